@@ -1,0 +1,74 @@
+# Flasknado's commands; `make help` lists them, CI runs the same ones.
+.DEFAULT_GOAL := help
+.PHONY: help install serve test lint bench loadtest nginx demo lock clean
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+LOADTEST := .venv-loadtest
+PIP_INSTALL := -m pip --disable-pip-version-check install --quiet --require-hashes --only-binary :all:
+
+help:  ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(VENV)/.dev  ## make .venv with everything that serving and testing need
+
+serve: $(VENV)/.runtime  ## serve the bundled application (PORT=8000, WORKERS=1, ...)
+	@$(BIN)/python server.py
+
+test: $(VENV)/.dev  ## run the tests (ARGS="-k name" for some of them)
+	@$(BIN)/python -m pytest $(ARGS)
+
+lint: $(VENV)/.dev  ## run the linter, the type checker and the import law
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(VENV)/.runtime  ## measure this server against others, side by side (needs wrk)
+	@$(BIN)/python -m loadtests.bench $(ARGS)
+
+loadtest: $(VENV)/.runtime $(LOADTEST)/.loadtest  ## compare with Flask's development server, under locust
+	@$(BIN)/python -m loadtests.compare $(ARGS)
+
+nginx: $(VENV)/.runtime  ## two servers and nginx in front of them, on one port (PORT=8080)
+	@$(BIN)/python -m config.nginx $(ARGS)
+
+demo: $(VENV)/.runtime  ## fill the database with demonstration accounts and posts
+	@$(BIN)/flask --app webapp demo
+
+lock:  ## resolve requirements/*.in again (needs uv)
+	@for group in build runtime dev loadtest; do \
+	  uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate \
+	    --python-version 3.11 --custom-compile-command "make lock" \
+	    requirements/$$group.in -o requirements/$$group.txt || exit 1; \
+	done
+
+clean:  ## remove the environments, caches and var/
+	rm -rf $(VENV) $(LOADTEST) var .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp names the requirement file that its environment was made from.
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Flasknado needs Python 3.11 or newer, and $(PYTHON) is older: run make PYTHON=python3.11 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "$(PYTHON) cannot make a virtual environment because its venv module is missing: on Debian and Ubuntu, run apt-get install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.runtime: requirements/runtime.txt requirements/build.txt pyproject.toml | $(VENV)/bin/python
+	@echo "Installing requirements/runtime.txt into $(VENV)"
+	@$(BIN)/python $(PIP_INSTALL) -r requirements/runtime.txt -r requirements/build.txt
+	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
+	@echo "Installing requirements/dev.txt into $(VENV)"
+	@$(BIN)/python $(PIP_INSTALL) -r requirements/dev.txt
+	@touch $@
+
+$(LOADTEST)/.loadtest: requirements/loadtest.txt
+	@echo "Installing requirements/loadtest.txt into $(LOADTEST)"
+	@$(PYTHON) -m venv $(LOADTEST)
+	@$(LOADTEST)/bin/python $(PIP_INSTALL) -r requirements/loadtest.txt
+	@touch $@

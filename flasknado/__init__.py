@@ -1,0 +1,39 @@
+"""Flask on Tornado: one process, one port, ordinary views and live endpoints.
+
+    from flasknado import HTTPServer, WSGIContainer
+
+    server = HTTPServer(WSGIContainer(flask_app), handlers=[(r"/clock", ClockHandler)])
+    server.listen(8000)
+
+The names are imported on first use, so that the Flask side (`flasknado.live`) can be
+imported where Tornado's half is not wanted.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from flasknado.host import serve as serve
+    from flasknado.http.server import HTTPServer as HTTPServer
+    from flasknado.worker import Worker as Worker
+    from flasknado.wsgi.container import WSGIContainer as WSGIContainer
+
+__version__ = "0.1.0"
+__all__ = ["HTTPServer", "WSGIContainer", "Worker", "serve"]
+
+_HOMES = {
+    "HTTPServer": "flasknado.http.server",
+    "WSGIContainer": "flasknado.wsgi.container",
+    "Worker": "flasknado.worker",
+    "serve": "flasknado.host",
+}
+
+
+def __getattr__(name: str) -> object:
+    try:
+        home = _HOMES[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    return getattr(import_module(home), name)

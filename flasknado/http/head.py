@@ -1,0 +1,168 @@
+"""Validating the head of a request, after the parser and before anything acts on it.
+
+Pure: no sockets, no loop. Parsers are lenient in ways that let two servers read the same
+bytes differently (request smuggling), so nothing they say is taken on trust. The rules
+are those of RFC 9110 and RFC 9112, read strictly; each refusal names its section.
+"""
+
+from __future__ import annotations
+
+import re
+
+from flasknado.errors import RequestError
+from flasknado.http.message import Address, HeaderField, RequestHead
+
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
+_METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}\Z")
+_BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_BAD_TARGET = re.compile(r"[\x00-\x20\x7f#]")
+_HOST = re.compile(r"(?:[A-Za-z0-9._~%-]+|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?\Z")
+_ABSOLUTE = re.compile(r"(?i:https?)://([^/?#]*)(/[^?]*)?(?:\?(.*))?\Z", re.DOTALL)
+_DIGITS = re.compile(rb"[0-9]{1,18}\Z")
+
+_LOOKED_AT = frozenset(
+    (b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade")
+)
+
+
+def parse_head(
+    method: str,
+    target: str,
+    version: str,
+    headers: list[HeaderField],
+    *,
+    client: Address | None = None,
+    server: Address | None = None,
+    scheme: str = "http",
+) -> RequestHead:
+    """Return the validated head of a request, with its target and framing understood.
+
+    `target` is latin-1 text; `version` is `1.1`-like. Raises `RequestError` with the status
+    to refuse with: 400 for what is malformed or ambiguous, 417 for an expectation that
+    is unknown, 505 for a version other than 1.0 and 1.1. May be called on any thread.
+    """
+    if version not in ("1.1", "1.0"):
+        raise RequestError(505, f"HTTP/{version} is not spoken here: use HTTP/1.1")
+    if _METHOD.match(method) is None:
+        raise RequestError(400, "the method is not a token (RFC 9110, section 9.1)")
+    head = RequestHead(
+        method, target, version, headers, client=client, server=server, scheme=scheme
+    )
+    _read_fields(head)
+    _read_target(head)
+    return head
+
+
+def _read_fields(head: RequestHead) -> None:
+    """Check every field and take from them what concerns the connection."""
+    host: bytes | None = None
+    lengths = 0
+    transfer_encoding: bytes | None = None
+    connection = b""
+    upgrade = False
+    for name, value in head.headers:
+        if _TOKEN.match(name) is None:
+            raise RequestError(400, "a header name is not a token (RFC 9110, section 5.1)")
+        if _BAD_VALUE.search(value) is not None:
+            raise RequestError(
+                400, f"the {_shown(name)} header has a control character (RFC 9110, section 5.5)"
+            )
+        lower = name.lower()
+        if lower not in _LOOKED_AT:
+            continue
+        if lower == b"host":
+            if host is not None:
+                raise RequestError(400, "there are two Host headers (RFC 9112, section 3.2)")
+            host = value
+        elif lower == b"connection":
+            connection += b"," + value.lower()
+        elif lower == b"content-length":
+            lengths += 1
+            if lengths > 1 or _DIGITS.match(value) is None:
+                raise RequestError(
+                    400, "Content-Length must be one decimal number (RFC 9112, section 6.3)"
+                )
+            head.content_length = int(value)
+        elif lower == b"transfer-encoding":
+            if transfer_encoding is not None:
+                raise RequestError(400, "there are two Transfer-Encoding headers")
+            transfer_encoding = value
+        elif lower == b"expect":
+            if head.version == "1.1":
+                if value.lower() != b"100-continue":
+                    raise RequestError(417, "the only expectation met here is 100-continue")
+                head.expect_continue = True
+        else:
+            upgrade = True
+    if transfer_encoding is not None:
+        _check_transfer_encoding(head, transfer_encoding)
+    _read_host(head, host)
+    _read_connection(head, connection, upgrade)
+
+
+def _check_transfer_encoding(head: RequestHead, value: bytes) -> None:
+    if value.lower() != b"chunked":
+        raise RequestError(400, "the only transfer coding understood here is chunked")
+    if head.version == "1.0":
+        raise RequestError(400, "HTTP/1.0 has no Transfer-Encoding (RFC 9112, section 6.1)")
+    if head.content_length is not None:
+        raise RequestError(
+            400, "Content-Length and Transfer-Encoding exclude each other (RFC 9112, section 6.1)"
+        )
+    head.chunked = True
+
+
+def _read_host(head: RequestHead, host: bytes | None) -> None:
+    if host is None:
+        if head.version == "1.1":
+            raise RequestError(400, "the Host header is missing (RFC 9112, section 3.2)")
+        return
+    head.host = checked_host(host.decode("latin-1"))
+
+
+def checked_host(host: str) -> str:
+    """Return `host` if it is `host[:port]`; raises `RequestError` (400) if not. Any thread."""
+    match = _HOST.match(host)
+    if match is None or (match[1] is not None and int(match[1]) > 65535):
+        raise RequestError(400, f"the host {_shown(host)} is not host[:port] (RFC 9110, 7.2)")
+    return host
+
+
+def _read_connection(head: RequestHead, connection: bytes, upgrade: bool) -> None:
+    head.keep_alive = head.version == "1.1"
+    if not connection:
+        return
+    options = {option.strip() for option in connection.split(b",")}
+    if b"close" in options:
+        head.keep_alive = False
+    elif b"keep-alive" in options:
+        head.keep_alive = True
+    head.upgrade = upgrade and b"upgrade" in options and head.version == "1.1"
+
+
+def _read_target(head: RequestHead) -> None:
+    """Split the target into path and query (RFC 9112, section 3.2)."""
+    target = head.target
+    if _BAD_TARGET.search(target) is not None:
+        raise RequestError(
+            400, "the target has a character that must be percent-encoded (RFC 3986, section 2)"
+        )
+    if target.startswith("/"):
+        head.path, _, head.query = target.partition("?")
+        return
+    if target == "*" and head.method == "OPTIONS":
+        head.path = "*"
+        return
+    absolute = _ABSOLUTE.match(target)
+    if absolute is None:
+        raise RequestError(400, f"the target {_shown(target)} is neither a path nor an http URL")
+    head.host = checked_host(absolute[1])
+    head.path = absolute[2] or "/"
+    head.query = absolute[3] or ""
+
+
+def _shown(text: str | bytes) -> str:
+    """Return a client's text so that it can stand in a message: short, quoted, ASCII."""
+    if isinstance(text, bytes):
+        text = text.decode("latin-1")
+    return ascii(text[:80])

@@ -1,0 +1,58 @@
+"""How pool threads hand work to the event loop: in batches, with one wake-up.
+
+`loop.call_soon_threadsafe` writes to a pipe on every call. A mailbox calls it only when
+the loop is not already on its way, so that many results cost one wake-up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+log = logging.getLogger("flasknado.http")
+
+
+class Mailbox:
+    """Calls to be made on one event loop, in the order in which they were posted.
+
+    It is bounded by its senders: a pool thread posts one response, or waits for room
+    (`Reply.write`) before it posts more of a stream.
+    """
+
+    __slots__ = ("_calls", "_loop", "_waking")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._waking = False
+
+    def post(self, call: Callable[..., object], *args: Any) -> None:
+        """Have `call(*args)` run on the loop's thread soon. May be called on any thread.
+
+        After the loop has closed nothing runs any more and nothing is raised: there is
+        no client left to tell.
+        """
+        self._calls.append((call, args))
+        if not self._waking:
+            self._waking = True
+            try:
+                self._loop.call_soon_threadsafe(self._deliver)
+            except RuntimeError:
+                self._calls.clear()
+
+    def _deliver(self) -> None:
+        # Cleared first: what is posted from now on either is popped below or wakes the loop again.
+        self._waking = False
+        calls = self._calls
+        for _ in range(len(calls)):
+            call, args = calls.popleft()
+            try:
+                call(*args)
+            except Exception:
+                log.exception("a call posted to the event loop failed: %r", call)
+        if calls and not self._waking:
+            self._waking = True
+            self._loop.call_soon(self._deliver)

@@ -1,0 +1,161 @@
+"""The neutral types between connections and applications: request head, body, response head.
+
+A connection layer makes a `RequestHead` and a `Body`, hands them with a `Reply`
+(`flasknado.http.reply`) to a `Container`, and writes what comes back. Nothing here
+knows Tornado, asyncio or WSGI.
+"""
+
+from __future__ import annotations
+
+import http
+import io
+from typing import BinaryIO, NamedTuple, Protocol
+
+from flasknado.errors import RequestError
+from flasknado.http.date import http_date
+from flasknado.http.reply import Reply
+
+HeaderField = tuple[bytes, bytes]
+"""A header field as received: name (any case) and value, without surrounding white space."""
+
+Address = tuple[str, int]
+"""IP address and port; an end of a Unix socket has none."""
+
+SERVER_SOFTWARE = "flasknado"
+"""The `Server` field of every response that names no other; without a version on purpose."""
+
+NO_CONTENT_STATUSES = frozenset((204, 304))
+"""Final statuses whose responses never carry content (RFC 9110, sections 15.3.5 and 15.4.5)."""
+
+REASON_PHRASES: dict[int, str] = {status.value: status.phrase for status in http.HTTPStatus}
+
+
+class RequestHead:
+    """The head of one request, validated (`flasknado.http.head.parse_head`).
+
+    Immutable by convention once a connection has handed it on, so it may be read
+    from any thread.
+    """
+
+    __slots__ = (
+        "chunked",
+        "client",
+        "content_length",
+        "expect_continue",
+        "headers",
+        "host",
+        "keep_alive",
+        "method",
+        "path",
+        "query",
+        "request_id",
+        "scheme",
+        "server",
+        "target",
+        "upgrade",
+        "version",
+    )
+
+    def __init__(
+        self,
+        method: str,
+        target: str,
+        version: str,
+        headers: list[HeaderField],
+        *,
+        client: Address | None = None,
+        server: Address | None = None,
+        scheme: str = "http",
+    ) -> None:
+        self.method = method
+        self.target = target
+        """The request-target as received, latin-1 decoded."""
+        self.version = version
+        """`1.0` or `1.1`."""
+        self.headers = headers
+        self.client = client
+        """Who asks: the peer, or what a trusted proxy says of it."""
+        self.server = server
+        """The local address of the connection."""
+        self.scheme = scheme
+        self.path = target
+        """The path of the target, still percent-encoded."""
+        self.query = ""
+        """The query of the target, without its question mark."""
+        self.host: str | None = None
+        """The authority asked for: `Host`, or that of an absolute-form target."""
+        self.content_length: int | None = None
+        self.chunked = False
+        self.keep_alive = True
+        self.expect_continue = False
+        self.upgrade = False
+        """True if `Connection: upgrade` was sent with an `Upgrade` field."""
+        self.request_id: str | None = None
+        """What a trusted proxy, or this server, calls the request."""
+
+    def __repr__(self) -> str:
+        return f"<RequestHead {self.method} {self.target} HTTP/{self.version}>"
+
+
+class Body(NamedTuple):
+    """The whole body of a request: a readable binary file at its start, and its size."""
+
+    stream: BinaryIO
+    length_bytes: int
+
+
+def empty_body() -> Body:
+    """Return the body of a request that has none."""
+    return Body(io.BytesIO(), 0)
+
+
+class ResponseHead(NamedTuple):
+    """Status, reason and header fields of one final response, ready but for the framing.
+
+    Names and values are latin-1 text without CR, LF or other control characters; `Date`
+    and `Server` are among them, and so is `Content-Length` if `content_length` is known.
+    Where it is not (`None`) the connection layer chunks the body or ends it by closing,
+    and it alone writes `Transfer-Encoding` and `Connection`. With `has_body` false (HEAD,
+    204, 304) no body bytes follow, whatever the length says.
+    """
+
+    status: int
+    reason: str
+    headers: list[tuple[str, str]]
+    content_length: int | None
+    has_body: bool = True
+
+
+def plain_response(
+    head: RequestHead | None, status: int, message: str, headers: tuple[tuple[str, str], ...] = ()
+) -> tuple[ResponseHead, bytes]:
+    """Return a small `text/plain` response of the server's own, for errors.
+
+    `head` is the request's, if it could be read. May be called on any thread.
+    """
+    body = (message + "\n").encode()
+    fields = [
+        ("Content-Type", "text/plain; charset=utf-8"),
+        ("Content-Length", str(len(body))),
+        *headers,
+        ("Server", SERVER_SOFTWARE),
+        ("Date", http_date()),
+    ]
+    has_body = head is None or head.method != "HEAD"
+    reason = REASON_PHRASES.get(status, "")
+    return ResponseHead(status, reason, fields, len(body), has_body), body if has_body else b""
+
+
+def error_response(head: RequestHead | None, error: RequestError) -> tuple[ResponseHead, bytes]:
+    """Return the response that refuses a request for `error`'s reason."""
+    return plain_response(head, error.status, str(error), error.headers)
+
+
+class Container(Protocol):
+    """What takes ordinary requests from a connection: `flasknado.wsgi.WSGIContainer`."""
+
+    def max_body_bytes_for(self, head: RequestHead) -> int:
+        """Return the largest body accepted for this request; asked on the loop's thread."""
+
+    def handle(self, head: RequestHead, body: Body, reply: Reply) -> None:
+        """Take one complete request; called on the loop's thread, must not block."""

@@ -1,0 +1,111 @@
+"""The way back to one client: a response written from a pool thread, under back-pressure.
+
+A connection layer subclasses `Reply` and implements the `_on_loop` methods; the container
+calls the public ones. Either `send()` once, or `start()`, any number of `write()`, then
+`finish()`; or `abort()` at any point.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from flasknado.errors import ClientDisconnected
+from flasknado.http.mailbox import Mailbox
+
+if TYPE_CHECKING:
+    from flasknado.http.message import ResponseHead
+
+HIGH_WATER_BYTES = 128 * 1024
+"""How much of a stream may wait for its client before the writing thread waits too."""
+
+
+class Reply(ABC):
+    """One response on its way to one client.
+
+    The public methods may be called on any thread, but by one thread at a time. Only
+    `write()` waits. What is written to a client that has gone is dropped, except that
+    `write()` raises, so that a stream ends.
+    """
+
+    __slots__ = ("_gone", "_mailbox", "_room", "_unsent_bytes")
+
+    def __init__(self, mailbox: Mailbox) -> None:
+        self._mailbox = mailbox
+        self._gone = False
+        self._room: threading.Condition | None = None
+        self._unsent_bytes = 0
+
+    @property
+    def gone(self) -> bool:
+        """True once the client has disconnected. May be read on any thread."""
+        return self._gone
+
+    def send(self, head: ResponseHead, body: bytes) -> None:
+        """Send a whole response. Never waits: the body is in memory already."""
+        self._mailbox.post(self._send_on_loop, head, body)
+
+    def start(self, head: ResponseHead) -> None:
+        """Send the head of a response whose body follows by `write()`. Never waits."""
+        self._room = threading.Condition()
+        self._mailbox.post(self._start_on_loop, head)
+
+    def write(self, chunk: bytes) -> None:
+        """Send a part of the body; wait while the client has not taken what went before.
+
+        Raises `ClientDisconnected` if the client has gone, also while waiting.
+        """
+        room = self._room
+        if room is None:
+            raise RuntimeError("write() was called before start(): start the response first")
+        with room:
+            while self._unsent_bytes >= HIGH_WATER_BYTES and not self._gone:
+                room.wait()
+            if self._gone:
+                raise ClientDisconnected("the client closed the connection")
+            self._unsent_bytes += len(chunk)
+        self._mailbox.post(self._write_on_loop, chunk)
+
+    def finish(self) -> None:
+        """Say that the body is complete. Never waits."""
+        self._mailbox.post(self._finish_on_loop)
+
+    def abort(self) -> None:
+        """Close the connection at once: what was promised cannot be kept. Never waits."""
+        self._mailbox.post(self._abort_on_loop)
+
+    def client_gone(self) -> None:
+        """Say that the client has disconnected, so that `write()` stops waiting and raises.
+
+        Called by the connection layer, on the loop's thread.
+        """
+        self._gone = True
+        if self._room is not None:
+            with self._room:
+                self._room.notify_all()
+
+    def _taken(self, size_bytes: int) -> None:
+        """Say that the client's socket took `size_bytes` of the body; on the loop's thread."""
+        room = self._room
+        if room is not None:
+            with room:
+                self._unsent_bytes -= size_bytes
+                if self._unsent_bytes < HIGH_WATER_BYTES:
+                    room.notify_all()
+
+    @abstractmethod
+    def _send_on_loop(self, head: ResponseHead, body: bytes) -> None: ...
+
+    @abstractmethod
+    def _start_on_loop(self, head: ResponseHead) -> None: ...
+
+    @abstractmethod
+    def _write_on_loop(self, chunk: bytes) -> None:
+        """Write a part; call `_taken(len(chunk))` once the socket took it."""
+
+    @abstractmethod
+    def _finish_on_loop(self) -> None: ...
+
+    @abstractmethod
+    def _abort_on_loop(self) -> None: ...

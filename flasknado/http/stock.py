@@ -1,0 +1,245 @@
+"""Tornado's own connections as a source of requests and a sink of replies.
+
+The adapter between `tornado.httputil`'s interfaces and the neutral types of
+`flasknado.http.message`: it serves the stock connection layer (`http="tornado"`) and a
+`WSGIContainer` inside Tornado's own server, routing or `FallbackHandler`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Awaitable
+from typing import Any
+
+from tornado import httputil
+
+from flasknado.errors import RequestError
+from flasknado.http.body import BodyBuffer, body_too_large
+from flasknado.http.head import parse_head
+from flasknado.http.mailbox import Mailbox
+from flasknado.http.message import (
+    Address,
+    Container,
+    RequestHead,
+    ResponseHead,
+    error_response,
+)
+from flasknado.http.reply import Reply
+
+BODY_SLACK_BYTES = 1024 * 1024
+"""How far above our own limit Tornado's lies, so that ours is met first."""
+
+_mailboxes: dict[int, tuple[asyncio.AbstractEventLoop, Mailbox]] = {}
+
+
+def current_mailbox() -> Mailbox:
+    """Return the mailbox of the running loop; on that loop's thread only."""
+    loop = asyncio.get_running_loop()
+    known = _mailboxes.get(id(loop))
+    if known is None or known[0] is not loop:
+        for key in [key for key, (other, _) in _mailboxes.items() if other.is_closed()]:
+            del _mailboxes[key]
+        known = _mailboxes[id(loop)] = (loop, Mailbox(loop))
+    return known[1]
+
+
+def head_of(request: httputil.HTTPServerRequest) -> RequestHead:
+    """Return the neutral head of a request that Tornado has read.
+
+    Raises `RequestError` if it is not valid by our reading. On the loop's thread.
+    """
+    start_line = httputil.RequestStartLine(
+        request.method or "", request.uri or "", request.version or ""
+    )
+    assert request.connection is not None
+    head = head_from(start_line, request.headers, request.connection)
+    # What the request itself says was already corrected for trusted proxies.
+    if request.remote_ip and (head.client is None or head.client[0] != request.remote_ip):
+        address = getattr(getattr(request.connection, "context", None), "address", None)
+        if isinstance(address, tuple):
+            head.client = (request.remote_ip, 0)
+    head.scheme = request.protocol or head.scheme
+    return head
+
+
+def head_from(
+    start_line: httputil.RequestStartLine,
+    headers: httputil.HTTPHeaders,
+    connection: httputil.HTTPConnection,
+) -> RequestHead:
+    """Return the validated head of a request from what Tornado's parser gives.
+
+    Raises `RequestError`. On the loop's thread.
+    """
+    context: Any = getattr(connection, "context", None)
+    fields = [
+        (name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.get_all()
+    ]
+    return parse_head(
+        start_line.method,
+        start_line.path,
+        start_line.version.removeprefix("HTTP/"),
+        fields,
+        client=_as_address(getattr(context, "address", None)),
+        server=_local_address(connection),
+        scheme=getattr(context, "protocol", "http"),
+    )
+
+
+class ContainerDelegate(httputil.HTTPMessageDelegate):
+    """Gathers one request from a Tornado connection for a container."""
+
+    def __init__(
+        self,
+        container: Container,
+        connection: httputil.HTTPConnection,
+        head: RequestHead | None = None,
+    ) -> None:
+        self._container = container
+        self._connection = connection
+        self._head = head
+        self._body: BodyBuffer | None = None
+        self._refused = False
+
+    def headers_received(
+        self,
+        start_line: httputil.RequestStartLine | httputil.ResponseStartLine,
+        headers: httputil.HTTPHeaders,
+    ) -> Awaitable[None] | None:
+        assert isinstance(start_line, httputil.RequestStartLine)
+        try:
+            if self._head is None:
+                self._head = head_from(start_line, headers, self._connection)
+            head = self._head
+            limit_bytes = self._container.max_body_bytes_for(head)
+            if head.content_length is not None and head.content_length > limit_bytes:
+                raise body_too_large(limit_bytes, head.content_length)
+        except RequestError as error:
+            self._refuse(error)
+            return None
+        set_max_body_size = getattr(self._connection, "set_max_body_size", None)
+        if set_max_body_size is not None:
+            # `BodyBuffer` counts and answers 413; Tornado's own limit would answer 400.
+            set_max_body_size(limit_bytes + BODY_SLACK_BYTES)
+        self._body = BodyBuffer(limit_bytes)
+        return None
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        if self._body is not None:
+            try:
+                self._body.append(chunk)
+            except RequestError as error:
+                self._body.discard()
+                self._body = None
+                self._refuse(error)
+        return None
+
+    def finish(self) -> None:
+        if self._refused:
+            return
+        assert self._head is not None
+        assert self._body is not None
+        reply = StockReply(self._connection, self._head)
+        self._container.handle(self._head, self._body.complete(), reply)
+
+    def on_connection_close(self) -> None:
+        if self._body is not None:
+            self._body.discard()
+
+    def _refuse(self, error: RequestError) -> None:
+        self._refused = True
+        refuse(self._connection, self._head, error)
+
+
+class StockReply(Reply):
+    """A response written through `tornado.httputil.HTTPConnection`.
+
+    Made on the loop's thread once the request has been read.
+    """
+
+    __slots__ = ("_close_at_end", "_connection", "_request")
+
+    def __init__(self, connection: httputil.HTTPConnection, request: RequestHead) -> None:
+        super().__init__(current_mailbox())
+        self._connection = connection
+        self._request = request
+        self._close_at_end = False
+        set_close_callback = getattr(connection, "set_close_callback", None)
+        if set_close_callback is not None:
+            set_close_callback(self.client_gone)
+
+    def _send_on_loop(self, head: ResponseHead, body: bytes) -> None:
+        if not self._gone:
+            self._write_head(head, body if head.has_body else None)
+            self._finish_on_loop()
+
+    def _start_on_loop(self, head: ResponseHead) -> None:
+        if not self._gone:
+            self._write_head(head, None)
+
+    def _write_head(self, head: ResponseHead, body: bytes | None) -> None:
+        fields = httputil.HTTPHeaders()
+        for name, value in head.headers:
+            fields.add(name, value)
+        if head.has_body and head.content_length is None and self._request.version == "1.0":
+            # Only the end of the connection can end this body (RFC 9112, section 6.3).
+            self._close_at_end = True
+            sent = getattr(self._connection, "_request_headers", None)
+            if sent is not None:
+                sent.pop("Connection", None)
+        start_line = httputil.ResponseStartLine("HTTP/1.1", head.status, head.reason)
+        self._connection.write_headers(start_line, fields, body)
+
+    def _write_on_loop(self, chunk: bytes) -> None:
+        if self._gone:
+            return
+        written = self._connection.write(chunk)
+        written.add_done_callback(lambda _: self._taken(len(chunk)))
+
+    def _finish_on_loop(self) -> None:
+        if self._gone:
+            return
+        if self._close_at_end:
+            last = self._connection.write(b"")
+            self._connection.finish()
+            last.add_done_callback(lambda _: _close(self._connection))
+        else:
+            self._connection.finish()
+
+    def _abort_on_loop(self) -> None:
+        _close(self._connection)
+
+
+def refuse(
+    connection: httputil.HTTPConnection, head: RequestHead | None, error: RequestError
+) -> None:
+    """Answer a request that no application sees, and close; on the loop's thread."""
+    response, body = error_response(head, error)
+    fields = httputil.HTTPHeaders()
+    for name, value in response.headers:
+        fields.add(name, value)
+    fields["Connection"] = "close"
+    start_line = httputil.ResponseStartLine("HTTP/1.1", response.status, response.reason)
+    written = connection.write_headers(start_line, fields, body or None)
+    connection.finish()
+    written.add_done_callback(lambda _: _close(connection))
+
+
+def _close(connection: httputil.HTTPConnection) -> None:
+    close = getattr(connection, "close", None)
+    if close is not None:
+        close()
+
+
+def _as_address(address: object) -> Address | None:
+    """Return an IPv4 or IPv6 socket address as host and port; `None` for a Unix socket."""
+    if isinstance(address, tuple) and len(address) >= 2:
+        return str(address[0]), int(address[1])
+    return None
+
+
+def _local_address(connection: httputil.HTTPConnection) -> Address | None:
+    stream: Any = getattr(connection, "stream", None)
+    local: socket.socket | None = getattr(stream, "socket", None)
+    return _as_address(local.getsockname()) if local is not None else None

@@ -1,0 +1,1 @@
+"""Flask on a connection: environ, response, thread pool, container."""

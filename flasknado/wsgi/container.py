@@ -1,0 +1,194 @@
+"""Hosting a WSGI application: requests in, the application on a pool of threads, replies out.
+
+    container = WSGIContainer(flask_app, threads=16)
+    HTTPServer(container, handlers=[...]).listen(8000)
+
+A `WSGIContainer` also takes the place of `tornado.wsgi.WSGIContainer` in Tornado's own
+`HTTPServer`, in its routing (`tornado.routing.Rule`) and in `tornado.web.FallbackHandler`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from tornado import httputil
+
+from flasknado.errors import ConfigurationError
+from flasknado.http.message import Body, RequestHead, plain_response
+from flasknado.http.reply import Reply
+from flasknado.http.request_id import RequestIds
+from flasknado.wsgi.environ import base_environ, build_environ
+from flasknado.wsgi.pool import Pool, PoolFull, Task
+from flasknado.wsgi.response import Response, WSGIApplication
+
+if TYPE_CHECKING:
+    from flasknado.http.stock import ContainerDelegate
+
+DEFAULT_MAX_BODY_BYTES = 100 * 1024 * 1024
+RETRY_AFTER_S = 1
+SHED_INTERVAL_S = 1.0
+
+
+class WSGIContainer(httputil.HTTPServerConnectionDelegate):
+    """Runs a WSGI application for the ordinary requests of a server.
+
+    threads: how many requests run at once.
+    queue_limit: how many more may wait for a thread; one more is answered 503 with
+        `Retry-After`. Default: 64 for each thread.
+    queue_timeout_s: how long a request may wait for a thread before it is answered 503.
+    max_body_bytes: the largest body; a larger one is answered 413, unread where its size
+        is announced.
+    body_limits: other limits for the paths that begin with these prefixes; the longest wins.
+    mount: a path prefix such as `/shop` under which alone the application answers; it
+        becomes `SCRIPT_NAME`.
+    multiprocess: what to tell the application of other processes (`wsgi.multiprocess`).
+
+    Raises `ConfigurationError` for a value out of its range. Everything but the gauges of
+    `pool` belongs to the loop's thread.
+    """
+
+    def __init__(
+        self,
+        application: WSGIApplication,
+        *,
+        threads: int = 16,
+        queue_limit: int | None = None,
+        queue_timeout_s: float = 30.0,
+        max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
+        body_limits: Mapping[str, int] | None = None,
+        mount: str = "",
+        multiprocess: bool = False,
+    ) -> None:
+        if not callable(application):
+            raise ConfigurationError(
+                f"{application!r} is not a WSGI application: give a callable, such as a Flask app"
+            )
+        _check_range("threads", threads, 1)
+        _check_range("max_body_bytes", max_body_bytes, 0)
+        if queue_limit is None:
+            queue_limit = 64 * threads
+        _check_range("queue_limit", queue_limit, 1)
+        if mount and (not mount.startswith("/") or mount.endswith("/")):
+            raise ConfigurationError(
+                f"the mount {mount!r} must begin with a slash and not end with one, as /shop does"
+            )
+        self.application = application
+        self.pool = Pool(threads, queue_limit)
+        self.queue_timeout_s = queue_timeout_s
+        self.max_body_bytes = max_body_bytes
+        self.mount = mount
+        self.base_environ = base_environ(multiprocess=multiprocess, mount=mount)
+        self.request_ids = RequestIds()
+        self._body_limits = sorted((body_limits or {}).items(), key=lambda item: -len(item[0]))
+        self._shedding: asyncio.TimerHandle | None = None
+
+    @property
+    def multiprocess(self) -> bool:
+        """What the application is told of other processes; set before the first request."""
+        return bool(self.base_environ["wsgi.multiprocess"])
+
+    @multiprocess.setter
+    def multiprocess(self, value: bool) -> None:
+        self.base_environ["wsgi.multiprocess"] = value
+
+    def max_body_bytes_for(self, head: RequestHead) -> int:
+        """Return the largest body accepted for this request."""
+        for prefix, limit_bytes in self._body_limits:
+            if head.path.startswith(prefix):
+                return limit_bytes
+        return self.max_body_bytes
+
+    def handle(self, head: RequestHead, body: Body, reply: Reply) -> None:
+        """Queue one complete request for a thread, or refuse it (503); does not block."""
+        if head.request_id is None:
+            head.request_id = self.request_ids.new()
+        if self.mount and not (head.path + "/").startswith(self.mount + "/"):
+            body.stream.close()
+            reply.send(*plain_response(head, 404, f"Everything here is under {self.mount}/."))
+            return
+        if self._shedding is None:
+            self._shed_later()
+        try:
+            self.pool.submit(_Request(self, head, body, reply))
+        except PoolFull:
+            body.stream.close()
+            refuse_overload(head, reply)
+
+    def stop(self) -> None:
+        """End the pool's threads once they have done what waits; later requests get 503."""
+        if self._shedding is not None:
+            self._shedding.cancel()
+        self.pool.stop()
+
+    def start_request(
+        self,
+        server_conn: object,
+        request_conn: httputil.HTTPConnection,  # noqa: ARG002 (Tornado's interface)
+    ) -> ContainerDelegate:
+        """Take a request from Tornado's own connection (`HTTPServerConnectionDelegate`)."""
+        from flasknado.http.stock import ContainerDelegate
+
+        return ContainerDelegate(self, request_conn)
+
+    def __call__(self, request: httputil.HTTPServerRequest) -> None:
+        """Take a request that Tornado has read already (`tornado.web.FallbackHandler`)."""
+        from flasknado.http.stock import StockReply, head_of
+
+        assert request.connection is not None
+        head = head_of(request)
+        body = Body(io.BytesIO(request.body), len(request.body))
+        self.handle(head, body, StockReply(request.connection, head))
+
+    def _shed_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._shedding = loop.call_later(SHED_INTERVAL_S, self._shed)
+
+    def _shed(self) -> None:
+        self.pool.shed_older_than(self.queue_timeout_s)
+        # With nothing waiting the timer rests until the next request.
+        if self.pool.queued:
+            self._shed_later()
+        else:
+            self._shedding = None
+
+
+class _Request(Task):
+    """One request in the pool."""
+
+    __slots__ = ("body", "container", "head", "reply")
+
+    def __init__(
+        self, container: WSGIContainer, head: RequestHead, body: Body, reply: Reply
+    ) -> None:
+        super().__init__()
+        self.container = container
+        self.head = head
+        self.body = body
+        self.reply = reply
+
+    def run(self) -> None:
+        stream = self.body.stream
+        try:
+            if not self.reply.gone:
+                environ = build_environ(self.head, self.body, self.container.base_environ)
+                Response(self.head.method, self.reply).run(self.container.application, environ)
+        finally:
+            stream.close()
+
+    def shed(self) -> None:
+        self.body.stream.close()
+        refuse_overload(self.head, self.reply)
+
+
+def refuse_overload(head: RequestHead, reply: Reply) -> None:
+    """Answer 503: more requests wait than the server takes on."""
+    fields = (("Retry-After", str(RETRY_AFTER_S)),)
+    reply.send(*plain_response(head, 503, "The server is busy: try again shortly.", fields))
+
+
+def _check_range(name: str, value: int, least: int) -> None:
+    if value < least:
+        raise ConfigurationError(f"{name} is {value}, and must be {least} or more")

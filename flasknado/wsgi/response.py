@@ -1,0 +1,279 @@
+"""Running a WSGI application and checking what it answers (PEP 3333). Pure: no sockets.
+
+The application is called, its response iterated and closed here, all on the calling
+thread. Everything that it can do wrong ends in an answer, or in a closed connection once
+bytes have been sent; never in a client that waits.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Iterable
+from types import TracebackType
+from typing import Any
+
+from flasknado.errors import ClientDisconnected, FlasknadoError
+from flasknado.http.date import http_date
+from flasknado.http.message import (
+    NO_CONTENT_STATUSES,
+    REASON_PHRASES,
+    SERVER_SOFTWARE,
+    RequestHead,
+    ResponseHead,
+    plain_response,
+)
+from flasknado.http.reply import Reply
+
+log = logging.getLogger("flasknado.error")
+
+WSGIApplication = Callable[..., Iterable[bytes]]
+ExcInfo = (
+    tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None] | None
+)
+
+_STATUS = re.compile(r"([2-9][0-9][0-9])(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?\Z")
+_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
+_BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+
+HOP_BY_HOP = frozenset(
+    (
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    )
+)
+"""Fields about one connection, which is the server's to describe (PEP 3333; RFC 9110, 7.6.1)."""
+
+
+class ApplicationError(FlasknadoError):
+    """The application broke a rule of PEP 3333; the message names the rule."""
+
+
+def checked_head(status: object, headers: object, method: str) -> ResponseHead:
+    """Return the head of a response from what an application gave to `start_response`.
+
+    The application's list is copied, never changed. Raises `ApplicationError` for a status,
+    a field name, a value or a length that may not reach the wire.
+    """
+    if not isinstance(status, str):
+        raise ApplicationError(f"the status must be a str such as '200 OK', not {status!r}")
+    match = _STATUS.match(status)
+    if match is None:
+        raise ApplicationError(f"the status must be like '200 OK', not {status!r}")
+    if not isinstance(headers, list):
+        raise ApplicationError(f"the headers must be a list of pairs, not {type(headers).__name__}")
+    code = int(match[1])
+    fields: list[tuple[str, str]] = []
+    content_length: int | None = None
+    has_date = has_server = False
+    for field in headers:
+        name, value = _checked_field(field)
+        lower = name.lower()
+        if lower in HOP_BY_HOP:
+            raise ApplicationError(f"{name} is the server's to send, not the application's")
+        if lower == "content-length":
+            if content_length is not None or not value.isdecimal() or not value.isascii():
+                raise ApplicationError(f"Content-Length must be one number, not {value!r}")
+            content_length = int(value)
+            if code == 204:
+                continue
+        elif lower == "date":
+            has_date = True
+        elif lower == "server":
+            has_server = True
+        fields.append((name, value))
+    if not has_server:
+        fields.append(("Server", SERVER_SOFTWARE))
+    if not has_date:
+        fields.append(("Date", http_date()))
+    reason = match[2] or REASON_PHRASES.get(code, "")
+    has_body = method != "HEAD" and code not in NO_CONTENT_STATUSES
+    return ResponseHead(code, reason, fields, content_length, has_body)
+
+
+def _checked_field(field: object) -> tuple[str, str]:
+    if not isinstance(field, tuple) or len(field) != 2:
+        raise ApplicationError(f"a header must be a tuple of name and value, not {field!r}")
+    name, value = field
+    if not isinstance(name, str) or _NAME.match(name) is None:
+        raise ApplicationError(f"a header name must be a token (RFC 9110, 5.6.2), not {name!r}")
+    if not isinstance(value, str):
+        raise ApplicationError(f"the value of {name} must be a str, not {value!r}")
+    if _BAD_VALUE.search(value) is not None:
+        raise ApplicationError(f"the value of {name} has a control character: {value!r}")
+    if not value.isascii():
+        try:
+            value.encode("latin-1")
+        except UnicodeEncodeError:
+            raise ApplicationError(f"the value of {name} is not latin-1 text: {value!r}") from None
+    return name, value
+
+
+class Response:
+    """One run of a WSGI application for one request. Used on one pool thread, then dropped."""
+
+    __slots__ = ("_complete", "_head", "_method", "_remaining_bytes", "_reply", "_started")
+
+    def __init__(self, method: str, reply: Reply) -> None:
+        self._method = method
+        self._reply = reply
+        self._head: ResponseHead | None = None
+        self._started = False
+        self._complete = False
+        self._remaining_bytes: int | None = None
+
+    def run(self, application: WSGIApplication, environ: dict[str, Any]) -> None:
+        """Call the application and send what it answers; returns when all of it is closed.
+
+        Never raises: an error is logged and becomes a 500, or a closed connection.
+        """
+        iterable: Iterable[bytes] | None = None
+        try:
+            iterable = application(environ, self.start_response)
+            self._iterate(iterable)
+        except ClientDisconnected:
+            log.info("the client left during %s", _request_line(environ))
+        except BaseException as error:
+            self._fail(environ, error)
+        finally:
+            close = getattr(iterable, "close", None)
+            if close is not None:
+                try:
+                    close()
+                except BaseException:
+                    log.exception("close() of the response failed in %s", _request_line(environ))
+
+    def start_response(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo = None
+    ) -> Callable[[bytes], None]:
+        """Take the head of the response (PEP 3333); it is sent with the first bytes of body."""
+        if exc_info is not None:
+            try:
+                if self._started and exc_info[1] is not None:
+                    raise exc_info[1].with_traceback(exc_info[2])
+            finally:
+                exc_info = None
+        elif self._head is not None:
+            raise ApplicationError("start_response() was called a second time without exc_info")
+        self._head = checked_head(status, headers, self._method)
+        return self._push
+
+    def _iterate(self, iterable: Iterable[bytes]) -> None:
+        if isinstance(iterable, (list, tuple)) and len(iterable) == 1:
+            self._know_length(iterable[0])
+        for chunk in iterable:
+            if chunk:
+                self._push(chunk)
+                if self._head is not None and not self._head.has_body:
+                    break
+            elif not isinstance(chunk, bytes):
+                raise _not_bytes(chunk)
+        self._end()
+
+    def _know_length(self, chunk: object) -> None:
+        """Announce the length of a body that is in one piece (PEP 3333, "Content-Length")."""
+        head = self._head
+        if (
+            head is not None
+            and head.content_length is None
+            and head.status not in NO_CONTENT_STATUSES
+            and isinstance(chunk, bytes)
+            and not self._started
+        ):
+            length = len(chunk)
+            self._head = ResponseHead(
+                head.status,
+                head.reason,
+                [*head.headers, ("Content-Length", str(length))],
+                length,
+                head.has_body,
+            )
+
+    def _push(self, chunk: bytes) -> None:
+        """Send a part of the body, and the head before the first one."""
+        if not isinstance(chunk, bytes):
+            raise _not_bytes(chunk)
+        head = self._head
+        if head is None:
+            raise ApplicationError("the application did not call start_response() before its body")
+        if not head.has_body:
+            if not self._started:
+                self._send(head, b"")
+            return
+        if not self._started:
+            length = head.content_length
+            if length is not None and len(chunk) >= length:
+                self._send(head, chunk[:length])
+                self._remaining_bytes = 0
+                if len(chunk) > length:
+                    self._report_excess()
+                return
+            self._started = True
+            self._remaining_bytes = length
+            self._reply.start(head)
+        if self._remaining_bytes is not None:
+            if len(chunk) > self._remaining_bytes:
+                self._report_excess()
+                chunk = chunk[: self._remaining_bytes]
+            self._remaining_bytes -= len(chunk)
+        if chunk:
+            self._reply.write(chunk)
+
+    def _send(self, head: ResponseHead, body: bytes) -> None:
+        self._started = self._complete = True
+        self._reply.send(head, body)
+
+    def _end(self) -> None:
+        head = self._head
+        if head is None:
+            raise ApplicationError("the application returned without calling start_response()")
+        if not self._started:
+            if head.has_body and head.content_length is None:
+                fields = [*head.headers, ("Content-Length", "0")]
+                head = ResponseHead(head.status, head.reason, fields, 0)
+            elif head.has_body and head.content_length:
+                raise ApplicationError(
+                    f"Content-Length promised {head.content_length} bytes and none came"
+                )
+            self._send(head, b"")
+        elif not self._complete:
+            if self._remaining_bytes:
+                raise ApplicationError(
+                    f"the body ended {self._remaining_bytes} bytes short of its Content-Length"
+                )
+            self._complete = True
+            self._reply.finish()
+
+    def _report_excess(self) -> None:
+        log.error("the body was longer than its Content-Length; the rest was not sent")
+
+    def _fail(self, environ: dict[str, Any], error: BaseException) -> None:
+        log.error("the application failed in %s", _request_line(environ), exc_info=error)
+        if not self._started:
+            self._started = self._complete = True
+            message = "The server met an error that it did not expect."
+            request_id = environ.get("flasknado.request_id")
+            if request_id:
+                message += f" Its name in the log is {request_id}."
+            head = RequestHead(self._method, "", "1.1", [])
+            self._reply.send(*plain_response(head, 500, message))
+        elif not self._complete:
+            self._complete = True
+            self._reply.abort()
+
+
+def _not_bytes(chunk: object) -> ApplicationError:
+    return ApplicationError(f"the body must be bytes, not {type(chunk).__name__}")
+
+
+def _request_line(environ: dict[str, Any]) -> str:
+    path = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
+    line = f"{environ.get('REQUEST_METHOD')} {ascii(path)[1:-1]}"
+    request_id = environ.get("flasknado.request_id")
+    return f"{line} [{request_id}]" if request_id else line
