@@ -125,8 +125,8 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
 
     def start_request(
         self,
-        server_conn: object,
-        request_conn: httputil.HTTPConnection,  # noqa: ARG002 (Tornado's interface)
+        server_conn: object,  # noqa: ARG002 (the interface is Tornado's)
+        request_conn: httputil.HTTPConnection,
     ) -> ContainerDelegate:
         """Take a request from Tornado's own connection (`HTTPServerConnectionDelegate`)."""
         from flasknado.http.stock import ContainerDelegate
