@@ -1,0 +1,295 @@
+"""The settings: their names, units, rules and defaults, all in one model.
+
+`docs/settings.md` is written from this model (`python -m config.reference`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, JsonValue, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from config.errors import SettingsError, settings_error
+from config.secret_key import MIN_SECRET_BYTES, development_secret, weakness
+
+PROJECT_ROOT = Path(__file__).resolve().parent.parent
+VAR_DIR = PROJECT_ROOT / "var"
+
+_MAKE_SECRET = "python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
+_HOST_PATTERN = r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])"
+_HOST = re.compile(rf"\.?{_HOST_PATTERN}")
+# An origin as browsers send it: RFC 6454, section 6.2.
+_ORIGIN = re.compile(rf"https?://{_HOST_PATTERN}(?::[1-9][0-9]{{0,4}})?")
+_POSTGRESQL_DRIVER = "postgresql+psycopg"
+
+Networks = tuple[IPv4Network | IPv6Network, ...]
+
+
+def _setting(
+    default: Any = ...,
+    *,
+    unit: str,
+    meaning: str,
+    rule: str,
+    mend: str,
+    shown_default: str | None = None,
+    secret: bool = False,
+    **constraints: Any,
+) -> Any:
+    """Declare one setting together with what its table row and its error sentence say."""
+    if "default_factory" not in constraints:
+        constraints["default"] = default
+    extra: dict[str, JsonValue] = {
+        "unit": unit,
+        "rule": rule,
+        "mend": mend,
+        "shown_default": shown_default,
+        "secret": secret,
+    }
+    return Field(description=meaning, json_schema_extra=extra, **constraints)
+
+
+def _default_secret(validated: dict[str, Any]) -> SecretStr:
+    if validated["app_env"] == "production":
+        return SecretStr("")
+    return SecretStr(development_secret(VAR_DIR / "secret_key"))
+
+
+class Settings(BaseSettings):
+    """The application's settings; immutable, and safe to read on any thread.
+
+    Each field is read from the variable of the same name in capitals: first from the
+    environment, then from `.env` in the project's root. An empty variable counts as unset.
+    """
+
+    model_config = SettingsConfigDict(
+        env_file=PROJECT_ROOT / ".env",
+        env_file_encoding="utf-8",
+        env_ignore_empty=True,
+        extra="ignore",  # a .env file serves other programs as well
+        frozen=True,
+        hide_input_in_errors=True,
+    )
+
+    app_env: Literal["development", "production"] = _setting(
+        "development",
+        unit="name",
+        meaning="What the application runs for. Production wants a real `SECRET_KEY` and sends"
+        " its cookies over HTTPS only.",
+        rule="development or production",
+        mend="set APP_ENV=production on a server, and nothing on your own machine",
+    )
+    secret_key: SecretStr = _setting(
+        unit="text",
+        meaning="Signs the session cookies and the tokens. Who has it can be anybody.",
+        rule=f"random text of at least {MIN_SECRET_BYTES} bytes in production",
+        mend=f"set SECRET_KEY to what {_MAKE_SECRET} prints",
+        shown_default="development: made once in `var/secret_key`; production: none",
+        secret=True,
+        default_factory=_default_secret,
+        validate_default=True,
+    )
+    database_url: str = _setting(
+        f"sqlite:///{VAR_DIR / 'flasknado.db'}",
+        unit="URL",
+        meaning="The database: a SQLite file (relative paths start at the project's root) or"
+        " PostgreSQL.",
+        rule="the URL of a SQLite file or of a PostgreSQL database",
+        mend="set DATABASE_URL=sqlite:///var/flasknado.db or"
+        " DATABASE_URL=postgresql://user:password@host/name",
+        shown_default="`sqlite:///var/flasknado.db`",
+        repr=False,
+    )
+    host: str = _setting(
+        "127.0.0.1",
+        unit="address",
+        meaning="The address to listen on; `0.0.0.0` is every IPv4 interface.",
+        rule="one host name or address without scheme and port",
+        mend="set HOST=127.0.0.1, or HOST=0.0.0.0 to be reached from other machines",
+        pattern=r"^[A-Za-z0-9:._%-]+$",
+        max_length=255,
+    )
+    port: int = _setting(
+        8000,
+        unit="TCP port",
+        meaning="The port to listen on; 0 lets the system choose a free one.",
+        rule="a whole number from 0 to 65535",
+        mend="set PORT=8000, or PORT=0 for any free port",
+        ge=0,
+        le=65535,
+    )
+    workers: int = _setting(
+        1,
+        unit="processes",
+        meaning="Server processes that share the port.",
+        rule="a whole number from 1 to 256",
+        mend="set WORKERS to the number of processor cores",
+        ge=1,
+        le=256,
+    )
+    threads: int = _setting(
+        16,
+        unit="threads a process",
+        meaning="Threads that run Flask views in each process.",
+        rule="a whole number from 1 to 1024",
+        mend="set THREADS=16",
+        ge=1,
+        le=1024,
+    )
+    trusted_proxies: Annotated[Networks, NoDecode] = _setting(
+        (),
+        unit="CIDR list",
+        meaning="Networks of the proxies whose `X-Forwarded-*` headers are believed.",
+        rule="networks in CIDR notation separated by commas",
+        mend="set TRUSTED_PROXIES=127.0.0.1/32,10.0.0.0/8, or nothing to believe no proxy",
+        shown_default="none",
+    )
+    trusted_hosts: Annotated[tuple[str, ...], NoDecode] = _setting(
+        (),
+        unit="host list",
+        meaning="Names that the `Host` header may have; one with a leading dot takes its"
+        " subdomains too. Others get 400.",
+        rule="host names separated by commas, without scheme and port",
+        mend="set TRUSTED_HOSTS=example.org,.example.net, or nothing to take any name",
+        shown_default="any",
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = _setting(
+        (),
+        unit="origin list",
+        meaning="Origins whose pages may read the API and the live events from a browser;"
+        " `*` is every origin.",
+        rule="origins separated by commas (scheme, host and port, without a path), or *",
+        mend="set CORS_ORIGINS=https://example.org,http://localhost:3000, or nothing for none",
+        shown_default="none",
+    )
+    max_body_mb: int = _setting(
+        16,
+        unit="MiB",
+        meaning="The largest request body; a larger one gets 413.",
+        rule="a whole number from 1 to 10240",
+        mend="set MAX_BODY_MB=16",
+        ge=1,
+        le=10240,
+    )
+    log_level: Literal["debug", "info", "warning", "error", "critical"] = _setting(
+        "info",
+        unit="name",
+        meaning="The least severe messages that are logged.",
+        rule="debug, info, warning, error or critical",
+        mend="set LOG_LEVEL=info",
+    )
+    log_format: Literal["text", "json"] = _setting(
+        "text",
+        unit="name",
+        meaning="`text` for people, `json` (one object a line) for log collectors.",
+        rule="text or json",
+        mend="set LOG_FORMAT=text",
+    )
+
+    @property
+    def max_body_bytes(self) -> int:
+        """`max_body_mb` in bytes."""
+        return self.max_body_mb * 1024 * 1024
+
+    @property
+    def production(self) -> bool:
+        """Whether the application serves the public."""
+        return self.app_env == "production"
+
+    @field_validator("app_env", "log_level", "log_format", mode="before")
+    @classmethod
+    def _names_have_no_case(cls, value: Any) -> Any:
+        return value.strip().lower() if isinstance(value, str) else value
+
+    @field_validator("secret_key", mode="after")
+    @classmethod
+    def _production_needs_a_secret(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        if info.data.get("app_env") == "production":
+            problem = weakness(value.get_secret_value())
+            if problem:
+                raise ValueError(problem)
+        return value
+
+    @field_validator("database_url", mode="after")
+    @classmethod
+    def _database_is_of_a_kind_we_know(cls, value: str) -> str:
+        scheme, separator, rest = value.strip().partition("://")
+        kind = scheme.split("+")[0]
+        if not separator:
+            raise ValueError("it is not a URL")
+        if kind in ("postgres", "postgresql"):
+            driver = scheme if "+" in scheme else _POSTGRESQL_DRIVER
+            return f"{driver}://{rest}"
+        if kind != "sqlite":
+            raise ValueError(f"{kind!r} is another kind of database")
+        path = rest.removeprefix("/").partition("?")[0]
+        if not rest.startswith("/") or path in ("", ":memory:"):
+            raise ValueError("each process and thread would see a database of its own")
+        if not path.startswith(("/", "file:")):
+            return f"{scheme}:///{PROJECT_ROOT}/{rest.removeprefix('/')}"
+        return f"{scheme}://{rest}"
+
+    @field_validator("trusted_proxies", mode="before")
+    @classmethod
+    def _networks(cls, value: Any) -> Any:
+        networks = []
+        for item in _items(value):
+            try:
+                networks.append(ip_network(item))
+            except ValueError as error:
+                raise ValueError(str(error)) from error
+        return tuple(networks)
+
+    @field_validator("trusted_hosts", mode="before")
+    @classmethod
+    def _hosts(cls, value: Any) -> Any:
+        hosts = tuple(item.lower() for item in _items(value))
+        for host in hosts:
+            if not _HOST.fullmatch(host):
+                raise ValueError(f"{host!r} is not a host name")
+        return hosts
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _origins(cls, value: Any) -> Any:
+        origins = tuple(item.lower() for item in _items(value))
+        for origin in origins:
+            if origin == "*":
+                if len(origins) > 1:
+                    raise ValueError("* already takes in the other origins")
+            elif not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin!r} is not an origin")
+        return tuple(_without_default_port(origin) for origin in origins)
+
+
+def load_settings() -> Settings:
+    """Read the settings from the environment and `.env`.
+
+    Raises:
+        SettingsError: with one sentence for each bad variable; it shows no secret.
+    """
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise settings_error(error, Settings.model_fields) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(
+            f"{PROJECT_ROOT / '.env'} cannot be read ({error}): make it a readable file of"
+            " NAME=value lines in UTF-8, or delete it."
+        ) from error
+
+
+def _items(value: Any) -> Iterable[Any]:
+    if isinstance(value, str):
+        return [item.strip() for item in value.split(",") if item.strip()]
+    return tuple(value)
+
+
+def _without_default_port(origin: str) -> str:
+    """Return `origin` as a browser writes it, without a port that the scheme implies."""
+    return origin.removesuffix(":443" if origin.startswith("https:") else ":80")
