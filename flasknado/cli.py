@@ -1,0 +1,49 @@
+"""`flasknado [options] MODULE:APP`: host any WSGI application, with native handlers beside it.
+
+The command line is gunicorn's (`--bind`, `--workers`, `--config`, ...) with the options of
+`flasknado.options`.
+"""
+
+from __future__ import annotations
+
+import traceback
+
+from gunicorn.app.wsgiapp import WSGIApplication
+from gunicorn.errors import AppImportError, ConfigError
+
+from flasknado import host, options
+from flasknado.compose import compose, import_application
+from flasknado.errors import ConfigurationError
+from flasknado.http.server import HTTPServer
+
+
+def main() -> None:
+    """Run the command; ends the process."""
+    try:
+        application = CommandLine("%(prog)s [OPTIONS] MODULE:APP", prog="flasknado")
+        host.check_addresses(application.cfg)
+        application.run()
+    except (ConfigurationError, ConfigError) as error:
+        host.fail(str(error))
+
+
+class CommandLine(WSGIApplication):
+    """The application and the settings that a command line names."""
+
+    def load_default_config(self) -> None:
+        super().load_default_config()
+        options.apply_defaults(self.cfg)
+
+    def load(self) -> HTTPServer:  # type: ignore[override]  # our worker takes a whole server
+        """Return the server for one worker: import the application and the handlers."""
+        try:
+            return compose(import_application(str(self.app_uri)), self.cfg)
+        except ConfigurationError as error:
+            if error.__cause__ is not None:
+                traceback.print_exception(error.__cause__)
+            # gunicorn prints the sentence and ends the start.
+            raise AppImportError(str(error)) from error
+
+
+if __name__ == "__main__":
+    main()

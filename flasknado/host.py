@@ -1,0 +1,95 @@
+"""Serving: gunicorn's processes around this package's worker.
+
+`serve()` runs a server that the caller composes; `flasknado MODULE:APP`
+(`flasknado.cli`) composes one from the command line.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import sys
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.config import Config
+
+from flasknado import options
+from flasknado.errors import ConfigurationError
+from flasknado.http.server import HTTPServer
+
+BuildServer = Callable[[], HTTPServer]
+
+
+def serve(build: BuildServer, **settings: Any) -> NoReturn:
+    """Serve what `build()` returns until a signal ends it; never returns.
+
+    `build` is called once in every worker process. `settings` are gunicorn's (`bind`,
+    `workers`, `threads`, ...) and `flasknado.options`'. Raises `ConfigurationError` for an
+    address that is taken. Call it on the main thread, with no other thread started.
+    """
+    application = _Built(build, settings)
+    check_addresses(application.cfg)
+    run(application)
+
+
+def run(application: BaseApplication) -> NoReturn:
+    """Run the arbiter for a configured application; never returns."""
+    try:
+        Arbiter(application).run()
+    except RuntimeError as error:
+        fail(str(error))
+    raise SystemExit(0)
+
+
+def fail(message: str) -> NoReturn:
+    """End the program with a sentence on standard error and exit status 1."""
+    print(f"flasknado: {message}", file=sys.stderr)  # noqa: T201 (the user's terminal)
+    raise SystemExit(1)
+
+
+def check_addresses(cfg: Config) -> None:
+    """Raise `ConfigurationError` if an address to listen on is taken or not this machine's."""
+    if cfg.reuse_port:
+        return
+    for address in cfg.address:
+        if not isinstance(address, tuple) or address[1] == 0:
+            continue
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(address)
+            except OSError as error:
+                raise ConfigurationError(_address_sentence(address, error)) from None
+
+
+def _address_sentence(address: tuple[str, int], error: OSError) -> str:
+    host, port = address
+    if error.errno == errno.EADDRINUSE:
+        return (
+            f"port {port} on {host} is taken by another program: "
+            f"stop that one, or choose another port"
+        )
+    if error.errno == errno.EACCES:
+        return f"port {port} needs the right to bind ports below 1024: choose a port above"
+    return f"{host}:{port} cannot be listened on ({error.strerror}): choose another address"
+
+
+class _Built(BaseApplication):
+    """A gunicorn application whose workers call a function for their server."""
+
+    def __init__(self, build: BuildServer, settings: dict[str, Any]) -> None:
+        self._build = build
+        self._settings = settings
+        super().__init__()
+
+    def load_config(self) -> None:
+        options.apply_defaults(self.cfg)
+        for name, value in self._settings.items():
+            self.cfg.set(name, value)
+
+    def load(self) -> HTTPServer:  # type: ignore[override]  # our worker takes a whole server
+        return self._build()

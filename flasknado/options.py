@@ -1,0 +1,192 @@
+"""The server's own settings, beside gunicorn's, in gunicorn's terms.
+
+Importing this module adds them to gunicorn's command line and configuration files. Each
+is also read from `FLASKNADO_<NAME>` in the environment; the command line and the
+configuration file win.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from gunicorn.config import Config, Setting, validate_pos_int, validate_string
+
+from flasknado.errors import ConfigurationError
+from flasknado.http.server import LAYERS
+from flasknado.wsgi.container import DEFAULT_MAX_BODY_BYTES
+
+SECTION = "Flasknado"
+ENVIRONMENT_PREFIX = "FLASKNADO_"
+
+DEFAULTS: Mapping[str, Any] = {
+    "worker_class": "flasknado.worker.Worker",
+    "logger_class": "flasknado.ops.logs.Logger",
+    "threads": 16,
+    "worker_connections": 20_000,
+    "keepalive": 75,
+    "control_socket_disable": True,
+}
+"""What gunicorn's settings are by default here: values that suit a hybrid."""
+
+
+def _validate_seconds(value: Any) -> float:
+    seconds = float(value)
+    if seconds <= 0:
+        raise ValueError(f"{value!r} is not a number of seconds above 0")
+    return seconds
+
+
+def _validate_layer(value: Any) -> str:
+    if value not in LAYERS:
+        raise ValueError(f"{value!r} is not one of {', '.join(LAYERS)}")
+    return str(value)
+
+
+def _validate_prefix(value: Any) -> str:
+    text = str(value).strip()
+    if text and (not text.startswith("/") or text.endswith("/")):
+        raise ValueError(f"{value!r} must begin with a slash and not end with one, as /shop does")
+    return text
+
+
+class Handlers(Setting):
+    name = "handlers"
+    section = SECTION
+    cli = ["--handlers"]
+    meta = "MODULE:ROUTES"
+    validator = validate_string
+    default = None
+    desc = """\
+        Native routes to serve beside the application: a list of Tornado's routes,
+        or a function without arguments that returns one.
+        """
+
+
+class HttpLayer(Setting):
+    name = "http_layer"
+    section = SECTION
+    cli = ["--http"]
+    meta = "LAYER"
+    validator = _validate_layer
+    default = LAYERS[0]
+    desc = f"""\
+        The connection layer: one of {", ".join(LAYERS)}.
+        """
+
+
+class QueueLimit(Setting):
+    name = "queue_limit"
+    section = SECTION
+    cli = ["--queue-limit"]
+    meta = "INT"
+    validator = validate_pos_int
+    type = int
+    default = 0
+    desc = """\
+        How many requests of a worker may wait for a thread; one more is answered 503.
+
+        0 means 64 for each thread.
+        """
+
+
+class QueueTimeout(Setting):
+    name = "queue_timeout"
+    section = SECTION
+    cli = ["--queue-timeout"]
+    meta = "SECONDS"
+    validator = _validate_seconds
+    type = float
+    default = 30.0
+    desc = """\
+        How long a request may wait for a thread before it is answered 503.
+        """
+
+
+class MaxBody(Setting):
+    name = "max_body"
+    section = SECTION
+    cli = ["--max-body"]
+    meta = "BYTES"
+    validator = validate_pos_int
+    type = int
+    default = DEFAULT_MAX_BODY_BYTES
+    desc = """\
+        The largest request body, in bytes; a larger one is answered 413.
+        """
+
+
+class Mount(Setting):
+    name = "mount"
+    section = SECTION
+    cli = ["--mount"]
+    meta = "PREFIX"
+    validator = _validate_prefix
+    default = ""
+    desc = """\
+        A path prefix such as /shop under which the application answers (SCRIPT_NAME).
+        """
+
+
+class OpsPrefix(Setting):
+    name = "ops_prefix"
+    section = SECTION
+    cli = ["--ops-prefix"]
+    meta = "PREFIX"
+    validator = _validate_prefix
+    default = "/-"
+    desc = """\
+        The path prefix of healthz, readyz and metrics.
+        """
+
+
+class LogFormat(Setting):
+    name = "log_format"
+    section = SECTION
+    cli = ["--log-format"]
+    meta = "FORMAT"
+    validator = validate_string
+    default = "text"
+    desc = """\
+        The format of the error log: text, or json (one object a line).
+        """
+
+
+OWN = (
+    Handlers,
+    HttpLayer,
+    QueueLimit,
+    QueueTimeout,
+    MaxBody,
+    Mount,
+    OpsPrefix,
+    LogFormat,
+)
+
+
+def apply_defaults(cfg: Config, environment: Mapping[str, str] = os.environ) -> None:
+    """Set our defaults and what `FLASKNADO_*` variables say.
+
+    Raises `ConfigurationError` for a bad value.
+    """
+    for name, value in DEFAULTS.items():
+        cfg.set(name, value)
+    for setting in OWN:
+        variable = ENVIRONMENT_PREFIX + setting.name.upper()
+        text = environment.get(variable)
+        if text:
+            try:
+                cfg.set(setting.name, text)
+            except (TypeError, ValueError) as error:
+                raise ConfigurationError(
+                    f"{variable} is {text!r}, which will not do: {error}"
+                ) from None
+
+
+def option(cfg: Config, name: str) -> Any:
+    """Return one of our settings; its default if this configuration was made without them."""
+    setting = cfg.settings.get(name)
+    if setting is not None:
+        return setting.get()
+    return next(own.default for own in OWN if own.name == name)
