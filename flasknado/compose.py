@@ -82,7 +82,7 @@ def import_routes(uri: str) -> list[NativeRoute]:
 def _is_asgi(application: Any) -> bool:
     if inspect.iscoroutinefunction(application):
         return True
-    return inspect.iscoroutinefunction(getattr(type(application), "__call__", None))
+    return inspect.iscoroutinefunction(getattr(type(application), "__call__", None))  # noqa: B004
 
 
 def _takes_two(function: Any) -> bool:
