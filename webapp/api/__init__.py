@@ -1,0 +1,33 @@
+"""The JSON API under `/api/v1`.
+
+An identity is a bearer token, or the session of the site's own pages; a request that changes
+something on the strength of a session needs the CSRF token in `X-CSRFToken`.
+"""
+
+from __future__ import annotations
+
+from flask import Blueprint, Flask, g, request
+
+from webapp.api import admin, comments, posts, site, tokens, users
+from webapp.extensions import csrf
+from webapp.identity import refuse_bad_token
+
+
+def register(app: Flask) -> None:
+    """Mount the blueprints."""
+    api = Blueprint("api", __name__, url_prefix="/api/v1")
+    api.before_request(_check_identity)
+    for part in (tokens, users, posts, comments, admin, site):
+        # The check below is made for sessions only; a token is not sent by other sites' pages.
+        csrf.exempt(part.blueprint)
+        api.register_blueprint(part.blueprint)
+    app.register_blueprint(api)
+
+
+def _check_identity() -> None:
+    """Refuse a bad token, and a session's change without the CSRF token."""
+    if request.blueprint == "api.tokens":
+        return  # they look at tokens themselves, a refresh token among them
+    refuse_bad_token()
+    if g.by_session:
+        csrf.protect()

@@ -1,0 +1,33 @@
+"""Accounts: making one, and the one that asks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, url_for
+from werkzeug.exceptions import Conflict
+
+from webapp import accounts, rules
+from webapp.api.parsing import texts
+from webapp.identity import current_user, login_required
+from webapp.serializers import user_json
+
+blueprint = Blueprint("users", __name__)
+
+
+@blueprint.post("/users")
+def create() -> tuple[dict[str, Any], int, dict[str, str]]:
+    """Make an account of `{"username", "password"}`."""
+    fields = texts({"username": accounts.available_username, "password": rules.password})
+    try:
+        user = accounts.register(fields["username"], fields["password"])
+    except accounts.NameTakenError as error:
+        raise Conflict(str(error)) from error
+    return user_json(user), 201, {"Location": url_for("pages.profile", username=user.username)}
+
+
+@blueprint.get("/me")
+@login_required
+def me() -> dict[str, Any]:
+    """Show the account that asks."""
+    return user_json(current_user())

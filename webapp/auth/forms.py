@@ -1,0 +1,42 @@
+"""The forms for accounts."""
+
+from __future__ import annotations
+
+from flask_wtf import FlaskForm
+from wtforms import PasswordField, StringField
+from wtforms.validators import InputRequired
+
+from webapp import accounts, rules
+from webapp.forms import ByRule
+
+
+class RegisterForm(FlaskForm):  # type: ignore[misc]
+    """A new account."""
+
+    username = StringField(
+        "Username",
+        [ByRule(accounts.available_username)],
+        description=f"It has {rules.USERNAME_RULE}.",
+        render_kw={"autocomplete": "username", "autocapitalize": "none", "spellcheck": "false"},
+    )
+    password = PasswordField(
+        "Password",
+        [ByRule(rules.password)],
+        description=f"It has {rules.PASSWORD_RULE}.",
+        render_kw={"autocomplete": "new-password"},
+    )
+
+
+class LoginForm(FlaskForm):  # type: ignore[misc]
+    """An account that is there already."""
+
+    username = StringField(
+        "Username",
+        [InputRequired("Type your username.")],
+        render_kw={"autocomplete": "username", "autocapitalize": "none", "spellcheck": "false"},
+    )
+    password = PasswordField(
+        "Password",
+        [InputRequired("Type your password.")],
+        render_kw={"autocomplete": "current-password"},
+    )

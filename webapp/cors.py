@@ -1,0 +1,49 @@
+"""Which other origins' pages may read the API: one policy for both halves.
+
+The setting is `CORS_ORIGINS`. Flask-CORS answers for the API; native handlers, which may not
+import this package, find the same policy in `app.extensions["flasknado.cors"]`, a callable
+`(origin: str) -> bool`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from flask import Flask, current_app
+
+from webapp.extensions import cors
+from webapp.request_id import HEADER
+
+EXTENSION_KEY = "flasknado.cors"
+_PREFLIGHT_MAX_AGE_S = 600
+
+
+def register(app: Flask, origins: Sequence[str]) -> None:
+    """Let pages of `origins` (or of every origin, for `*`) read the API of `app`."""
+    app.extensions[EXTENSION_KEY] = _policy(origins)
+    if not origins:
+        return  # Flask-CORS would take an empty list for "everybody"
+    cors.init_app(
+        app,
+        resources={r"/api/*": {}},
+        origins=list(origins),
+        # Tokens, not cookies, so the browser need not send credentials of its own.
+        supports_credentials=False,
+        allow_headers=["Authorization", "Content-Type"],
+        expose_headers=["Location", HEADER],
+        max_age=_PREFLIGHT_MAX_AGE_S,
+        always_send=False,
+    )
+
+
+def allowed_origin(origin: str) -> str | None:
+    """Return `origin` if its pages may read the API, else `None`; needs an application context."""
+    policy: Callable[[str], bool] = current_app.extensions[EXTENSION_KEY]
+    return origin if policy(origin) else None
+
+
+def _policy(origins: Sequence[str]) -> Callable[[str], bool]:
+    if "*" in origins:
+        return lambda origin: True  # noqa: ARG005
+    known = frozenset(origins)
+    return lambda origin: origin.lower() in known

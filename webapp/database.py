@@ -1,0 +1,193 @@
+"""The database: engine options, the check that it answers, and migrations at start.
+
+Transaction rule of the application: a view commits by itself, shortly before it answers;
+nothing slow (hashing a password, reading an upload, streaming) happens in a transaction, and
+whatever a failed view has not committed is rolled back.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from alembic import command
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from flask import Flask, current_app
+from sqlalchemy import Connection, Engine, event, inspect, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import SQLAlchemyError
+from werkzeug.exceptions import NotFound
+
+from webapp.extensions import Base, db, migrate
+
+BUSY_TIMEOUT_S = 10
+CONNECT_TIMEOUT_S = 5
+POOL_TIMEOUT_S = 10
+_SPARE_CONNECTIONS = 8  # beside the views' threads: live authorisation, health checks
+_LARGEST_ID = 2**31 - 1
+_MIGRATION_LOCK = 0x666C6173  # any number, as long as nothing else on the server uses it
+
+ModelT = TypeVar("ModelT", bound=Base)
+
+
+class DatabaseError(Exception):
+    """The database cannot be used as it is; one sentence."""
+
+
+def configure(app: Flask, url: str, threads: int) -> None:
+    """Set the options of the engine for `threads` view threads; call it before `bind()`."""
+    options: dict[str, Any] = {
+        "pool_size": threads,
+        "max_overflow": _SPARE_CONNECTIONS,
+        "pool_timeout": POOL_TIMEOUT_S,
+    }
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        options["connect_args"] = {"timeout": BUSY_TIMEOUT_S}
+        if parsed.database and not parsed.database.startswith("file:"):
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    else:
+        options["pool_pre_ping"] = True
+        options["connect_args"] = {"connect_timeout": CONNECT_TIMEOUT_S}
+    app.config["SQLALCHEMY_DATABASE_URI"] = url
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
+
+
+def bind(app: Flask) -> None:
+    """Bind the extensions for the database to `app`; opens no connection yet."""
+    db.init_app(app)
+    migrate.init_app(app, db)
+    with app.app_context():
+        if db.engine.dialect.name == "sqlite":
+            event.listen(db.engine, "connect", _prepare_sqlite)
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:  # noqa: ARG001
+    """Make a new SQLite connection check foreign keys and let readers and a writer coexist."""
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    # The change to WAL is kept in the file, and needs it alone for a moment; SQLite does not
+    # apply the busy timeout to it when two processes try at once.
+    deadline = time.monotonic() + BUSY_TIMEOUT_S
+    while connection.execute("PRAGMA journal_mode").fetchone()[0] not in ("wal", "memory"):
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
+def find(model: type[ModelT], object_id: int) -> ModelT:
+    """Return the object with this id, or raise `NotFound` (404); needs an application context."""
+    found = db.session.get(model, object_id) if 0 < object_id <= _LARGEST_ID else None
+    if found is None:
+        raise NotFound(f"There is no {model.__name__.lower()} {object_id}.")
+    return found
+
+
+def end_transaction() -> None:
+    """Give the connection back before something slow; what was not committed is lost."""
+    db.session.rollback()
+
+
+def ping(app: Flask) -> None:
+    """Ask the database for one row. May be called on any thread but the event loop's.
+
+    Raises:
+        DatabaseError: it does not answer.
+    """
+    with app.app_context():
+        try:
+            with db.engine.connect() as connection:
+                connection.execute(text("SELECT 1"))
+        except SQLAlchemyError as error:
+            raise DatabaseError(_unreachable(error)) from error
+
+
+def reachable(app: Flask) -> bool:
+    """Whether the database answers; see `ping()`."""
+    try:
+        ping(app)
+    except DatabaseError:
+        return False
+    return True
+
+
+def migrate_if_needed(app: Flask) -> bool:
+    """Bring the database to the newest revision, and return whether anything was done.
+
+    Costs two small reads when the database is current. Processes that start together take
+    turns: the first migrates in one transaction, the others find the work done. Leaves no open
+    connection behind, so it may be called before a fork.
+
+    Raises:
+        DatabaseError: the database does not answer, or cannot be migrated.
+    """
+    with app.app_context():
+        try:
+            head = _newest_revision()
+            with db.engine.connect() as connection:
+                if _revision_of(connection) == head:
+                    return False
+            with migration_connection() as connection:
+                if _revision_of(connection) == head:
+                    return False
+                config = migrate.get_config()
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+            return True
+        except CommandError as error:
+            raise DatabaseError(
+                f"The database cannot be migrated ({error}): its revision is unknown to this"
+                " version of the application, so run the version that made it, or a newer one."
+            ) from error
+        except SQLAlchemyError as error:
+            raise DatabaseError(_unreachable(error)) from error
+        finally:
+            db.engine.dispose()
+
+
+@contextmanager
+def migration_connection() -> Iterator[Connection]:
+    """Yield a connection inside a transaction that no other migration runs beside; commit it.
+
+    Used by `migrations/env.py` too, so `flask db upgrade` is as safe.
+    """
+    engine: Engine = db.engine
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            # Batch mode drops and renames tables, which must not cascade to other tables' rows.
+            # The PRAGMA works outside a transaction only; the connection is thrown away after.
+            connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
+            connection.commit()
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+        try:
+            yield connection
+            connection.commit()
+        finally:
+            connection.invalidate()
+
+
+def _newest_revision() -> str | None:
+    directory = current_app.extensions["migrate"].directory
+    return ScriptDirectory(directory).get_current_head()
+
+
+def _revision_of(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+
+
+def _unreachable(error: SQLAlchemyError) -> str:
+    reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    url = db.engine.url.render_as_string(hide_password=True)
+    return f"The database {url} cannot be used ({reason}): check DATABASE_URL and that it runs."

@@ -1,0 +1,174 @@
+// The site's one script: times in the reader's own zone, and pages that update themselves.
+//
+// A page that updates itself says from which event on, in <main data-live-channel data-live-cursor>;
+// the server read that cursor before the page's data, so nothing falls between the two. What
+// arrives is put in by textContent, never as HTML. Without live events (another server, an old
+// browser) the page is an ordinary page.
+
+const FIRST_RETRY_MS = 2_000;
+const LONGEST_RETRY_MS = 60_000;
+const RELOAD_SPREAD_MS = 3_000;
+const MOST_CARDS = 200;
+
+const main = document.querySelector("main");
+const { liveChannel: channel, liveCursor: startCursor, root } = main.dataset;
+
+const timeFormat = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
+
+function showTime(element) {
+  const moment = new Date(element.dateTime);
+  if (!Number.isNaN(moment.getTime())) {
+    element.title = element.dateTime;
+    element.textContent = timeFormat.format(moment);
+  }
+}
+
+function counted(number) {
+  return `${number} ${number === 1 ? "comment" : "comments"}`;
+}
+
+// --- What is shown -------------------------------------------------------------------------
+
+/** Write an object of the API into an element made by a template. */
+function fill(element, object) {
+  for (const field of element.querySelectorAll("[data-field]")) {
+    const name = field.dataset.field;
+    if (field.localName === "time") {
+      field.dateTime = object[name];
+      showTime(field);
+    } else {
+      field.textContent = name === "comment_count" ? counted(object[name]) : object[name];
+    }
+    if (name === "author") field.href = root + encodeURIComponent(object.author);
+    if (name === "title") field.href = `${root}post/${object.id}`;
+  }
+}
+
+function fromTemplate(id, object) {
+  const element = document.getElementById(id).content.firstElementChild.cloneNode(true);
+  fill(element, object);
+  element.classList.add("arrived");
+  return element;
+}
+
+function cardOf(id) {
+  return document.querySelector(`[data-post-id="${Number(id)}"]`);
+}
+
+const onTimeline = {
+  "post.created"(post) {
+    if (cardOf(post.id)) return;
+    const list = document.querySelector("[data-posts]");
+    const card = fromTemplate("post-card", post);
+    card.dataset.postId = post.id;
+    list.prepend(card);
+    if (list.children.length > MOST_CARDS) list.lastElementChild.remove();
+    document.querySelector("[data-empty]")?.remove();
+  },
+  "post.updated"(post) {
+    const card = cardOf(post.id);
+    if (card) fill(card, post);
+  },
+  "post.deleted"({ id }) {
+    cardOf(id)?.remove();
+  },
+};
+
+const onPost = {
+  "comment.created"(comment) {
+    const id = `comment-${Number(comment.id)}`;
+    if (document.getElementById(id)) return;
+    const item = fromTemplate("comment-item", comment);
+    item.id = id;
+    document.querySelector("[data-comments]").append(item);
+    const heading = document.querySelector("[data-comment-count]");
+    heading.dataset.commentCount = Number(heading.dataset.commentCount) + 1;
+    heading.textContent = counted(Number(heading.dataset.commentCount));
+  },
+  "post.updated"() {
+    notice("This post has been edited.", "Show the new text");
+  },
+  "post.deleted"() {
+    notice("This post has been deleted.");
+  },
+};
+
+/** Say something above the text, with a link that loads the page again. */
+function notice(text, reloadText) {
+  const element = document.querySelector("[data-notice]");
+  if (!element) return;
+  element.textContent = `${text} `;
+  if (reloadText) {
+    const link = document.createElement("a");
+    link.href = location.pathname;
+    link.textContent = reloadText;
+    element.append(link);
+  }
+  element.hidden = false;
+}
+
+/** Load the page again because events were missed, unless that would lose what is being typed. */
+function startAgain() {
+  const typing = [...document.querySelectorAll("textarea")].some((area) => area.value !== "");
+  if (typing) {
+    notice("Something here may be out of date.", "Load the page again");
+  } else {
+    setTimeout(() => location.reload(), Math.random() * RELOAD_SPREAD_MS);
+  }
+}
+
+// --- Where it comes from -------------------------------------------------------------------
+
+function showState(state, text) {
+  const element = document.querySelector("[data-live-status]");
+  element.dataset.state = state;
+  element.textContent = text;
+  element.hidden = false;
+}
+
+/** Follow a channel from a cursor; EventSource itself comes back after a lost connection. */
+function follow(handlers) {
+  let cursor = startCursor;
+  let retryMs = FIRST_RETRY_MS;
+  let source = null;
+  let timer = null;
+
+  function connect() {
+    const query = new URLSearchParams({ channel, after: cursor });
+    source = new EventSource(`${root}live/events?${query}`);
+    source.addEventListener("open", () => {
+      retryMs = FIRST_RETRY_MS;
+      showState("on", "Live");
+    });
+    source.addEventListener("error", () => {
+      showState("off", "Not live at the moment");
+      // An answer other than 200 ends an EventSource for good; a deploy can look like that.
+      if (source.readyState === EventSource.CLOSED) {
+        timer = setTimeout(connect, retryMs * (0.5 + Math.random()));
+        retryMs = Math.min(2 * retryMs, LONGEST_RETRY_MS);
+      }
+    });
+    source.addEventListener("reset", startAgain);
+    for (const [name, handle] of Object.entries(handlers)) {
+      source.addEventListener(name, (message) => {
+        cursor = message.lastEventId || cursor;
+        handle(JSON.parse(message.data).data);
+      });
+    }
+  }
+
+  function disconnect() {
+    clearTimeout(timer);
+    source?.close();
+  }
+
+  connect();
+  // A page in the back-forward cache holds no connection, and catches up when it comes back.
+  addEventListener("pagehide", disconnect);
+  addEventListener("pageshow", (event) => {
+    if (event.persisted) connect();
+  });
+}
+
+document.querySelectorAll("time[datetime]").forEach(showTime);
+if (channel && "EventSource" in window) follow(channel === "posts" ? onTimeline : onPost);
