@@ -6,10 +6,8 @@ The command line is gunicorn's (`--bind`, `--workers`, `--config`, ...) with the
 
 from __future__ import annotations
 
-import traceback
-
 from gunicorn.app.wsgiapp import WSGIApplication
-from gunicorn.errors import AppImportError, ConfigError
+from gunicorn.errors import ConfigError
 
 from flasknado import host, options
 from flasknado.compose import compose, import_application
@@ -36,13 +34,7 @@ class CommandLine(WSGIApplication):
 
     def load(self) -> HTTPServer:  # type: ignore[override]  # our worker takes a whole server
         """Return the server for one worker: import the application and the handlers."""
-        try:
-            return compose(import_application(str(self.app_uri)), self.cfg)
-        except ConfigurationError as error:
-            if error.__cause__ is not None:
-                traceback.print_exception(error.__cause__)
-            # gunicorn prints the sentence and ends the start.
-            raise AppImportError(str(error)) from error
+        return host.loaded(lambda: compose(import_application(str(self.app_uri)), self.cfg))
 
 
 if __name__ == "__main__":

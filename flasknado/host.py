@@ -9,16 +9,19 @@ from __future__ import annotations
 import errno
 import socket
 import sys
+import traceback
 from collections.abc import Callable
 from typing import Any, NoReturn
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
+from gunicorn.errors import AppImportError
 
 from flasknado import options
 from flasknado.errors import ConfigurationError
 from flasknado.http.server import HTTPServer
+from flasknado.importer import ImportFromStringError
 
 BuildServer = Callable[[], HTTPServer]
 
@@ -78,6 +81,17 @@ def _address_sentence(address: tuple[str, int], error: OSError) -> str:
     return f"{host}:{port} cannot be listened on ({error.strerror}): choose another address"
 
 
+def loaded(build: BuildServer) -> HTTPServer:
+    """Return what `build()` returns; what it refuses ends the start with its one sentence."""
+    try:
+        return build()
+    except ConfigurationError as error:
+        if isinstance(error, ImportFromStringError) and error.__cause__ is not None:
+            traceback.print_exception(error.__cause__)
+        # gunicorn prints the sentence, without a traceback, and stops.
+        raise AppImportError(str(error)) from error
+
+
 class _Built(BaseApplication):
     """A gunicorn application whose workers call a function for their server."""
 
@@ -92,4 +106,4 @@ class _Built(BaseApplication):
             self.cfg.set(name, value)
 
     def load(self) -> HTTPServer:  # type: ignore[override]  # our worker takes a whole server
-        return self._build()
+        return loaded(self._build)

@@ -1,0 +1,103 @@
+"""The bundled application's server: settings, host, run.
+
+python server.py            serve
+python server.py routes     list the URL map of both halves
+python server.py check      validate the settings and reach the database
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from functools import partial
+
+import flasknado
+from config import Settings, SettingsError, load_settings
+from flasknado.errors import ConfigurationError
+
+
+def build(settings: Settings) -> flasknado.HTTPServer:
+    """Return the whole system: Flask's half, Tornado's half, one server.
+
+    Raises `ConfigurationError` if the database cannot be used.
+    """
+    # Imported here, in the worker, so that a reload serves the code as it is then.
+    import async_handlers
+    from webapp import create_app, database
+
+    app = create_app(settings)
+    try:
+        database.migrate_if_needed(app)
+    except database.DatabaseError as error:
+        raise ConfigurationError(str(error)) from error
+    container = flasknado.WSGIContainer(
+        app, threads=settings.threads, max_body_bytes=settings.max_body_bytes
+    )
+    return flasknado.HTTPServer(
+        container,
+        handlers=async_handlers.routes,
+        trusted_proxies=map(str, settings.trusted_proxies),
+        settings={"readiness_checks": {"database": partial(database.ping, app)}},
+    )
+
+
+def serve(settings: Settings) -> None:
+    """Serve until a signal ends it: TERM drains, INT and QUIT stop at once, HUP reloads."""
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    flasknado.serve(
+        _build,
+        bind=f"{host}:{settings.port}",
+        workers=settings.workers,
+        threads=settings.threads,
+        loglevel=settings.log_level,
+        log_format=settings.log_format,
+        proc_name="flasknado",
+    )
+
+
+def _build() -> flasknado.HTTPServer:
+    """Build with the settings as they are now: a reload reads them again."""
+    try:
+        return build(load_settings())
+    except SettingsError as error:
+        raise ConfigurationError(str(error)) from error
+
+
+def routes(settings: Settings) -> None:
+    """Print every route of both halves: methods, pattern, half, endpoint or handler."""
+    import async_handlers
+    from flasknado import ops
+    from flasknado.route_table import native_rows, render, wsgi_rows
+    from webapp import create_app
+
+    native = native_rows([*async_handlers.routes, *ops.routes()])
+    print(render(native + wsgi_rows(create_app(settings))))  # noqa: T201
+
+
+def check(settings: Settings) -> None:
+    """Say whether the database answers; raises `ConfigurationError` if not."""
+    from webapp import create_app, database
+
+    try:
+        database.ping(create_app(settings))
+    except database.DatabaseError as error:
+        raise ConfigurationError(str(error)) from error
+    print(f"The settings are valid ({settings.app_env}) and the database answers.")  # noqa: T201
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    commands = {"serve": serve, "routes": routes, "check": check}
+    parser = argparse.ArgumentParser(prog="server.py", description="Flask on Tornado.")
+    parser.add_argument("command", nargs="?", default="serve", choices=commands)
+    command = parser.parse_args(arguments).command
+    try:
+        commands[command](load_settings())
+    except (SettingsError, ConfigurationError) as error:
+        print(error, file=sys.stderr)  # noqa: T201
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
