@@ -19,11 +19,10 @@ serve: $(VENV)/.runtime  ## serve the bundled application (PORT=8000, WORKERS=1,
 test: $(VENV)/.dev  ## run the tests (ARGS="-k name" for some of them)
 	@$(BIN)/python -m pytest $(ARGS)
 
-lint: $(VENV)/.dev  ## run the linter, the type checker and the import law
+lint: $(VENV)/.dev  ## run the linter and the type checker
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
 
 bench: $(VENV)/.runtime  ## measure this server against others, side by side (needs wrk)
 	@$(BIN)/python -m loadtests.bench $(ARGS)
