@@ -51,7 +51,7 @@ class Refused(HTTPError):
     """
 
     def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
-        super().__init__(status, message)
+        super().__init__(status)
         self.message = message
         self.headers = headers or {}
 
@@ -106,7 +106,7 @@ async def in_flask(
     call = _Call(app, environ_of(handler), functools.partial(app.ensure_sync(function), *args))
     try:
         _lane(handler).submit(call)
-        return await asyncio.wait_for(call.future, timeout_s)  # type: ignore[no-any-return]
+        return await asyncio.wait_for(call.future, timeout_s)
     except PoolFull:
         reason = "too many requests wait for the application"
     except TimeoutError:
@@ -200,7 +200,7 @@ def _refused_by(response: Response, error: Exception | None = None) -> Refused:
     status = response.status_code if response.status_code >= 400 else 403
     message = None
     if response.mimetype == "application/json":
-        said = response.get_json(silent=True)  # type: ignore[attr-defined]
+        said = response.get_json(silent=True)
         message = said.get("message") if isinstance(said, dict) else None
     if not isinstance(message, str) and isinstance(error, HTTPException):
         message = error.description

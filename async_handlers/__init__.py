@@ -1,0 +1,17 @@
+"""The Tornado half of the bundled application: its native endpoints, one `routes` list.
+
+Never imports `webapp`. What it needs of the application it reaches through the hooks in
+`app.extensions` (`flasknado.native`, `flasknado.live`).
+"""
+
+from __future__ import annotations
+
+from tornado.routing import URLSpec
+
+import flasknado.live
+from async_handlers.whoami import WhoAmIHandler
+
+routes = [
+    *flasknado.live.routes("/live"),
+    URLSpec(r"/live/whoami", WhoAmIHandler),
+]

@@ -1,0 +1,50 @@
+"""Live events: published in a view's transaction, delivered to every subscriber in order.
+
+    live = Live()
+    live.init_app(app, db)
+
+    @live.authorize
+    def may_read(channel: str) -> bool: ...
+
+    live.publish("posts", "post.created", {"id": 1})
+    db.session.commit()
+
+`Live` is the Flask side and imports neither Tornado nor the hub. `routes()` are the native
+endpoints, for `HTTPServer(..., handlers=routes())` or `--handlers flasknado.live:routes`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from flasknado.live.errors import (
+    InvalidCursor,
+    InvalidEvent,
+    LiveError,
+    LogUnavailable,
+    TooManySubscribers,
+)
+from flasknado.live.extension import Live
+
+if TYPE_CHECKING:
+    from tornado.routing import URLSpec
+
+__all__ = [
+    "InvalidCursor",
+    "InvalidEvent",
+    "Live",
+    "LiveError",
+    "LogUnavailable",
+    "TooManySubscribers",
+    "routes",
+]
+
+
+def routes(prefix: str = "/live") -> list[URLSpec]:
+    """Return the native routes of the live endpoints under a path prefix.
+
+    `GET events` (server-sent events), `ndjson`, `poll` (long-poll) and `socket` (WebSocket).
+    """
+    from flasknado.live.transports import route_table
+
+    return route_table(prefix)

@@ -1,0 +1,25 @@
+"""The exceptions of the live part. Importable without Tornado."""
+
+from __future__ import annotations
+
+from flasknado.errors import FlasknadoError
+
+
+class LiveError(FlasknadoError):
+    """Base of every exception that `flasknado.live` raises on purpose."""
+
+
+class InvalidEvent(LiveError, ValueError):
+    """A channel, event name or data that cannot be published or subscribed to."""
+
+
+class InvalidCursor(LiveError, ValueError):
+    """A text that is not a cursor."""
+
+
+class LogUnavailable(LiveError):
+    """The log cannot be read at present: its database does not answer."""
+
+
+class TooManySubscribers(LiveError):
+    """This process holds as many live clients as it may."""

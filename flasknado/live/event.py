@@ -1,0 +1,117 @@
+"""Events, cursors, and the rules for their names. Pure: no Tornado, no database.
+
+An event has an offset, and offsets rise by one in commit order over the whole log. A
+cursor is a place in one log, written `epoch:offset`: the client that holds it has
+everything up to and including that offset. The epoch names the log, so that a cursor of
+another database is recognised.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from flasknado.live.errors import InvalidCursor, InvalidEvent
+
+MAX_NAME_CHARS = 128
+"""The longest channel or event name."""
+
+MAX_OFFSET = 2**63 - 1
+"""The largest offset: that of a BIGINT."""
+
+RESERVED_NAMES = frozenset(("open", "error", "reset", "heartbeat"))
+"""Event names that the protocol, or a browser's EventSource, uses itself."""
+
+_CHANNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+=-]*\Z")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_LINE_END = re.compile(r"[\x85\u2028\u2029]")
+_CURSOR = re.compile(r"([A-Za-z0-9]{1,32}):(0|[1-9][0-9]{0,18})\Z")
+
+
+class Event(NamedTuple):
+    """One committed event. `data` is JSON text, encoded once when it was published."""
+
+    offset: int
+    channel: str
+    name: str
+    data: str
+
+
+class Cursor(NamedTuple):
+    """A place in a log: everything up to and including `offset` has been seen."""
+
+    epoch: str
+    offset: int
+
+    def __str__(self) -> str:
+        return f"{self.epoch}:{self.offset}"
+
+
+def parse_cursor(text: str) -> Cursor:
+    """Return the cursor that `text` writes; raises `InvalidCursor`."""
+    match = _CURSOR.match(text)
+    if match is None or int(match[2]) > MAX_OFFSET:
+        raise InvalidCursor(
+            f"{text[:80]!a} is not a cursor: a cursor is the `id` of an event, "
+            "epoch:offset, for example 3f2a9c01:42"
+        )
+    return Cursor(match[1], int(match[2]))
+
+
+def check_channel(channel: str) -> str:
+    """Return `channel` if it is a channel's name; raises `InvalidEvent`."""
+    if not isinstance(channel, str):
+        raise InvalidEvent(f"a channel is named by a string, not by {type(channel).__name__}")
+    if len(channel) > MAX_NAME_CHARS or _CHANNEL.match(channel) is None:
+        raise InvalidEvent(
+            f"{channel[:80]!a} is not a channel: use 1 to {MAX_NAME_CHARS} ASCII letters, "
+            "digits and ._:/@+=- and begin with a letter or digit"
+        )
+    return channel
+
+
+def check_name(name: str) -> str:
+    """Return `name` if an event may be called so; raises `InvalidEvent`."""
+    if not isinstance(name, str):
+        raise InvalidEvent(f"an event is named by a string, not by {type(name).__name__}")
+    if not 0 < len(name) <= MAX_NAME_CHARS or _CONTROL.search(name) is not None:
+        raise InvalidEvent(
+            f"{name[:80]!a} is not an event's name: use 1 to {MAX_NAME_CHARS} characters "
+            "without line ends or other control characters"
+        )
+    if name in RESERVED_NAMES:
+        raise InvalidEvent(
+            f"an event cannot be called {name!r}: live clients use that name themselves "
+            f"(as they do {', '.join(sorted(RESERVED_NAMES - {name}))})"
+        )
+    return name
+
+
+def encode_data(data: Any, max_data_bytes: int, default: Callable[[Any], Any] | None = None) -> str:
+    """Return an event's data as JSON text, encodable as UTF-8 and on one line.
+
+    One line by every reading, Unicode's too: Python's `str.splitlines` knows more line
+    ends than JSON escapes.
+    `default` turns what JSON does not know into something it does, as in `json.dumps`.
+    Raises `InvalidEvent` if the data cannot be written as JSON or is larger than
+    `max_data_bytes`.
+    """
+    options: dict[str, Any] = {"default": default, "allow_nan": False, "separators": (",", ":")}
+    try:
+        text = json.dumps(data, ensure_ascii=False, **options)
+        text = _LINE_END.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
+        try:
+            size_bytes = len(text.encode())
+        except UnicodeEncodeError:  # a lone surrogate, which JSON can write but UTF-8 cannot
+            text = json.dumps(data, **options)
+            size_bytes = len(text)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidEvent(f"an event's data must be writable as JSON: {error}") from error
+    if size_bytes > max_data_bytes:
+        raise InvalidEvent(
+            f"an event's data may have {max_data_bytes} bytes (LIVE_MAX_DATA_BYTES), and this "
+            f"has {size_bytes}: publish an id and let the client fetch the rest"
+        )
+    return text

@@ -1,0 +1,199 @@
+"""`Live`, the Flask extension: publishing, cursors, and who may read what.
+
+No Tornado here: a view, a command line or another program publishes without a server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import sqlalchemy as sa
+from flask import Flask, current_app
+from sqlalchemy.orm import scoped_session
+
+from flasknado.errors import ConfigurationError
+from flasknado.live import store, transaction
+from flasknado.live.event import Event, check_channel, check_name, encode_data
+from flasknado.live.options import LiveOptions
+
+if TYPE_CHECKING:
+    from flask_sqlalchemy import SQLAlchemy
+    from sqlalchemy.orm import Session
+
+    from flasknado.live.hub import Hub
+
+MayRead = Callable[[str], bool]
+MayReadT = TypeVar("MayReadT", bound=MayRead)
+
+EXTENSION_KEY = "live"
+
+
+class LiveState:
+    """What one Flask application has of `Live`: `app.extensions["live"]`."""
+
+    def __init__(self, app: Flask, db: SQLAlchemy, live: Live) -> None:
+        self.app = app
+        self.db = db
+        self.live = live
+        self.options = LiveOptions.from_config(app.config)
+        self.hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
+        """The hub of each event loop that has needed one (`flasknado.live.hub.hub_of`)."""
+        self._wakers: tuple[Callable[[], None], ...] = ()
+
+    def engine(self) -> sa.Engine:
+        """Return the engine of the log's database. May be called on any thread."""
+        with self.app.app_context():
+            return self.db.engine
+
+    def committed(self, events: Sequence[Event]) -> None:
+        """Tell the readers of this process, and whoever captures, of committed events."""
+        self.live.captured(events)
+        for wake in self._wakers:
+            wake()
+
+    def add_waker(self, wake: Callable[[], None]) -> None:
+        """Have `wake()` called after each commit that published, on the committing thread."""
+        self._wakers = (*self._wakers, wake)
+
+    def remove_waker(self, wake: Callable[[], None]) -> None:
+        """Call `wake` no longer."""
+        self._wakers = tuple(other for other in self._wakers if other != wake)
+
+
+class Live:
+    """Live events for Flask applications that use Flask-SQLAlchemy.
+
+    Unbound until `init_app`, like every extension; one `Live` and `db` may serve any
+    number of applications. Settings: `flasknado.live.options.LiveOptions`.
+    """
+
+    def __init__(self, app: Flask | None = None, db: SQLAlchemy | None = None) -> None:
+        self._may_read: MayRead | None = None
+        self._captures: list[list[Event]] = []
+        if app is not None and db is not None:
+            self.init_app(app, db)
+
+    def init_app(self, app: Flask, db: SQLAlchemy) -> None:
+        """Add the log's tables to `db.metadata` and this extension to `app`.
+
+        `db.create_all()` and Flask-Migrate then see the tables. Raises `ConfigurationError`
+        for a setting out of its range.
+        """
+        for table in store.metadata.sorted_tables:
+            if table.name not in db.metadata.tables:
+                table.to_metadata(db.metadata)
+        transaction.install()
+        app.extensions[EXTENSION_KEY] = LiveState(app, db, self)
+
+    def authorize(self, function: MayReadT) -> MayReadT:
+        """Register `function(channel) -> bool`, which decides who may read what; a decorator.
+
+        It runs in a Flask request context made from the live request, after the
+        application's `before_request` functions, on a thread. Until one is registered
+        nobody may read anything. It may `abort(401)` or `abort(404)` to say why not.
+        """
+        self._may_read = function
+        return function
+
+    def may_read(self, channel: str) -> bool:
+        """Ask the registered function about one channel, in a request context."""
+        if self._may_read is None:
+            current_app.logger.error(
+                "nobody may read the channel %r: register a function with @live.authorize", channel
+            )
+            return False
+        return bool(current_app.ensure_sync(self._may_read)(channel))
+
+    def publish(
+        self,
+        channel: str,
+        name: str,
+        data: Any = None,
+        *,
+        session: Session | scoped_session[Any] | None = None,
+    ) -> None:
+        """Publish an event in the session's transaction: it exists if and only if that commits.
+
+        `data` is anything that Flask's JSON provider can write. `session` is any session
+        on the application's database, by default `db.session`. Needs an application
+        context, on any thread that may use the session. Raises `InvalidEvent`.
+        """
+        state = current_state()
+        default = getattr(state.app.json, "default", None)
+        draft = store.Draft(
+            check_channel(channel),
+            check_name(name),
+            encode_data(data, state.options.max_data_bytes, default),
+        )
+        transaction.publish(_session_of(session, state.db), draft, state.committed)
+
+    def cursor(self) -> str:
+        """Return the log's present end, as text.
+
+        Read it before the data of a page and subscribe from it: then nothing falls
+        between the page and the stream. Needs an application context.
+        """
+        state = current_state()
+        session = _session_of(None, state.db)
+        connection = session.connection(bind_arguments={"clause": store.live_log})
+        cursor = store.read_head(connection)
+        if cursor is None:
+            _create_log(connection)
+            cursor = store.read_head(connection)
+            assert cursor is not None
+        return str(cursor)
+
+    @contextlib.contextmanager
+    def capture(self) -> Iterator[list[Event]]:
+        """Collect the events that this process commits while the block runs; for tests."""
+        events: list[Event] = []
+        self._captures.append(events)
+        try:
+            yield events
+        finally:
+            # By identity: two captures with equal events are still two.
+            self._captures = [other for other in self._captures if other is not events]
+
+    def captured(self, events: Sequence[Event]) -> None:
+        """Give committed events to every running capture."""
+        for capture in self._captures:
+            capture.extend(events)
+
+
+def state_of(app: Flask) -> LiveState:
+    """Return what `app` has of `Live`; raises `ConfigurationError` if it has nothing."""
+    state = app.extensions.get(EXTENSION_KEY)
+    if not isinstance(state, LiveState):
+        raise ConfigurationError(
+            f"the Flask application {app.name!r} has no live events: "
+            f"call live.init_app(app, db) in its factory"
+        )
+    return state
+
+
+def current_state() -> LiveState:
+    """Return what the current application has of `Live`; needs an application context."""
+    return state_of(current_app)
+
+
+def _session_of(session: Session | scoped_session[Any] | None, db: SQLAlchemy) -> Session:
+    chosen: Session | scoped_session[Any] = db.session if session is None else session
+    if isinstance(chosen, scoped_session):
+        inner: Session = chosen()
+        return inner
+    return chosen
+
+
+def _create_log(connection: sa.Connection) -> None:
+    """Create the log's row so that it stays, whatever becomes of the connection's transaction."""
+    engine = connection.engine
+    writing = connection.dialect.name == "sqlite" and connection.connection.in_transaction
+    if writing or store.in_memory(engine.url):
+        # Another connection would wait for this one, or see another database.
+        store.create_log(connection)
+        return
+    with engine.begin() as other:
+        store.create_log(other)

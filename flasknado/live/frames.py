@@ -1,0 +1,209 @@
+"""How events are written on each transport. Pure: bytes out, no sockets.
+
+Every transport carries the same JSON object, `{"id", "channel", "event", "data"}`, where
+`id` is the cursor of the event. What the server says itself (`reset`, `heartbeat`) has the
+same four fields, with `channel` and `data` null. A `Format` writes them for one transport;
+the hub encodes an event once per format and writes the same bytes to every client.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from abc import ABC, abstractmethod
+
+from flasknado.live.event import Cursor, Event
+
+_SSE_LINE_END = re.compile("\r\n|\r|\n")
+_SSE_FORBIDDEN = re.compile("[\r\n\0]")
+
+
+def json_event(epoch: str, event: Event) -> bytes:
+    """Return an event as a JSON object on one line; `data` is embedded as published."""
+    return (
+        f'{{"id":"{epoch}:{event.offset}","channel":"{event.channel}",'
+        f'"event":{json.dumps(event.name, ensure_ascii=False)},"data":{event.data}}}'
+    ).encode()
+
+
+def json_control(name: str, cursor: Cursor) -> bytes:
+    """Return what the server itself says (`reset`, `heartbeat`) as a JSON object."""
+    return f'{{"id":"{cursor}","channel":null,"event":"{name}","data":null}}'.encode()
+
+
+def sse_block(
+    *,
+    event_id: str | None = None,
+    event: str | None = None,
+    data: str | None = None,
+    retry_s: float | None = None,
+) -> bytes:
+    """Return one block of an event stream (HTML standard, section 9.2.6).
+
+    A block without data changes the client's last event id and reconnection time, and
+    is seen by nobody else. Line ends in `data` are written as several `data:` lines, so
+    that a client reads CR and CR LF as LF. Raises `ValueError` for an id or event name
+    that the format cannot carry.
+    """
+    lines: list[str] = []
+    for field, value in (("id", event_id), ("event", event)):
+        if value is not None:
+            if _SSE_FORBIDDEN.search(value) is not None:
+                raise ValueError(f"the {field} {value!r} has a line end or NUL, which SSE forbids")
+            lines.append(f"{field}: {value}")
+    if retry_s is not None:
+        lines.append(f"retry: {max(0, round(retry_s * 1000))}")
+    if data is not None:
+        lines.extend(f"data: {line}" for line in _SSE_LINE_END.split(data))
+    return ("\n".join(lines) + "\n\n").encode()
+
+
+def sse_comment(text: str = "") -> bytes:
+    """Return a comment, which keeps proxies from closing an idle stream."""
+    return "".join(f": {line}\n" for line in _SSE_LINE_END.split(text)).encode() + b"\n"
+
+
+def websocket_frame(opcode: int, payload: bytes) -> bytes:
+    """Return one unmasked, final frame, as a server sends it (RFC 6455, section 5.2)."""
+    size = len(payload)
+    first = 0x80 | opcode
+    if size < 126:
+        return struct.pack("!BB", first, size) + payload
+    if size <= 0xFFFF:
+        return struct.pack("!BBH", first, 126, size) + payload
+    return struct.pack("!BBQ", first, 127, size) + payload
+
+
+def http_chunk(data: bytes) -> bytes:
+    """Return `data` as one chunk of the chunked transfer coding (RFC 9112, section 7.1)."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+class Format(ABC):
+    """How one transport writes what the hub has to say. Stateless; one instance each."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def event(self, epoch: str, event: Event) -> bytes:
+        """Return an event."""
+
+    @abstractmethod
+    def reset(self, cursor: Cursor) -> bytes:
+        """Return the notice that events were missed and the stream goes on at `cursor`."""
+
+    @abstractmethod
+    def heartbeat(self, cursor: Cursor) -> bytes:
+        """Return the notice that everything up to `cursor` has been sent."""
+
+    def opening(self, retry_s: float) -> bytes:  # noqa: ARG002
+        """Return what a stream begins with."""
+        return b""
+
+    def closing(self, retry_s: float) -> bytes:  # noqa: ARG002
+        """Return what a stream ends with when the client is to reconnect after `retry_s`."""
+        return b""
+
+
+class JsonList(Format):
+    """Elements of a JSON array, each followed by a comma: for long-poll's one answer."""
+
+    def event(self, epoch: str, event: Event) -> bytes:
+        return json_event(epoch, event) + b","
+
+    def reset(self, cursor: Cursor) -> bytes:
+        return json_control("reset", cursor) + b","
+
+    def heartbeat(self, cursor: Cursor) -> bytes:  # noqa: ARG002
+        return b""
+
+
+class Ndjson(Format):
+    """One JSON object a line."""
+
+    def event(self, epoch: str, event: Event) -> bytes:
+        return json_event(epoch, event) + b"\n"
+
+    def reset(self, cursor: Cursor) -> bytes:
+        return json_control("reset", cursor) + b"\n"
+
+    def heartbeat(self, cursor: Cursor) -> bytes:
+        return json_control("heartbeat", cursor) + b"\n"
+
+
+class Sse(Format):
+    """Server-sent events: `id`, `event`, and the JSON object as `data`.
+
+    The heartbeat is a block of an `id` alone: EventSource remembers it for its next
+    `Last-Event-ID` and dispatches nothing, so the cursor of a quiet channel stays young.
+    """
+
+    def event(self, epoch: str, event: Event) -> bytes:
+        return b"id: %b:%d\nevent: %b\ndata: %b\n\n" % (
+            epoch.encode(),
+            event.offset,
+            event.name.encode(),
+            json_event(epoch, event),
+        )
+
+    def reset(self, cursor: Cursor) -> bytes:
+        data = json_control("reset", cursor).decode()
+        return sse_block(event_id=str(cursor), event="reset", data=data)
+
+    def heartbeat(self, cursor: Cursor) -> bytes:
+        return sse_block(event_id=str(cursor))
+
+    def opening(self, retry_s: float) -> bytes:
+        return sse_block(retry_s=retry_s)
+
+    def closing(self, retry_s: float) -> bytes:
+        return sse_block(retry_s=retry_s)
+
+
+class WebSocket(Format):
+    """JSON text messages; a heartbeat is also a ping, which finds clients that are gone."""
+
+    def event(self, epoch: str, event: Event) -> bytes:
+        return websocket_frame(0x1, json_event(epoch, event))
+
+    def reset(self, cursor: Cursor) -> bytes:
+        return websocket_frame(0x1, json_control("reset", cursor))
+
+    def heartbeat(self, cursor: Cursor) -> bytes:
+        text = websocket_frame(0x1, json_control("heartbeat", cursor))
+        return text + websocket_frame(0x9, b"")
+
+
+class Chunked(Format):
+    """Another format, framed in HTTP/1.1 chunks, so that the framing too is done once."""
+
+    __slots__ = ("_inner",)
+
+    def __init__(self, inner: Format) -> None:
+        self._inner = inner
+
+    def event(self, epoch: str, event: Event) -> bytes:
+        return http_chunk(self._inner.event(epoch, event))
+
+    def reset(self, cursor: Cursor) -> bytes:
+        return http_chunk(self._inner.reset(cursor))
+
+    def heartbeat(self, cursor: Cursor) -> bytes:
+        return http_chunk(self._inner.heartbeat(cursor))
+
+    def opening(self, retry_s: float) -> bytes:
+        data = self._inner.opening(retry_s)
+        return http_chunk(data) if data else b""
+
+    def closing(self, retry_s: float) -> bytes:
+        data = self._inner.closing(retry_s)
+        return (http_chunk(data) if data else b"") + b"0\r\n\r\n"
+
+
+JSON_LIST = JsonList()
+NDJSON = Ndjson()
+NDJSON_CHUNKED = Chunked(NDJSON)
+SSE = Sse()
+SSE_CHUNKED = Chunked(SSE)
+WEBSOCKET = WebSocket()

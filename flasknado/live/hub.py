@@ -1,0 +1,360 @@
+"""The hub: from the log to every live client of this process. Owned by the loop.
+
+A subscriber first catches up: the reader reads for it, batch by batch, from its cursor.
+The answer that reaches the head also joins it to the live flow. No event falls between or
+comes twice, because one thread reads both and reports in order: when the answer "complete
+up to H" arrives, the live flow has delivered no more than H, and what it still delivers up
+to H is left out for this subscriber.
+
+Each event is encoded once per format. A client that does not read is never waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+from flasknado.live.errors import LogUnavailable, TooManySubscribers
+from flasknado.live.event import Cursor, Event
+from flasknado.live.extension import LiveState
+from flasknado.live.frames import Format
+from flasknado.live.log import Answer, LiveBatch, Reader, Report, Request, Started, Stopped
+from flasknado.live.options import LiveOptions
+from flasknado.live.subscriber import CatchUp, Subscriber
+
+log = logging.getLogger("flasknado.live")
+
+HEARTBEAT_SLOTS = 16
+"""Heartbeats are written to one part of the clients at a time, to keep the loop free."""
+READY_TIMEOUT_S = 5.0
+DISMISSED_PER_S = 500
+"""How fast clients are sent away when the drain window would allow to go faster than need be."""
+
+
+class Hub:
+    """The live clients of one application in one process. On the loop's thread only."""
+
+    def __init__(self, state: LiveState, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.options: LiveOptions = state.options
+        self.cursor: Cursor | None = None
+        """How far the live flow has been delivered; `None` until the log has been read."""
+        self.draining = False
+        self.delivered = 0
+        """How many events have been written to clients, each client counted."""
+        self.dropped_slow = 0
+        """How many clients were disconnected because they did not read."""
+        self._state = state
+        self._subscribers: set[Subscriber] = set()
+        self._joined: dict[str, set[Subscriber]] = {}
+        self._slots: list[set[Subscriber]] = [set() for _ in range(HEARTBEAT_SLOTS)]
+        self._slot = 0
+        self._ready = asyncio.Event()
+        self._reader = Reader(state.engine, state.options, loop, self._on_report)
+        self._beat_timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin to follow the log."""
+        self._reader.start()
+        self._state.add_waker(self._reader.wake)
+        self._beat_later()
+
+    def close(self) -> None:
+        """Disconnect everybody and end the reader's thread."""
+        self.draining = True
+        if self._beat_timer is not None:
+            self._beat_timer.cancel()
+        for subscriber in tuple(self._subscribers):
+            self.remove(subscriber)
+            subscriber.abort()
+        self._state.remove_waker(self._reader.wake)
+        self._reader.stop()
+
+    async def drain(self, window_s: float) -> None:
+        """Tell every client to reconnect, spread over at most this window."""
+        self.draining = True
+        leaving = list(self._subscribers)
+        random.shuffle(leaving)
+        spread_s = min(window_s * 0.8, len(leaving) / DISMISSED_PER_S)
+        ends_at = self.loop.time() + spread_s
+        while leaving:
+            left_s = max(ends_at - self.loop.time(), 0.0)
+            # As many at a time as is due; at once if the window has passed.
+            step = max(1, round(len(leaving) * 0.02 / left_s)) if left_s > 0.02 else len(leaving)
+            for subscriber in leaving[-step:]:
+                self._dismiss(subscriber)
+            del leaving[-step:]
+            if leaving:
+                await asyncio.sleep(min(0.02, left_s))
+
+    def _dismiss(self, subscriber: Subscriber) -> None:
+        if not subscriber.gone:
+            self.remove(subscriber)
+            subscriber.dismiss(self.options.retry_s)
+
+    async def ready(self) -> None:
+        """Return when the log can be read; raises `LogUnavailable` if that takes too long."""
+        if self.draining:
+            raise LogUnavailable("the server is restarting: reconnect in a moment")
+        try:
+            await asyncio.wait_for(self._ready.wait(), READY_TIMEOUT_S)
+        except TimeoutError:
+            raise LogUnavailable(
+                "the log of live events cannot be read at present: try again later"
+            ) from None
+
+    def admit(self, subscriber: Subscriber) -> None:
+        """Count a client in; raises `TooManySubscribers`. `remove()` counts it out."""
+        limit = self.options.max_subscribers
+        if len(self._subscribers) >= limit:
+            raise TooManySubscribers(
+                f"this process holds {limit} live clients, as many as it may "
+                f"(LIVE_MAX_SUBSCRIBERS): try again later"
+            )
+        self._subscribers.add(subscriber)
+        subscriber.beat_slot = self._slot
+        self._slots[self._slot].add(subscriber)
+
+    def remove(self, subscriber: Subscriber) -> None:
+        """Forget a client; may be called again."""
+        if subscriber.gone:
+            return
+        subscriber.gone = True
+        self._subscribers.discard(subscriber)
+        self._slots[subscriber.beat_slot].discard(subscriber)
+        self._leave(subscriber, subscriber.channels)
+        if subscriber.catch_up is not None:
+            subscriber.catch_up.cancel()
+
+    def drop_slow(self, subscriber: Subscriber) -> None:
+        """Disconnect a client that does not read; it can resume from the log."""
+        self.dropped_slow += 1
+        log.info("a live client on %s was disconnected: it does not read", subscriber.channels)
+        self.remove(subscriber)
+        subscriber.abort()
+
+    def subscribe(
+        self, subscriber: Subscriber, channels: Iterable[str], after: Cursor | None
+    ) -> None:
+        """Have a client follow more channels: after a cursor, or from the log's present head.
+
+        A client that follows some already leaves the live flow at its place and catches up
+        with all its channels together, so that what it gets stays in order.
+        """
+        catch_up = subscriber.catch_up
+        if catch_up is None:
+            catch_up = subscriber.catch_up = CatchUp()
+            place = self.place_of(subscriber)
+            if place is not None:
+                for channel in subscriber.channels:
+                    catch_up.begin(channel, place)
+                self._leave(subscriber, subscriber.channels)
+                subscriber.joined_at = None
+        for channel in channels:
+            catch_up.begin(channel, after)
+        subscriber.channels = tuple(catch_up.positions)
+        self._read_on(subscriber)
+
+    def unsubscribe(self, subscriber: Subscriber, channels: Collection[str]) -> None:
+        """Have a client follow these channels no longer."""
+        catch_up = subscriber.catch_up
+        if catch_up is None:
+            self._leave(subscriber, channels)
+        else:
+            for channel in channels:
+                catch_up.positions.pop(channel, None)
+        subscriber.channels = tuple(c for c in subscriber.channels if c not in channels)
+        if not subscriber.channels:
+            subscriber.joined_at = None
+            if catch_up is not None:
+                catch_up.cancel()
+                subscriber.catch_up = None
+
+    def place_of(self, subscriber: Subscriber) -> Cursor | None:
+        """Return up to where a client has everything; `None` while it catches up."""
+        if subscriber.joined_at is None or self.cursor is None:
+            return None
+        return Cursor(self.cursor.epoch, max(self.cursor.offset, subscriber.joined_at))
+
+    def drained(self, subscriber: Subscriber) -> None:
+        """Note that a client has taken all that was written to it."""
+        if not subscriber.gone:
+            self._read_on(subscriber)
+
+    def stats(self) -> dict[str, Any]:
+        """Return the hub's gauges and counters."""
+        return {
+            "subscribers": len(self._subscribers),
+            "channels": len(self._joined),
+            "catching_up": sum(s.catch_up is not None for s in self._subscribers),
+            "cursor": None if self.cursor is None else str(self.cursor),
+            "log_readable": self._ready.is_set(),
+            "delivered_total": self.delivered,
+            "dropped_slow_total": self.dropped_slow,
+        }
+
+    def _leave(self, subscriber: Subscriber, channels: Iterable[str]) -> None:
+        """Take a client out of the live flow of these channels."""
+        for channel in channels:
+            members = self._joined.get(channel)
+            if members is not None:
+                members.discard(subscriber)
+                if not members:
+                    del self._joined[channel]
+
+    def _read_on(self, subscriber: Subscriber) -> None:
+        """Ask for the next batch of a client that catches up, if it has taken the last."""
+        catch_up = subscriber.catch_up
+        if catch_up is None or catch_up.request is not None or not subscriber.idle:
+            return
+        catch_up.asked = dict(catch_up.positions)
+        catch_up.request = Request(subscriber, tuple(catch_up.asked), catch_up.after())
+        self._reader.request(catch_up.request)
+
+    def _on_report(self, report: Report) -> None:
+        if isinstance(report, LiveBatch):
+            self._on_live_batch(report)
+        elif isinstance(report, Answer):
+            if not report.request.cancelled:
+                self._on_answer(report)
+        elif isinstance(report, Started):
+            self._on_started(report)
+        elif isinstance(report, Stopped):
+            self._ready.clear()
+
+    def _on_started(self, report: Started) -> None:
+        missed = self.cursor is not None and not report.unbroken
+        self.cursor = report.cursor
+        self._ready.set()
+        if missed:
+            joined = {s for members in self._joined.values() for s in members}
+            for subscriber in joined:
+                subscriber.joined_at = report.cursor.offset
+                subscriber.send(subscriber.format.reset(report.cursor), report.cursor)
+
+    def _on_live_batch(self, report: LiveBatch) -> None:
+        batch = report.batch
+        frames: dict[Subscriber, list[bytes]] = {}
+        for event in batch.events:
+            encoded: dict[Format, bytes] = {}
+            for subscriber in self._joined.get(event.channel, ()):
+                assert subscriber.joined_at is not None
+                if event.offset <= subscriber.joined_at:
+                    continue
+                data = encoded.get(subscriber.format)
+                if data is None:
+                    data = subscriber.format.event(batch.epoch, event)
+                    encoded[subscriber.format] = data
+                waiting = frames.get(subscriber)
+                if waiting is None:
+                    frames[subscriber] = [data]
+                else:
+                    waiting.append(data)
+        cursor = self.cursor = Cursor(batch.epoch, batch.complete_to)
+        for subscriber, waiting in frames.items():
+            self.delivered += len(waiting)
+            subscriber.send(waiting[0] if len(waiting) == 1 else b"".join(waiting), cursor)
+
+    def _on_answer(self, answer: Answer) -> None:
+        request, batch = answer.request, answer.batch
+        subscriber = request.asker
+        assert isinstance(subscriber, Subscriber)
+        catch_up = subscriber.catch_up
+        assert catch_up is not None
+        catch_up.request = None
+        if catch_up.epoch is None:
+            catch_up.epoch = batch.epoch
+        head = Cursor(batch.epoch, batch.head)
+        if request.after is not None and not batch.resumable(Cursor(catch_up.epoch, request.after)):
+            self._join(subscriber, head)
+            subscriber.send(subscriber.format.reset(head), head)
+            return
+        events, complete = _advance(catch_up, batch.events, batch.complete_to, batch.head)
+        data = b"".join(subscriber.format.event(batch.epoch, event) for event in events)
+        self.delivered += len(events)
+        if complete:
+            self._join(subscriber, head)
+            data += subscriber.format.heartbeat(head)
+        if data or complete:
+            subscriber.send(data, Cursor(batch.epoch, batch.complete_to))
+        if not complete and not subscriber.gone:
+            self._read_on(subscriber)
+
+    def _join(self, subscriber: Subscriber, at: Cursor) -> None:
+        """Join a client to the live flow."""
+        subscriber.catch_up = None
+        subscriber.joined_at = at.offset
+        for channel in subscriber.channels:
+            self._joined.setdefault(channel, set()).add(subscriber)
+
+    def _beat_later(self) -> None:
+        interval_s = self.options.heartbeat_s / HEARTBEAT_SLOTS
+        self._beat_timer = self.loop.call_later(interval_s, self._beat)
+
+    def _beat(self) -> None:
+        """Send the head to the clients of the next slot."""
+        self._beat_later()
+        self._slot = (self._slot + 1) % HEARTBEAT_SLOTS
+        encoded: dict[tuple[Format, Cursor], bytes] = {}
+        for subscriber in tuple(self._slots[self._slot]):
+            place = self.place_of(subscriber)
+            if place is None:
+                subscriber.beat(None)
+                continue
+            key = (subscriber.format, place)
+            if key not in encoded:
+                encoded[key] = subscriber.format.heartbeat(place)
+            subscriber.beat(encoded[key])
+
+
+def _advance(
+    catch_up: CatchUp, events: Iterable[Event], complete_to: int, head: int
+) -> tuple[list[Event], bool]:
+    """Move the positions by what was read; return the events to send, and if that is all.
+
+    A channel that was taken in, let go or moved since the request was made is left as it is.
+    """
+    positions = catch_up.positions
+    wanted: dict[str, int] = {}
+    unchanged = 0
+    for channel, asked in catch_up.asked.items():
+        if channel not in positions or positions[channel] != asked:
+            continue
+        unchanged += 1
+        if asked is None:
+            positions[channel] = head
+        else:
+            wanted[channel] = asked
+            positions[channel] = max(asked, complete_to)
+    to_send = [e for e in events if e.channel in wanted and e.offset > wanted[e.channel]]
+    return to_send, complete_to == head and unchanged == len(positions)
+
+
+def hub_of(state: LiveState, http_server: Any = None) -> Hub:
+    """Return the running loop's hub for an application, made when it is first needed.
+
+    With an `http_server` (`flasknado.HTTPServer`) it drains and closes with that.
+    """
+    loop = asyncio.get_running_loop()
+    hub = state.hubs.get(loop)
+    if hub is None:
+        for other in [other for other in state.hubs if other.is_closed()]:
+            del state.hubs[other]
+        hub = state.hubs[loop] = Hub(state, loop)
+        hub.start()
+        _end_with(hub, http_server)
+    return hub
+
+
+def _end_with(hub: Hub, http_server: Any) -> None:
+    callbacks: dict[str, Callable[..., object]] = {
+        "add_drain_callback": hub.drain,
+        "add_close_callback": hub.close,
+    }
+    for name, callback in callbacks.items():
+        add = getattr(http_server, name, None)
+        if add is not None:
+            add(callback)

@@ -1,0 +1,70 @@
+"""The settings of the live part, read from `app.config`, with their units and defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from flasknado.errors import ConfigurationError
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class LiveOptions:
+    """Each field is `app.config["LIVE_" + its name in capitals]`; `_s` is seconds.
+
+    Read once, when the extension is initialised. All must be positive numbers.
+    """
+
+    retention_events: int = 100_000
+    """How many events the log keeps at most; older ones cannot be resumed from."""
+    retention_s: float = 24 * 3600
+    """How long the log keeps an event."""
+    prune_interval_s: float = 30
+    """How often each process looks for events to prune."""
+    max_data_bytes: int = 64 * 1024
+    """The largest data of one event, as JSON."""
+    poll_s: float = 0.02
+    """How often the log is asked whether another process has published."""
+    heartbeat_s: float = 15
+    """How often a client is told the head of the log."""
+    retry_s: float = 2
+    """How long an event stream's client is asked to wait before it reconnects."""
+    backlog_limit_bytes: int = 1024 * 1024
+    """How much may wait for one client; above it, it is disconnected and may resume."""
+    max_channels: int = 64
+    """How many channels one connection may follow."""
+    max_subscribers: int = 20_000
+    """How many live clients one process holds."""
+    max_message_bytes: int = 16 * 1024
+    """The largest message that a WebSocket client may send."""
+    poll_timeout_s: float = 25
+    """How long a long-poll waits if it does not say."""
+    max_poll_timeout_s: float = 60
+    """The longest that a long-poll may ask to wait."""
+    authorize_timeout_s: float = 10
+    """How long the application may take to authorise; then the client gets 503."""
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> LiveOptions:
+        """Return the options that `config` sets; raises `ConfigurationError`."""
+        values: dict[str, Any] = {}
+        for field in dataclasses.fields(cls):
+            key = f"LIVE_{field.name.upper()}"
+            if key in config:
+                values[field.name] = _positive(key, config[key], whole=field.type == "int")
+        return cls(**values)
+
+
+def _positive(key: str, value: Any, *, whole: bool) -> float:
+    kinds = int if whole else (int, float)
+    if (
+        isinstance(value, bool)
+        or not isinstance(value, kinds)
+        or not math.isfinite(value)
+        or value <= 0
+    ):
+        kind = "whole number" if whole else "number"
+        raise ConfigurationError(f"{key} is {value!r}: it must be a positive {kind}")
+    return value

@@ -1,0 +1,178 @@
+"""What the transports share: their query, authorisation, CORS and errors.
+
+A refusal is JSON, `{"message", "success": false, "code"}`, and always comes before a
+stream has begun.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http
+import sys
+from collections.abc import Collection, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from tornado.web import HTTPError, RequestHandler
+
+from flasknado.errors import ConfigurationError
+from flasknado.live.errors import InvalidCursor, InvalidEvent, LiveError
+from flasknado.live.event import Cursor, check_channel, parse_cursor
+from flasknado.live.extension import Live, LiveState, state_of
+from flasknado.live.hub import Hub, hub_of
+from flasknado.native import Refused, app_of, in_flask
+
+CORS_KEY = "flasknado.cors"
+"""Where `app.extensions` may hold the CORS policy: a function `(origin: str) -> bool`."""
+ALLOWED_METHODS = "GET, HEAD, OPTIONS"
+ALLOWED_HEADERS = "Authorization, Cache-Control, Last-Event-ID"
+PREFLIGHT_MAX_AGE_S = 600
+RETRY_AFTER_S = 2
+
+NO_LOG = Cursor("", 0)
+"""A cursor of no log at all, which every log answers with a reset."""
+
+
+class LiveHandler(RequestHandler):
+    """Base of the live handlers; one per request, on the loop's thread."""
+
+    client_gone = False
+
+    @property
+    def state(self) -> LiveState:
+        """What the application beside this handler has of `Live`; raises `Refused` (500)."""
+        try:
+            return state_of(app_of(self))
+        except ConfigurationError as error:
+            raise Refused(500, str(error)) from None
+
+    def hub(self) -> Hub:
+        """Return this process's hub of the application."""
+        return hub_of(self.state, self.settings.get("http_server"))
+
+    def channels(self) -> list[str]:
+        """Return the channels asked for, each once; raises `Refused` (400)."""
+        channels = list(dict.fromkeys(self.get_query_arguments("channel", strip=False)))
+        if not channels:
+            raise Refused(400, "no channel is named: ask for ?channel=NAME, once for each")
+        with refusals():
+            check_channels(channels, self.state.options.max_channels)
+        return channels
+
+    def after(self) -> Cursor | None:
+        """Return the cursor asked for by `after`; raises `Refused` (400)."""
+        text = self.get_query_argument("after", None)
+        if text is None:
+            return None
+        with refusals():
+            return parse_cursor(text)
+
+    def last_event_id(self) -> Cursor | None:
+        """Return the cursor that a reconnecting EventSource sends.
+
+        One that is none leads to a reset: an error would end an EventSource for good.
+        """
+        text = self.request.headers.get("Last-Event-ID")
+        if not text:
+            return None
+        try:
+            return parse_cursor(text)
+        except InvalidCursor:
+            return NO_LOG
+
+    async def authorize(self, channels: Collection[str]) -> None:
+        """Ask the application who may read these channels; raises `Refused`."""
+        state = self.state
+        denied = await in_flask(
+            self,
+            first_denied,
+            state.live,
+            channels,
+            timeout_s=state.options.authorize_timeout_s,
+        )
+        if denied is not None:
+            raise Refused(403, f"you may not read the channel {denied!r}")
+
+    def allows_origin(self, origin: str) -> bool:
+        """Return whether the application's CORS policy allows pages of this origin."""
+        try:
+            allows = app_of(self).extensions.get(CORS_KEY)
+        except ConfigurationError:
+            return False
+        return allows is not None and bool(allows(origin))
+
+    def same_origin(self, origin: str) -> bool:
+        """Return whether an origin is this very site."""
+        return urlsplit(origin).netloc.lower() == self.request.headers.get("Host", "").lower()
+
+    def cors_headers(self) -> dict[str, str]:
+        """Return the headers that let a page of another origin read the answer."""
+        origin = self.request.headers.get("Origin")
+        headers = {"Vary": "Origin"}
+        if origin is not None and self.allows_origin(origin):
+            headers["Access-Control-Allow-Origin"] = origin
+        return headers
+
+    def set_default_headers(self) -> None:
+        self.set_header("Cache-Control", "no-store")
+        for name, value in self.cors_headers().items():
+            self.set_header(name, value)
+
+    def options(self) -> None:
+        """Answer a CORS preflight (Fetch standard, section 3.3.2)."""
+        self.set_status(204)
+        self.set_header("Allow", ALLOWED_METHODS)
+        if "Access-Control-Allow-Origin" in self.cors_headers():
+            self.set_header("Access-Control-Allow-Methods", ALLOWED_METHODS)
+            self.set_header("Access-Control-Allow-Headers", ALLOWED_HEADERS)
+            self.set_header("Access-Control-Max-Age", str(PREFLIGHT_MAX_AGE_S))
+
+    def on_connection_close(self) -> None:
+        self.client_gone = True
+        super().on_connection_close()
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", sys.exc_info())[1]
+        message = error.message if isinstance(error, Refused) else None
+        if message is None and isinstance(error, HTTPError):
+            message = error.log_message
+        if isinstance(error, Refused):
+            for name, value in error.headers.items():
+                self.set_header(name, value)
+        if status_code == 405:
+            self.set_header("Allow", ALLOWED_METHODS)
+        self.finish(error_body(status_code, message))
+
+
+def error_body(status: int, message: str | None = None) -> dict[str, Any]:
+    """Return the JSON shape of an error."""
+    if message is None:
+        message = http.HTTPStatus(status).phrase
+    return {"message": message, "success": False, "code": status}
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """Turn the errors of the live part into refusals: 400 for what is malformed, else 503."""
+    try:
+        yield
+    except (InvalidEvent, InvalidCursor) as error:
+        raise Refused(400, str(error)) from None
+    except LiveError as error:
+        raise Refused(503, str(error), {"Retry-After": str(RETRY_AFTER_S)}) from None
+
+
+def check_channels(channels: Collection[str], max_channels: int) -> None:
+    """Raise `InvalidEvent` if these are too many channels, or one is none."""
+    if len(channels) > max_channels:
+        raise InvalidEvent(
+            f"one connection may follow {max_channels} channels (LIVE_MAX_CHANNELS), and "
+            f"these are {len(channels)}"
+        )
+    for channel in channels:
+        check_channel(channel)
+
+
+def first_denied(live: Live, channels: Collection[str]) -> str | None:
+    """Return the first channel that may not be read, or `None`; in a request context."""
+    return next((channel for channel in channels if not live.may_read(channel)), None)
