@@ -52,6 +52,8 @@ class Worker(GunicornWorker):
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             loop.add_signal_handler(number, self._on_signal, number)
         loop.add_signal_handler(signal.SIGUSR1, self.log.reopen_files)
+        if not self.alive:
+            return  # told to stop while booting
         server = self._server()
         for listener in self.sockets:
             wrapped: Any = listener  # gunicorn's wrapper of a socket

@@ -1,0 +1,108 @@
+"""The command line, run as a user runs it."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.support.process import server_process
+
+HELLO = """
+import os, flask, tornado.web
+app = flask.Flask("hello")
+
+@app.get("/")
+def hello():
+    return f"hello from {os.getpid()}"
+
+@app.get("/prefix")
+def prefix():
+    return flask.request.script_root + "|" + flask.request.path
+
+class Native(tornado.web.RequestHandler):
+    def get(self):
+        self.write("native")
+
+routes = [(r"/native", Native)]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "hello.py").write_text(HELLO)
+    (tmp_path / "fails.py").write_text("import nothing_of_this_name\n")
+    # A user's own top-level `config` must not be taken for ours, nor ours for theirs.
+    (tmp_path / "config.py").write_text("ANSWER = 42\n")
+    (tmp_path / "uses_config.py").write_text(HELLO + "import config\nassert config.ANSWER == 42\n")
+    return tmp_path
+
+
+def command(*arguments: str) -> tuple[str, ...]:
+    return ("-m", "flasknado.cli", "--bind", "127.0.0.1:0", *arguments)
+
+
+def test_command_serves_an_application_and_native_handlers_on_one_port(folder: Path) -> None:
+    arguments = command("hello:app", "--handlers", "hello:routes", "--workers", "2")
+    with server_process(arguments, cwd=folder) as server:
+        assert requests.get(server.url, timeout=10).text.startswith("hello from ")
+        assert requests.get(server.url + "/native", timeout=10).text == "native"
+        assert requests.get(server.url + "/-/healthz", timeout=10).json() == {"status": "ok"}
+        assert server.stop() == 0
+
+
+def test_command_with_a_mount_serves_below_it_only(folder: Path) -> None:
+    with server_process(command("hello:app", "--mount", "/shop"), cwd=folder) as server:
+        assert requests.get(server.url + "/shop/prefix", timeout=10).text == "/shop|/prefix"
+        assert requests.get(server.url + "/prefix", timeout=10).status_code == 404
+        assert requests.get(server.url + "/shopping", timeout=10).status_code == 404
+
+
+def test_command_where_the_user_has_a_config_module_imports_theirs(folder: Path) -> None:
+    with server_process(command("uses_config:app"), cwd=folder) as server:
+        assert requests.get(server.url, timeout=10).ok
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("hello:nothing",), r"has no attribute 'nothing'"),
+        (("no_such_module:app",), r"there is no module 'no_such_module' here"),
+        (("fails:app",), r"ModuleNotFoundError: No module named 'nothing_of_this_name'"),
+        (("hello:app", "--handlers", "hello:app.name"), r"name a list of Tornado's routes"),
+        (("hello:app", "--mount", "shop"), r"must begin with a slash"),
+    ],
+)
+def test_command_that_cannot_serve_says_why_and_fails(
+    folder: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    with server_process(command(*arguments), cwd=folder, ready=False) as server:
+        assert server.wait() != 0
+        server.wait_for_output(said)
+
+
+def test_command_on_an_occupied_port_says_so_in_one_sentence(folder: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
+        arguments = ("-m", "flasknado.cli", "--bind", f"127.0.0.1:{port}", "hello:app")
+        with server_process(arguments, cwd=folder, ready=False) as server:
+            assert server.wait() == 1
+            assert server.output.count("\n") == 1
+            server.wait_for_output(f"port {port} on 127.0.0.1 is taken by another program")
+
+
+def test_command_on_hangup_serves_the_new_code(folder: Path) -> None:
+    with server_process(command("hello:app"), cwd=folder) as server:
+        (folder / "hello.py").write_text(HELLO.replace("hello from", "goodbye from"))
+        server.signal(signal.SIGHUP)
+        server.wait_for_output(r"(?s)Serving as worker.*Serving as worker.*Worker exiting")
+        assert requests.get(server.url, timeout=10).text.startswith("goodbye from ")
+
+
+def test_command_told_to_quit_stops_at_once(folder: Path) -> None:
+    with server_process(command("hello:app"), cwd=folder) as server:
+        server.signal(signal.SIGQUIT)
+        assert server.wait() == 0

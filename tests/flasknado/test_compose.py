@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from typing import Any
+
+import flask
+import pytest
+from gunicorn.config import Config
+from tornado.web import RequestHandler
+
+from flasknado import options
+from flasknado.compose import compose, import_application, import_routes
+from flasknado.errors import ConfigurationError
+
+app = flask.Flask(__name__)
+application = app
+routes = [(r"/native", RequestHandler)]
+
+
+def make_routes() -> list[Any]:
+    return routes
+
+
+def make_app() -> flask.Flask:
+    return app
+
+
+async def asgi(scope: Any, receive: Any, send: Any) -> None: ...
+
+
+class Asgi:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+
+asgi_object = Asgi()
+text = "not callable"
+
+
+@pytest.fixture
+def cfg() -> Config:
+    cfg = Config()
+    options.apply_defaults(cfg, environment={})
+    return cfg
+
+
+@pytest.mark.parametrize("uri", [__name__, f"{__name__}:app", f"{__name__}:make_app()"])
+def test_application_named_in_any_way_is_imported(uri: str) -> None:
+    assert import_application(uri) is app
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("asgi", "is an ASGI application"),
+        ("asgi_object", "is an ASGI application"),
+        ("text", "is a str, not a WSGI application"),
+        ("make_app", r"if it is a factory, call it"),
+    ],
+)
+def test_application_that_is_none_is_refused(name: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        import_application(f"{__name__}:{name}")
+
+
+@pytest.mark.parametrize("name", ["routes", "make_routes", "make_routes()"])
+def test_routes_named_in_any_way_are_imported(name: str) -> None:
+    assert import_routes(f"{__name__}:{name}") == routes
+
+
+def test_routes_that_are_no_list_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="is a str: name a list"):
+        import_routes(f"{__name__}:text")
+
+
+def test_compose_takes_every_setting_of_ours(cfg: Config) -> None:
+    cfg.set("threads", 3)
+    cfg.set("queue_limit", 7)
+    cfg.set("queue_timeout", 1.5)
+    cfg.set("max_body", 99)
+    cfg.set("mount", "/shop")
+    cfg.set("handlers", f"{__name__}:routes")
+    cfg.set("forwarded_allow_ips", "10.0.0.1")
+    server = compose(app, cfg)
+    container = server.container
+    assert container is not None
+    assert container.pool.threads == 3
+    assert container.pool.queue_limit == 7
+    assert container.queue_timeout_s == 1.5
+    assert container.max_body_bytes == 99
+    assert container.mount == "/shop"
+    assert server.native.match("/native")
+    assert server.trusted_proxies.trusts("10.0.0.1")
+    assert not server.trusted_proxies.trusts("127.0.0.1")
+
+
+def test_options_come_from_the_environment(cfg: Config) -> None:
+    options.apply_defaults(cfg, environment={"FLASKNADO_MAX_BODY": "5", "FLASKNADO_MOUNT": "/a"})
+    assert options.option(cfg, "max_body") == 5
+    assert options.option(cfg, "mount") == "/a"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("FLASKNADO_MAX_BODY", "-1"),
+        ("FLASKNADO_MOUNT", "shop/"),
+        ("FLASKNADO_QUEUE_TIMEOUT", "0"),
+        ("FLASKNADO_HTTP_LAYER", "carrier-pigeon"),
+    ],
+)
+def test_options_with_a_bad_value_are_refused(cfg: Config, variable: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{variable} is '{value}', which will not do"):
+        options.apply_defaults(cfg, environment={variable: value})
