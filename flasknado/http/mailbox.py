@@ -56,3 +56,16 @@ class Mailbox:
         if calls and not self._waking:
             self._waking = True
             self._loop.call_soon(self._deliver)
+
+
+_mailboxes: dict[int, tuple[asyncio.AbstractEventLoop, Mailbox]] = {}
+
+
+def mailbox_of(loop: asyncio.AbstractEventLoop) -> Mailbox:
+    """Return the mailbox of a loop, the same one each time; on that loop's thread only."""
+    known = _mailboxes.get(id(loop))
+    if known is None or known[0] is not loop:
+        for key in [key for key, (other, _) in _mailboxes.items() if other.is_closed()]:
+            del _mailboxes[key]
+        known = _mailboxes[id(loop)] = (loop, Mailbox(loop))
+    return known[1]

@@ -3,35 +3,61 @@
     server = HTTPServer(WSGIContainer(flask_app), handlers=[(r"/clock", ClockHandler)])
     server.listen(8000)
 
-It takes what `tornado.httpserver.HTTPServer` takes, and more. `http="tornado"` is Tornado's
-own connection layer.
+It takes what `tornado.httpserver.HTTPServer` takes, and more. There are two connection
+layers behind one interface: `http="llhttp"`, which is `flasknado.http.connection`, and
+`http="tornado"`, which is Tornado's own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import importlib.util
 import inspect
 import logging
+import socket
+import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from tornado import httputil
 from tornado.httpserver import HTTPServer as TornadoHTTPServer
+from tornado.httpserver import _ProxyAdapter
+from tornado.ioloop import IOLoop
+from tornado.netutil import ssl_options_to_context
 
-from flasknado.errors import ConfigurationError, RequestError
+from flasknado.errors import ConfigurationError
+from flasknado.http.dispatch import Dispatch
 from flasknado.http.forwarded import TrustedProxies
+from flasknado.http.hosts import TrustedHosts
+from flasknado.http.limits import Limits
+from flasknado.http.mailbox import mailbox_of
+from flasknado.http.message import RequestHead
 from flasknado.http.router import NativeRoute, NativeRoutes
-from flasknado.http.stock import ContainerDelegate, head_from, refuse
+from flasknado.http.traffic import ResponseHook, Traffic
 from flasknado.wsgi.container import WSGIContainer
+
+if TYPE_CHECKING:
+    from flasknado.http.connection import Connection
+    from flasknado.http.listeners import Listeners
+    from flasknado.http.native import NativeExchange
+    from flasknado.http.service import Service
 
 log = logging.getLogger("flasknado.http")
 
 DrainCallback = Callable[[float], Awaitable[None] | None]
 CloseCallback = Callable[[], Awaitable[None] | None]
 
-LAYERS = ("tornado",)
+LLHTTP = "llhttp"
+TORNADO = "tornado"
+LAYERS = (LLHTTP, TORNADO)
 DRAIN_POLL_S = 0.05
+
+
+def default_layer() -> str:
+    """Return the connection layer used where none is named: llhttp if its parser is installed."""
+    return TORNADO
 
 
 class HTTPServer(TornadoHTTPServer):
@@ -41,12 +67,18 @@ class HTTPServer(TornadoHTTPServer):
     handlers: native routes, as `tornado.web.Application` takes them; they go before the
         container. Handlers find the WSGI application in `self.settings["wsgi_app"]` and
         this server in `self.settings["http_server"]`.
-    http: the connection layer, `tornado`.
+    http: the connection layer, `llhttp` or `tornado`; default: `default_layer()`.
+    limits: what one client may take (`flasknado.http.limits`). On the `tornado` layer only
+        those limits hold that Tornado has an option for. Tornado's own options
+        `max_header_size` and `idle_connection_timeout` go before it.
     trusted_proxies: addresses, CIDR blocks, `unix` or `*` whose `X-Forwarded-*` and
         `X-Request-ID` fields are believed, on both halves.
+    trusted_hosts: the hosts that are served, such as `example.com`, or `.example.com` for
+        all below it too; others get 400, on both halves. Default: every host.
     settings: more settings for the native handlers.
 
-    All methods belong to the loop's thread.
+    `traffic` counts what passes, and `traffic.on_response` may be set to a hook. All methods
+    belong to the loop's thread. Raises `ConfigurationError`.
     """
 
     def initialize(  # type: ignore[override]
@@ -54,17 +86,27 @@ class HTTPServer(TornadoHTTPServer):
         request_callback: Any,
         handlers: Iterable[NativeRoute] = (),
         *,
-        http: str = "tornado",
+        http: str | None = None,
+        limits: Limits | None = None,
         trusted_proxies: Iterable[str] = (),
+        trusted_hosts: Iterable[str] = (),
         settings: dict[str, Any] | None = None,
         **options: Any,
     ) -> None:
-        if http not in LAYERS:
+        self.layer = http or default_layer()
+        if self.layer not in LAYERS:
             raise ConfigurationError(
                 f"there is no connection layer {http!r}: choose one of {', '.join(LAYERS)}"
             )
+        if self.layer == LLHTTP and not _has_llhttp():
+            raise ConfigurationError(
+                "the connection layer 'llhttp' needs httptools: install it, or choose 'tornado'"
+            )
         self.container = request_callback if isinstance(request_callback, WSGIContainer) else None
+        self.limits = _limits_with_options(limits or Limits(), options)
         self.trusted_proxies = TrustedProxies(trusted_proxies)
+        self.trusted_hosts = TrustedHosts(trusted_hosts)
+        self.traffic = Traffic()
         self.native = NativeRoutes(
             handlers,
             wsgi_app=self.container.application if self.container else None,
@@ -74,7 +116,23 @@ class HTTPServer(TornadoHTTPServer):
         self.draining = False
         self._drain_callbacks: list[DrainCallback] = []
         self._close_callbacks: list[CloseCallback] = []
+        self._service: Service | None = None
+        self._listeners: Listeners | None = None
         super().initialize(request_callback, **options)
+
+    @property
+    def on_response(self) -> ResponseHook | None:
+        """A hook called on the loop's thread once for each finished exchange, or `None`.
+
+        It is given head (`None` if it was unreadable), status, bytes sent, seconds and half
+        (`ordinary`, `native` or `refused`); 499 is the status of a client that left before
+        a response had begun.
+        """
+        return self.traffic.on_response
+
+    @on_response.setter
+    def on_response(self, hook: ResponseHook | None) -> None:
+        self.traffic.on_response = hook
 
     def add_handlers(self, handlers: Iterable[NativeRoute]) -> None:
         """Add native routes after those that are there."""
@@ -91,11 +149,78 @@ class HTTPServer(TornadoHTTPServer):
         """Have `callback()` called at the very end, when no request is left. May be a coroutine."""
         self._close_callbacks.append(callback)
 
+    # Listening. On the tornado layer all of it is Tornado's.
+
+    def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
+        """Accept connections on bound sockets, TCP or Unix."""
+        if self.layer == TORNADO:
+            super().add_sockets(sockets)
+            return
+        if self._listeners is None:
+            self._listeners = self._make_listeners()
+        self._listeners.add(sockets)
+
+    def stop(self) -> None:
+        """Stop accepting connections; those that are open stay."""
+        if self.layer == TORNADO:
+            super().stop()
+        elif self._listeners is not None:
+            self._listeners.close()
+
+    async def close_all_connections(self) -> None:
+        """Cut off all connections, but those that a native handler has detached."""
+        await super().close_all_connections()
+        if self._service is not None:
+            self._service.close_connections()
+            while self._service.connections:
+                await asyncio.sleep(0)
+
+    def _make_listeners(self) -> Listeners:
+        from flasknado.http.connection import Connection
+        from flasknado.http.listeners import Listeners
+        from flasknado.http.service import Service
+
+        loop: asyncio.AbstractEventLoop = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
+        service = self._service = Service(
+            loop,
+            mailbox_of(loop),
+            self.limits,
+            self.traffic,
+            container=self.container,
+            is_native=self.native.match,
+            native_exchange=self._native_exchange,
+            trusted_proxies=self.trusted_proxies,
+            trusted_hosts=self.trusted_hosts,
+            protocol=self.protocol,
+            keep_alive=not self.conn_params.no_keep_alive,
+        )
+        tls: ssl.SSLContext | None = None
+        if self.ssl_options is not None:
+            tls = ssl_options_to_context(self.ssl_options, server_side=True)
+        return Listeners(loop, lambda: Connection(service), tls, self.limits.header_timeout_s)
+
+    def _native_exchange(self, connection: Connection, head: RequestHead) -> NativeExchange:
+        from flasknado.http.native import NativeContext, NativeExchange
+
+        context = connection.context
+        if context is None:
+            context = connection.context = NativeContext(
+                connection, self.protocol, self.trusted_downstream
+            )
+        if self.trusted_proxies and head.client is not None:
+            address, scheme = head.client[0], head.scheme
+            if (address, scheme) != (context.remote_ip, context.protocol):
+                context = context.forwarding(address, scheme)
+        start = self.start_native if self.native.match(head.path) else self.start_request_unrouted
+        return NativeExchange(connection, head, self.conn_params, context, start)
+
+    # Requests.
+
     def start_request(
         self, server_conn: object, request_conn: httputil.HTTPConnection
     ) -> httputil.HTTPMessageDelegate:
         """Take a request from a connection of Tornado's own (`HTTPServerConnectionDelegate`)."""
-        return _Dispatch(self, server_conn, request_conn)
+        return Dispatch(self, server_conn, request_conn)
 
     def start_request_unrouted(
         self, server_conn: object, request_conn: httputil.HTTPConnection
@@ -103,21 +228,30 @@ class HTTPServer(TornadoHTTPServer):
         """Take a request that is not native as Tornado's own server does."""
         return super().start_request(server_conn, request_conn)
 
+    def start_native(
+        self, server_conn: object, request_conn: httputil.HTTPConnection
+    ) -> httputil.HTTPMessageDelegate:
+        """Take a native request."""
+        delegate = self.native.application.start_request(server_conn, request_conn)
+        return _ProxyAdapter(delegate, request_conn) if self.xheaders else delegate
+
     async def drain(self, timeout_s: float) -> bool:
         """Stop accepting, let what runs finish, close the rest; True if all finished in time.
 
         Idle connections close at once, the last response on the others says so
-        (`Connection: close`), and drain callbacks get the window.
+        (`Connection: close`), and drain callbacks get the window. Detached connections
+        (WebSocket) are theirs to close and are not waited for.
         """
         deadline = time.monotonic() + timeout_s
         self.draining = True
         self.conn_params.no_keep_alive = True
         self.stop()
+        if self._service is not None:
+            self._service.begin_drain()
         await _call_each(self._drain_callbacks, timeout_s)
         quiet_polls = 0
         while quiet_polls < 2 and time.monotonic() < deadline:
-            idle = self.container is None or self.container.pool.idle
-            quiet_polls = quiet_polls + 1 if idle else 0
+            quiet_polls = quiet_polls + 1 if self._is_quiet() else 0
             await asyncio.sleep(DRAIN_POLL_S)
         finished = quiet_polls == 2
         if self.container is not None:
@@ -126,72 +260,9 @@ class HTTPServer(TornadoHTTPServer):
         await _call_each(self._close_callbacks)
         return finished
 
-
-class _Dispatch(httputil.HTTPMessageDelegate):
-    """Sends one request of a Tornado connection to its half, once its head is known."""
-
-    def __init__(
-        self, server: HTTPServer, server_conn: object, connection: httputil.HTTPConnection
-    ) -> None:
-        self._server = server
-        self._server_conn = server_conn
-        self._connection = connection
-        self._delegate: httputil.HTTPMessageDelegate | None = None
-        self._forwarded = False
-
-    def headers_received(
-        self,
-        start_line: httputil.RequestStartLine | httputil.ResponseStartLine,
-        headers: httputil.HTTPHeaders,
-    ) -> Awaitable[None] | None:
-        assert isinstance(start_line, httputil.RequestStartLine)
-        server = self._server
-        try:
-            head = head_from(start_line, headers, self._connection)
-            peer, scheme = head.client, head.scheme
-            server.trusted_proxies.apply(head)
-        except RequestError as error:
-            refuse(self._connection, None, error)
-            return None
-        if server.native.match(head.path):
-            if (head.client, head.scheme) != (peer, scheme):
-                self._forward(head.client[0] if head.client else None, head.scheme)
-            if head.host is not None:
-                headers["Host"] = head.host
-            delegate = server.native.application.start_request(self._server_conn, self._connection)
-        elif server.container is not None:
-            delegate = ContainerDelegate(server.container, self._connection, head)
-        else:
-            delegate = server.start_request_unrouted(self._server_conn, self._connection)
-        self._delegate = delegate
-        return delegate.headers_received(start_line, headers)
-
-    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        return self._delegate.data_received(chunk) if self._delegate is not None else None
-
-    def finish(self) -> None:
-        if self._delegate is not None:
-            self._delegate.finish()
-        self._unforward()
-
-    def on_connection_close(self) -> None:
-        if self._delegate is not None:
-            self._delegate.on_connection_close()
-        self._unforward()
-
-    def _forward(self, address: str | None, scheme: str) -> None:
-        """Tell Tornado's request of the client that the proxy forwards for."""
-        context: Any = getattr(self._connection, "context", None)
-        if context is not None:
-            self._forwarded = True
-            context.remote_ip = address or context.remote_ip
-            context.protocol = scheme
-
-    def _unforward(self) -> None:
-        # The context belongs to the connection, and its next request may be another's.
-        if self._forwarded:
-            context: Any = self._connection.context  # type: ignore[attr-defined]
-            context._unapply_xheaders()
+    def _is_quiet(self) -> bool:
+        pool_idle = self.container is None or self.container.pool.idle
+        return pool_idle and not self.traffic.in_flight
 
 
 async def _call_each(callbacks: Iterable[Callable[..., Any]], *args: float) -> None:
@@ -202,3 +273,18 @@ async def _call_each(callbacks: Iterable[Callable[..., Any]], *args: float) -> N
                 await result
         except Exception:
             log.exception("a callback of the server failed: %r", callback)
+
+
+def _has_llhttp() -> bool:
+    return importlib.util.find_spec("httptools") is not None
+
+
+def _limits_with_options(limits: Limits, options: dict[str, Any]) -> Limits:
+    """Return the limits with Tornado's options in them."""
+    head_bytes = options.get("max_header_size")
+    if head_bytes:
+        limits = replace(limits, max_head_bytes=head_bytes)
+    idle_s = options.get("idle_connection_timeout")
+    if idle_s:
+        limits = replace(limits, header_timeout_s=idle_s, keep_alive_timeout_s=idle_s)
+    return limits

@@ -17,7 +17,7 @@ from tornado import httputil
 from flasknado.errors import RequestError
 from flasknado.http.body import BodyBuffer, body_too_large
 from flasknado.http.head import parse_head
-from flasknado.http.mailbox import Mailbox
+from flasknado.http.mailbox import mailbox_of
 from flasknado.http.message import (
     Address,
     Container,
@@ -29,19 +29,6 @@ from flasknado.http.reply import Reply
 
 BODY_SLACK_BYTES = 1024 * 1024
 """How far above our own limit Tornado's lies, so that ours is met first."""
-
-_mailboxes: dict[int, tuple[asyncio.AbstractEventLoop, Mailbox]] = {}
-
-
-def current_mailbox() -> Mailbox:
-    """Return the mailbox of the running loop; on that loop's thread only."""
-    loop = asyncio.get_running_loop()
-    known = _mailboxes.get(id(loop))
-    if known is None or known[0] is not loop:
-        for key in [key for key, (other, _) in _mailboxes.items() if other.is_closed()]:
-            del _mailboxes[key]
-        known = _mailboxes[id(loop)] = (loop, Mailbox(loop))
-    return known[1]
 
 
 def head_of(request: httputil.HTTPServerRequest) -> RequestHead:
@@ -161,7 +148,7 @@ class StockReply(Reply):
     __slots__ = ("_close_at_end", "_connection", "_request")
 
     def __init__(self, connection: httputil.HTTPConnection, request: RequestHead) -> None:
-        super().__init__(current_mailbox())
+        super().__init__(mailbox_of(asyncio.get_running_loop()))
         self._connection = connection
         self._request = request
         self._close_at_end = False

@@ -1,0 +1,628 @@
+"""One client's connection: an `asyncio.Protocol` that turns bytes into exchanges, in order.
+
+Bytes go to a `RequestParser`; each request becomes an exchange (`OrdinaryExchange` for the
+container, `NativeExchange` for Tornado's handlers). One exchange is active; requests read
+ahead wait behind it, up to `Limits.pipeline_limit`, and then reading stops. A request
+that is refused is answered in its turn, and the connection closes after it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import logging
+from collections import deque
+from typing import Any, cast
+
+from tornado.iostream import StreamClosedError
+
+from flasknado.errors import RequestError
+from flasknado.http.encode import CLOSE, encode_head
+from flasknado.http.exchange import OrdinaryExchange
+from flasknado.http.message import Address, RequestHead, error_response
+from flasknado.http.parser import HEAD_SLICE_BYTES, RequestParser
+from flasknado.http.service import NEVER, Exchange, Service, report
+from flasknado.http.traffic import ORDINARY, REFUSED
+
+log = logging.getLogger("flasknado.http")
+
+UNPARSED_BYTES = 16 * 1024
+"""How much may arrive while nothing is parsed before reading stops."""
+
+LINGERING_LIMIT = 1024
+"""How many refused connections of a server may linger; one more is cut off at once."""
+
+CLIENT_CLOSED_STATUS = 499
+"""What the response hook is told when the client left before a response had begun."""
+
+_NONE_WAITING: deque[Exchange] = deque(maxlen=0)
+
+
+class _Phase(enum.Enum):
+    """What a connection waits for; each phase begins a deadline of its own."""
+
+    HEAD = enum.auto()
+    BODY = enum.auto()
+    SERVING = enum.auto()
+    IDLE = enum.auto()
+    LINGERING = enum.auto()
+    CLOSING = enum.auto()
+
+
+class Connection(asyncio.Protocol):
+    """One client; belongs to the loop's thread. Made by the loop for each accepted socket."""
+
+    __slots__ = (
+        "__weakref__",
+        "_advancing",
+        "_drain_waiters",
+        "_eof",
+        "_linger_left_bytes",
+        "_parser",
+        "_parsing",
+        "_phase",
+        "_rate_mark_bytes",
+        "_reading_paused",
+        "_receiving",
+        "_refusal",
+        "_sent_before_bytes",
+        "_stream",
+        "_taken_mark_bytes",
+        "_unparsed",
+        "_waiting",
+        "active",
+        "context",
+        "deadline",
+        "gone",
+        "secure",
+        "service",
+        "transport",
+        "write_deadline",
+        "write_paused",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+        self.active: Exchange | None = None
+        """The exchange whose turn it is."""
+        self.context: Any = None
+        """Tornado's context of the connection, once a native handler needed it."""
+        self.secure = False
+        self.gone = False
+        """True once the transport has closed, or has been left to another protocol."""
+        self.deadline = NEVER
+        self.write_deadline = NEVER
+        self.write_paused = False
+        self._parser: RequestParser | None = None
+        self._receiving: Exchange | None = None
+        self._waiting = _NONE_WAITING
+        self._unparsed: bytearray | None = None
+        self._refusal: tuple[RequestHead | None, RequestError] | None = None
+        self._drain_waiters: list[asyncio.Future[None]] | None = None
+        self._stream: asyncio.Protocol | None = None
+        self._phase = _Phase.HEAD
+        self._parsing = False
+        self._advancing = False
+        self._reading_paused = False
+        self._eof = False
+        self._linger_left_bytes = service.limits.linger_bytes
+        self._sent_before_bytes = 0
+        self._taken_mark_bytes = 0
+        self._rate_mark_bytes = 0
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        service = self.service
+        limits = service.limits
+        self.transport = cast(asyncio.Transport, transport)
+        self.transport.set_write_buffer_limits(high=limits.write_high_water_bytes)
+        info = transport.get_extra_info
+        self.secure = info("ssl_object") is not None
+        self._parser = RequestParser(
+            self,
+            limits,
+            client=as_address(info("peername")),
+            server=as_address(info("sockname")),
+            scheme=service.protocol or ("https" if self.secure else "http"),
+        )
+        self.deadline = service.deadline(limits.header_timeout_s)
+        traffic = service.traffic
+        full = traffic.connections_open >= limits.max_connections
+        traffic.connections_open += 1
+        traffic.connections_accepted += 1
+        service.add(self)
+        if full:
+            traffic.connections_refused += 1
+            self.refuse(RequestError(503, "the server has as many connections as it can hold"))
+
+    def data_received(self, data: bytes) -> None:
+        if self._parser is None:
+            self._drop_incoming(len(data))
+        elif self._unparsed is not None:
+            self._keep_unparsed(data)
+        else:
+            self._parse(data)
+
+    def eof_received(self) -> bool:
+        self._eof = True
+        active = self.active
+        if self.secure or (self._parser is None and active is None):
+            return False
+        receiving, self._receiving = self._receiving, None
+        if receiving is not None:
+            # Its body will never be whole.
+            if receiving is active:
+                return False
+            self._waiting.remove(receiving)
+            self._forget(receiving)
+            receiving.drop()
+        if active is None and not self._waiting and self._unparsed is None:
+            return False
+        return active is None or not active.needs_client()
+
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's interface)
+        self.gone = True
+        service = self.service
+        service.discard(self)
+        service.traffic.connections_open -= 1
+        if self._phase is _Phase.LINGERING:
+            service.lingering -= 1
+        self._parser = None
+        self._receiving = None
+        self._unparsed = None
+        active, self.active = self.active, None
+        waiting, self._waiting = self._waiting, _NONE_WAITING
+        if active is not None:
+            self._forget(active)
+            active.status = active.status or CLIENT_CLOSED_STATUS
+            report(service, active)
+            active.lost()
+        for exchange in waiting:
+            self._forget(exchange)
+            exchange.lost()
+        self._settle_drain_waiters(StreamClosedError())
+
+    def pause_writing(self) -> None:
+        self.write_paused = True
+        self._watch_writing()
+
+    def resume_writing(self) -> None:
+        self.write_paused = False
+        if self._phase is not _Phase.CLOSING:
+            self.write_deadline = NEVER
+        if self.active is not None:
+            self.active.drained()
+        self._settle_drain_waiters(None)
+        if self.active is None:
+            self._advance()
+
+    # What the parser calls.
+
+    def request_begun(self, head: RequestHead) -> None:
+        service = self.service
+        if self.gone:
+            raise RequestError(400, "the connection has been taken out of HTTP")
+        if service.checks_origin:
+            service.trusted_proxies.apply(head)
+            service.trusted_hosts.check(head)
+        traffic = service.traffic
+        container = service.container
+        exchange: Exchange
+        if container is not None and not service.is_native(head.path):
+            exchange = OrdinaryExchange(self, head, container)
+            traffic.ordinary_requests += 1
+            traffic.ordinary_in_flight += 1
+        else:
+            exchange = service.native_exchange(self, head)
+            traffic.native_requests += 1
+            traffic.native_in_flight += 1
+        if traffic.on_response is not None:
+            exchange.started_at = service.loop.time()
+        self._receiving = exchange
+        if self.active is None and not self._waiting and not self.write_paused:
+            self.active = exchange
+            exchange.begin()
+        else:
+            if self._waiting is _NONE_WAITING:
+                self._waiting = deque()
+            self._waiting.append(exchange)
+
+    def request_data(self, data: bytes) -> None:
+        if self._receiving is not None:
+            self._receiving.receive(data)
+
+    def request_complete(self) -> None:
+        exchange, self._receiving = self._receiving, None
+        if exchange is not None:
+            exchange.end()
+
+    # What exchanges call.
+
+    @property
+    def keeps_alive(self) -> bool:
+        """Whether the connection goes on after the active response. May be read on any thread."""
+        return self.service.keep_alive or bool(self._waiting)
+
+    def stream_begun(self) -> None:
+        """Take note that the active response is a stream, so that its client must stay."""
+        if self._eof:
+            self.abort()
+
+    def finished(self, exchange: Exchange, keep_alive: bool) -> None:
+        """Take note that the response of the active exchange has been written whole."""
+        if self.active is not exchange:
+            return
+        self.active = None
+        self._sent_before_bytes += exchange.sent_bytes
+        self._forget(exchange)
+        service = self.service
+        if service.traffic.on_response is not None:
+            report(service, exchange)
+        if not exchange.complete:
+            self._receiving = None
+            self._linger()
+        elif not keep_alive:
+            self._close()
+        elif self._parsing:
+            self._phase = _Phase.SERVING
+        elif self._waiting or self._unparsed is not None or self._refusal or self._eof:
+            self._advance()
+        elif self._parser is not None:
+            self._parser.holds = False
+            if self._parser.in_head:
+                self._phase = _Phase.SERVING
+                self._watch_reading()
+            else:
+                self._phase = _Phase.IDLE
+                self.deadline = service.deadline(service.limits.keep_alive_timeout_s)
+
+    def drained(self) -> asyncio.Future[None]:
+        """Return a future that is done when the client took what was written.
+
+        If the client goes instead, it fails with Tornado's `StreamClosedError`.
+        """
+        if not self.write_paused and not self.gone:
+            return self.service.done
+        future = self.service.loop.create_future()
+        if self._drain_waiters is None:
+            self._drain_waiters = []
+        self._drain_waiters.append(future)
+        if self.gone:
+            self._settle_drain_waiters(StreamClosedError())
+        return future
+
+    def unstuffed(self) -> None:
+        """Take note that more of the active request's body may be read."""
+        if not self._parsing and not self._advancing:
+            self._go_on()
+
+    def refuse(self, error: RequestError) -> None:
+        """Answer with `error` when the requests before have been answered, and close.
+
+        What is being received is forgotten, and so is everything after it.
+        """
+        parser, self._parser = self._parser, None
+        self._unparsed = None
+        receiving, self._receiving = self._receiving, None
+        self.service.traffic.requests_refused += 1
+        self._refusal = (parser.head if parser is not None else None, error)
+        if receiving is not None:
+            self._forget(receiving)
+            if receiving is self.active:
+                self.active = None
+                for exchange in self._waiting:
+                    self._forget(exchange)
+                    exchange.drop()
+                self._waiting = _NONE_WAITING
+            else:
+                self._waiting.remove(receiving)
+            if not receiving.drop():
+                self.abort()
+                return
+        self._resume_reading()
+        if self.active is None and not self._waiting:
+            self._answer_refusal()
+
+    def refuse_exchange(self, exchange: Exchange, error: RequestError) -> None:
+        """Refuse the active exchange, whether its body has arrived or not, and close."""
+        self._receiving = exchange
+        self.refuse(error)
+
+    def close(self) -> None:
+        """Close once what was written has been sent."""
+        if not self.gone and self._phase is not _Phase.CLOSING:
+            self._close()
+
+    def detach(self, stream: asyncio.Protocol) -> None:
+        """Leave the transport, and all that comes from now on, to another protocol."""
+        exchange = self.active
+        assert exchange is not None
+        exchange.status = exchange.status or 101
+        self.active = None
+        self._forget(exchange)
+        report(self.service, exchange)
+        self.gone = True
+        self.service.discard(self)
+        self.service.traffic.connections_upgraded += 1
+        self._stream = stream
+        self._receiving = None
+        unparsed, self._unparsed = self._unparsed, None
+        self.transport.set_protocol(stream)
+        self._resume_reading()
+        if unparsed:
+            stream.data_received(bytes(unparsed))
+
+    def abort(self) -> None:
+        """Cut the connection off; what is waiting for the client is dropped."""
+        self._phase_closing()
+        self.transport.abort()
+
+    def close_if_idle(self) -> None:
+        """Close if no request is under way or has begun to arrive."""
+        parser = self._parser
+        if parser is not None and self.active is None and not self._waiting and not parser.in_head:
+            self._close()
+
+    def expire(self, now: float) -> None:
+        """Do what the deadline that has passed demands; called by the sweep."""
+        if self.write_deadline <= now and not self._write_progresses():
+            self.abort()
+            return
+        if self.deadline > now:
+            return
+        self.deadline = NEVER
+        active = self.active
+        if self._phase is _Phase.LINGERING:
+            self.abort()
+        elif active is not None:
+            self._judge_body(active)
+        elif self._parser is not None and self._parser.in_head:
+            self.refuse(RequestError(408, "the head of the request did not arrive in time"))
+        elif self.transport.get_write_buffer_size():
+            self.abort()
+        else:
+            self._close()
+
+    # Reading.
+
+    def _parse(self, data: bytes) -> None:
+        """Parse as much as may be parsed now and keep the rest."""
+        parser = self._parser
+        assert parser is not None
+        self._parsing = True
+        try:
+            while data and self._parser is parser and not self.gone:
+                if self.active is not None or self._waiting:
+                    if self._holds():
+                        self._keep_unparsed(data)
+                        break
+                else:
+                    parser.holds = False
+                if len(data) <= HEAD_SLICE_BYTES:
+                    data = parser.feed(data)
+                else:
+                    size_bytes = parser.slice_bytes()
+                    data = parser.feed(data[:size_bytes]) + data[size_bytes:]
+                if self._receiving is not None and self._receiving.stuffed():
+                    self._pause_reading()
+        except RequestError as error:
+            if not self.gone:
+                self.refuse(error)
+        except Exception:
+            log.exception("a request could not be taken")
+            self.abort()
+        finally:
+            self._parsing = False
+        if self._stream is not None:
+            if data:
+                self._stream.data_received(data)
+        elif self._parser is not None:
+            self._watch_reading()
+
+    def _holds(self) -> bool:
+        """Whether nothing more may be parsed for now."""
+        active = self.active
+        receiving = self._receiving
+        return (
+            (self._parser is not None and self._parser.holds)
+            or len(self._waiting) >= self.service.limits.pipeline_limit
+            or (active is not None and active.holds and active.complete)
+            or (receiving is not None and receiving.stuffed())
+        )
+
+    def _keep_unparsed(self, data: bytes) -> None:
+        if self._unparsed is None:
+            self._unparsed = bytearray()
+        self._unparsed += data
+        if len(self._unparsed) > UNPARSED_BYTES:
+            self._pause_reading()
+
+    def _advance(self) -> None:
+        """Begin what waits, as far as its turn has come, and read on."""
+        if self._advancing:
+            return
+        self._advancing = True
+        try:
+            while self._is_free():
+                if self._waiting:
+                    self.active = exchange = self._waiting.popleft()
+                    exchange.begin()
+                    if self._eof and self.active is exchange and exchange.needs_client():
+                        self.abort()
+                elif self._refusal is not None:
+                    self._answer_refusal()
+                    break
+                elif self._unparsed is None:
+                    break
+                else:
+                    self._go_on()
+        finally:
+            self._advancing = False
+        self._go_on()
+
+    def _is_free(self) -> bool:
+        return self.active is None and not self.write_paused and self._phase is not _Phase.CLOSING
+
+    def _go_on(self) -> None:
+        """Parse what was kept, if it may be parsed now, and read on."""
+        parser = self._parser
+        if parser is None or self.gone or self._phase is _Phase.CLOSING:
+            return
+        if self.active is None and not self._waiting:
+            parser.holds = False
+        if not self._holds():
+            data = self._unparsed
+            self._unparsed = None
+            self._resume_reading()
+            if data:
+                self._parse(bytes(data))
+                return
+        if self._eof and self.active is None and not self._waiting and self._unparsed is None:
+            self._close()
+        else:
+            self._watch_reading()
+
+    def _watch_reading(self) -> None:
+        """Begin the deadline of the phase that reading is in, if it is a new one."""
+        active = self.active
+        parser = self._parser
+        if active is not None:
+            phase = _Phase.SERVING if active.complete else _Phase.BODY
+        elif parser is not None and parser.in_head:
+            phase = _Phase.HEAD
+        else:
+            phase = _Phase.IDLE
+        if phase is self._phase:
+            return
+        self._phase = phase
+        service = self.service
+        if phase is _Phase.SERVING:
+            self.deadline = NEVER
+        elif phase is _Phase.BODY:
+            assert active is not None
+            self._rate_mark_bytes = active.received_bytes
+            self.deadline = service.deadline(service.limits.body_timeout_s)
+        elif phase is _Phase.HEAD:
+            self.deadline = service.deadline(service.limits.header_timeout_s)
+        else:
+            self.deadline = service.deadline(service.limits.keep_alive_timeout_s)
+
+    def _judge_body(self, active: Exchange) -> None:
+        limits = self.service.limits
+        came_bytes = active.received_bytes - self._rate_mark_bytes
+        wanted_bytes = limits.min_body_rate_bytes_s * limits.body_timeout_s
+        if came_bytes >= wanted_bytes or self._reading_paused:
+            self._rate_mark_bytes = active.received_bytes
+            self.deadline = self.service.deadline(limits.body_timeout_s)
+        else:
+            self.refuse(RequestError(408, "the body of the request came too slowly"))
+
+    def _pause_reading(self) -> None:
+        if not self._reading_paused and not self._eof:
+            self._reading_paused = True
+            self.transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._reading_paused:
+            self._reading_paused = False
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
+
+    # Writing and closing.
+
+    def _answer_refusal(self) -> None:
+        assert self._refusal is not None
+        head, error = self._refusal
+        self._refusal = None
+        response, body = error_response(head, error)
+        data = encode_head(response, CLOSE) + body
+        hook = self.service.traffic.on_response
+        if hook is not None:
+            hook(head, error.status, len(data), 0.0, REFUSED)
+        self.transport.write(data)
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close, but let the client read the answer while it may still be sending.
+
+        Closing at once would reset the connection, and the answer could be lost on the way
+        (RFC 9112, section 9.6).
+        """
+        service = self.service
+        self._parser = None
+        self._unparsed = None
+        if self._eof or service.lingering >= LINGERING_LIMIT:
+            self._close()
+            return
+        service.lingering += 1
+        self._phase = _Phase.LINGERING
+        self.deadline = service.deadline(service.limits.linger_timeout_s)
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._resume_reading()
+
+    def _drop_incoming(self, size_bytes: int) -> None:
+        self._linger_left_bytes -= size_bytes
+        if self._linger_left_bytes < 0:
+            if self._phase is _Phase.LINGERING:
+                self.abort()
+            else:
+                self._pause_reading()
+
+    def _close(self) -> None:
+        self._phase_closing()
+        self.transport.close()
+        self._watch_writing()
+
+    def _phase_closing(self) -> None:
+        if self._phase is _Phase.LINGERING:
+            self.service.lingering -= 1
+        self._phase = _Phase.CLOSING
+        self.deadline = NEVER
+
+    def _forget(self, exchange: Exchange) -> None:
+        if exchange.half is ORDINARY:
+            self.service.traffic.ordinary_in_flight -= 1
+        else:
+            self.service.traffic.native_in_flight -= 1
+
+    def _settle_drain_waiters(self, error: Exception | None) -> None:
+        waiters, self._drain_waiters = self._drain_waiters, None
+        for waiter in waiters or ():
+            if waiter.done():
+                continue
+            if error is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(error)
+                waiter.exception()  # nobody has to look
+
+    def _watch_writing(self) -> None:
+        if self.write_deadline is NEVER and not self.gone:
+            self._taken_mark_bytes = self._taken_bytes()
+            self.write_deadline = self.service.deadline(self.service.limits.write_timeout_s)
+
+    def _write_progresses(self) -> bool:
+        """Whether the client took anything since the last look; begins the next one if so."""
+        taken_bytes = self._taken_bytes()
+        if taken_bytes <= self._taken_mark_bytes:
+            return False
+        self._taken_mark_bytes = taken_bytes
+        self.write_deadline = self.service.deadline(self.service.limits.write_timeout_s)
+        return True
+
+    def _taken_bytes(self) -> int:
+        written = self._sent_before_bytes
+        if self.active is not None:
+            written += self.active.sent_bytes
+        return written - self.transport.get_write_buffer_size()
+
+
+def as_address(address: object) -> Address | None:
+    """Return an IPv4 or IPv6 socket address as host and port; `None` for a Unix socket."""
+    if isinstance(address, tuple) and len(address) >= 2:
+        return str(address[0]), int(address[1])
+    return None

@@ -1,0 +1,64 @@
+"""What one client may take of the server: sizes, counts and seconds, each with its unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from flasknado.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The bounds of every connection of a server; immutable, may be read on any thread.
+
+    Timeouts are watched by one sweep over all connections, so each may be late by up to
+    two times `sweep_interval_s`. Raises `ConfigurationError` for a value that is not positive.
+    """
+
+    max_head_bytes: int = 64 * 1024
+    """Request line and header fields together; more is answered 431."""
+
+    max_fields: int = 128
+    """Header fields of one request, and again its trailers; more is answered 431."""
+
+    max_target_bytes: int = 16 * 1024
+    """The request target; a longer one is answered 414."""
+
+    pipeline_limit: int = 16
+    """Requests read ahead from one connection while an earlier one is answered."""
+
+    max_connections: int = 50_000
+    """Open connections of the server; one more is answered 503 and closed."""
+
+    header_timeout_s: float = 30.0
+    """From the first byte of a head (on a new connection: from its start) to its last; then 408."""
+
+    body_timeout_s: float = 30.0
+    """How long a body is watched before its rate is judged, again and again; too slow gets 408."""
+
+    min_body_rate_bytes_s: float = 64.0
+    """What a body must bring on average in each `body_timeout_s`."""
+
+    keep_alive_timeout_s: float = 75.0
+    """How long a connection may rest between two requests; then it is closed."""
+
+    write_timeout_s: float = 60.0
+    """How long a client may take nothing of what is waiting for it; then it is cut off."""
+
+    write_high_water_bytes: int = 64 * 1024
+    """What may wait in a connection's write buffer before the writer must wait too."""
+
+    linger_timeout_s: float = 2.0
+    """How long a refused client's bytes are read and dropped, so that it can read the answer."""
+
+    linger_bytes: int = 1024 * 1024
+    """How many of them at most."""
+
+    sweep_interval_s: float = 1.0
+    """How often the timeouts of all connections are looked at."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value <= 0:
+                raise ConfigurationError(f"{field.name} is {value}, and must be more than 0")

@@ -1,0 +1,81 @@
+"""Listening sockets of the llhttp layer, on the event loop's own servers.
+
+Tornado's `add_sockets` returns at once, but an asyncio server starts in a task: until it
+runs, the sockets' backlog holds the connections that arrive.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import ssl
+from collections.abc import Callable, Iterable
+
+log = logging.getLogger("flasknado.http")
+
+BACKLOG = 2048
+"""How many connections the kernel may hold for a listening socket, unless its own limit is less."""
+
+
+class Listeners:
+    """The listening sockets of one server; belongs to the loop's thread."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        make_protocol: Callable[[], asyncio.Protocol],
+        tls: ssl.SSLContext | None = None,
+        handshake_timeout_s: float = 60.0,
+    ) -> None:
+        self._loop = loop
+        self._make_protocol = make_protocol
+        self._tls = tls
+        self._handshake_timeout_s = handshake_timeout_s
+        self._sockets: list[socket.socket] = []
+        self._starting: set[asyncio.Task[None]] = set()
+        self._servers: list[asyncio.AbstractServer] = []
+
+    def add(self, sockets: Iterable[socket.socket]) -> None:
+        """Accept connections on bound sockets, TCP or Unix; does not wait."""
+        for sock in sockets:
+            self._sockets.append(sock)
+            task = self._loop.create_task(self._serve(sock))
+            self._starting.add(task)
+            task.add_done_callback(self._started)
+
+    async def _serve(self, sock: socket.socket) -> None:
+        timeout_s = self._handshake_timeout_s if self._tls is not None else None
+        if sock.family == getattr(socket, "AF_UNIX", None):
+            server: asyncio.AbstractServer = await self._loop.create_unix_server(
+                self._make_protocol,
+                sock=sock,
+                backlog=BACKLOG,
+                ssl=self._tls,
+                ssl_handshake_timeout=timeout_s,
+            )
+        else:
+            server = await self._loop.create_server(
+                self._make_protocol,
+                sock=sock,
+                backlog=BACKLOG,
+                ssl=self._tls,
+                ssl_handshake_timeout=timeout_s,
+            )
+        self._servers.append(server)
+
+    def _started(self, task: asyncio.Task[None]) -> None:
+        self._starting.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            log.error("a socket cannot be listened on", exc_info=task.exception())
+
+    def close(self) -> None:
+        """Stop accepting; connections that are open stay."""
+        for task in self._starting:
+            task.cancel()
+        for server in self._servers:
+            server.close()
+        for sock in self._sockets:
+            sock.close()
+        self._servers.clear()
+        self._sockets.clear()

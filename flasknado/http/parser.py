@@ -1,0 +1,333 @@
+"""Bytes to requests: llhttp (through httptools), and a second look at everything it lets through.
+
+`RequestParser` is fed bytes in any pieces and calls a `RequestSink`. It owns no socket and
+knows no application, so it is tested with plain calls.
+
+What llhttp accepts and this refuses: `RTSP/1.0` and `ICE/1.0` in the request line, two
+spaces in it, no version at all, endless trailers and chunk extensions; and all that
+`flasknado.http.head` checks. Of a request with `Upgrade`, llhttp leaves the body unread and
+would take it for the next request; here its framing is honoured.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NoReturn, Protocol
+
+import httptools
+
+from flasknado.errors import RequestError
+from flasknado.http.head import parse_head
+from flasknado.http.limits import Limits
+from flasknado.http.message import Address, HeaderField, RequestHead
+
+HEAD_SLICE_BYTES = 8 * 1024
+"""The most that is parsed at once outside of bodies: bounds how many requests appear at once."""
+
+BODY_SLICE_BYTES = 64 * 1024
+"""The most of a body that is parsed at once."""
+
+CHUNK_OVERHEAD = 16
+"""How many bytes of framing one byte of a chunked body may cost, on average."""
+
+_BLANK_LINES = re.compile(rb"[\r\n]*")
+_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?: |\Z)")
+
+_methods: dict[bytes, str] = {}
+
+
+class RequestSink(Protocol):
+    """What takes the requests of one connection; each method may raise `RequestError`."""
+
+    def request_begun(self, head: RequestHead) -> None:
+        """Take a validated head."""
+
+    def request_data(self, data: bytes) -> None:
+        """Take a part of the body, without its framing."""
+
+    def request_complete(self) -> None:
+        """Take note that the request has ended."""
+
+
+class RequestParser:
+    """Parses the requests of one connection; belongs to the thread that feeds it.
+
+    After it has raised it must not be fed again.
+    """
+
+    __slots__ = (
+        "_body_bytes",
+        "_client",
+        "_data",
+        "_error",
+        "_exact",
+        "_fields",
+        "_framing_only",
+        "_limits",
+        "_parser",
+        "_partial",
+        "_raw_body_bytes",
+        "_scheme",
+        "_server",
+        "_sink",
+        "_start",
+        "_url",
+        "ended",
+        "head",
+        "holds",
+        "in_body",
+        "in_head",
+    )
+
+    def __init__(
+        self,
+        sink: RequestSink,
+        limits: Limits,
+        client: Address | None = None,
+        server: Address | None = None,
+        scheme: str = "http",
+    ) -> None:
+        self._sink = sink
+        self._limits = limits
+        self._client = client
+        self._server = server
+        self._scheme = scheme
+        self._parser = httptools.HttpRequestParser(self)
+        self._data = b""
+        self._start = 0
+        """Where in `_data` the present head begins, blank lines apart."""
+        self._exact = True
+        """False after a chunked body, whose end llhttp does not tell: then the earliest place."""
+        self._partial: bytearray | None = None
+        """What came of the present head in earlier pieces."""
+        self._url = b""
+        self._fields: list[HeaderField] = []
+        self.head: RequestHead | None = None
+        """The request whose end has not been seen yet, once its head is known."""
+        self._error: Exception | None = None
+        self._framing_only = False
+        self._body_bytes = 0
+        self._raw_body_bytes = 0
+        self.in_head = False
+        """True while a head has begun and not ended."""
+        self.in_body = False
+        """True while a body is expected."""
+        self.holds = False
+        """True after a request that may take the connection out of HTTP; set False to go on."""
+        self.ended = False
+        """True after the last request of the connection; what follows is dropped."""
+
+    def slice_bytes(self) -> int:
+        """Return how many bytes at most to give to `feed()` now."""
+        if self.in_body and self.head is not None and self.head.content_length is not None:
+            left = self.head.content_length - self._body_bytes
+            return max(HEAD_SLICE_BYTES, min(left, BODY_SLICE_BYTES))
+        return HEAD_SLICE_BYTES
+
+    def feed(self, data: bytes) -> bytes:
+        """Parse at most `slice_bytes()` bytes; returns what follows a request after which it holds.
+
+        Raises `RequestError` for what is refused, and what the sink raises; what was
+        complete before it has been passed on.
+        """
+        self._data = data
+        self._start = 0
+        if self._partial is None:
+            self._exact = True
+        if self.in_body:
+            self._count_framing(len(data))
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            return self._after_upgrade_head(data[upgrade.args[0] :])
+        except httptools.HttpParserError as error:
+            if self._error is not None:
+                raise self._error from None
+            if self.ended:
+                return b""
+            raise self._refusal(error) from None
+        if self.in_head:
+            self._keep_partial_head()
+        return b""
+
+    def _after_upgrade_head(self, rest: bytes) -> bytes:
+        head = self.head
+        if head is None:
+            if self.in_head:
+                raise RequestError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+            return rest if self.holds else b""
+        # A fresh parser, told of the framing only, reads the body that llhttp has left out.
+        self._parser = httptools.HttpRequestParser(self)
+        self._framing_only = True
+        if head.chunked:
+            framing = b"transfer-encoding: chunked"
+        else:
+            framing = b"content-length: %i" % (head.content_length or 0)
+        self._parser.feed_data(b"POST / HTTP/1.1\r\n%b\r\n\r\n" % framing)
+        self._framing_only = False
+        return self.feed(rest) if rest else b""
+
+    # What llhttp calls. An exception raised in some of them is lost on the way, so it is kept.
+
+    def on_message_begin(self) -> None:
+        self.in_head = True
+        self._url = b""
+        self._fields = []
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._fields.append((name, value))
+        if self.in_body and len(self._fields) > self._limits.max_fields:
+            self._fail(RequestError(431, "there are too many trailers"))
+
+    def on_headers_complete(self) -> None:
+        self.in_head = False
+        fields = self._fields
+        self._fields = []
+        if self._framing_only:
+            return
+        try:
+            head = self._checked_head(fields)
+            self.head = head
+            if head.content_length or head.chunked:
+                self.in_body = True
+                self._body_bytes = self._raw_body_bytes = 0
+            self._sink.request_begun(head)
+        except Exception as error:
+            self._fail(error)
+
+    def on_body(self, data: bytes) -> None:
+        self._body_bytes += len(data)
+        self._start += len(data)
+        try:
+            self._sink.request_data(data)
+        except Exception as error:
+            self._fail(error)
+
+    def on_message_complete(self) -> None:
+        upgrade = self._parser.should_upgrade()
+        if upgrade and self.in_body:
+            # llhttp ends a request with `Upgrade` at its head; its body is yet to come.
+            return
+        head = self.head
+        assert head is not None
+        self.head = None
+        self.in_body = False
+        if head.chunked:
+            self._exact = False
+        if not head.keep_alive:
+            self.ended = True
+        elif upgrade:
+            self.holds = True
+        try:
+            self._sink.request_complete()
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> NoReturn:
+        self._error = error
+        raise error
+
+    def _checked_head(self, fields: list[HeaderField]) -> RequestHead:
+        url = self._url
+        limits = self._limits
+        if len(url) > limits.max_target_bytes:
+            raise _target_too_long(limits)
+        if len(fields) > limits.max_fields:
+            raise RequestError(431, f"there are more than {limits.max_fields} header fields")
+        method = self._parser.get_method()
+        version = self._read_request_line(method, url)
+        if self._partial is not None or limits.max_head_bytes < HEAD_SLICE_BYTES:
+            self._partial = None
+            size = len(url) + sum(len(name) + len(value) + 4 for name, value in fields)
+            if size > limits.max_head_bytes:
+                raise _head_too_large(limits)
+        text = _methods.get(method)
+        if text is None:
+            text = _methods[method] = method.decode("latin-1")
+        return parse_head(
+            text,
+            url.decode("latin-1"),
+            version,
+            fields,
+            client=self._client,
+            server=self._server,
+            scheme=self._scheme,
+        )
+
+    def _read_request_line(self, method: bytes, url: bytes) -> str:
+        """Return the version that the request line names, and move on to the end of the head.
+
+        llhttp says neither which protocol was named nor how many spaces there were. Raises
+        `RequestError` (505, 400) if the line is not exactly as it must be.
+        """
+        data, start, before = self._data, self._start, 0
+        if self._partial is not None:
+            before = len(self._partial)
+            data = bytes(self._partial) + data
+        line = b"%b %b HTTP/1.1\r\n" % (method, url)
+        if data.startswith(line, start):
+            version = "1.1"
+        else:
+            version = self._parser.get_http_version()
+            line = b"%b %b HTTP/%b\r\n" % (method, url, version.encode())
+            start = self._find_line(data, line, start)
+            if version not in ("1.0", "1.1"):
+                raise RequestError(505, f"HTTP/{version} is not spoken here: use HTTP/1.1")
+            if start < 0:
+                raise RequestError(
+                    400, "the request line is not 'method target version' (RFC 9112, section 3)"
+                )
+        self._start = data.find(b"\r\n\r\n", start) + 4 - before
+        self._exact = True
+        return version
+
+    def _find_line(self, data: bytes, line: bytes, start: int) -> int:
+        if self._exact:
+            blank = _BLANK_LINES.match(data, start)
+            assert blank is not None
+            return blank.end() if data.startswith(line, blank.end()) else -1
+        found = data.find(b"\n" + line, max(start - 1, 0))
+        return found + 1 if found >= 0 else -1
+
+    def _keep_partial_head(self) -> None:
+        limits = self._limits
+        partial = self._partial
+        if partial is None:
+            partial = self._partial = bytearray()
+        partial += self._data[self._start :]
+        self._start = 0
+        # Up to one slice may be of an earlier request; the exact size is checked at the end.
+        if len(partial) > limits.max_head_bytes + HEAD_SLICE_BYTES:
+            if not self._fields and len(self._url) > limits.max_target_bytes:
+                raise _target_too_long(limits)
+            raise _head_too_large(limits)
+
+    def _count_framing(self, size_bytes: int) -> None:
+        """Refuse endless chunk extensions and trailers, which bring no body."""
+        self._raw_body_bytes += size_bytes
+        allowed = self._body_bytes * CHUNK_OVERHEAD + self._limits.max_head_bytes
+        head = self.head
+        if head is not None and head.chunked and self._raw_body_bytes > allowed + HEAD_SLICE_BYTES:
+            raise RequestError(400, "the chunked body is more framing than content")
+
+    def _refusal(self, error: Exception) -> RequestError:
+        if isinstance(error, httptools.HttpParserInvalidMethodError):
+            line = bytes(self._partial or b"") + self._data[self._start :]
+            blank = _BLANK_LINES.match(line)
+            if blank is not None and _TOKEN.match(line, blank.end()):
+                return RequestError(501, "the method is not one that this server knows")
+        reason = str(error)
+        if reason in ("Invalid HTTP version", "Pause on PRI/Upgrade"):
+            return RequestError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+        return RequestError(400, f"the request is malformed: {reason}")
+
+
+def _target_too_long(limits: Limits) -> RequestError:
+    return RequestError(414, f"the target is longer than {limits.max_target_bytes} bytes")
+
+
+def _head_too_large(limits: Limits) -> RequestError:
+    return RequestError(431, f"the head is larger than {limits.max_head_bytes} bytes")
