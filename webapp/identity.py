@@ -104,7 +104,8 @@ def _load_from_token() -> bool:
 
 
 def _load_from_session() -> None:
-    user = db.session.get(User, session["user_id"])
+    user_id = session["user_id"]
+    user = db.session.get(User, user_id) if isinstance(user_id, int) else None
     if user is None or user.disabled:
         session.clear()
         return

@@ -6,6 +6,7 @@ roles are a claim of their own.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -32,6 +33,7 @@ from webapp.errors import answer
 from webapp.extensions import db
 from webapp.models import RevokedToken, User, utc_now
 
+_SUBJECT = re.compile(r"[1-9][0-9]{0,8}")
 _INVALID = "The token is not one of this site's for this use: get one from /api/v1/tokens."
 _MISSING = "Send a bearer token in the Authorization header to do this."
 _EXPIRED = "The token has expired: get another one from /api/v1/tokens/refresh."
@@ -64,7 +66,7 @@ def verified_claims(
         verified = verify_jwt_in_request(
             optional=True, locations=list(locations), refresh=refresh, verify_type=not any_kind
         )
-    except (JWTExtendedException, PyJWTError, ValueError) as error:
+    except (JWTExtendedException, PyJWTError, ValueError, LookupError) as error:
         raise _refusal(error) from error
     return None if verified is None else verified[1]
 
@@ -90,13 +92,16 @@ def register(jwt: JWTManager) -> None:
 
     @jwt.user_lookup_loader
     def user_of(_header: dict[str, Any], claims: dict[str, Any]) -> User | None:
-        subject = claims["sub"]
-        user = db.session.get(User, int(subject)) if subject.isdecimal() else None
+        if not _SUBJECT.fullmatch(claims["sub"]):
+            return None
+        user = db.session.get(User, int(claims["sub"]))
         return None if user is None or user.disabled else user
 
     @jwt.token_in_blocklist_loader
     def is_revoked(_header: dict[str, Any], claims: dict[str, Any]) -> bool:
-        return db.session.get(RevokedToken, claims["jti"]) is not None
+        # A token that cannot be revoked is none of ours.
+        name = claims.get("jti")
+        return not name or db.session.get(RevokedToken, name) is not None
 
     for loader, message in (
         (jwt.unauthorized_loader, _MISSING),

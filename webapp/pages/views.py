@@ -12,10 +12,10 @@ from werkzeug.wrappers import Response
 
 from webapp import posts
 from webapp.accounts import find_by_name
+from webapp.channels import TIMELINE, post_channel
 from webapp.database import find
 from webapp.extensions import db, live
 from webapp.identity import current_user, login_required
-from webapp.channels import TIMELINE, post_channel
 from webapp.models import Comment, Post, User
 from webapp.pages.forms import CommentForm, EmptyForm, PostForm
 from webapp.paging import cursor_argument, page_of
