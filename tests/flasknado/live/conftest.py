@@ -1,0 +1,44 @@
+"""Fixtures of the live tests: an application, and a server around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.flasknado.live.helpers import LiveApp, make_app
+from tests.support.serving import Serving, serving
+
+
+@pytest.fixture
+def make_live_app(tmp_path: Path) -> Iterator[Callable[..., LiveApp]]:
+    """Return a function that makes applications, by default on one database file."""
+    made: list[LiveApp] = []
+
+    def make(**options: Any) -> LiveApp:
+        made.append(make_app(tmp_path, **options))
+        return made[-1]
+
+    yield make
+    for live_app in made:
+        live_app.engine().dispose()
+
+
+@pytest.fixture
+def live_app(make_live_app: Callable[..., LiveApp]) -> LiveApp:
+    return make_live_app()
+
+
+@pytest.fixture
+def serve() -> Iterator[Callable[[LiveApp], Serving]]:
+    """Return a function that serves an application until the test ends."""
+    with ExitStack() as stack:
+        yield lambda live_app: stack.enter_context(serving(live_app.server))
+
+
+@pytest.fixture
+def served(live_app: LiveApp, serve: Callable[[LiveApp], Serving]) -> Serving:
+    return serve(live_app)

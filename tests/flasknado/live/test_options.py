@@ -1,0 +1,29 @@
+"""The settings of the live part."""
+
+from __future__ import annotations
+
+import pytest
+
+from flasknado.errors import ConfigurationError
+from flasknado.live.options import LiveOptions
+
+
+def test_options_unset_are_the_defaults() -> None:
+    assert LiveOptions.from_config({"SECRET_KEY": "x"}) == LiveOptions()
+
+
+def test_options_set_are_taken() -> None:
+    options = LiveOptions.from_config({"LIVE_RETENTION_EVENTS": 7, "LIVE_HEARTBEAT_S": 0.5})
+    assert (options.retention_events, options.heartbeat_s) == (7, 0.5)
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, "5", True, None])
+def test_option_that_counts_and_is_no_positive_whole_number_is_refused(value: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"LIVE_MAX_CHANNELS is .* positive whole number"):
+        LiveOptions.from_config({"LIVE_MAX_CHANNELS": value})
+
+
+@pytest.mark.parametrize("value", [0, -0.1, "5", float("inf"), float("nan"), True])
+def test_option_in_seconds_that_is_no_positive_number_is_refused(value: object) -> None:
+    with pytest.raises(ConfigurationError, match=r"LIVE_HEARTBEAT_S is .* positive number"):
+        LiveOptions.from_config({"LIVE_HEARTBEAT_S": value})
