@@ -10,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -50,7 +50,9 @@ def configure(app: Flask, url: str, threads: int) -> None:
     if parsed.get_backend_name() == "sqlite":
         options["connect_args"] = {"timeout": BUSY_TIMEOUT_S}
         if parsed.database and not parsed.database.startswith("file:"):
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+            # If it cannot be made, the first connection says so in a sentence.
+            with suppress(OSError):
+                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     else:
         options["pool_pre_ping"] = True
         options["connect_args"] = {"connect_timeout": CONNECT_TIMEOUT_S}
@@ -189,5 +191,11 @@ def _revision_of(connection: Connection) -> str | None:
 
 def _unreachable(error: SQLAlchemyError) -> str:
     reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-    url = db.engine.url.render_as_string(hide_password=True)
-    return f"The database {url} cannot be used ({reason}): check DATABASE_URL and that it runs."
+    url = db.engine.url
+    mend = (
+        "that its directory is there and may be written to"
+        if url.get_backend_name() == "sqlite"
+        else "that its server runs and lets this user in"
+    )
+    shown = url.render_as_string(hide_password=True)
+    return f"The database {shown} cannot be used ({reason}): check DATABASE_URL, and {mend}."

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from flask import Flask, Response
 
+from webapp import identity
 from webapp.extensions import db
-from webapp.identity import load_identity
 from webapp.request_id import HEADER, request_id
 
 _CONTENT_SECURITY_POLICY = "; ".join(
@@ -32,7 +32,7 @@ _SECURITY_HEADERS = {
 
 def register(app: Flask) -> None:
     """Set the hooks; call it before extensions add theirs, so that identity comes first."""
-    app.before_request(load_identity)
+    identity.register(app)
     app.after_request(_add_headers)
     app.teardown_request(_roll_back)
 

@@ -10,22 +10,35 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
-from flask import g, request, session
+from flask import Flask, g, request, session
 from flask_jwt_extended import get_current_user
 from werkzeug.exceptions import Forbidden, Unauthorized
 
 from webapp import tokens
 from webapp.extensions import db
 from webapp.models import ADMIN, User
+from webapp.serializers import user_json
 
+EXTENSION_KEY = "flasknado.identity"
 _NO_ROLES: frozenset[str] = frozenset()
 # EventSource and WebSocket cannot set headers, so there a token may be in the query.
 _LIVE_PREFIX = "/live/"
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+def register(app: Flask) -> None:
+    """Identify every request, and let native handlers ask who it is of: they cannot import us."""
+    app.before_request(load_identity)
+    app.extensions[EXTENSION_KEY] = describe
+
+
+def describe() -> dict[str, Any]:
+    """Return who asks, as JSON: `{"user": {...} or None, "roles": [...]}`."""
+    return {"user": user_json(g.user) if g.user else None, "roles": sorted(g.roles)}
 
 
 def load_identity() -> None:

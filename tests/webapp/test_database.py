@@ -73,6 +73,16 @@ def test_unreachable_database_is_one_sentence_without_its_password(tmp_path: Pat
     assert "\n" not in sentence
 
 
+def test_sqlite_file_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("where a directory should be")
+    app = make_app(tmp_path / "file" / "x.db")
+
+    for use in (database.ping, database.migrate_if_needed):
+        with pytest.raises(database.DatabaseError, match="its directory is there") as caught:
+            use(app)
+        assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize("object_id", [0, 1, 2**31, 10**30])
 def test_find_of_what_is_not_there_is_404(app: Flask, object_id: int) -> None:
     with app.app_context(), pytest.raises(NotFound, match="There is no post"):

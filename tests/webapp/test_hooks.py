@@ -49,6 +49,20 @@ def test_before_request_finds_the_bearer_token(app: Flask, api: Obtain) -> None:
         assert not g.by_session
 
 
+def test_identity_is_described_for_native_handlers(app: Flask, api: Obtain) -> None:
+    ada = api("ada", "admin")
+    headers = {"Authorization": f"Bearer {ada.access_token}"}
+    described = []
+    for options in ({}, {"headers": headers}):
+        with app.test_request_context("/live/whoami", **options):
+            app.preprocess_request()
+            described.append(app.extensions["flasknado.identity"]())
+
+    assert described[0] == {"user": None, "roles": []}
+    assert described[1]["user"] == ada.request("GET", "/me").json
+    assert described[1]["roles"] == ["admin", "user"]
+
+
 @pytest.mark.parametrize("user_id", [999, "rubbish", None])
 def test_before_request_with_a_session_of_nobody_forgets_it(app: Flask, user_id: object) -> None:
     with app.test_request_context("/"):

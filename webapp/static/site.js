@@ -132,16 +132,18 @@ function follow(handlers) {
   let retryMs = FIRST_RETRY_MS;
   let source = null;
   let timer = null;
+  let wasLive = false;
 
   function connect() {
     const query = new URLSearchParams({ channel, after: cursor });
     source = new EventSource(`${root}live/events?${query}`);
     source.addEventListener("open", () => {
       retryMs = FIRST_RETRY_MS;
+      wasLive = true;
       showState("on", "Live");
     });
     source.addEventListener("error", () => {
-      showState("off", "Not live at the moment");
+      if (wasLive) showState("off", "Not live at the moment");
       // An answer other than 200 ends an EventSource for good; a deploy can look like that.
       if (source.readyState === EventSource.CLOSED) {
         timer = setTimeout(connect, retryMs * (0.5 + Math.random()));
