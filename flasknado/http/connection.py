@@ -25,6 +25,7 @@ from flasknado.http.service import NEVER, Exchange, Service, report
 from flasknado.http.traffic import ORDINARY, REFUSED
 
 log = logging.getLogger("flasknado.http")
+gen_log = logging.getLogger("tornado.general")
 
 UNPARSED_BYTES = 16 * 1024
 """How much may arrive while nothing is parsed before reading stops."""
@@ -309,6 +310,7 @@ class Connection(asyncio.Protocol):
         receiving, self._receiving = self._receiving, None
         self.service.traffic.requests_refused += 1
         self._refusal = (parser.head if parser is not None else None, error)
+        gen_log.info("Malformed HTTP message from %s: %s", self._peer(), error)
         if receiving is not None:
             self._forget(receiving)
             if receiving is self.active:
@@ -582,6 +584,10 @@ class Connection(asyncio.Protocol):
             self.service.lingering -= 1
         self._phase = _Phase.CLOSING
         self.deadline = NEVER
+
+    def _peer(self) -> str:
+        address = as_address(self.transport.get_extra_info("peername"))
+        return address[0] if address is not None else "a Unix socket"
 
     def _forget(self, exchange: Exchange) -> None:
         if exchange.half is ORDINARY:

@@ -18,7 +18,11 @@ from typing import TYPE_CHECKING, Any
 from tornado import httputil
 from tornado.escape import native_str
 from tornado.gen import convert_yielded
-from tornado.http1connection import HTTP1ConnectionParameters, _GzipMessageDelegate
+from tornado.http1connection import (
+    HTTP1ConnectionParameters,
+    _GzipMessageDelegate,
+    parse_int,
+)
 from tornado.httpserver import _HTTPRequestContext
 from tornado.iostream import StreamClosedError
 
@@ -106,6 +110,7 @@ class NativeExchange(httputil.HTTPConnection):
         self._waiting_bytes = 0
         self._awaited = False
         self._told_end = False
+        self._limit_holds = False
         self._max_body_bytes = (
             params.max_body_size if params.max_body_size is not None else DEFAULT_MAX_BODY_BYTES
         )
@@ -151,8 +156,9 @@ class NativeExchange(httputil.HTTPConnection):
         head = self.head
         if self._connection.gone or self._connection.active is not self:
             return
+        self._limit_holds = True
         length = head.content_length
-        if length is not None and length > self._max_body_bytes:
+        if max(length or 0, self.received_bytes) > self._max_body_bytes:
             self._refuse(body_too_large(self._max_body_bytes, length))
             return
         if not self.complete and (head.content_length or head.chunked):
@@ -166,7 +172,7 @@ class NativeExchange(httputil.HTTPConnection):
 
     def receive(self, data: bytes) -> None:
         self.received_bytes += len(data)
-        if self.received_bytes > self._max_body_bytes and self._delegate is not None:
+        if self._limit_holds and self.received_bytes > self._max_body_bytes:
             raise body_too_large(self._max_body_bytes)
         size = self.params.chunk_size
         if len(data) <= size:
@@ -206,9 +212,9 @@ class NativeExchange(httputil.HTTPConnection):
         if self._delegate is not None and not self._told_end:
             self._told_end = True
             self._call(self._delegate.on_connection_close)
-        callback, self._close_callback = self._close_callback, None
-        if callback is not None:
-            self._call(callback)
+        elif self._close_callback is not None:
+            self._call(self._close_callback)
+        self._close_callback = None
 
     def _pump(self) -> None:
         """Give the delegate what has come of the body, unless it still works on a part."""
@@ -328,13 +334,14 @@ class NativeExchange(httputil.HTTPConnection):
         if head.method == "HEAD" or code == 304:
             self._remaining_bytes = 0
         elif "Content-Length" in headers:
-            self._remaining_bytes = int(headers["Content-Length"])
+            self._remaining_bytes = parse_int(headers["Content-Length"])
         elif head.version == "1.0" and not bodiless:
             self._keep_alive = False  # only the end of the connection can end this body
         if self._chunked:
             headers["Transfer-Encoding"] = "chunked"
         if not self._goes_on():
-            headers["Connection"] = "close"
+            if head.version == "1.1":
+                headers["Connection"] = "close"
         elif head.version == "1.0":
             headers["Connection"] = "Keep-Alive"
         lines = [f"HTTP/1.1 {code} {start_line.reason}"]
@@ -371,7 +378,15 @@ class NativeExchange(httputil.HTTPConnection):
             self._write(LAST_CHUNK)
         self._write_finished = True
         self._close_callback = None
-        connection.finished(self, self._keep_alive)
+        if self.status == 101:
+            # Tornado's handlers finish the handshake first and detach at once after it.
+            connection.service.loop.call_soon(self._finish_undetached)
+        else:
+            connection.finished(self, self._keep_alive)
+
+    def _finish_undetached(self) -> None:
+        if not self._detached:
+            self._connection.finished(self, keep_alive=False)
 
     def close(self) -> None:
         """Close the connection once what was written has been sent."""

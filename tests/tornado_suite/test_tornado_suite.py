@@ -1,0 +1,35 @@
+"""Tornado's own tests of server, handlers and WebSocket, on the llhttp layer."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.tornado_suite.excluded import EXCLUDED
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
+def test_tornado_suite_on_llhttp_layer_fails_exactly_what_is_excluded(loop: str) -> None:
+    pytest.importorskip(loop)
+
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.tornado_suite.run", loop],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["ran"] > 500
+    failed = set(result["failed"])
+    assert not failed - EXCLUDED.keys(), result["log"]
+    assert not EXCLUDED.keys() - failed, "these pass and are excluded"
