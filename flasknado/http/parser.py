@@ -178,7 +178,7 @@ class RequestParser:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._fields.append((name, value))
+        self._fields.append((name, value.strip(b" \t")))  # llhttp keeps what follows a value
         if self.in_body and len(self._fields) > self._limits.max_fields:
             self._fail(RequestError(431, "there are too many trailers"))
 
