@@ -25,7 +25,7 @@ def main() -> None:
         host.fail(str(error))
 
 
-class CommandLine(WSGIApplication):
+class CommandLine(WSGIApplication, host.HostedApplication):
     """The application and the settings that a command line names."""
 
     def load_default_config(self) -> None:

@@ -14,11 +14,11 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from gunicorn.app.base import BaseApplication
-from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
 from gunicorn.errors import AppImportError
 
 from flasknado import options
+from flasknado.arbiter import Arbiter
 from flasknado.errors import ConfigurationError
 from flasknado.http.server import HTTPServer
 from flasknado.importer import ImportFromStringError
@@ -35,16 +35,19 @@ def serve(build: BuildServer, **settings: Any) -> NoReturn:
     """
     application = _Built(build, settings)
     check_addresses(application.cfg)
-    run(application)
-
-
-def run(application: BaseApplication) -> NoReturn:
-    """Run the arbiter for a configured application; never returns."""
-    try:
-        Arbiter(application).run()
-    except RuntimeError as error:
-        fail(str(error))
+    application.run()
     raise SystemExit(0)
+
+
+class HostedApplication(BaseApplication):
+    """A gunicorn application that our arbiter runs."""
+
+    def run(self) -> None:
+        """Run the arbiter until a signal ends it."""
+        try:
+            Arbiter(self).run()
+        except RuntimeError as error:
+            fail(str(error))
 
 
 def fail(message: str) -> NoReturn:
@@ -92,7 +95,7 @@ def loaded(build: BuildServer) -> HTTPServer:
         raise AppImportError(str(error)) from error
 
 
-class _Built(BaseApplication):
+class _Built(HostedApplication):
     """A gunicorn application whose workers call a function for their server."""
 
     def __init__(self, build: BuildServer, settings: dict[str, Any]) -> None:

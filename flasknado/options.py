@@ -38,6 +38,13 @@ def _validate_seconds(value: Any) -> float:
     return seconds
 
 
+def _validate_not_negative(value: Any) -> float:
+    seconds = float(value)
+    if seconds < 0:
+        raise ValueError(f"{value!r} is not a number of seconds of 0 or more")
+    return seconds
+
+
 def _validate_layer(value: Any) -> str:
     if value not in LAYERS:
         raise ValueError(f"{value!r} is not one of {', '.join(LAYERS)}")
@@ -141,6 +148,20 @@ class OpsPrefix(Setting):
         """
 
 
+class LameDuck(Setting):
+    name = "lame_duck"
+    section = SECTION
+    cli = ["--lame-duck"]
+    meta = "SECONDS"
+    validator = _validate_not_negative
+    type = float
+    default = 0.0
+    desc = """\
+        How long to go on accepting connections at a shutdown, with readyz answering 503,
+        so that a load balancer stops sending new ones first. Not done in a reload.
+        """
+
+
 class LogFormat(Setting):
     name = "log_format"
     section = SECTION
@@ -161,6 +182,7 @@ OWN = (
     MaxBody,
     Mount,
     OpsPrefix,
+    LameDuck,
     LogFormat,
 )
 

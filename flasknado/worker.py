@@ -1,20 +1,23 @@
 """One server process: boot, serve, drain, stop (a gunicorn worker class).
 
-gunicorn -k flasknado.Worker MODULE:APP
-flasknado MODULE:APP
+flasknado MODULE:APP                        with `flasknado.arbiter`
+gunicorn -k flasknado.Worker MODULE:APP     with gunicorn's own, and its behaviour
 """
 
 from __future__ import annotations
 
 import asyncio
+import faulthandler
 import os
 import signal
 import sys
+from types import FrameType
 from typing import Any
 
 from gunicorn.workers.base import Worker as GunicornWorker
 
 from flasknado import ops, options
+from flasknado.board import Board, StopReason, WorkerState
 from flasknado.compose import compose
 from flasknado.http.server import HTTPServer
 
@@ -36,8 +39,12 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 class Worker(GunicornWorker):
     """Serves a WSGI application, or an `HTTPServer` that the application's loader made."""
 
+    arbiter_replaces = False
+    """Whether the arbiter starts a replacement when the board says `WORN`; ours sets it."""
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.board = Board(self.tmp.fileno())
         self._stopping: asyncio.Event | None = None
 
     def run(self) -> None:
@@ -45,12 +52,17 @@ class Worker(GunicornWorker):
         sys.setswitchinterval(SWITCH_INTERVAL_S)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(self._serve())
+        # Pool threads may hang for ever, and the interpreter would wait for them.
+        self.log.info("Worker exiting (pid: %s)", self.pid)
+        self.cfg.worker_exit(None, self)
+        leave(0)
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
         self._stopping = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-            loop.add_signal_handler(number, self._on_signal, number)
+        loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
+        for number in (signal.SIGINT, signal.SIGQUIT):
+            loop.add_signal_handler(number, self._quit)
         loop.add_signal_handler(signal.SIGUSR1, self.log.reopen_files)
         if not self.alive:
             return  # told to stop while booting
@@ -58,17 +70,26 @@ class Worker(GunicornWorker):
         for listener in self.sockets:
             wrapped: Any = listener  # gunicorn's wrapper of a socket
             server.add_socket(wrapped.sock)
-        heartbeat = loop.create_task(self._beat())
+        heartbeat = loop.create_task(self._beat(server))
+        self.board.state = WorkerState.SERVING
         self.log.info("Serving as worker with pid: %s", self.pid)
         await self._stopping.wait()
-        self.log.info("Draining worker with pid: %s", self.pid)
-        if not await server.drain(self.cfg.graceful_timeout):
-            self.log.warning(
-                "worker %s stops with requests unfinished after %s s",
-                self.pid,
-                self.cfg.graceful_timeout,
-            )
+        await self._drain(server)
         heartbeat.cancel()
+
+    async def _drain(self, server: HTTPServer) -> None:
+        """Let what runs finish, within the grace; readiness says so first if nobody else serves."""
+        reason = self.board.reason
+        grace_s = float(self.cfg.graceful_timeout)
+        lame_duck_s = 0.0 if reason.others_serve else options.option(self.cfg, "lame_duck")
+        self.log.info("Draining worker with pid: %s (%s)", self.pid, reason.name.lower())
+        if lame_duck_s:
+            server.draining = True
+            await asyncio.sleep(lame_duck_s)
+        if not await server.drain(grace_s):
+            self.log.warning(
+                "worker %s stops with requests unfinished after %s s", self.pid, grace_s
+            )
 
     def _server(self) -> HTTPServer:
         server: Any = self.wsgi
@@ -78,26 +99,44 @@ class Worker(GunicornWorker):
         ops.install(server, options.option(self.cfg, "ops_prefix"))
         return server
 
-    def _on_signal(self, number: int) -> None:
-        """TERM drains; INT and QUIT stop at once. On the loop's thread."""
-        self.alive = False
-        if number == signal.SIGTERM:
-            assert self._stopping is not None
-            self._stopping.set()
-            return
+    def _quit(self) -> None:
+        """Stop at once (INT, QUIT). On the loop's thread."""
         self.cfg.worker_int(self)
         self.log.info("Stopping worker with pid: %s at once", self.pid)
-        # Pool threads may hang, so nothing waits for them.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(0)
+        leave(0)
 
-    async def _beat(self) -> None:
-        """Tell the arbiter that the loop turns, and stop when the arbiter has gone."""
+    def handle_abort(self, sig: int, frame: FrameType | None) -> None:
+        """Say where every thread is, and end: the arbiter found the loop frozen (ABRT)."""
+        faulthandler.dump_traceback(all_threads=True)
+        super().handle_abort(sig, frame)
+
+    async def _beat(self, server: HTTPServer) -> None:
+        """Once a second: show that the loop turns, and see whether to go on."""
+        assert self._stopping is not None
         while True:
             self.notify()
             if self.ppid != os.getppid():
                 self.log.info("The arbiter has gone, stopping worker with pid: %s", self.pid)
-                assert self._stopping is not None
                 self._stopping.set()
+            elif self.board.state == WorkerState.SERVING and self._worn(server):
+                self._ask_for_replacement()
             await asyncio.sleep(HEARTBEAT_S)
+
+    def _worn(self, server: HTTPServer) -> bool:
+        traffic = server.traffic
+        return bool(traffic.ordinary_requests + traffic.native_requests >= self.max_requests)
+
+    def _ask_for_replacement(self) -> None:
+        self.log.info("Worker with pid %s asks to be replaced", self.pid)
+        self.board.state = WorkerState.WORN
+        if not self.arbiter_replaces:
+            assert self._stopping is not None
+            self.board.reason = StopReason.RECYCLE
+            self._stopping.set()
+
+
+def leave(status: int) -> None:
+    """End the process without waiting for its threads; what was written is flushed."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -1,0 +1,358 @@
+"""The processes: gunicorn's arbiter, with changes of workers that cannot take the site down.
+
+- A reload (HUP) starts the new workers and waits until they serve before the old ones are
+  told to stop. If one of them fails, the old ones keep serving and the log says why.
+- A worker that wants to be replaced (`max_requests`, hanging threads) goes when its
+  replacement serves.
+- Each worker is told to stop once, and why (`flasknado.board`); it has its whole grace.
+- A worker that dies while it boots ends the start; later it is tried again, less and less often.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from gunicorn import sock
+from gunicorn.arbiter import Arbiter as GunicornArbiter
+from gunicorn.errors import HaltServer
+from gunicorn.glogging import Logger
+from gunicorn.pidfile import Pidfile
+
+from flasknado.board import Board, StopReason, WorkerState
+from flasknado.worker import Worker
+
+POLL_S = 0.1
+"""How often the arbiter looks while workers are being changed."""
+
+GRACE_MARGIN_S = 5.0
+"""How much longer than its grace a worker may take to end before it is killed."""
+
+BOOT_FAILURES_AT_START = 3
+"""How many workers in a row may die while the first ones boot."""
+
+LONGEST_WAIT_S = 30.0
+
+
+@dataclass
+class Member:
+    """What the arbiter knows of one worker process beside gunicorn's own record of it."""
+
+    worker: Any
+    generation: int
+    started_at: float
+    board: Board
+    has_served: bool = False
+    stop_deadline: float | None = None
+    """When it is killed, once it has been told to stop; in `time.monotonic` seconds."""
+    replacement_pid: int | None = None
+
+    @property
+    def stopping(self) -> bool:
+        return self.stop_deadline is not None
+
+
+@dataclass
+class Failures:
+    """Workers that died before they served, in a row, and when to try again."""
+
+    count: int = 0
+    retry_at: float = 0.0
+    any_has_served: bool = field(default=False)
+
+    def add(self) -> float:
+        """Count one more; returns how long to wait, in seconds."""
+        self.count += 1
+        wait_s = min(2.0 ** (self.count - 1), LONGEST_WAIT_S)
+        self.retry_at = time.monotonic() + wait_s
+        return wait_s
+
+    def end(self) -> None:
+        """A worker serves, so what made the others die is over."""
+        self.any_has_served = True
+        self.count = 0
+        self.retry_at = 0.0
+
+
+class Arbiter(GunicornArbiter):
+    """Starts, watches, changes and stops the workers. Runs on the main thread of its process."""
+
+    log: Logger
+    LISTENERS: ClassVar[list[Any]]
+    _stats: dict[str, Any]
+
+    def __init__(self, app: Any) -> None:
+        self._members: dict[int, Member] = {}
+        self._failures = Failures()
+        self._generation = 1
+        self._reloading = False
+        Worker.arbiter_replaces = True
+        super().__init__(app)
+
+    # Workers come and go.
+
+    def spawn_worker(self) -> int:
+        """Fork a worker; returns its process id in the arbiter, and never in the worker."""
+        pid: int = super().spawn_worker()
+        worker = self.WORKERS[pid]
+        self._members[pid] = Member(
+            worker, self._generation, time.monotonic(), Board(worker.tmp.fileno())
+        )
+        return pid
+
+    def spawn_workers(self) -> None:
+        """Start what is missing, unless a worker has just died while booting."""
+        if time.monotonic() < self._failures.retry_at:
+            return
+        for _ in range(self.num_workers - len(self._current())):
+            self.spawn_worker()
+
+    def manage_workers(self) -> None:
+        """Bring the workers one step closer to what is wanted; called again and again."""
+        self._notice_serving()
+        if self._reloading:
+            self._finish_reload()
+        else:
+            self._replace_worn()
+            surplus = len(self._current()) - self.num_workers
+            for pid in sorted(self._current(), key=lambda pid: self.WORKERS[pid].age)[:surplus]:
+                if self._replaces_nobody(pid):
+                    self._tell_to_stop(pid, StopReason.SURPLUS)
+        self._kill_overdue()
+        if len(self._current()) < self.num_workers:
+            self.spawn_workers()
+
+    def wait_for_signals(self, timeout: float | None = 1.0) -> list[int]:
+        """Wait for signals, shortly while workers are being changed."""
+        if any(not member.has_served or member.stopping for member in self._members.values()):
+            timeout = POLL_S
+        signals: list[int] = super().wait_for_signals(timeout=timeout)
+        return signals
+
+    def reap_workers(self) -> None:
+        """Bury the workers that have ended, and see whether they should have."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            if pid == self.reexec_pid:
+                self.reexec_pid = 0
+                continue
+            worker = self.WORKERS.pop(pid, None)
+            member = self._members.pop(pid, None)
+            if worker is None or member is None:
+                continue
+            # A worker may serve and die between two looks.
+            served = member.has_served or member.board.state != WorkerState.BOOTING
+            worker.tmp.close()
+            self.cfg.child_exit(self, worker)
+            self._judge_end(pid, member, served, status)
+
+    def stop(self, graceful: bool = True) -> None:
+        """Stop every worker: drained, or at once; a QUIT or INT while they drain is heeded."""
+        unlink = self.reexec_pid == self.master_pid == 0 and not self.systemd
+        sock.close_sockets(self.LISTENERS, unlink and not self.cfg.reuse_port)
+        self.LISTENERS = []  # type: ignore[misc]  # gunicorn shadows it, too
+        for pid in list(self.WORKERS):
+            if graceful:
+                self._tell_to_stop(pid, StopReason.SHUTDOWN)
+            else:
+                self._kill(pid, signal.SIGQUIT)
+        deadline = time.monotonic() + (self._grace_s() if graceful else GRACE_MARGIN_S)
+        while self.WORKERS and time.monotonic() < deadline:
+            quick = {signal.SIGINT, signal.SIGQUIT} & set(super().wait_for_signals(timeout=POLL_S))
+            if quick and graceful:
+                graceful = False
+                deadline = time.monotonic() + GRACE_MARGIN_S
+                for pid in list(self.WORKERS):
+                    self._kill(pid, signal.SIGQUIT)
+            self.reap_workers()
+        for pid in list(self.WORKERS):
+            self._kill(pid, signal.SIGKILL)
+        deadline = time.monotonic() + GRACE_MARGIN_S
+        while self.WORKERS and time.monotonic() < deadline:
+            self.reap_workers()
+            time.sleep(POLL_S / 10)
+
+    # A reload.
+
+    def reload(self) -> None:
+        """Read the configuration again and start new workers; the old ones serve meanwhile."""
+        self._stats["reloads"] += 1
+        old_address = self.cfg.address
+        if not self._read_configuration():
+            return
+        self.log.reopen_files()
+        if old_address != self.cfg.address:
+            self.log.error("the addresses to listen on cannot change in a reload: restart for that")
+        self.cfg.on_reload(self)
+        if self.pidfile is not None:
+            self.pidfile.unlink()
+            self.pidfile = None
+        if self.cfg.pidfile is not None:
+            self.pidfile = Pidfile(self.cfg.pidfile)
+            self.pidfile.create(self.pid)
+        # A second HUP starts over: what the first one started is not wanted any more.
+        self._retire(lambda member: member.generation == self._generation and self._reloading)
+        self._generation += 1
+        self._reloading = True
+        for _ in range(self.num_workers):
+            self.spawn_worker()
+
+    def _read_configuration(self) -> bool:
+        """Load the configuration; on failure keep the one that is in force, and return False."""
+        cfg, application = self.app.cfg, self.app.callable
+        for name in cfg.env:
+            if name in cfg.env_orig:
+                os.environ[name] = cfg.env_orig[name]
+            else:
+                os.environ.pop(name, None)
+        try:
+            # gunicorn exits on a bad configuration, which is right at the start only.
+            self.app.reload()
+            self.app.callable = None
+            self.setup(self.app)
+        except (SystemExit, Exception) as error:
+            self.app.cfg, self.app.callable = cfg, application
+            self.setup(self.app)
+            self.log.error("the reload is given up, the old workers keep serving: %s", error)
+            return False
+        return True
+
+    def _finish_reload(self) -> None:
+        new = self._of_generation()
+        if len(new) >= self.num_workers and all(member.has_served for member in new.values()):
+            self._reloading = False
+            self._retire(lambda member: member.generation < self._generation)
+            self.log.info("Reloaded: generation %s serves", self._generation)
+            return
+        boot_s = self.cfg.timeout or LONGEST_WAIT_S
+        if any(
+            not member.has_served and time.monotonic() - member.started_at > boot_s
+            for member in new.values()
+        ):
+            self._give_up_reload(f"a new worker did not serve within {boot_s} s")
+
+    def _give_up_reload(self, reason: str) -> None:
+        self.log.error("the reload is given up, the old workers keep serving: %s", reason)
+        self._reloading = False
+        failed = self._generation
+        self._retire(lambda member: member.generation == failed)
+        for member in self._members.values():
+            if not member.stopping:
+                member.generation = failed
+
+    # Judgements.
+
+    def _judge_end(self, pid: int, member: Member, served: bool, status: int) -> None:
+        """Say how a worker ended and decide what follows."""
+        code = os.waitstatus_to_exitcode(status)
+        how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
+        if member.stopping:
+            if code != 0:
+                self.log.error("Worker (pid:%s) ended with %s while it stopped", pid, how)
+            return
+        if served:
+            if code != 0:
+                self.log.error("Worker (pid:%s) died: %s", pid, how)
+            return
+        reason = "App failed to load." if code == self.APP_LOAD_ERROR else f"ended with {how}"
+        if self._reloading and member.generation == self._generation:
+            self._give_up_reload(f"a new worker could not boot: {reason}")
+            return
+        wait_s = self._failures.add()
+        if not self._failures.any_has_served and (
+            code in (self.APP_LOAD_ERROR, self.WORKER_BOOT_ERROR)
+            or self._failures.count >= BOOT_FAILURES_AT_START
+        ):
+            halt_code = code if code > 0 else self.WORKER_BOOT_ERROR
+            raise HaltServer(f"A worker could not boot: {reason}", halt_code)
+        self.log.error(
+            "Worker (pid:%s) died before it served (%s); the next try is in %s s",
+            pid,
+            reason,
+            wait_s,
+        )
+
+    def _notice_serving(self) -> None:
+        for member in self._members.values():
+            if not member.has_served and member.board.state != WorkerState.BOOTING:
+                member.has_served = True
+                self._failures.end()
+
+    def _replace_worn(self) -> None:
+        """Start a replacement for each worn worker; tell it to go once that one serves."""
+        if time.monotonic() < self._failures.retry_at:
+            return
+        for pid, member in list(self._members.items()):
+            if member.stopping or member.board.state != WorkerState.WORN:
+                continue
+            replacement = self._members.get(member.replacement_pid or 0)
+            if replacement is None:
+                member.replacement_pid = self.spawn_worker()
+            elif replacement.has_served:
+                self._tell_to_stop(pid, StopReason.RECYCLE)
+
+    def _replaces_nobody(self, pid: int) -> bool:
+        """Whether a worker beyond the number is one too many, and not half of an exchange."""
+        member = self._members[pid]
+        exchanged = {other.replacement_pid for other in self._members.values()}
+        return pid not in exchanged and member.replacement_pid not in self._members
+
+    def _kill_overdue(self) -> None:
+        now = time.monotonic()
+        for pid, member in list(self._members.items()):
+            if member.stop_deadline is not None and now > member.stop_deadline:
+                self.log.critical("Worker (pid:%s) did not stop within its grace: killed", pid)
+                self._kill(pid, signal.SIGKILL)
+
+    # Helpers.
+
+    def kill_worker(self, pid: int, sig: int) -> None:
+        """Send a signal to a worker; one that has ended is buried by `reap_workers`."""
+        self._kill(pid, signal.Signals(sig))
+
+    def _current(self) -> list[int]:
+        """Return the workers that are wanted: of this generation, not told to stop."""
+        generation = self._generation
+        return [
+            pid
+            for pid, member in self._members.items()
+            if not member.stopping and (member.generation == generation or not self._reloading)
+        ]
+
+    def _of_generation(self) -> dict[int, Member]:
+        return {
+            pid: member
+            for pid, member in self._members.items()
+            if member.generation == self._generation and not member.stopping
+        }
+
+    def _retire(self, unwanted: Any) -> None:
+        for pid, member in list(self._members.items()):
+            if unwanted(member):
+                self._tell_to_stop(pid, StopReason.RELOAD)
+
+    def _tell_to_stop(self, pid: int, reason: StopReason) -> None:
+        """Send TERM to a worker, once, with the reason on its board."""
+        member = self._members[pid]
+        if member.stopping:
+            return
+        member.board.reason = reason
+        member.stop_deadline = time.monotonic() + self._grace_s()
+        self._kill(pid, signal.SIGTERM)
+
+    def _grace_s(self) -> float:
+        return float(self.cfg.graceful_timeout) + GRACE_MARGIN_S
+
+    def _kill(self, pid: int, number: signal.Signals) -> None:
+        try:
+            os.kill(pid, number)
+        except ProcessLookupError:
+            self.log.debug("worker %s had ended before it was sent %s", pid, number.name)

@@ -1,0 +1,215 @@
+"""The processes, changed and killed under a real server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.support.poll import poll
+from tests.support.process import ServerProcess, server_process
+
+APP = """
+import os, time, flask, tornado.web
+app = flask.Flask("processes")
+
+@app.get("/")
+def index():
+    return f"VERSION {os.getpid()}"
+
+@app.get("/slow")
+def slow():
+    time.sleep(1.5)
+    return "finished"
+
+class Freeze(tornado.web.RequestHandler):
+    def get(self):
+        time.sleep(600)
+
+routes = [(r"/freeze", Freeze)]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_app(tmp_path, "one")
+    return tmp_path
+
+
+def write_app(folder: Path, version: str, extra: str = "") -> None:
+    (folder / "processes.py").write_text(extra + APP.replace("VERSION", version))
+
+
+def serve(folder: Path, *options: str) -> AbstractContextManager[ServerProcess]:
+    command = ("-m", "flasknado.cli", "-b", "127.0.0.1:0", "--handlers", "processes:routes")
+    return server_process((*command, *options, "processes:app"), cwd=folder)
+
+
+def ask(server: ServerProcess, path: str = "/") -> str:
+    return requests.get(server.url + path, timeout=30).text
+
+
+def pid_of_answer(server: ServerProcess) -> int:
+    return int(ask(server).split()[1])
+
+
+class Load(threading.Thread):
+    """Requests on one kept connection after another until stopped; failures are kept."""
+
+    def __init__(self, server: ServerProcess) -> None:
+        super().__init__(name="load", daemon=True)
+        self.server = server
+        self.stopped = threading.Event()
+        self.answers: list[str] = []
+        self.failures: list[str] = []
+
+    def run(self) -> None:
+        session = requests.Session()
+        while not self.stopped.is_set():
+            try:
+                answer = session.get(self.server.url + "/", timeout=30)
+                self.answers.append(answer.text)
+                if answer.status_code != 200:
+                    self.failures.append(f"{answer.status_code}: {answer.text}")
+            except requests.ConnectionError as error:
+                # A kept connection may be closed just as it is used (RFC 9112, section 9.3.1).
+                if "RemoteDisconnected" not in str(error) and "reset" not in str(error):
+                    self.failures.append(repr(error))
+
+    def __enter__(self) -> Load:
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stopped.set()
+        self.join(30)
+
+
+def test_hangup_onto_new_code_changes_workers_without_a_failed_request(folder: Path) -> None:
+    with serve(folder, "-w", "2") as server, Load(server) as load:
+        poll(lambda: load.answers)
+        write_app(folder, "two")
+        server.signal(signal.SIGHUP)
+        server.wait_for_output("Reloaded: generation 2 serves")
+        poll(lambda: load.answers[-1].startswith("two "))
+        poll(lambda: server.output.count("Worker exiting") == 2)
+    assert load.failures == []
+
+
+def test_hangup_onto_a_broken_app_keeps_the_old_workers_and_says_why(folder: Path) -> None:
+    with serve(folder, "-w", "2") as server, Load(server) as load:
+        before = pid_of_answer(server)
+        write_app(folder, "two", "import a_module_that_is_not_there\n")
+        server.signal(signal.SIGHUP)
+        server.wait_for_output("the reload is given up, the old workers keep serving")
+        server.wait_for_output("No module named 'a_module_that_is_not_there'")
+        poll(lambda: pid_of_answer(server), lambda pid: pid == before)
+        write_app(folder, "three")
+        server.signal(signal.SIGHUP)
+        poll(lambda: load.answers[-1].startswith("three "))
+    assert load.failures == []
+    assert not any(answer.startswith("two ") for answer in load.answers)
+
+
+def test_worker_with_enough_requests_is_replaced_before_it_goes(folder: Path) -> None:
+    with serve(folder, "-w", "1", "--max-requests", "20") as server, Load(server) as load:
+        first = pid_of_answer(server)
+        poll(lambda: pid_of_answer(server), lambda pid: pid != first)
+        output = server.output
+    assert load.failures == []
+    assert output.index("asks to be replaced") < output.rindex("Serving as worker")
+    assert output.rindex("Serving as worker") < output.index("(recycle)")
+
+
+def test_term_sent_again_does_not_shorten_the_drain(folder: Path) -> None:
+    with serve(folder) as server:
+        answers: list[str] = []
+        client = threading.Thread(target=lambda: answers.append(ask(server, "/slow")))
+        client.start()
+        poll(lambda: "flasknado_pool_threads_busy" in ask(server, "/-/metrics") and busy(server))
+        for _ in range(3):
+            server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+        client.join(30)
+        assert answers == ["finished"]
+
+
+def test_quit_while_draining_stops_at_once(folder: Path) -> None:
+    with serve(folder) as server:
+        client = threading.Thread(target=swallow, args=(server, "/slow"))
+        client.start()
+        poll(lambda: busy(server))
+        server.signal(signal.SIGTERM)
+        server.wait_for_output("Draining worker")
+        server.signal(signal.SIGQUIT)
+        assert server.wait() == 0
+        server.wait_for_output("at once")
+        client.join(30)
+
+
+def test_worker_killed_is_replaced(folder: Path) -> None:
+    with serve(folder) as server:
+        first = pid_of_answer(server)
+        os.kill(first, signal.SIGKILL)
+        server.wait_for_output(r"died: SIGKILL")
+        assert poll(lambda: pid_of_answer(server)) != first
+
+
+def test_worker_with_a_frozen_loop_is_killed_with_its_stacks_logged(folder: Path) -> None:
+    with serve(folder, "--timeout", "2") as server:
+        client = threading.Thread(target=swallow, args=(server, "/freeze"))
+        client.start()
+        server.wait_for_output("WORKER TIMEOUT")
+        server.wait_for_output(r'processes.py", line \d+ in get')
+        assert poll(lambda: ask(server)).startswith("one ")
+        client.join(30)
+
+
+def test_workers_added_and_removed_by_signals_are_told_once(folder: Path) -> None:
+    with serve(folder) as server:
+        server.signal(signal.SIGTTIN)
+        poll(lambda: server.output.count("Serving as worker") == 2)
+        server.signal(signal.SIGTTOU)
+        poll(lambda: server.output.count("Worker exiting") == 1)
+        assert server.output.count("(surplus)") == 1
+        assert ask(server).startswith("one ")
+
+
+def test_start_with_workers_that_die_at_boot_ends_with_the_reason(folder: Path) -> None:
+    write_app(folder, "one", "import os; os._exit(7)\n")
+    command = ("-m", "flasknado.cli", "-b", "127.0.0.1:0", "processes:app")
+    with server_process(command, cwd=folder, ready=False) as server:
+        assert server.wait() == 7
+        server.wait_for_output("A worker could not boot: ended with exit code 7")
+
+
+def test_replacement_that_cannot_boot_is_tried_again_less_and_less_often(folder: Path) -> None:
+    with serve(folder, "-w", "2") as server:
+        first = pid_of_answer(server)
+        write_app(folder, "broken", "import a_module_that_is_not_there\n")
+        os.kill(first, signal.SIGKILL)
+        server.wait_for_output(r"the next try is in 1\.0 s")
+        server.wait_for_output(r"the next try is in 2\.0 s")
+        assert ask(server).startswith("one ")
+        write_app(folder, "mended")
+        poll(lambda: ask(server).startswith("mended "))
+
+
+def busy(server: ServerProcess) -> bool:
+    return any(
+        line.startswith("flasknado_pool_threads_busy{") and not line.endswith(" 0.0")
+        for line in ask(server, "/-/metrics").splitlines()
+    )
+
+
+def swallow(server: ServerProcess, path: str) -> None:
+    """Ask for what will not be answered: the connection is cut."""
+    try:
+        ask(server, path)
+    except requests.RequestException:
+        return
