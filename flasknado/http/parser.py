@@ -30,9 +30,13 @@ BODY_SLICE_BYTES = 64 * 1024
 CHUNK_OVERHEAD = 16
 """How many bytes of framing one byte of a chunked body may cost, on average."""
 
-_BLANK_LINES = re.compile(rb"[\r\n]*")
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+(?: |\Z)")
+_KNOWN_METHOD = b"POST"
+"""What llhttp is shown instead of a method that it does not know."""
 
+_BLANK_LINES = re.compile(rb"[\r\n]*")
+_METHOD = re.compile(rb"[\r\n]*([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32})( ?)")
+
+_METHODS_LIMIT = 256
 _methods: dict[bytes, str] = {}
 
 
@@ -64,6 +68,7 @@ class RequestParser:
         "_fields",
         "_framing_only",
         "_limits",
+        "_method",
         "_parser",
         "_partial",
         "_raw_body_bytes",
@@ -100,6 +105,8 @@ class RequestParser:
         """False after a chunked body, whose end llhttp does not tell: then the earliest place."""
         self._partial: bytearray | None = None
         """What came of the present head in earlier pieces."""
+        self._method: bytes | None = None
+        """The method of the present head if llhttp does not know it; empty while incomplete."""
         self._url = b""
         self._fields: list[HeaderField] = []
         self.head: RequestHead | None = None
@@ -130,6 +137,8 @@ class RequestParser:
         Raises `RequestError` for what is refused, and what the sink raises; what was
         complete before it has been passed on.
         """
+        if self._method == b"":
+            return self._take_unknown_method(data)
         self._data = data
         self._start = 0
         if self._partial is None:
@@ -140,6 +149,8 @@ class RequestParser:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
             return self._after_upgrade_head(data[upgrade.args[0] :])
+        except httptools.HttpParserInvalidMethodError:
+            return self._take_unknown_method(data[self._start :])
         except httptools.HttpParserError as error:
             if self._error is not None:
                 raise self._error from None
@@ -149,6 +160,26 @@ class RequestParser:
         if self.in_head:
             self._keep_partial_head()
         return b""
+
+    def _take_unknown_method(self, data: bytes) -> bytes:
+        """Parse a head whose method llhttp does not know, by showing it one that it knows.
+
+        Any token is a method (RFC 9110, section 9.1): what it means is the application's.
+        """
+        data = bytes(self._partial or b"") + data
+        match = _METHOD.match(data)
+        if not self._exact or match is None:
+            raise RequestError(400, "the request does not begin with a method")
+        if match.end() == len(data) and not match[2]:
+            self._method = b""
+            self._partial = bytearray(data)
+            return b""
+        if not match[2]:
+            raise RequestError(400, "the method is not a token (RFC 9110, section 9.1)")
+        self._method = match[1]
+        self._partial = None
+        self._parser = httptools.HttpRequestParser(self)
+        return self.feed(_KNOWN_METHOD + data[match.end(1) :])
 
     def _after_upgrade_head(self, rest: bytes) -> bytes:
         head = self.head
@@ -244,9 +275,13 @@ class RequestParser:
             size = len(url) + sum(len(name) + len(value) + 4 for name, value in fields)
             if size > limits.max_head_bytes:
                 raise _head_too_large(limits)
+        if self._method is not None:
+            method, self._method = self._method, None
         text = _methods.get(method)
         if text is None:
-            text = _methods[method] = method.decode("latin-1")
+            text = method.decode("latin-1")
+            if len(_methods) < _METHODS_LIMIT:
+                _methods[method] = text
         return parse_head(
             text,
             url.decode("latin-1"),
@@ -314,11 +349,6 @@ class RequestParser:
             raise RequestError(400, "the chunked body is more framing than content")
 
     def _refusal(self, error: Exception) -> RequestError:
-        if isinstance(error, httptools.HttpParserInvalidMethodError):
-            line = bytes(self._partial or b"") + self._data[self._start :]
-            blank = _BLANK_LINES.match(line)
-            if blank is not None and _TOKEN.match(line, blank.end()):
-                return RequestError(501, "the method is not one that this server knows")
         reason = str(error)
         if reason in ("Invalid HTTP version", "Pause on PRI/Upgrade"):
             return RequestError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
