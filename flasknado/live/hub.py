@@ -165,7 +165,7 @@ class Hub:
             self._leave(subscriber, channels)
         else:
             for channel in channels:
-                catch_up.positions.pop(channel, None)
+                catch_up.end(channel)
         subscriber.channels = tuple(c for c in subscriber.channels if c not in channels)
         if not subscriber.channels:
             subscriber.joined_at = None

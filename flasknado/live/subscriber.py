@@ -52,6 +52,11 @@ class CatchUp:
         elif self.epoch != after.epoch:
             self.epoch = ""
 
+    def end(self, channel: str) -> None:
+        """Let a channel go, also from the request under way: it may come back from elsewhere."""
+        self.positions.pop(channel, None)
+        self.asked.pop(channel, None)
+
     def after(self) -> int | None:
         """Return the offset to read from; `None` if every channel begins at the head."""
         return min((p for p in self.positions.values() if p is not None), default=None)
