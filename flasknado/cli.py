@@ -19,6 +19,7 @@ def main() -> None:
     """Run the command; ends the process."""
     try:
         application = CommandLine("%(prog)s [OPTIONS] MODULE:APP", prog="flasknado")
+        options.check(application.cfg)
         host.check_addresses(application.cfg)
         application.run()
     except (ConfigurationError, ConfigError) as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+from gunicorn.sock import ssl_context
+
 from flasknado import options
 from flasknado.errors import ConfigurationError
 from flasknado.http.router import NativeRoute
@@ -37,6 +39,9 @@ def compose(application: Any, cfg: Any) -> HTTPServer:
         handlers=import_routes(option("handlers")) if option("handlers") else (),
         http=option("http_layer"),
         trusted_proxies=cfg.forwarded_allow_ips,
+        limits=options.limits_of(cfg),
+        no_keep_alive=cfg.keepalive <= 0,
+        ssl_options=ssl_context(cfg) if cfg.is_ssl else None,
     )
 
 

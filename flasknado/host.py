@@ -34,6 +34,7 @@ def serve(build: BuildServer, **settings: Any) -> NoReturn:
     address that is taken. Call it on the main thread, with no other thread started.
     """
     application = _Built(build, settings)
+    options.check(application.cfg)
     check_addresses(application.cfg)
     application.run()
     raise SystemExit(0)

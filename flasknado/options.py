@@ -14,10 +14,13 @@ from typing import Any
 from gunicorn.config import Config, Setting, validate_pos_int, validate_string
 
 from flasknado.errors import ConfigurationError
-from flasknado.http.server import LAYERS
+from flasknado.gunicorn_settings import refuse_unknown
+from flasknado.http.limits import Limits
+from flasknado.http.server import LAYERS, default_layer
 from flasknado.wsgi.container import DEFAULT_MAX_BODY_BYTES
 
 SECTION = "Flasknado"
+LIMITS = Limits()
 ENVIRONMENT_PREFIX = "FLASKNADO_"
 
 DEFAULTS: Mapping[str, Any] = {
@@ -26,6 +29,8 @@ DEFAULTS: Mapping[str, Any] = {
     "threads": 16,
     "worker_connections": 20_000,
     "keepalive": 75,
+    "limit_request_line": LIMITS.max_target_bytes,
+    "limit_request_fields": LIMITS.max_fields,
     "control_socket_disable": True,
 }
 """What gunicorn's settings are by default here: values that suit a hybrid."""
@@ -77,7 +82,7 @@ class HttpLayer(Setting):
     cli = ["--http"]
     meta = "LAYER"
     validator = _validate_layer
-    default = LAYERS[0]
+    default = default_layer()
     desc = f"""\
         The connection layer: one of {", ".join(LAYERS)}.
         """
@@ -148,6 +153,58 @@ class OpsPrefix(Setting):
         """
 
 
+class HeaderTimeout(Setting):
+    name = "header_timeout"
+    section = SECTION
+    cli = ["--header-timeout"]
+    meta = "SECONDS"
+    validator = _validate_seconds
+    type = float
+    default = LIMITS.header_timeout_s
+    desc = """\
+        How long a client may take to send the head of a request; then 408.
+        """
+
+
+class BodyTimeout(Setting):
+    name = "body_timeout"
+    section = SECTION
+    cli = ["--body-timeout"]
+    meta = "SECONDS"
+    validator = _validate_seconds
+    type = float
+    default = LIMITS.body_timeout_s
+    desc = """\
+        How long a request body is watched before its rate is judged; too slow gets 408.
+        """
+
+
+class WriteTimeout(Setting):
+    name = "write_timeout"
+    section = SECTION
+    cli = ["--write-timeout"]
+    meta = "SECONDS"
+    validator = _validate_seconds
+    type = float
+    default = LIMITS.write_timeout_s
+    desc = """\
+        How long a client may take nothing of what waits for it; then it is cut off.
+        """
+
+
+class MaxHead(Setting):
+    name = "max_head"
+    section = SECTION
+    cli = ["--max-head"]
+    meta = "BYTES"
+    validator = validate_pos_int
+    type = int
+    default = LIMITS.max_head_bytes
+    desc = """\
+        The largest request head (request line and header fields), in bytes; more is answered 431.
+        """
+
+
 class LameDuck(Setting):
     name = "lame_duck"
     section = SECTION
@@ -182,6 +239,10 @@ OWN = (
     MaxBody,
     Mount,
     OpsPrefix,
+    HeaderTimeout,
+    BodyTimeout,
+    WriteTimeout,
+    MaxHead,
     LameDuck,
     LogFormat,
 )
@@ -212,3 +273,22 @@ def option(cfg: Config, name: str) -> Any:
     if setting is not None:
         return setting.get()
     return next(own.default for own in OWN if own.name == name)
+
+
+def check(cfg: Config) -> None:
+    """Raise `ConfigurationError` for a setting of gunicorn's that would be ignored."""
+    refuse_unknown(cfg, frozenset(own.name for own in OWN))
+
+
+def limits_of(cfg: Config) -> Limits:
+    """Return what one client may take, by gunicorn's settings and ours."""
+    return Limits(
+        max_head_bytes=option(cfg, "max_head"),
+        max_fields=cfg.limit_request_fields or LIMITS.max_fields,
+        max_target_bytes=cfg.limit_request_line or LIMITS.max_target_bytes,
+        max_connections=cfg.worker_connections,
+        header_timeout_s=option(cfg, "header_timeout"),
+        body_timeout_s=option(cfg, "body_timeout"),
+        keep_alive_timeout_s=cfg.keepalive or LIMITS.keep_alive_timeout_s,
+        write_timeout_s=option(cfg, "write_timeout"),
+    )
