@@ -64,7 +64,7 @@ def checked_head(status: object, headers: object, method: str) -> ResponseHead:
     if not isinstance(status, str):
         raise ApplicationError(f"the status must be a str such as '200 OK', not {status!r}")
     match = _STATUS.match(status)
-    if match is None:
+    if match is None or not _is_latin_1(status):
         raise ApplicationError(f"the status must be like '200 OK', not {status!r}")
     if not isinstance(headers, list):
         raise ApplicationError(f"the headers must be a list of pairs, not {type(headers).__name__}")
@@ -107,18 +107,19 @@ def _checked_field(field: object) -> tuple[str, str]:
         raise ApplicationError(f"the value of {name} must be a str, not {value!r}")
     if _BAD_VALUE.search(value) is not None:
         raise ApplicationError(f"the value of {name} has a control character: {value!r}")
-    if not value.isascii():
-        try:
-            value.encode("latin-1")
-        except UnicodeEncodeError:
-            raise ApplicationError(f"the value of {name} is not latin-1 text: {value!r}") from None
+    if not _is_latin_1(value):
+        raise ApplicationError(f"the value of {name} is not latin-1 text: {value!r}")
     return name, value
+
+
+def _is_latin_1(text: str) -> bool:
+    return text.isascii() or all(ord(character) < 256 for character in text)
 
 
 class Response:
     """One run of a WSGI application for one request. Used on one pool thread, then dropped."""
 
-    __slots__ = ("_complete", "_head", "_method", "_remaining_bytes", "_reply", "_started")
+    __slots__ = ("_complete", "_full", "_head", "_method", "_remaining_bytes", "_reply", "_started")
 
     def __init__(self, method: str, reply: Reply) -> None:
         self._method = method
@@ -126,6 +127,8 @@ class Response:
         self._head: ResponseHead | None = None
         self._started = False
         self._complete = False
+        self._full = False
+        """True once more of the body would not be sent."""
         self._remaining_bytes: int | None = None
 
     def run(self, application: WSGIApplication, environ: dict[str, Any]) -> None:
@@ -170,7 +173,7 @@ class Response:
         for chunk in iterable:
             if chunk:
                 self._push(chunk)
-                if self._head is not None and not self._head.has_body:
+                if self._full:
                     break
             elif not isinstance(chunk, bytes):
                 raise _not_bytes(chunk)
@@ -203,6 +206,7 @@ class Response:
         if head is None:
             raise ApplicationError("the application did not call start_response() before its body")
         if not head.has_body:
+            self._full = True
             if not self._started:
                 self._send(head, b"")
             return
@@ -214,9 +218,9 @@ class Response:
                 if len(chunk) > length:
                     self._report_excess()
                 return
+            self._reply.start(head)
             self._started = True
             self._remaining_bytes = length
-            self._reply.start(head)
         if self._remaining_bytes is not None:
             if len(chunk) > self._remaining_bytes:
                 self._report_excess()
@@ -226,8 +230,8 @@ class Response:
             self._reply.write(chunk)
 
     def _send(self, head: ResponseHead, body: bytes) -> None:
-        self._started = self._complete = True
         self._reply.send(head, body)
+        self._started = self._complete = True
 
     def _end(self) -> None:
         head = self._head
@@ -251,7 +255,9 @@ class Response:
             self._reply.finish()
 
     def _report_excess(self) -> None:
-        log.error("the body was longer than its Content-Length; the rest was not sent")
+        if not self._full:
+            self._full = True
+            log.error("the body was longer than its Content-Length; the rest was not sent")
 
     def _fail(self, environ: dict[str, Any], error: BaseException) -> None:
         log.error("the application failed in %s", _request_line(environ), exc_info=error)
