@@ -6,6 +6,7 @@ that waits too long is shed: its client is told so and no thread runs it.
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import logging
 import queue
@@ -26,10 +27,12 @@ class PoolFull(FlasknadoError):
 class Task(ABC):
     """Something for a pool thread to do, claimed by exactly one: a thread, or the shedder."""
 
-    __slots__ = ("_claim", "queued_at")
+    __slots__ = ("_claim", "queued_at", "started_at")
 
     def __init__(self) -> None:
         self._claim = [True]
+        self.started_at = 0.0
+        """When a thread began to run it, on the same clock; 0 while it waits."""
         self.queued_at = 0.0
         """When it began to wait, in seconds of `time.monotonic`."""
 
@@ -66,8 +69,10 @@ class Pool:
         self.threads = threads
         self.queue_limit = queue_limit
         self.name = name
-        self._queue: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._waiting: deque[Task] = deque()
+        # One True for each task that waits wakes a thread; a False ends one. A thread that
+        # finds its task gone sleeps again, so there may be more of them than tasks, not fewer.
+        self._wakes: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._running: list[Task | None] = [None] * threads
         self._workers: list[threading.Thread] = []
         self._stopped = False
@@ -80,43 +85,74 @@ class Pool:
     @property
     def queued(self) -> int:
         """How many tasks wait for a thread."""
-        return self._queue.qsize()
+        return len(self._waiting)
 
     @property
     def idle(self) -> bool:
         """Whether nothing waits and nothing runs."""
         return not self.queued and not self.busy
 
+    def running_since_before(self, age_s: float) -> list[tuple[threading.Thread, Task]]:
+        """Return the tasks that have run for longer than `age_s`, each with its thread."""
+        limit = time.monotonic() - age_s
+        return [
+            (thread, task)
+            for thread, task in zip(self._workers, list(self._running), strict=False)
+            if task is not None and task.started_at < limit
+        ]
+
     def submit(self, task: Task) -> None:
         """Have a thread run `task`; raises `PoolFull`, then or after `stop()`."""
+        if self._stopped or len(self._waiting) >= self.queue_limit:
+            raise PoolFull(f"{self.queue_limit} requests are waiting already")
         if not self._workers:
             self._start()
-        if self._stopped or self._queue.qsize() >= self.queue_limit:
-            raise PoolFull(f"{self.queue_limit} requests are waiting already")
         task.queued_at = time.monotonic()
-        waiting = self._waiting
-        while waiting and waiting[0].claimed:
-            waiting.popleft()
-        waiting.append(task)
-        self._queue.put(task)
+        self._waiting.append(task)
+        self._wakes.put(True)
 
     def shed_older_than(self, age_s: float) -> int:
         """Shed the tasks that have waited longer than `age_s`; returns how many."""
         limit = time.monotonic() - age_s
-        waiting = self._waiting
         shed = 0
-        while waiting and (waiting[0].claimed or waiting[0].queued_at < limit):
-            task = waiting.popleft()
+        while (task := self._take_older_than(limit)) is not None:
             if task.claim():
                 shed += 1
                 task.shed()
         return shed
 
+    def _take_older_than(self, limit: float) -> Task | None:
+        """Return the first task that waits, out of the queue, if it is old or claimed already."""
+        waiting = self._waiting
+        try:
+            if not _over(waiting[0], limit):
+                return None
+            task = waiting.popleft()
+        except IndexError:
+            return None
+        if not _over(task, limit):
+            # A thread has just taken the old one; this is the next. Its wake may be spent.
+            waiting.appendleft(task)
+            self._wakes.put(True)
+            return None
+        if not self._stopped:
+            with contextlib.suppress(queue.Empty):
+                self._wakes.get_nowait()
+        return task
+
+    def running_longer_than(self, age_s: float) -> list[tuple[threading.Thread, Task]]:
+        """Return the tasks that have run for longer than `age_s`, with their threads."""
+        limit = time.monotonic() - age_s
+        found = zip(self._workers, list(self._running), strict=False)
+        return [
+            (thread, task) for thread, task in found if task is not None and task.started_at < limit
+        ]
+
     def stop(self) -> None:
         """End the threads once they have done what waits; does not wait for them."""
         self._stopped = True
         for _ in self._workers:
-            self._queue.put(None)
+            self._wakes.put(False)
 
     def _start(self) -> None:
         for number in range(self.threads):
@@ -128,13 +164,16 @@ class Pool:
 
     def _work(self, number: int) -> None:
         running = self._running
-        get = self._queue.get
-        while True:
-            task = get()
-            if task is None:
-                return
+        waiting = self._waiting
+        awake = self._wakes.get
+        while awake():
+            try:
+                task = waiting.popleft()
+            except IndexError:
+                continue
             if not task.claim():
                 continue
+            task.started_at = time.monotonic()
             running[number] = task
             try:
                 contextvars.Context().run(task.run)
@@ -142,4 +181,9 @@ class Pool:
                 log.exception("a task of %s failed", threading.current_thread().name)
             finally:
                 running[number] = None
-                task = None
+                del task
+
+
+def _over(task: Task, limit: float) -> bool:
+    """Return whether a task waits since before `limit`, or somebody has claimed it."""
+    return task.claimed or task.queued_at < limit

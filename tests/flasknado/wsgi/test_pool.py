@@ -1,0 +1,249 @@
+"""The pool alone: bounds, gauges, shedding, one context for each task."""
+
+from __future__ import annotations
+
+import contextvars
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from flasknado.wsgi.pool import Pool, PoolFull, Task
+from tests.support.poll import poll
+
+DEADLINE_S = 20.0
+
+
+class Job(Task):
+    """A task that calls something and says what became of it."""
+
+    def __init__(self, call: Callable[[], object] = lambda: None) -> None:
+        super().__init__()
+        self._call = call
+        self.done = threading.Event()
+        self.shed_ = threading.Event()
+        self.result: object = None
+
+    def run(self) -> None:
+        try:
+            self.result = self._call()
+        finally:
+            self.done.set()
+
+    def shed(self) -> None:
+        self.shed_.set()
+
+    def wait(self) -> object:
+        assert self.done.wait(DEADLINE_S), "the task was not run"
+        return self.result
+
+
+@pytest.fixture
+def gate() -> Iterator[threading.Event]:
+    """What hanging tasks wait for; it opens at the end of the test."""
+    gate = threading.Event()
+    yield gate
+    gate.set()
+
+
+@pytest.fixture
+def make_pool(gate: threading.Event) -> Iterator[Callable[..., Pool]]:
+    pools: list[Pool] = []
+
+    def make(threads: int = 1, queue_limit: int = 10) -> Pool:
+        pools.append(Pool(threads, queue_limit, f"test-{len(pools)}"))
+        return pools[-1]
+
+    yield make
+    gate.set()
+    for pool in pools:
+        pool.stop()
+
+
+def hang(pool: Pool, gate: threading.Event) -> None:
+    """Have every thread of the pool wait for the gate."""
+    for _ in range(pool.threads):
+        pool.submit(Job(lambda: gate.wait(DEADLINE_S)))
+    poll(lambda: pool.busy, until=lambda busy: busy == pool.threads)
+
+
+def test_submit_runs_the_task_on_a_named_thread(make_pool: Callable[..., Pool]) -> None:
+    job = Job(lambda: threading.current_thread().name)
+    make_pool().submit(job)
+    assert job.wait() == "test-0-0"
+
+
+def test_pool_that_was_not_used_has_no_threads(make_pool: Callable[..., Pool]) -> None:
+    before = threading.active_count()
+    make_pool(threads=50)
+    assert threading.active_count() == before
+
+
+def test_tasks_are_run_in_the_order_of_their_coming(
+    make_pool: Callable[..., Pool], gate: threading.Event
+) -> None:
+    pool = make_pool()
+    hang(pool, gate)
+    order: list[int] = []
+    jobs = [Job(lambda n=n: order.append(n)) for n in range(10)]  # type: ignore[misc]
+    for job in jobs:
+        pool.submit(job)
+    gate.set()
+    jobs[-1].wait()
+    assert order == list(range(10))
+
+
+def test_submit_above_the_limit_raises_pool_full(
+    make_pool: Callable[..., Pool], gate: threading.Event
+) -> None:
+    pool = make_pool(threads=2, queue_limit=3)
+    hang(pool, gate)
+    jobs = [Job() for _ in range(3)]
+    for job in jobs:
+        pool.submit(job)
+    with pytest.raises(PoolFull, match="3 requests are waiting"):
+        pool.submit(Job())
+    gate.set()
+    for job in jobs:
+        job.wait()
+    pool.submit(last := Job())
+    last.wait()
+
+
+def test_gauges_tell_what_runs_and_what_waits(
+    make_pool: Callable[..., Pool], gate: threading.Event
+) -> None:
+    pool = make_pool(threads=2)
+    assert (pool.busy, pool.queued, pool.idle) == (0, 0, True)
+    hang(pool, gate)
+    pool.submit(waiting := Job())
+    assert (pool.busy, pool.queued, pool.idle) == (2, 1, False)
+    gate.set()
+    waiting.wait()
+    poll(lambda: pool.idle)
+    assert (pool.busy, pool.queued) == (0, 0)
+
+
+def test_shedding_takes_the_old_and_leaves_the_young(
+    make_pool: Callable[..., Pool], gate: threading.Event
+) -> None:
+    pool = make_pool()
+    hang(pool, gate)
+    old, young = Job(), Job()
+    pool.submit(old)
+    pool.submit(young)
+    old.queued_at -= 60
+    assert pool.shed_older_than(30) == 1
+    assert old.shed_.is_set()
+    assert not young.shed_.is_set()
+    gate.set()
+    young.wait()
+    assert not old.done.is_set()
+
+
+def test_shedding_makes_room_while_every_thread_hangs(
+    make_pool: Callable[..., Pool], gate: threading.Event
+) -> None:
+    pool = make_pool(threads=2, queue_limit=3)
+    hang(pool, gate)
+    for _ in range(50):
+        for _ in range(3):
+            pool.submit(Job())
+        assert pool.queued == 3
+        assert pool.shed_older_than(-1) == 3
+        assert pool.queued == 0
+    last = Job()
+    pool.submit(last)
+    gate.set()
+    last.wait()
+
+
+def test_shedding_an_idle_pool_sheds_nothing(make_pool: Callable[..., Pool]) -> None:
+    pool = make_pool()
+    assert pool.shed_older_than(0) == 0
+    pool.submit(job := Job())
+    job.wait()
+    assert pool.shed_older_than(-1) == 0
+
+
+def test_every_task_is_either_run_or_shed_and_never_both(make_pool: Callable[..., Pool]) -> None:
+    pool = make_pool(threads=4, queue_limit=5000)
+    jobs = [Job() for _ in range(2000)]
+    for number, job in enumerate(jobs):
+        pool.submit(job)
+        if number % 50 == 0:
+            pool.shed_older_than(-1)
+    poll(lambda: all(job.done.is_set() or job.shed_.is_set() for job in jobs))
+    poll(lambda: pool.idle)
+    assert not any(job.done.is_set() and job.shed_.is_set() for job in jobs)
+
+
+def test_task_that_somebody_claimed_is_neither_run_nor_shed(
+    make_pool: Callable[..., Pool], gate: threading.Event
+) -> None:
+    pool = make_pool()
+    hang(pool, gate)
+    claimed, next_ = Job(), Job()
+    pool.submit(claimed)
+    pool.submit(next_)
+    assert claimed.claim()
+    assert not claimed.claim()
+    assert pool.shed_older_than(60) == 0
+    gate.set()
+    next_.wait()
+    assert not claimed.done.is_set()
+    assert not claimed.shed_.is_set()
+
+
+def test_task_that_raises_leaves_its_thread_alive(
+    make_pool: Callable[..., Pool], caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = make_pool()
+
+    def fail() -> None:
+        raise SystemExit("not the thread's end")
+
+    pool.submit(Job(fail))
+    pool.submit(after := Job(threading.get_ident))
+    assert after.wait()
+    assert "a task of test-0-0 failed" in caplog.text
+
+
+def test_each_task_runs_in_a_context_of_its_own(make_pool: Callable[..., Pool]) -> None:
+    variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")
+    variable.set("the submitter's")
+
+    def look_and_leave() -> str:
+        seen = variable.get()
+        variable.set("the last task's")
+        return seen
+
+    pool = make_pool()
+    jobs = [Job(look_and_leave) for _ in range(3)]
+    for job in jobs:
+        pool.submit(job)
+    assert [job.wait() for job in jobs] == ["unset"] * 3
+
+
+def test_stop_lets_waiting_tasks_run_and_refuses_new_ones(
+    make_pool: Callable[..., Pool], gate: threading.Event
+) -> None:
+    pool = make_pool()
+    hang(pool, gate)
+    pool.submit(waiting := Job())
+    pool.stop()
+    with pytest.raises(PoolFull):
+        pool.submit(Job())
+    gate.set()
+    waiting.wait()
+    poll(lambda: not any(thread.name == "test-0-0" for thread in threading.enumerate()))
+
+
+def test_submit_after_stop_of_an_unused_pool_starts_no_thread(
+    make_pool: Callable[..., Pool],
+) -> None:
+    pool = make_pool()
+    pool.stop()
+    with pytest.raises(PoolFull):
+        pool.submit(Job())
+    assert not any(thread.name == "test-0-0" for thread in threading.enumerate())
