@@ -50,6 +50,13 @@ def _validate_not_negative(value: Any) -> float:
     return seconds
 
 
+def _validate_share(value: Any) -> float:
+    share = float(value)
+    if not 0 < share <= 1:
+        raise ValueError(f"{value!r} is not a share above 0 and up to 1")
+    return share
+
+
 def _validate_layer(value: Any) -> str:
     if value not in LAYERS:
         raise ValueError(f"{value!r} is not one of {', '.join(LAYERS)}")
@@ -113,6 +120,35 @@ class QueueTimeout(Setting):
     default = 30.0
     desc = """\
         How long a request may wait for a thread before it is answered 503.
+        """
+
+
+class RequestTimeout(Setting):
+    name = "request_timeout"
+    section = SECTION
+    cli = ["--request-timeout"]
+    meta = "SECONDS"
+    validator = _validate_not_negative
+    type = float
+    default = 0.0
+    desc = """\
+        How long a request may run before its client is answered 504; 0: as long as it takes.
+
+        The thread goes on, and the log says where it is.
+        """
+
+
+class StuckShare(Setting):
+    name = "stuck_share"
+    section = SECTION
+    cli = ["--stuck-share"]
+    meta = "SHARE"
+    validator = _validate_share
+    type = float
+    default = 0.5
+    desc = """\
+        The share of a worker's threads that may run past the request timeout before the
+        worker is replaced.
         """
 
 
@@ -236,6 +272,8 @@ OWN = (
     HttpLayer,
     QueueLimit,
     QueueTimeout,
+    RequestTimeout,
+    StuckShare,
     MaxBody,
     Mount,
     OpsPrefix,

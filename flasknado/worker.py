@@ -123,6 +123,13 @@ class Worker(GunicornWorker):
             await asyncio.sleep(HEARTBEAT_S)
 
     def _worn(self, server: HTTPServer) -> bool:
+        """Whether to be replaced: enough requests answered, or too many threads stuck."""
+        container = server.container
+        if container is not None and container.request_timeout_s is not None:
+            stuck = container.stuck
+            if stuck >= container.pool.threads * options.option(self.cfg, "stuck_share"):
+                self.log.error("%s of %s threads are stuck", stuck, container.pool.threads)
+                return True
         traffic = server.traffic
         return bool(traffic.ordinary_requests + traffic.native_requests >= self.max_requests)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from flasknado.errors import ClientDisconnected
 from flasknado.http.mailbox import Mailbox
@@ -19,6 +19,18 @@ if TYPE_CHECKING:
 
 HIGH_WATER_BYTES = 128 * 1024
 """How much of a stream may wait for its client before the writing thread waits too."""
+
+
+class ResponseSink(Protocol):
+    """The part of `Reply` that whoever writes a response needs."""
+
+    @property
+    def gone(self) -> bool: ...
+    def send(self, head: ResponseHead, body: bytes) -> None: ...
+    def start(self, head: ResponseHead) -> None: ...
+    def write(self, chunk: bytes) -> None: ...
+    def finish(self) -> None: ...
+    def abort(self) -> None: ...
 
 
 class Reply(ABC):

@@ -11,6 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import math
+import threading
+import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -18,8 +21,9 @@ from tornado import httputil
 
 from flasknado.errors import ConfigurationError
 from flasknado.http.message import Body, RequestHead, plain_response
-from flasknado.http.reply import Reply
+from flasknado.http.reply import Reply, ResponseSink
 from flasknado.http.request_id import RequestIds
+from flasknado.wsgi.deadline import DeadlineReply, log_stuck
 from flasknado.wsgi.environ import base_environ, build_environ
 from flasknado.wsgi.pool import Pool, PoolFull, Task
 from flasknado.wsgi.response import Response, WSGIApplication
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MAX_BODY_BYTES = 100 * 1024 * 1024
 RETRY_AFTER_S = 1
-SHED_INTERVAL_S = 1.0
+SWEEP_INTERVAL_S = 0.5
 
 
 class WSGIContainer(httputil.HTTPServerConnectionDelegate):
@@ -39,6 +43,9 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
     queue_limit: how many more may wait for a thread; one more is answered 503 with
         `Retry-After`. Default: 64 for each thread.
     queue_timeout_s: how long a request may wait for a thread before it is answered 503.
+    request_timeout_s: how long a request may run before its client is answered 504 in the
+        thread's place (`flasknado.wsgi.deadline`); a stream that has begun goes on. Default:
+        as long as it takes.
     max_body_bytes: the largest body; a larger one is answered 413, unread where its size
         is announced.
     body_limits: other limits for the paths that begin with these prefixes; the longest wins.
@@ -57,6 +64,7 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
         threads: int = 16,
         queue_limit: int | None = None,
         queue_timeout_s: float = 30.0,
+        request_timeout_s: float | None = None,
         max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
         body_limits: Mapping[str, int] | None = None,
         mount: str = "",
@@ -67,6 +75,9 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
                 f"{application!r} is not a WSGI application: give a callable, such as a Flask app"
             )
         _check_range("threads", threads, 1)
+        _check_positive("queue_timeout_s", queue_timeout_s)
+        if request_timeout_s is not None:
+            _check_positive("request_timeout_s", request_timeout_s)
         _check_range("max_body_bytes", max_body_bytes, 0)
         if queue_limit is None:
             queue_limit = 64 * threads
@@ -78,12 +89,13 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
         self.application = application
         self.pool = Pool(threads, queue_limit)
         self.queue_timeout_s = queue_timeout_s
+        self.request_timeout_s = request_timeout_s
         self.max_body_bytes = max_body_bytes
         self.mount = mount
         self.base_environ = base_environ(multiprocess=multiprocess, mount=mount)
         self.request_ids = RequestIds()
         self._body_limits = sorted((body_limits or {}).items(), key=lambda item: -len(item[0]))
-        self._shedding: asyncio.TimerHandle | None = None
+        self._sweeping: asyncio.TimerHandle | None = None
 
     @property
     def multiprocess(self) -> bool:
@@ -109,8 +121,8 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
             body.stream.close()
             reply.send(*plain_response(head, 404, f"Everything here is under {self.mount}/."))
             return
-        if self._shedding is None:
-            self._shed_later()
+        if self._sweeping is None:
+            self._sweep_later()
         try:
             self.pool.submit(_Request(self, head, body, reply))
         except PoolFull:
@@ -119,8 +131,8 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
 
     def stop(self) -> None:
         """End the pool's threads once they have done what waits; later requests get 503."""
-        if self._shedding is not None:
-            self._shedding.cancel()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
         self.pool.stop()
 
     def start_request(
@@ -142,23 +154,37 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
         body = Body(io.BytesIO(request.body), len(request.body))
         self.handle(head, body, StockReply(request.connection, head))
 
-    def _shed_later(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._shedding = loop.call_later(SHED_INTERVAL_S, self._shed)
+    @property
+    def stuck(self) -> int:
+        """How many threads still run a request whose client was answered 504. Any thread."""
+        return sum(
+            isinstance(task, _Request) and task.timed_out
+            for _, task in self.pool.running_longer_than(self.request_timeout_s or math.inf)
+        )
 
-    def _shed(self) -> None:
-        self.pool.shed_older_than(self.queue_timeout_s)
-        # With nothing waiting the timer rests until the next request.
-        if self.pool.queued:
-            self._shed_later()
+    def _sweep_later(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._sweeping = loop.call_later(SWEEP_INTERVAL_S, self._sweep)
+
+    def _sweep(self) -> None:
+        """Shed what waited too long, and answer for threads that run too long."""
+        pool = self.pool
+        pool.shed_older_than(self.queue_timeout_s)
+        if self.request_timeout_s is not None:
+            for thread, task in pool.running_longer_than(self.request_timeout_s):
+                if isinstance(task, _Request):
+                    task.time_out(thread)
+        # With nothing to watch the timer rests until the next request.
+        if pool.queued or (pool.busy and self.request_timeout_s is not None):
+            self._sweep_later()
         else:
-            self._shedding = None
+            self._sweeping = None
 
 
 class _Request(Task):
     """One request in the pool."""
 
-    __slots__ = ("body", "container", "head", "reply")
+    __slots__ = ("body", "container", "head", "reply", "timed_out")
 
     def __init__(
         self, container: WSGIContainer, head: RequestHead, body: Body, reply: Reply
@@ -167,7 +193,10 @@ class _Request(Task):
         self.container = container
         self.head = head
         self.body = body
-        self.reply = reply
+        self.reply: ResponseSink = reply
+        self.timed_out = False
+        if container.request_timeout_s is not None:
+            self.reply = DeadlineReply(reply)
 
     def run(self) -> None:
         stream = self.body.stream
@@ -182,8 +211,14 @@ class _Request(Task):
         self.body.stream.close()
         refuse_overload(self.head, self.reply)
 
+    def time_out(self, thread: threading.Thread) -> None:
+        """Answer 504 if no response has begun, and log where the thread is."""
+        if isinstance(self.reply, DeadlineReply) and self.reply.time_out(self.head):
+            self.timed_out = True
+            log_stuck(self.head, thread.name, thread.ident, time.monotonic() - self.started_at)
 
-def refuse_overload(head: RequestHead, reply: Reply) -> None:
+
+def refuse_overload(head: RequestHead, reply: ResponseSink) -> None:
     """Answer 503: more requests wait than the server takes on."""
     fields = (("Retry-After", str(RETRY_AFTER_S)),)
     reply.send(*plain_response(head, 503, "The server is busy: try again shortly.", fields))
@@ -192,3 +227,8 @@ def refuse_overload(head: RequestHead, reply: Reply) -> None:
 def _check_range(name: str, value: int, least: int) -> None:
     if value < least:
         raise ConfigurationError(f"{name} is {value}, and must be {least} or more")
+
+
+def _check_positive(name: str, seconds: float) -> None:
+    if seconds <= 0:
+        raise ConfigurationError(f"{name} is {seconds}, and must be more than 0 seconds")

@@ -23,7 +23,7 @@ from flasknado.http.message import (
     ResponseHead,
     plain_response,
 )
-from flasknado.http.reply import Reply
+from flasknado.http.reply import ResponseSink
 
 log = logging.getLogger("flasknado.error")
 
@@ -121,7 +121,7 @@ class Response:
 
     __slots__ = ("_complete", "_full", "_head", "_method", "_remaining_bytes", "_reply", "_started")
 
-    def __init__(self, method: str, reply: Reply) -> None:
+    def __init__(self, method: str, reply: ResponseSink) -> None:
         self._method = method
         self._reply = reply
         self._head: ResponseHead | None = None

@@ -1,0 +1,84 @@
+"""Deadlines of requests: the client gets 504 in time, whatever its thread is doing.
+
+A thread cannot be stopped. So the loop answers in its place, what the thread answers later
+is dropped, the log says where it hangs, and the pool counts it as stuck until it comes
+back. Only the beginning of a response has a deadline: a stream that has begun goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import traceback
+
+from flasknado.errors import ClientDisconnected
+from flasknado.http.message import RequestHead, ResponseHead, plain_response
+from flasknado.http.reply import ResponseSink
+
+log = logging.getLogger("flasknado.error")
+
+
+class DeadlineReply:
+    """A reply that is begun by exactly one: the pool thread, or the loop with a 504."""
+
+    __slots__ = ("_beginning", "_reply")
+
+    def __init__(self, reply: ResponseSink) -> None:
+        self._reply = reply
+        self._beginning = [True]
+
+    @property
+    def gone(self) -> bool:
+        """True once nothing that is written reaches the client. May be read on any thread."""
+        return self._reply.gone
+
+    def send(self, head: ResponseHead, body: bytes) -> None:
+        """Send a whole response, or drop it if the client has had its 504."""
+        if self._begin():
+            self._reply.send(head, body)
+
+    def start(self, head: ResponseHead) -> None:
+        """Begin a stream; raises `ClientDisconnected` if the client has had its 504."""
+        if not self._begin():
+            raise ClientDisconnected("the client was answered 504: the response came too late")
+        self._reply.start(head)
+
+    def write(self, chunk: bytes) -> None:
+        """Send a part of the stream that this thread has begun."""
+        self._reply.write(chunk)
+
+    def finish(self) -> None:
+        """End the stream that this thread has begun."""
+        self._reply.finish()
+
+    def abort(self) -> None:
+        """Cut off the stream that this thread has begun."""
+        self._reply.abort()
+
+    def time_out(self, head: RequestHead) -> bool:
+        """Answer 504 if no response has begun; returns whether it did. On the loop's thread."""
+        if not self._begin():
+            return False
+        self._reply.send(*plain_response(head, 504, "The server took too long to answer."))
+        return True
+
+    def _begin(self) -> bool:
+        try:
+            return self._beginning.pop()  # atomic: one caller gets it
+        except IndexError:
+            return False
+
+
+def log_stuck(head: RequestHead, thread_name: str, thread_id: int | None, seconds: float) -> None:
+    """Log where a thread is that has not answered in time. May be called on any thread."""
+    frame = sys._current_frames().get(thread_id or 0)
+    stack = "".join(traceback.format_stack(frame)) if frame is not None else "  (it has ended)\n"
+    log.error(
+        "%s has run %s %s [%s] for %.1f s; its client was answered 504; it is here:\n%s",
+        thread_name,
+        head.method,
+        ascii(head.path)[1:-1],
+        head.request_id,
+        seconds,
+        stack,
+    )
