@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import faulthandler
 import os
+import resource
 import signal
 import sys
+import tempfile
 from types import FrameType
 from typing import Any
 
@@ -22,6 +24,8 @@ from flasknado.compose import compose
 from flasknado.http.server import HTTPServer
 
 HEARTBEAT_S = 1.0
+SPARE_FILES = 512
+"""Files beside connections: logs, databases, uploads on disk."""
 SWITCH_INTERVAL_S = 0.0005
 """How long a computing thread may keep the interpreter while the loop waits for it."""
 
@@ -50,6 +54,9 @@ class Worker(GunicornWorker):
     def run(self) -> None:
         """Serve until told to stop; called by gunicorn in the worker's process."""
         sys.setswitchinterval(SWITCH_INTERVAL_S)
+        if self.cfg.tmp_upload_dir:
+            tempfile.tempdir = self.cfg.tmp_upload_dir
+        self._raise_file_limit()
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(self._serve())
         # Pool threads may hang for ever, and the interpreter would wait for them.
@@ -98,6 +105,21 @@ class Worker(GunicornWorker):
         assert isinstance(server, HTTPServer)
         ops.install(server, options.option(self.cfg, "ops_prefix"))
         return server
+
+    def _raise_file_limit(self) -> None:
+        """Allow as many open files as the system does; warn if connections may run out of them."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        needed = self.cfg.worker_connections + SPARE_FILES
+        if hard != resource.RLIM_INFINITY and hard < needed:
+            self.log.warning(
+                "this process may open %s files, and %s connections need %s: raise the limit "
+                "(ulimit -Hn, LimitNOFILE=) or lower worker_connections",
+                hard,
+                self.cfg.worker_connections,
+                needed,
+            )
 
     def _quit(self) -> None:
         """Stop at once (INT, QUIT). On the loop's thread."""
