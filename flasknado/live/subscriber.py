@@ -198,7 +198,9 @@ class StreamSubscriber(Subscriber):
         if self._waiting is None:
             self._stream.close()
         else:
-            self._hub.loop.call_later(GOODBYE_TIMEOUT_S, self._stream.close)
+            self._hub.loop.call_later(GOODBYE_TIMEOUT_S, self.abort)
 
     def abort(self) -> None:
-        self._stream.close()
+        # As an error, so that no layer waits for the client to take what was written.
+        error = StreamClosedError()
+        self._stream.close((StreamClosedError, error, None))
