@@ -8,6 +8,7 @@ python server.py check      validate the settings and reach the database
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 from functools import partial
 
@@ -22,6 +23,7 @@ def build(settings: Settings) -> flasknado.HTTPServer:
     Raises `ConfigurationError` if the database cannot be used.
     """
     # Imported here, in the worker, so that a reload serves the code as it is then.
+    logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # chatty at import
     import async_handlers
     from webapp import create_app, database
 

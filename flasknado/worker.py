@@ -24,8 +24,6 @@ from flasknado.compose import compose
 from flasknado.http.server import HTTPServer
 
 HEARTBEAT_S = 1.0
-SPARE_FILES = 512
-"""Files beside connections: logs, databases, uploads on disk."""
 SWITCH_INTERVAL_S = 0.0005
 """How long a computing thread may keep the interpreter while the loop waits for it."""
 
@@ -111,14 +109,13 @@ class Worker(GunicornWorker):
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         if soft != hard:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        needed = self.cfg.worker_connections + SPARE_FILES
-        if hard != resource.RLIM_INFINITY and hard < needed:
+        wanted = self.cfg.worker_connections
+        if hard != resource.RLIM_INFINITY and hard < wanted:
             self.log.warning(
-                "this process may open %s files, and %s connections need %s: raise the limit "
+                "this process may open %s files, fewer than its %s connections: raise the limit "
                 "(ulimit -Hn, LimitNOFILE=) or lower worker_connections",
                 hard,
-                self.cfg.worker_connections,
-                needed,
+                wanted,
             )
 
     def _quit(self) -> None:
