@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple, Protocol
 from flasknado.errors import RequestError
 from flasknado.http.date import http_date
 from flasknado.http.reply import Reply
+from flasknado.http.request_id import REQUEST_ID_FIELD
 
 HeaderField = tuple[bytes, bytes]
 """A header field as received: name (any case) and value, without surrounding white space."""
@@ -49,6 +50,7 @@ class RequestHead:
         "path",
         "query",
         "request_id",
+        "route",
         "scheme",
         "server",
         "target",
@@ -92,6 +94,8 @@ class RequestHead:
         """True if `Connection: upgrade` was sent with an `Upgrade` field."""
         self.request_id: str | None = None
         """What a trusted proxy, or this server, calls the request."""
+        self.route: str | None = None
+        """The rule that the application matched, once its response has begun (Flask's own)."""
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method} {self.target} HTTP/{self.version}>"
@@ -141,6 +145,8 @@ def plain_response(
         ("Server", SERVER_SOFTWARE),
         ("Date", http_date()),
     ]
+    if head is not None and head.request_id is not None:
+        fields.append((REQUEST_ID_FIELD, head.request_id))
     has_body = head is None or head.method != "HEAD"
     reason = REASON_PHRASES.get(status, "")
     return ResponseHead(status, reason, fields, len(body), has_body), body if has_body else b""

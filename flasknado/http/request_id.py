@@ -5,6 +5,13 @@ from __future__ import annotations
 import itertools
 import os
 import re
+from contextvars import ContextVar
+
+REQUEST_ID_FIELD = "X-Request-ID"
+"""The field that tells the client, and that a trusted proxy may choose the id by."""
+
+current_request_id: ContextVar[str | None] = ContextVar("flasknado_request_id", default=None)
+"""The id of the request that the running code serves: a view's, or a native handler's."""
 
 _ACCEPTED = re.compile(r"[A-Za-z0-9._:+/=@-]{1,128}\Z")
 

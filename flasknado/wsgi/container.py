@@ -12,17 +12,19 @@ from __future__ import annotations
 import asyncio
 import io
 import math
+import re
 import threading
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from tornado import httputil
 
 from flasknado.errors import ConfigurationError
 from flasknado.http.message import Body, RequestHead, plain_response
 from flasknado.http.reply import Reply, ResponseSink
-from flasknado.http.request_id import RequestIds
+from flasknado.http.request_id import RequestIds, current_request_id
 from flasknado.wsgi.deadline import DeadlineReply, log_stuck
 from flasknado.wsgi.environ import base_environ, build_environ
 from flasknado.wsgi.pool import Pool, PoolFull, Task
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 DEFAULT_MAX_BODY_BYTES = 100 * 1024 * 1024
 RETRY_AFTER_S = 1
 SWEEP_INTERVAL_S = 0.5
+
+_MOUNT = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+\Z")
 
 
 class WSGIContainer(httputil.HTTPServerConnectionDelegate):
@@ -48,7 +52,8 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
         as long as it takes.
     max_body_bytes: the largest body; a larger one is answered 413, unread where its size
         is announced.
-    body_limits: other limits for the paths that begin with these prefixes; the longest wins.
+    body_limits: other limits for the (decoded) paths that begin with these prefixes; the
+        longest wins.
     mount: a path prefix such as `/shop` under which alone the application answers; it
         becomes `SCRIPT_NAME`.
     multiprocess: what to tell the application of other processes (`wsgi.multiprocess`).
@@ -82,9 +87,16 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
         if queue_limit is None:
             queue_limit = 64 * threads
         _check_range("queue_limit", queue_limit, 1)
-        if mount and (not mount.startswith("/") or mount.endswith("/")):
+        for prefix, limit_bytes in (body_limits or {}).items():
+            _check_range(f"the body limit of {prefix!r}", limit_bytes, 0)
+            if not prefix.startswith("/"):
+                raise ConfigurationError(
+                    f"the body limit's prefix {prefix!r} must begin with a slash, as /upload does"
+                )
+        if mount and _MOUNT.match(mount) is None:
             raise ConfigurationError(
-                f"the mount {mount!r} must begin with a slash and not end with one, as /shop does"
+                f"the mount {mount!r} must begin with a slash, not end with one and need no "
+                f"percent-encoding, as /shop does"
             )
         self.application = application
         self.pool = Pool(threads, queue_limit)
@@ -108,9 +120,12 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
 
     def max_body_bytes_for(self, head: RequestHead) -> int:
         """Return the largest body accepted for this request."""
-        for prefix, limit_bytes in self._body_limits:
-            if head.path.startswith(prefix):
-                return limit_bytes
+        if self._body_limits:
+            # Decoded, as the application sees it: else %61 for a would go round a limit.
+            path = unquote(head.path)
+            for prefix, limit_bytes in self._body_limits:
+                if path.startswith(prefix):
+                    return limit_bytes
         return self.max_body_bytes
 
     def handle(self, head: RequestHead, body: Body, reply: Reply) -> None:
@@ -202,8 +217,9 @@ class _Request(Task):
         stream = self.body.stream
         try:
             if not self.reply.gone:
+                current_request_id.set(self.head.request_id)
                 environ = build_environ(self.head, self.body, self.container.base_environ)
-                Response(self.head.method, self.reply).run(self.container.application, environ)
+                Response(self.head, self.reply).run(self.container.application, environ)
         finally:
             stream.close()
 

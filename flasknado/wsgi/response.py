@@ -24,6 +24,7 @@ from flasknado.http.message import (
     plain_response,
 )
 from flasknado.http.reply import ResponseSink
+from flasknado.http.request_id import REQUEST_ID_FIELD
 
 log = logging.getLogger("flasknado.error")
 
@@ -55,10 +56,13 @@ class ApplicationError(FlasknadoError):
     """The application broke a rule of PEP 3333; the message names the rule."""
 
 
-def checked_head(status: object, headers: object, method: str) -> ResponseHead:
+def checked_head(
+    status: object, headers: object, method: str, request_id: str | None = None
+) -> ResponseHead:
     """Return the head of a response from what an application gave to `start_response`.
 
-    The application's list is copied, never changed. Raises `ApplicationError` for a status,
+    The application's list is copied, never changed. It is given the request's id, `Date`
+    and `Server`, unless the application has set them. Raises `ApplicationError` for a status,
     a field name, a value or a length that may not reach the wire.
     """
     if not isinstance(status, str):
@@ -87,11 +91,15 @@ def checked_head(status: object, headers: object, method: str) -> ResponseHead:
             has_date = True
         elif lower == "server":
             has_server = True
+        elif lower == "x-request-id":
+            request_id = None
         fields.append((name, value))
     if not has_server:
         fields.append(("Server", SERVER_SOFTWARE))
     if not has_date:
         fields.append(("Date", http_date()))
+    if request_id is not None:
+        fields.append((REQUEST_ID_FIELD, request_id))
     reason = match[2] or REASON_PHRASES.get(code, "")
     has_body = method != "HEAD" and code not in NO_CONTENT_STATUSES
     return ResponseHead(code, reason, fields, content_length, has_body)
@@ -119,11 +127,21 @@ def _is_latin_1(text: str) -> bool:
 class Response:
     """One run of a WSGI application for one request. Used on one pool thread, then dropped."""
 
-    __slots__ = ("_complete", "_full", "_head", "_method", "_remaining_bytes", "_reply", "_started")
+    __slots__ = (
+        "_complete",
+        "_environ",
+        "_full",
+        "_head",
+        "_remaining_bytes",
+        "_reply",
+        "_request",
+        "_started",
+    )
 
-    def __init__(self, method: str, reply: ResponseSink) -> None:
-        self._method = method
+    def __init__(self, request: RequestHead, reply: ResponseSink) -> None:
+        self._request = request
         self._reply = reply
+        self._environ: dict[str, Any] = {}
         self._head: ResponseHead | None = None
         self._started = False
         self._complete = False
@@ -137,6 +155,7 @@ class Response:
         Never raises: an error is logged and becomes a 500, or a closed connection.
         """
         iterable: Iterable[bytes] | None = None
+        self._environ = environ
         try:
             iterable = application(environ, self.start_response)
             self._iterate(iterable)
@@ -164,7 +183,11 @@ class Response:
                 exc_info = None
         elif self._head is not None:
             raise ApplicationError("start_response() was called a second time without exc_info")
-        self._head = checked_head(status, headers, self._method)
+        request = self._request
+        # Werkzeug keeps its request there as long as the context lasts.
+        rule = getattr(self._environ.get("werkzeug.request"), "url_rule", None)
+        request.route = rule.rule if rule is not None else None
+        self._head = checked_head(status, headers, request.method, request.request_id)
         return self._push
 
     def _iterate(self, iterable: Iterable[bytes]) -> None:
@@ -267,8 +290,7 @@ class Response:
             request_id = environ.get("flasknado.request_id")
             if request_id:
                 message += f" Its name in the log is {request_id}."
-            head = RequestHead(self._method, "", "1.1", [])
-            self._reply.send(*plain_response(head, 500, message))
+            self._reply.send(*plain_response(self._request, 500, message))
         elif not self._complete:
             self._complete = True
             self._reply.abort()
