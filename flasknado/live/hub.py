@@ -63,8 +63,9 @@ class Hub:
         self._beat_later()
 
     def close(self) -> None:
-        """Disconnect everybody and end the reader's thread."""
+        """Disconnect everybody and end the reader's thread; a later need makes another hub."""
         self.draining = True
+        self._state.hubs.pop(self.loop, None)
         if self._beat_timer is not None:
             self._beat_timer.cancel()
         for subscriber in tuple(self._subscribers):

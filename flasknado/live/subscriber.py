@@ -130,6 +130,10 @@ class StreamSubscriber(Subscriber):
         self._stream = stream
         stream.set_nodelay(True)
 
+    def leave(self) -> None:
+        """Have the hub forget this client; may be called again."""
+        self._hub.remove(self)
+
     @property
     def idle(self) -> bool:
         return self._waiting is None

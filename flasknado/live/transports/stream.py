@@ -28,17 +28,14 @@ class ResponseSubscriber(StreamSubscriber):
 
     def attach(self, stream: IOStream) -> None:
         super().attach(stream)
-        stream.set_close_callback(self._on_close)
+        stream.set_close_callback(self.leave)
         said = asyncio.ensure_future(stream.read_bytes(1, partial=True))
         said.add_done_callback(self._on_input)
-
-    def _on_close(self) -> None:
-        self._hub.remove(self)
 
     def _on_input(self, said: asyncio.Future[bytes]) -> None:
         failed = said.cancelled() or said.exception() is not None
         if failed or not self._ending:
-            self._hub.remove(self)
+            self.leave()
             self._stream.close()
 
 

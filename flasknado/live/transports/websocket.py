@@ -138,7 +138,7 @@ class SocketHandler(LiveHandler, WebSocketHandler):
 
     def on_close(self) -> None:
         if self.subscriber is not None:
-            self.hub().remove(self.subscriber)
+            self.subscriber.leave()
 
 
 def _parse(message: str | bytes) -> dict[str, Any]:

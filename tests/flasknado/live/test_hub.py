@@ -498,7 +498,7 @@ def test_close_disconnects_everybody_and_ends_the_reader(live_app: LiveApp) -> N
     with_hub(live_app, body)
 
 
-def test_hub_is_one_for_an_application_and_loop(live_app: LiveApp) -> None:
+def test_hub_is_one_for_an_application_and_loop_until_it_closes(live_app: LiveApp) -> None:
     hubs: list[Hub] = []
 
     async def body(hub: Hub) -> None:
@@ -508,7 +508,7 @@ def test_hub_is_one_for_an_application_and_loop(live_app: LiveApp) -> None:
     with_hub(live_app, body)
     with_hub(live_app, body)
     assert hubs[0] is not hubs[1]
-    assert len(state_of(live_app.app).hubs) == 1
+    assert state_of(live_app.app).hubs == {}
 
 
 def test_stats_tell_who_is_there(live_app: LiveApp) -> None:
