@@ -1,0 +1,1 @@
+"""Benchmarks with wrk, one small file each; `loadtests.bench.suite` lists them."""
