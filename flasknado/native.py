@@ -28,8 +28,9 @@ from werkzeug.wrappers import Response
 
 from flasknado.errors import ConfigurationError, RequestError
 from flasknado.http.message import Body
+from flasknado.http.request_id import current_request_id
 from flasknado.http.stock import head_of
-from flasknado.wsgi.environ import base_environ, build_environ
+from flasknado.wsgi.environ import REQUEST_ID_KEY, base_environ, build_environ
 from flasknado.wsgi.pool import Pool, PoolFull, Task
 
 T = TypeVar("T")
@@ -129,6 +130,7 @@ def environ_of(handler: RequestHandler) -> dict[str, Any]:
     base = dict(container.base_environ) if container is not None else base_environ()
     if not (head.path + "/").startswith(base["SCRIPT_NAME"] + "/"):
         base["SCRIPT_NAME"] = ""
+    head.request_id = head.request_id or current_request_id.get()
     if container is not None and head.request_id is None:
         head.request_id = container.request_ids.new()
     body = request.body or b""
@@ -151,6 +153,7 @@ class _Call(Task):
     def run(self) -> None:
         result: Any = None
         refusal: Refused | None = None
+        current_request_id.set(self._environ[REQUEST_ID_KEY])
         try:
             with self._app.request_context(self._environ):
                 try:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import enum
 import logging
+import time
 from collections import deque
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ from flasknado.http.exchange import OrdinaryExchange
 from flasknado.http.message import Address, RequestHead, error_response
 from flasknado.http.parser import HEAD_SLICE_BYTES, RequestParser
 from flasknado.http.service import NEVER, Exchange, Service, report
+from flasknado.http.stream import TransportStream
 from flasknado.http.traffic import ORDINARY, REFUSED
 
 log = logging.getLogger("flasknado.http")
@@ -221,7 +223,7 @@ class Connection(asyncio.Protocol):
             traffic.native_requests += 1
             traffic.native_in_flight += 1
         if traffic.on_response is not None:
-            exchange.started_at = service.loop.time()
+            exchange.started_at = time.monotonic()  # uvloop's clock counts milliseconds
         self._receiving = exchange
         if self.active is None and not self._waiting and not self.write_paused:
             self.active = exchange
@@ -345,7 +347,13 @@ class Connection(asyncio.Protocol):
         exchange.status = exchange.status or 101
         self.active = None
         self._forget(exchange)
-        report(self.service, exchange)
+        hook = self.service.traffic.on_detach
+        if hook is None or not isinstance(stream, TransportStream):
+            report(self.service, exchange)
+        else:
+            duration_s = time.monotonic() - exchange.started_at
+            head, status, sent_bytes = exchange.head, exchange.status, exchange.sent_bytes
+            stream.on_lost = hook(head, status, sent_bytes, duration_s, exchange.half)
         self.gone = True
         self.service.discard(self)
         self.service.traffic.connections_upgraded += 1

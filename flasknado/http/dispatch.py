@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from tornado import httputil
 
 from flasknado.errors import RequestError
 from flasknado.http.message import RequestHead
+from flasknado.http.request_id import REQUEST_ID_FIELD, current_request_id
 from flasknado.http.stock import ContainerDelegate, head_from, refuse
 from flasknado.http.traffic import NATIVE, ORDINARY
 
@@ -56,6 +58,11 @@ class Dispatch(httputil.HTTPMessageDelegate):
             if not head.target.startswith("/") and head.path.startswith("/"):
                 uri = f"{head.path}?{head.query}" if "?" in head.target else head.path
                 start_line = start_line._replace(path=uri)
+        if head.request_id is None:
+            head.request_id = server.request_ids.new()
+        if half is NATIVE:
+            current_request_id.set(head.request_id)
+            _answer_with_id(self._connection, head.request_id)
         if server.native.match(head.path):
             delegate = server.start_native(self._server_conn, self._connection)
         elif server.container is not None:
@@ -98,8 +105,7 @@ class Dispatch(httputil.HTTPMessageDelegate):
         traffic = self._server.traffic
         connection: Any = self._connection
         stream = connection.stream
-        loop_time = stream.io_loop.time
-        began, sent_before = loop_time(), stream._total_write_index
+        began, sent_before = time.monotonic(), stream._total_write_index
         if half is ORDINARY:
             traffic.ordinary_requests += 1
             traffic.ordinary_in_flight += 1
@@ -116,6 +122,20 @@ class Dispatch(httputil.HTTPMessageDelegate):
                 sent = connection._response_start_line
                 status = sent.code if sent is not None else 499
                 size_bytes = stream._total_write_index - sent_before
-                traffic.on_response(head, status, size_bytes, loop_time() - began, half)
+                traffic.on_response(head, status, size_bytes, time.monotonic() - began, half)
 
         connection._finish_future.add_done_callback(finished)
+
+
+def _answer_with_id(connection: Any, request_id: str) -> None:
+    """Have the response of a connection, which is one request's in Tornado, carry the id."""
+    write_headers = connection.write_headers
+
+    def write_headers_with_id(
+        start_line: Any, headers: httputil.HTTPHeaders, chunk: bytes | None = None
+    ) -> Any:
+        if REQUEST_ID_FIELD not in headers:
+            headers[REQUEST_ID_FIELD] = request_id
+        return write_headers(start_line, headers, chunk)
+
+    connection.write_headers = write_headers_with_id

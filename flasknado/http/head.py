@@ -24,6 +24,12 @@ _LOOKED_AT = frozenset(
     (b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade")
 )
 
+# What has been found valid before needs no second look; both are bounded.
+_KNOWN_LIMIT = 1024
+_known_names: dict[bytes, bytes] = {}
+"""Field names, each with its lower-case form if it concerns the connection, else empty."""
+_known_hosts: dict[bytes, str] = {}
+
 
 def parse_head(
     method: str,
@@ -61,14 +67,18 @@ def _read_fields(head: RequestHead) -> None:
     connection = b""
     upgrade = False
     for name, value in head.headers:
-        if _TOKEN.match(name) is None:
-            raise RequestError(400, "a header name is not a token (RFC 9110, section 5.1)")
-        if _BAD_VALUE.search(value) is not None:
+        lower = _known_names.get(name)
+        if lower is None:
+            lower = _checked_name(name)
+        # The first test is quick and true of nearly every value.
+        if (
+            not (value.isascii() and value.decode("ascii").isprintable())
+            and _BAD_VALUE.search(value) is not None
+        ):
             raise RequestError(
                 400, f"the {_shown(name)} header has a control character (RFC 9110, section 5.5)"
             )
-        lower = name.lower()
-        if lower not in _LOOKED_AT:
+        if not lower:
             continue
         if lower == b"host":
             if host is not None:
@@ -96,8 +106,28 @@ def _read_fields(head: RequestHead) -> None:
             upgrade = True
     if transfer_encoding is not None:
         _check_transfer_encoding(head, transfer_encoding)
-    _read_host(head, host)
+    if host is not None:
+        head.host = _known_hosts.get(host) or _checked_host_field(host)
+    elif head.version == "1.1":
+        raise RequestError(400, "the Host header is missing (RFC 9112, section 3.2)")
     _read_connection(head, connection, upgrade)
+
+
+def _checked_name(name: bytes) -> bytes:
+    if _TOKEN.match(name) is None:
+        raise RequestError(400, "a header name is not a token (RFC 9110, section 5.1)")
+    lower = name.lower()
+    looked_at = lower if lower in _LOOKED_AT else b""
+    if len(_known_names) < _KNOWN_LIMIT:
+        _known_names[name] = looked_at
+    return looked_at
+
+
+def _checked_host_field(value: bytes) -> str:
+    host = checked_host(value.decode("latin-1"))
+    if len(_known_hosts) < _KNOWN_LIMIT:
+        _known_hosts[value] = host
+    return host
 
 
 def _check_transfer_encoding(head: RequestHead, value: bytes) -> None:
@@ -110,14 +140,6 @@ def _check_transfer_encoding(head: RequestHead, value: bytes) -> None:
             400, "Content-Length and Transfer-Encoding exclude each other (RFC 9112, section 6.1)"
         )
     head.chunked = True
-
-
-def _read_host(head: RequestHead, host: bytes | None) -> None:
-    if host is None:
-        if head.version == "1.1":
-            raise RequestError(400, "the Host header is missing (RFC 9112, section 3.2)")
-        return
-    head.host = checked_host(host.decode("latin-1"))
 
 
 def checked_host(host: str) -> str:

@@ -30,6 +30,7 @@ from flasknado.errors import RequestError
 from flasknado.http.body import body_too_large
 from flasknado.http.encode import CONTINUE, LAST_CHUNK, frame_chunk
 from flasknado.http.message import RequestHead
+from flasknado.http.request_id import REQUEST_ID_FIELD, current_request_id
 from flasknado.http.stream import TransportStream
 from flasknado.http.traffic import NATIVE
 
@@ -127,6 +128,7 @@ class NativeExchange(httputil.HTTPConnection):
 
     def begin(self) -> None:
         head = self.head
+        current_request_id.set(head.request_id)
         fields = httputil.HTTPHeaders()
         for name, value in head.headers:
             fields.add(name.decode("latin-1"), value.decode("latin-1"))
@@ -344,6 +346,8 @@ class NativeExchange(httputil.HTTPConnection):
                 headers["Connection"] = "close"
         elif head.version == "1.0":
             headers["Connection"] = "Keep-Alive"
+        if head.request_id is not None and REQUEST_ID_FIELD not in headers:
+            headers[REQUEST_ID_FIELD] = head.request_id
         lines = [f"HTTP/1.1 {code} {start_line.reason}"]
         for name, value in headers.get_all():
             lines.append(f"{native_str(name)}: {native_str(value)}")

@@ -34,6 +34,7 @@ from flasknado.http.hosts import TrustedHosts
 from flasknado.http.limits import Limits
 from flasknado.http.mailbox import mailbox_of
 from flasknado.http.message import RequestHead
+from flasknado.http.request_id import RequestIds
 from flasknado.http.router import NativeRoute, NativeRoutes
 from flasknado.http.traffic import ResponseHook, Traffic
 from flasknado.wsgi.container import WSGIContainer
@@ -103,6 +104,7 @@ class HTTPServer(TornadoHTTPServer):
                 "the connection layer 'llhttp' needs httptools: install it, or choose 'tornado'"
             )
         self.container = request_callback if isinstance(request_callback, WSGIContainer) else None
+        self.request_ids = self.container.request_ids if self.container else RequestIds()
         self.limits = _limits_with_options(limits or Limits(), options)
         self.trusted_proxies = TrustedProxies(trusted_proxies)
         self.trusted_hosts = TrustedHosts(trusted_hosts)
@@ -202,6 +204,8 @@ class HTTPServer(TornadoHTTPServer):
     def _native_exchange(self, connection: Connection, head: RequestHead) -> NativeExchange:
         from flasknado.http.native import NativeContext, NativeExchange
 
+        if head.request_id is None:
+            head.request_id = self.request_ids.new()
         context = connection.context
         if context is None:
             context = connection.context = NativeContext(

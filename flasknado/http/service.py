@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -147,5 +148,5 @@ def report(service: Service, exchange: Exchange) -> None:
     """Tell the hook, if there is one, that an exchange has ended."""
     hook: Any = service.traffic.on_response
     if hook is not None:
-        duration_s = service.loop.time() - exchange.started_at
+        duration_s = time.monotonic() - exchange.started_at
         hook(exchange.head, exchange.status, exchange.sent_bytes, duration_s, exchange.half)

@@ -58,6 +58,9 @@ class TransportStream(asyncio.Protocol):
         self._closed = passive and transport.is_closing()
         self._lost = False
         self._close_callback: Callable[[], None] | None = None
+        self.sent_bytes = 0
+        self.on_lost: Callable[[int], None] | None = None
+        """Called with `sent_bytes` when the connection has gone (`Traffic.on_detach`)."""
         self.error: BaseException | None = None
         """Why the connection closed, if by an error."""
         self.max_buffer_size = MAX_BUFFER_BYTES
@@ -93,6 +96,8 @@ class TransportStream(asyncio.Protocol):
             traffic = self._service.traffic
             traffic.connections_open -= 1
             traffic.connections_upgraded -= 1
+            if self.on_lost is not None:
+                self.on_lost(self.sent_bytes)
         self.error = self.error or exc
         self._finish_close()
 
@@ -207,6 +212,7 @@ class TransportStream(asyncio.Protocol):
         ):
             raise StreamBufferFullError("Reached maximum write buffer size")
         self._transport.write(data)
+        self.sent_bytes += len(data)
         if not self._write_paused:
             return self._service.done
         future = self._service.loop.create_future()

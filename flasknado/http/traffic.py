@@ -13,6 +13,12 @@ REFUSED = "refused"
 ResponseHook = Callable[[RequestHead | None, int, int, float, str], None]
 """Called with head (`None` if unreadable), status, bytes sent, seconds and half."""
 
+EndHook = Callable[[int], None]
+"""Called with the bytes sent since, when a connection that left HTTP has closed."""
+
+DetachHook = Callable[[RequestHead, int, int, float, str], EndHook | None]
+"""Called as a `ResponseHook`; what it returns is called once more at the end."""
+
 
 class Traffic:
     """The counts of one server. Written on the loop's thread, may be read on any."""
@@ -24,6 +30,7 @@ class Traffic:
         "connections_upgraded",
         "native_in_flight",
         "native_requests",
+        "on_detach",
         "on_response",
         "ordinary_in_flight",
         "ordinary_requests",
@@ -48,6 +55,11 @@ class Traffic:
         """Answered by the connection itself: malformed, too large, too slow."""
         self.on_response: ResponseHook | None = None
         """Called on the loop's thread once for each finished exchange, if set."""
+        self.on_detach: DetachHook | None = None
+        """Called instead when a native handler takes a connection out of HTTP, if set.
+
+        Only the llhttp layer calls it; on the other one `on_response` is called then.
+        """
 
     @property
     def in_flight(self) -> int:

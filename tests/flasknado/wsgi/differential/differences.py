@@ -20,6 +20,7 @@ OWN_FIELDS = {
     "connection": "Werkzeug's server closes after each answer, ours keeps the connection",
     "transfer-encoding": "framing, which the answer's reader checks",
     "content-length": "framing; compared where the application gave it",
+    "x-request-id": "ours names every request",
 }
 """The fields that are the servers' own, so that no answer is compared by them."""
 
