@@ -37,6 +37,12 @@ _STATUS = re.compile(r"([2-9][0-9][0-9])(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?\Z")
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 _BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
+# Most responses repeat a few fields, and what was found valid needs no second look.
+_KNOWN_LIMIT = 1024
+_KNOWN_VALUE_LENGTH = 128
+_known_fields: dict[object, tuple[tuple[str, str], str]] = {}
+"""Fields found valid, each with its lower-case name if that is looked at, else empty."""
+
 HOP_BY_HOP = frozenset(
     (
         "connection",
@@ -50,6 +56,9 @@ HOP_BY_HOP = frozenset(
     )
 )
 """Fields about one connection, which is the server's to describe (PEP 3333; RFC 9110, 7.6.1)."""
+
+
+_LOOKED_AT = frozenset(("content-length", "date", "server", "x-request-id"))
 
 
 class ApplicationError(FlasknadoError):
@@ -77,11 +86,14 @@ def checked_head(
     content_length: int | None = None
     has_date = has_server = False
     for field in headers:
-        name, value = _checked_field(field)
-        lower = name.lower()
-        if lower in HOP_BY_HOP:
-            raise ApplicationError(f"{name} is the server's to send, not the application's")
-        if lower == "content-length":
+        try:
+            checked, lower = _known_fields[field]
+        except (KeyError, TypeError):
+            checked, lower = _checked_field(field)
+        if not lower:
+            pass
+        elif lower == "content-length":
+            value = checked[1]
             if content_length is not None or not value.isdecimal() or not value.isascii():
                 raise ApplicationError(f"Content-Length must be one number, not {value!r}")
             content_length = int(value)
@@ -93,7 +105,7 @@ def checked_head(
             has_server = True
         elif lower == "x-request-id":
             request_id = None
-        fields.append((name, value))
+        fields.append(checked)
     if not has_server:
         fields.append(("Server", SERVER_SOFTWARE))
     if not has_date:
@@ -105,7 +117,7 @@ def checked_head(
     return ResponseHead(code, reason, fields, content_length, has_body)
 
 
-def _checked_field(field: object) -> tuple[str, str]:
+def _checked_field(field: object) -> tuple[tuple[str, str], str]:
     if not isinstance(field, tuple) or len(field) != 2:
         raise ApplicationError(f"a header must be a tuple of name and value, not {field!r}")
     name, value = field
@@ -117,7 +129,13 @@ def _checked_field(field: object) -> tuple[str, str]:
         raise ApplicationError(f"the value of {name} has a control character: {value!r}")
     if not _is_latin_1(value):
         raise ApplicationError(f"the value of {name} is not latin-1 text: {value!r}")
-    return name, value
+    lower = name.lower()
+    if lower in HOP_BY_HOP:
+        raise ApplicationError(f"{name} is the server's to send, not the application's")
+    checked = (str(name), str(value)), lower if lower in _LOOKED_AT else ""
+    if len(value) <= _KNOWN_VALUE_LENGTH and len(_known_fields) < _KNOWN_LIMIT:
+        _known_fields[checked[0]] = checked
+    return checked
 
 
 def _is_latin_1(text: str) -> bool:
