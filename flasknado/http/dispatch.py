@@ -84,6 +84,10 @@ class Dispatch(httputil.HTTPMessageDelegate):
     def on_connection_close(self) -> None:
         if self._delegate is not None:
             self._delegate.on_connection_close()
+            # Tornado leaves this open for a request that never came whole; it would count for ever.
+            finished: asyncio.Future[None] = self._connection._finish_future  # type: ignore[attr-defined]
+            if not finished.done():
+                finished.set_result(None)
         self._unforward()
 
     def _forward(self, address: str | None, scheme: str) -> None:

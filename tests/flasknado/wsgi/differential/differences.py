@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from tests.flasknado.wsgi.differential.requests import REQUESTS
-
 ABSENT = "(absent)"
 """What stands for a part that an answer does not have."""
 
@@ -18,9 +16,9 @@ OWN_FIELDS = {
     "date": "each server's own clock",
     "server": "each server's own name",
     "connection": "Werkzeug's server closes after each answer, ours keeps the connection",
+    "x-request-id": "ours names each request, so that answer, log and report can be put together",
     "transfer-encoding": "framing, which the answer's reader checks",
     "content-length": "framing; compared where the application gave it",
-    "x-request-id": "ours names every request",
 }
 """The fields that are the servers' own, so that no answer is compared by them."""
 
@@ -240,12 +238,6 @@ REFUSALS: tuple[Refusal, ...] = (
         "a target is ASCII (RFC 3986, section 2), and llhttp holds clients to that",
         ("a path of raw UTF-8", "a path of raw latin-1", "a query of raw UTF-8"),
         400,
-        "llhttp",
-    ),
-    Refusal(
-        "llhttp knows the registered methods only, in capitals as they are (RFC 9110, section 9.1)",
-        tuple(name for name in REQUESTS if name.startswith(("BREW /", "get /"))),
-        501,
         "llhttp",
     ),
 )
