@@ -62,7 +62,7 @@ class Dispatch(httputil.HTTPMessageDelegate):
             head.request_id = server.request_ids.new()
         if half is NATIVE:
             current_request_id.set(head.request_id)
-            _answer_with_id(self._connection, head.request_id)
+            _answer_with_id(self._connection, head, head.request_id)
         if server.native.match(head.path):
             delegate = server.start_native(self._server_conn, self._connection)
         elif server.container is not None:
@@ -131,8 +131,8 @@ class Dispatch(httputil.HTTPMessageDelegate):
         connection._finish_future.add_done_callback(finished)
 
 
-def _answer_with_id(connection: Any, request_id: str) -> None:
-    """Have the response of a connection, which is one request's in Tornado, carry the id."""
+def _answer_with_id(connection: Any, head: RequestHead, request_id: str) -> None:
+    """Have the response on a connection, which is one request's in Tornado, carry the id."""
     write_headers = connection.write_headers
 
     def write_headers_with_id(
@@ -140,6 +140,7 @@ def _answer_with_id(connection: Any, request_id: str) -> None:
     ) -> Any:
         if REQUEST_ID_FIELD not in headers:
             headers[REQUEST_ID_FIELD] = request_id
+        head.response_fields = list(headers.get_all())
         return write_headers(start_line, headers, chunk)
 
     connection.write_headers = write_headers_with_id

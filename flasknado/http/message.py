@@ -50,6 +50,7 @@ class RequestHead:
         "path",
         "query",
         "request_id",
+        "response_fields",
         "route",
         "scheme",
         "server",
@@ -94,6 +95,8 @@ class RequestHead:
         """True if `Connection: upgrade` was sent with an `Upgrade` field."""
         self.request_id: str | None = None
         """What a trusted proxy, or this server, calls the request."""
+        self.response_fields: list[tuple[str, str]] | None = None
+        """The fields of its response, once that has begun."""
         self.route: str | None = None
         """The rule that the application matched, once its response has begun (Flask's own)."""
 

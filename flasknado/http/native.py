@@ -349,7 +349,8 @@ class NativeExchange(httputil.HTTPConnection):
         if head.request_id is not None and REQUEST_ID_FIELD not in headers:
             headers[REQUEST_ID_FIELD] = head.request_id
         lines = [f"HTTP/1.1 {code} {start_line.reason}"]
-        for name, value in headers.get_all():
+        head.response_fields = list(headers.get_all())
+        for name, value in head.response_fields:
             lines.append(f"{native_str(name)}: {native_str(value)}")
         for line in lines:
             if _CR_OR_LF.search(line) is not None:

@@ -15,6 +15,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 
+from flasknado.durations import Durations
 from flasknado.errors import FlasknadoError
 
 log = logging.getLogger("flasknado.error")
@@ -74,6 +75,12 @@ class Pool:
         # finds its task gone sleeps again, so there may be more of them than tasks, not fewer.
         self._wakes: queue.SimpleQueue[bool] = queue.SimpleQueue()
         self._running: list[Task | None] = [None] * threads
+        self.waits = [Durations() for _ in range(threads)]
+        """How long tasks waited, by the thread that took them."""
+        self.refused = 0
+        """How many tasks were refused because the queue was full."""
+        self.shed = 0
+        """How many tasks were shed because they waited too long."""
         self._workers: list[threading.Thread] = []
         self._stopped = False
 
@@ -104,6 +111,7 @@ class Pool:
     def submit(self, task: Task) -> None:
         """Have a thread run `task`; raises `PoolFull`, then or after `stop()`."""
         if self._stopped or len(self._waiting) >= self.queue_limit:
+            self.refused += 1
             raise PoolFull(f"{self.queue_limit} requests are waiting already")
         if not self._workers:
             self._start()
@@ -118,6 +126,7 @@ class Pool:
         while (task := self._take_older_than(limit)) is not None:
             if task.claim():
                 shed += 1
+                self.shed += 1
                 task.shed()
         return shed
 
@@ -165,6 +174,7 @@ class Pool:
     def _work(self, number: int) -> None:
         running = self._running
         waiting = self._waiting
+        waits = self.waits[number]
         awake = self._wakes.get
         while awake():
             try:
@@ -174,6 +184,7 @@ class Pool:
             if not task.claim():
                 continue
             task.started_at = time.monotonic()
+            waits.add(task.started_at - task.queued_at)
             running[number] = task
             try:
                 contextvars.Context().run(task.run)

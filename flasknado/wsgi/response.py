@@ -206,6 +206,7 @@ class Response:
         rule = getattr(self._environ.get("werkzeug.request"), "url_rule", None)
         request.route = rule.rule if rule is not None else None
         self._head = checked_head(status, headers, request.method, request.request_id)
+        request.response_fields = self._head.headers
         return self._push
 
     def _iterate(self, iterable: Iterable[bytes]) -> None:
