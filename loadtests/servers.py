@@ -227,6 +227,7 @@ _TABLE = (
         (
             *("{bench}/granian", "--interface", "wsgi", "--host", "127.0.0.1"),
             *("--port", "{port}", "--workers", "1", "--blocking-threads", "{threads}"),
+            *("--backlog", "16384", "--backpressure", "16384"),
             *("--no-ws", "--log-level", "warning", "{module}:{attribute}"),
         ),
         _version_of("granian"),

@@ -1,4 +1,4 @@
-"""A light, steady client that measures latency while something else makes the load.
+"""Light, steady clients that measure latency while something else makes the load.
 
 Requests go out on a timetable, and each latency counts from the time on the timetable: a server
 that stands still for a second is charged for every request that was due in it.
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import http.client
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 TIMEOUT_S = 10
+CONNECTIONS = 10
 REQUESTS_PER_S = 100
 
 
@@ -30,34 +32,56 @@ class Probed:
 
 
 def probe(
-    address: tuple[str, int], path: str, seconds: float, per_second: float = REQUESTS_PER_S
+    address: tuple[str, int],
+    path: str,
+    seconds: float,
+    per_second: float = REQUESTS_PER_S,
+    connections: int = CONNECTIONS,
 ) -> Probed:
-    """Ask `path` at a steady rate on one kept-alive connection."""
+    """Ask `path` at a steady rate for `seconds`, in turn on several kept-alive connections."""
+    begins = time.perf_counter()
+    interval_s = connections / per_second
+
+    def one(number: int) -> Probed:
+        first_due = begins + number / per_second
+        return _on_one_connection(address, path, first_due, interval_s, begins + seconds)
+
+    with ThreadPoolExecutor(connections, "probe") as threads:
+        parts = list(threads.map(one, range(connections)))
+    latencies_ms = sorted(latency for part in parts for latency in part.latencies_ms)
+    return Probed(latencies_ms, sum(part.failures for part in parts))
+
+
+def _on_one_connection(
+    address: tuple[str, int], path: str, due: float, interval_s: float, ends: float
+) -> Probed:
     connection = http.client.HTTPConnection(*address, timeout=TIMEOUT_S)
     latencies_ms: list[float] = []
     failures = 0
-    begins = time.perf_counter()
     try:
-        for number in range(round(seconds * per_second)):
-            due = begins + number / per_second
-            wait_s = due - time.perf_counter()
-            if wait_s > 0:
-                time.sleep(wait_s)
-            elif -wait_s > TIMEOUT_S:
-                failures += 1
-                continue
-            try:
-                connection.request("GET", path)
-                response = connection.getresponse()
-                response.read()
-                failed = response.status != http.client.OK
-            except (OSError, http.client.HTTPException):
-                connection.close()
-                failed = True
-            if failed:
-                failures += 1
+        while due < ends:
+            now = time.perf_counter()
+            if now > ends:
+                # It would be sent too late to be answered in time: it has waited so long at least.
+                latencies_ms.append(1000 * (now - due))
             else:
-                latencies_ms.append(1000 * (time.perf_counter() - due))
+                time.sleep(max(due - now, 0))
+                if _answered(connection, path):
+                    latencies_ms.append(1000 * (time.perf_counter() - due))
+                else:
+                    failures += 1
+            due += interval_s
     finally:
         connection.close()
-    return Probed(sorted(latencies_ms), failures)
+    return Probed(latencies_ms, failures)
+
+
+def _answered(connection: http.client.HTTPConnection, path: str) -> bool:
+    try:
+        connection.request("GET", path)
+        response = connection.getresponse()
+        response.read()
+    except (OSError, http.client.HTTPException):
+        connection.close()
+        return False
+    return response.status == http.client.OK
