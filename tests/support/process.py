@@ -92,13 +92,14 @@ def server_process(
     env: Mapping[str, str] | None = None,
     cwd: Path = PROJECT_ROOT,
     ready: bool = True,
+    python: str | Path = sys.executable,
 ) -> Iterator[ServerProcess]:
     """Run `python ARGUMENTS` until the block ends; with `ready`, wait until it serves.
 
     Its environment is this one's with `env` over it, and `PORT=0` unless that says otherwise.
     """
     process = subprocess.Popen(
-        [sys.executable, *arguments],
+        [str(python), *arguments],
         cwd=cwd,
         env={**os.environ, "PORT": "0", "PYTHONUNBUFFERED": "1", **(env or {})},
         stdout=subprocess.PIPE,

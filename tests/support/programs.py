@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from typing import NoReturn
 
 import pytest
 
@@ -19,8 +20,12 @@ def need(program: str) -> str:
     """Return the path of a program, or skip the test with the line that installs it."""
     path = shutil.which(program)
     if path is None:
-        message = f"{program} is missing: apt-get install {PACKAGES.get(program, program)}"
-        if os.environ.get("CI") == "true":
-            pytest.fail(message)
-        pytest.skip(message)
+        missing(f"{program} is missing: apt-get install {PACKAGES.get(program, program)}")
     return path
+
+
+def missing(message: str) -> NoReturn:
+    """Skip the test because something that it needs cannot be had; fail it under `CI=true`."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(message)
+    pytest.skip(message)

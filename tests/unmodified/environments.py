@@ -1,0 +1,88 @@
+"""Python environments with flasknado and one other program, made from requirement files.
+
+`requirements/flasknado.txt` is what `pip install flasknado` brings, and nothing more. An
+application's environment has its own packages and, after them on the path, those.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+from tests.support.process import PROJECT_ROOT
+from tests.support.programs import missing
+
+REQUIREMENTS = Path(__file__).with_name("requirements")
+INSTALL_TIMEOUT_S = 300
+HOST = "flasknado"
+
+
+class Environments:
+    """Makes environments in a folder, once for each content of their requirement files."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def python(self, name: str) -> Path:
+        """Return the interpreter of an environment; skips the test if it cannot be made."""
+        environment = self._made(name)
+        if name != HOST:
+            host_packages = _site_packages(self._made(HOST))
+            (_site_packages(environment) / f"{HOST}.pth").write_text(f"{host_packages}\n")
+            self._install(environment, name)
+        return environment / "bin" / "python"
+
+    def _made(self, name: str) -> Path:
+        environment = self.folder / f"{name}-{_fingerprint(name)}"
+        if not (environment / "bin" / "python").exists():
+            _run(sys.executable, "-m", "venv", "--without-pip", str(environment))
+        if name == HOST:
+            self._install(environment, name)
+            package = _site_packages(environment) / HOST
+            if not package.is_symlink():
+                package.symlink_to(PROJECT_ROOT / HOST)
+        return environment
+
+    def _install(self, environment: Path, name: str) -> None:
+        stamp = environment / "installed"
+        if stamp.exists():
+            return
+        pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
+        python = str(environment / "bin" / "python")
+        # The requirement files name all that is needed.
+        install = (*pip, "--python", python, "install", "--quiet", "--no-deps", "--require-hashes")
+        build = REQUIREMENTS / f"{name}-build.txt"
+        options = ["--only-binary", ":all:"]
+        if build.exists():
+            _run(*install, *options, "-r", str(build))
+            options += ["--no-binary", name, "--no-build-isolation"]
+        _run(*install, *options, "-r", str(REQUIREMENTS / f"{name}.txt"))
+        stamp.touch()
+
+
+def _fingerprint(name: str) -> str:
+    digest = hashlib.sha256(sys.version.encode() + str(PROJECT_ROOT).encode())
+    for part in (HOST, f"{name}-build", name):
+        path = REQUIREMENTS / f"{part}.txt"
+        if path.exists():
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _site_packages(environment: Path) -> Path:
+    places = {"base": str(environment), "platbase": str(environment)}
+    return Path(sysconfig.get_path("purelib", "venv", vars=places))
+
+
+def _run(*command: str) -> None:
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        missing(f"{' '.join(command)} did not end within {INSTALL_TIMEOUT_S} s")
+    if done.returncode:
+        missing(f"an environment cannot be made: {' '.join(command)}\n{done.stderr[-2000:]}")
