@@ -14,7 +14,7 @@ from functools import partial
 
 import flasknado
 from config import Settings, SettingsError, load_settings
-from flasknado.errors import ConfigurationError
+from flasknado.errors import AddressTaken, ConfigurationError
 
 
 def build(settings: Settings) -> flasknado.HTTPServer:
@@ -96,6 +96,9 @@ def main(arguments: list[str] | None = None) -> int:
     command = parser.parse_args(arguments).command
     try:
         commands[command](load_settings())
+    except AddressTaken as error:
+        print(f"{error}, as PORT=8001 does", file=sys.stderr)  # noqa: T201
+        return 1
     except (SettingsError, ConfigurationError) as error:
         print(error, file=sys.stderr)  # noqa: T201
         return 1

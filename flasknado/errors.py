@@ -11,6 +11,10 @@ class ConfigurationError(FlasknadoError):
     """A setting or an application that the server cannot start with; one sentence."""
 
 
+class AddressTaken(ConfigurationError):
+    """Another program listens on the address that the server is to listen on."""
+
+
 class ClientDisconnected(FlasknadoError, OSError):
     """The client has gone, so what is being written can reach nobody."""
 

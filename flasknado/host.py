@@ -19,7 +19,7 @@ from gunicorn.errors import AppImportError
 
 from flasknado import options
 from flasknado.arbiter import Arbiter
-from flasknado.errors import ConfigurationError
+from flasknado.errors import AddressTaken, ConfigurationError
 from flasknado.http.server import HTTPServer
 from flasknado.importer import ImportFromStringError
 
@@ -70,19 +70,23 @@ def check_addresses(cfg: Config) -> None:
             try:
                 probe.bind(address)
             except OSError as error:
-                raise ConfigurationError(_address_sentence(address, error)) from None
+                raise _address_error(address, error) from None
 
 
-def _address_sentence(address: tuple[str, int], error: OSError) -> str:
+def _address_error(address: tuple[str, int], error: OSError) -> ConfigurationError:
     host, port = address
     if error.errno == errno.EADDRINUSE:
-        return (
+        return AddressTaken(
             f"port {port} on {host} is taken by another program: "
             f"stop that one, or choose another port"
         )
     if error.errno == errno.EACCES:
-        return f"port {port} needs the right to bind ports below 1024: choose a port above"
-    return f"{host}:{port} cannot be listened on ({error.strerror}): choose another address"
+        return ConfigurationError(
+            f"port {port} needs the right to bind ports below 1024: choose a port above"
+        )
+    return ConfigurationError(
+        f"{host}:{port} cannot be listened on ({error.strerror}): choose another address"
+    )
 
 
 def loaded(build: BuildServer) -> HTTPServer:

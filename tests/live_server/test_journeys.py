@@ -188,6 +188,17 @@ def test_server_with_a_bad_setting_refuses_to_start_in_one_sentence(
         assert "Traceback" not in server.output
 
 
+def test_server_on_an_occupied_port_says_so_and_how_to_choose_another() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = str(holder.getsockname()[1])
+        with server_process(env={"PORT": port}, ready=False) as server:
+            assert server.wait() == 1
+            assert server.output == (
+                f"port {port} on 127.0.0.1 is taken by another program: "
+                "stop that one, or choose another port, as PORT=8001 does\n"
+            )
+
+
 def test_command_check_says_that_the_database_answers(tmp_path: Any) -> None:
     env = {"DATABASE_URL": f"sqlite:///{tmp_path}/app.db"}
     with server_process(("server.py", "check"), env=env, ready=False) as server:
