@@ -6,6 +6,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOADTEST := .venv-loadtest
+BENCH := .venv-bench
 PIP_INSTALL := -m pip --disable-pip-version-check install --quiet --require-hashes --only-binary :all:
 
 help:  ## list the targets
@@ -24,7 +25,7 @@ lint: $(VENV)/.dev  ## run the linter and the type checker
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
-bench: $(VENV)/.runtime  ## measure this server against others, side by side (needs wrk)
+bench: $(VENV)/.runtime $(BENCH)/.bench  ## measure this server against others, side by side (needs wrk)
 	@$(BIN)/python -m loadtests.bench $(ARGS)
 
 loadtest: $(VENV)/.runtime $(LOADTEST)/.loadtest  ## compare with Flask's development server, under locust
@@ -37,14 +38,14 @@ demo: $(VENV)/.runtime  ## fill the database with demonstration accounts and pos
 	@$(BIN)/flask --app webapp demo
 
 lock:  ## resolve requirements/*.in again (needs uv)
-	@for group in build runtime dev loadtest; do \
+	@for group in build runtime dev loadtest bench bench-bjoern bench-fastwsgi; do \
 	  uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate \
 	    --python-version 3.11 --custom-compile-command "make lock" \
 	    requirements/$$group.in -o requirements/$$group.txt || exit 1; \
 	done
 
 clean:  ## remove the environments, caches and var/
-	rm -rf $(VENV) $(LOADTEST) var .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf $(VENV) $(LOADTEST) $(BENCH) var .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp names the requirement file that its environment was made from.
@@ -70,4 +71,15 @@ $(LOADTEST)/.loadtest: requirements/loadtest.txt
 	@echo "Installing requirements/loadtest.txt into $(LOADTEST)"
 	@$(PYTHON) -m venv $(LOADTEST)
 	@$(LOADTEST)/bin/python $(PIP_INSTALL) -r requirements/loadtest.txt
+	@touch $@
+
+$(BENCH)/.bench: requirements/bench.txt requirements/bench-bjoern.txt requirements/bench-fastwsgi.txt requirements/runtime.txt
+	@echo "Installing the servers to compare with into $(BENCH)"
+	@$(PYTHON) -m venv $(BENCH)
+	@$(BENCH)/bin/python $(PIP_INSTALL) -r requirements/runtime.txt -r requirements/bench.txt
+	@for name in bjoern fastwsgi; do \
+	  $(BENCH)/bin/python $(subst --only-binary :all:,--no-deps --no-build-isolation,$(PIP_INSTALL)) \
+	    -r requirements/bench-$$name.txt 2>/dev/null || \
+	  echo "$$name cannot be built here, so it is left out: apt-get install gcc python3-dev libev-dev"; \
+	done
 	@touch $@

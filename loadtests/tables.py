@@ -40,17 +40,23 @@ def with_spread(summary: Summary, digits: int = 0) -> str:
     return f"{shown} ± {100 * summary.spread:.0f} %"
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a Markdown table that is also aligned for the terminal; numbers go to the right."""
+def table(headings: Sequence[str], rows: Iterable[Sequence[str]], names: int = 1) -> str:
+    """Return a Markdown table that is also aligned for the terminal.
+
+    The first `names` columns are names and go to the left, the others numbers, to the right.
+    """
     cells = [list(headings), *(list(row) for row in rows)]
     widths = [max(len(row[column]) for row in cells) for column in range(len(headings))]
 
     def line(row: Sequence[str]) -> str:
-        first, *others = (
-            text.ljust(width) if not column else text.rjust(width)
+        aligned = (
+            text.ljust(width) if column < names else text.rjust(width)
             for column, (text, width) in enumerate(zip(row, widths, strict=True))
         )
-        return "| " + " | ".join([first, *others]) + " |"
+        return "| " + " | ".join(aligned) + " |"
 
-    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
-    return "\n".join([line(cells[0]), "| " + " | ".join(rule) + " |", *map(line, cells[1:])])
+    rule = [
+        "-" * width if column < names else "-" * (width - 1) + ":"
+        for column, width in enumerate(widths)
+    ]
+    return "\n".join(map(line, (cells[0], rule, *cells[1:])))

@@ -114,7 +114,7 @@ def _cells(benchmark: Benchmark, values: Mapping[str, Summary]) -> list[str]:
 
 def _servers(versions: Mapping[str, str]) -> str:
     rows = [[name, version, SERVERS[name].good_at] for name, version in versions.items()]
-    return table(["server", "version", "good at"], rows)
+    return table(["server", "version", "good at"], rows, names=3)
 
 
 def _failures(failed: Mapping[str, str]) -> str:

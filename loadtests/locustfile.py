@@ -1,0 +1,17 @@
+"""What locust reads: every scenario's users, by hand too.
+
+.venv-loadtest/bin/locust -f loadtests/locustfile.py --host http://127.0.0.1:8000 PageReader
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from loadtests.scenarios.api import ApiReader
+from loadtests.scenarios.page import PageReader
+from loadtests.scenarios.wait import Waiter
+
+__all__ = ["ApiReader", "PageReader", "Waiter"]
