@@ -370,12 +370,6 @@ class Connection(asyncio.Protocol):
         self._phase_closing()
         self.transport.abort()
 
-    def close_if_idle(self) -> None:
-        """Close if no request is under way or has begun to arrive."""
-        parser = self._parser
-        if parser is not None and self.active is None and not self._waiting and not parser.in_head:
-            self._close()
-
     def expire(self, now: float) -> None:
         """Do what the deadline that has passed demands; called by the sweep."""
         if self.write_deadline <= now and not self._write_progresses():

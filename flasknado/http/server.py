@@ -55,6 +55,12 @@ TORNADO = "tornado"
 LAYERS = (LLHTTP, TORNADO)
 DRAIN_POLL_S = 0.05
 
+DRAIN_LINGER_S = 1.0
+"""How long a draining server awaits the next request of connections that are open and silent.
+
+Its answer says that it is the last, so that the client need not find out by losing one.
+"""
+
 
 def default_layer() -> str:
     """Return the connection layer used where none is named: llhttp if its parser is installed."""
@@ -242,20 +248,22 @@ class HTTPServer(TornadoHTTPServer):
     async def drain(self, timeout_s: float) -> bool:
         """Stop accepting, let what runs finish, close the rest; True if all finished in time.
 
-        Idle connections close at once, the last response on the others says so
-        (`Connection: close`), and drain callbacks get the window. Detached connections
-        (WebSocket) are theirs to close and are not waited for.
+        Every response is its connection's last from now on, and says so (`Connection: close`);
+        connections at rest have `DRAIN_LINGER_S` to send one more request. Drain callbacks get
+        the window. Detached connections (WebSocket) are theirs to close and are not waited for.
         """
-        deadline = time.monotonic() + timeout_s
+        began = time.monotonic()
+        deadline = began + timeout_s
         self.draining = True
         self.conn_params.no_keep_alive = True
         self.stop()
         if self._service is not None:
-            self._service.begin_drain()
+            self._service.keep_alive = False
         await _call_each(self._drain_callbacks, timeout_s)
         quiet_polls = 0
         while quiet_polls < 2 and time.monotonic() < deadline:
-            quiet_polls = quiet_polls + 1 if self._is_quiet() else 0
+            lingers = time.monotonic() < began + DRAIN_LINGER_S
+            quiet_polls = quiet_polls + 1 if self._is_quiet(lingers) else 0
             await asyncio.sleep(DRAIN_POLL_S)
         finished = quiet_polls == 2
         if self.container is not None:
@@ -264,9 +272,13 @@ class HTTPServer(TornadoHTTPServer):
         await _call_each(self._close_callbacks)
         return finished
 
-    def _is_quiet(self) -> bool:
-        pool_idle = self.container is None or self.container.pool.idle
-        return pool_idle and not self.traffic.in_flight
+    def _is_quiet(self, lingers: bool) -> bool:
+        """Whether nobody loses anything by the end; while it lingers, only if nobody is there."""
+        if self.traffic.in_flight or not (self.container is None or self.container.pool.idle):
+            return False
+        if self._service is not None:
+            return not (self._service.connections if lingers else self._service.owes_bytes)
+        return not (lingers and self._connections)
 
 
 async def _call_each(callbacks: Iterable[Callable[..., Any]], *args: float) -> None:

@@ -119,11 +119,10 @@ class Service:
         """Return when a timeout that begins now has passed, on the clock of the sweep."""
         return self.now + self.limits.sweep_interval_s + timeout_s
 
-    def begin_drain(self) -> None:
-        """Have every response be its connection's last, and close the connections at rest."""
-        self.keep_alive = False
-        for connection in list(self.connections):
-            connection.close_if_idle()
+    @property
+    def owes_bytes(self) -> bool:
+        """Whether a client has yet to take what was written for it."""
+        return any(c.transport.get_write_buffer_size() for c in self.connections)
 
     def close_connections(self) -> None:
         """Cut all connections off, whatever they do."""
