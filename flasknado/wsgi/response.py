@@ -47,15 +47,16 @@ HOP_BY_HOP = frozenset(
     (
         "connection",
         "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
         "te",
         "trailer",
         "transfer-encoding",
         "upgrade",
     )
 )
-"""Fields about one connection, which is the server's to describe (PEP 3333; RFC 9110, 7.6.1)."""
+"""Fields about one connection, which is the server's to describe (PEP 3333; RFC 9110, 7.6.1).
+
+RFC 2616 counted `Proxy-Authenticate` among them; it belongs to 407 today (RFC 9110, 15.5.8).
+"""
 
 
 _LOOKED_AT = frozenset(("content-length", "date", "server", "x-request-id"))

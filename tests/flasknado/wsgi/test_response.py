@@ -85,6 +85,11 @@ def test_field_about_the_connection_is_refused_with_its_name(name: str) -> None:
         checked_head("200 OK", [(name.upper(), "x")], "GET")
 
 
+def test_field_of_a_proxy_is_the_applications_to_send() -> None:
+    head = checked_head("407 Proxy", [("Proxy-Authenticate", "Basic")], "GET")
+    assert values_of(head.headers, "Proxy-Authenticate") == ["Basic"]
+
+
 @pytest.mark.parametrize(
     ("status", "headers", "told"),
     [
