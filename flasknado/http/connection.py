@@ -218,6 +218,8 @@ class Connection(asyncio.Protocol):
             exchange = OrdinaryExchange(self, head, container)
             traffic.ordinary_requests += 1
             traffic.ordinary_in_flight += 1
+        elif head.upgrade and (head.content_length or head.chunked):
+            raise RequestError(400, "a request that asks for an upgrade may not have a body here")
         else:
             exchange = service.native_exchange(self, head)
             traffic.native_requests += 1

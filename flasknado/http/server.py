@@ -64,7 +64,7 @@ Its answer says that it is the last, so that the client need not find out by los
 
 def default_layer() -> str:
     """Return the connection layer used where none is named: llhttp if its parser is installed."""
-    return TORNADO
+    return LLHTTP if _has_llhttp() else TORNADO
 
 
 class HTTPServer(TornadoHTTPServer):

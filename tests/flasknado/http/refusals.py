@@ -1,0 +1,254 @@
+"""The classes of requests that are refused, each with its status: one table for tests and docs."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from dataclasses import dataclass
+
+from flasknado.http.limits import Limits
+
+SERVED = 200
+"""Stands for: the request reached the application."""
+
+SILENT = 0
+"""Stands for: the connection closed without an answer."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One malformed or unacceptable request and what it is answered with."""
+
+    name: str
+    request: bytes
+    status: int
+    tornado: int | None = None
+    """What the stock layer does instead, if not the same: another status, `SERVED` or `SILENT`."""
+
+    @property
+    def on_tornado(self) -> int:
+        return self.status if self.tornado is None else self.tornado
+
+
+def _with(*fields: bytes, line: bytes = b"GET / HTTP/1.1", host: bytes = b"Host: a") -> bytes:
+    head = [line, *([host] if host else []), *fields, b"", b""]
+    return b"\r\n".join(head)
+
+
+def _post(*fields: bytes, body: bytes = b"") -> bytes:
+    return _with(*fields, line=b"POST / HTTP/1.1") + body
+
+
+_CHUNKED = b"Transfer-Encoding: chunked"
+
+
+def _chunks(body: bytes) -> bytes:
+    return _post(_CHUNKED, body=body)
+
+
+REFUSALS: dict[str, list[Refusal]] = {
+    "Framing": [
+        Refusal(
+            "Content-Length with Transfer-Encoding",
+            _post(b"Content-Length: 5", _CHUNKED, body=b"0\r\n\r\n"),
+            400,
+        ),
+        Refusal(
+            "Transfer-Encoding with Content-Length",
+            _post(_CHUNKED, b"Content-Length: 5", body=b"0\r\n\r\n"),
+            400,
+        ),
+        Refusal(
+            "two unequal Content-Length",
+            _post(b"Content-Length: 1", b"Content-Length: 2", body=b"ab"),
+            400,
+        ),
+        Refusal(
+            "two equal Content-Length",
+            _post(b"Content-Length: 1", b"Content-Length: 1", body=b"a"),
+            400,
+        ),
+        Refusal("a list of Content-Length", _post(b"Content-Length: 1, 1", body=b"a"), 400),
+        Refusal("signed Content-Length", _post(b"Content-Length: +1", body=b"a"), 400),
+        Refusal("negative Content-Length", _post(b"Content-Length: -1", body=b"a"), 400),
+        Refusal(
+            "Content-Length with an underscore",
+            _post(b"Content-Length: 1_0", body=b"0123456789"),
+            400,
+        ),
+        Refusal("empty Content-Length", _post(b"Content-Length:"), 400),
+        Refusal(
+            "Content-Length beyond 64 bits", _post(b"Content-Length: 99999999999999999999"), 400
+        ),
+        Refusal("two Transfer-Encoding", _post(_CHUNKED, _CHUNKED, body=b"0\r\n\r\n"), 400),
+        Refusal(
+            "Transfer-Encoding other than chunked",
+            _post(b"Transfer-Encoding: gzip, chunked", body=b"0\r\n\r\n"),
+            400,
+        ),
+        Refusal("Transfer-Encoding: identity", _post(b"Transfer-Encoding: identity"), 400),
+        Refusal(
+            "Transfer-Encoding with a control character",
+            _post(b"Transfer-Encoding: \x0bchunked", body=b"0\r\n\r\n"),
+            400,
+        ),
+        Refusal(
+            "chunked in HTTP/1.0", _with(_CHUNKED, line=b"POST / HTTP/1.0") + b"0\r\n\r\n", 400
+        ),
+        Refusal("chunk size with a sign", _chunks(b"+1\r\na\r\n0\r\n\r\n"), 400),
+        Refusal("chunk size with 0x", _chunks(b"0x1\r\na\r\n0\r\n\r\n"), 400),
+        Refusal(
+            "chunk size with an underscore", _chunks(b"1_0\r\n0123456789abcdef\r\n0\r\n\r\n"), 400
+        ),
+        Refusal("chunk size with white space", _chunks(b" 1\r\na\r\n0\r\n\r\n"), 400),
+        Refusal("no chunk size", _chunks(b"\r\na\r\n0\r\n\r\n"), 400),
+        Refusal("chunk data longer than its size", _chunks(b"1\r\nab\r\n0\r\n\r\n"), 400),
+        Refusal("bare LF after a chunk size", _chunks(b"1\na\r\n0\r\n\r\n"), 400),
+        Refusal(
+            "control character in a chunk extension", _chunks(b"1;\x00\r\na\r\n0\r\n\r\n"), 400
+        ),
+    ],
+    "Lines and fields": [
+        Refusal(
+            "bare LF as the end of a line", b"GET / HTTP/1.1\nHost: a\n\n", 400, tornado=SERVED
+        ),
+        Refusal(
+            "bare LF in the head", b"GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", 400, tornado=SERVED
+        ),
+        Refusal("bare CR in a value", _with(b"X: a\rb"), 400),
+        Refusal("obs-fold", _with(b"X: a\r\n b"), 400),
+        Refusal("white space before the first field", b"GET / HTTP/1.1\r\n Host: a\r\n\r\n", 400),
+        Refusal("space before the colon", _with(b"X : a"), 400),
+        Refusal("no colon", _with(b"X"), 400),
+        Refusal("empty name", _with(b": a"), 400),
+        Refusal("NUL in a name", _with(b"X\x00Y: a"), 400),
+        Refusal("name that is no token", _with(b"X(Y): a"), 400),
+        Refusal("NUL in a value", _with(b"X: a\x00b"), 400),
+        Refusal("control character in a value", _with(b"X: a\x01b"), 400),
+        Refusal("DEL in a value", _with(b"X: a\x7fb"), 400),
+    ],
+    "Host": [
+        Refusal("no Host in HTTP/1.1", _with(host=b""), 400),
+        Refusal("two Host", _with(b"Host: b"), 400),
+        Refusal("empty port in Host", _with(host=b"Host: x:"), 400),
+        Refusal("port beyond 65535", _with(host=b"Host: x:70000"), 400),
+        Refusal("Host with a path", _with(host=b"Host: a/b"), 400),
+        Refusal("Host with user information", _with(host=b"Host: u@a"), 400),
+        Refusal("Host with white space", _with(host=b"Host: a b"), 400),
+    ],
+    "Request line": [
+        Refusal("target that is neither a path nor a URL", _with(line=b"GET a HTTP/1.1"), 400),
+        Refusal("asterisk with a method other than OPTIONS", _with(line=b"GET * HTTP/1.1"), 400),
+        Refusal("authority form", _with(line=b"CONNECT a:443 HTTP/1.1"), 400),
+        Refusal("URL of another scheme", _with(line=b"GET ftp://a/ HTTP/1.1"), 400),
+        Refusal("fragment in the target", _with(line=b"GET /a#b HTTP/1.1"), 400),
+        Refusal("space in the target", _with(line=b"GET /a b HTTP/1.1"), 400),
+        Refusal("control character in the target", _with(line=b"GET /a\x01b HTTP/1.1"), 400),
+        Refusal("two spaces", _with(line=b"GET  / HTTP/1.1"), 400),
+        Refusal("method that is no token", _with(line=b"GE(T / HTTP/1.1"), 400),
+        Refusal("another protocol", _with(line=b"GET / RTSP/1.0"), 400),
+        Refusal("HTTP/0.9", b"GET /\r\n\r\n", 505, tornado=400),
+        Refusal("HTTP/1.2", _with(line=b"GET / HTTP/1.2"), 505),
+        Refusal("HTTP/2.0", _with(line=b"GET / HTTP/2.0"), 505, tornado=400),
+        Refusal("HTTP/1.10", _with(line=b"GET / HTTP/1.10"), 400),
+        Refusal("the preface of HTTP/2", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, tornado=400),
+        Refusal("garbage", b"\x00\x01\x02\x03\r\n\r\n", 400),
+        Refusal(
+            "a TLS hello on the plain port",
+            bytes.fromhex("16030100c8010000c40303") + bytes(190) + b"\r\n\r\n",
+            400,
+        ),
+    ],
+    "Size": [
+        Refusal(
+            "target above 16 KiB",
+            _with(line=b"GET /" + b"a" * 20_000 + b" HTTP/1.1"),
+            414,
+            tornado=SERVED,
+        ),
+        Refusal(
+            "head above 64 KiB",
+            _with(*(b"X-%d: " % i + b"a" * 1000 for i in range(70))),
+            431,
+            tornado=SILENT,
+        ),
+        Refusal(
+            "60 KB of one repeated field", _with(*[b"X: abcdefgh"] * 5000), 431, tornado=SERVED
+        ),
+        Refusal("announced body above the limit", _post(b"Content-Length: 9999999"), 413),
+        Refusal(
+            "the same with Expect: 100-continue",
+            _post(b"Content-Length: 9999999", b"Expect: 100-continue"),
+            413,
+        ),
+        Refusal(
+            "chunked body above the limit",
+            _chunks((b"10000\r\n" + b"a" * 65536 + b"\r\n") * 50),
+            413,
+        ),
+        Refusal(
+            "unknown expectation", _post(b"Content-Length: 1", b"Expect: 200-ok", body=b"a"), 417
+        ),
+    ],
+}
+
+
+def all_refusals() -> list[Refusal]:
+    return [refusal for group in REFUSALS.values() for refusal in group]
+
+
+def rendered() -> str:
+    """Return the page of the documentation that the table is."""
+    lines = [
+        "# HTTP safety",
+        "",
+        "What is refused before it reaches an application, and how. On the llhttp layer (the",
+        "default) every row holds; after the answer the connection closes. On Tornado's own layer",
+        "(`--http tornado`) its parser decides first, and where it lets through or says otherwise,",
+        "the last column tells. The rules are those of RFC 9110 and RFC 9112, read strictly.",
+        "",
+        "This page is written from the table that the tests send over sockets; to print it, run",
+        "`python -m tests.flasknado.http.refusals`.",
+    ]
+    for group, refusals in REFUSALS.items():
+        lines += [
+            "",
+            f"## {group}",
+            "",
+            "| request | answer | on the tornado layer |",
+            "|---|---|---|",
+        ]
+        lines += [
+            f"| {refusal.name} | {refusal.status} | {_said(refusal)} |" for refusal in refusals
+        ]
+    lines += ["", "## Accepted", "", *_ACCEPTED, "", "## Limits", "", *_limits()]
+    return "\n".join(lines) + "\n"
+
+
+_ACCEPTED = (
+    "- Chunk extensions and trailers are read and dropped, up to 128 fields, and as long as they",
+    "  are not the greater part of the body by far (400).",
+    "- Names with underscores never reach `environ`: they would pass for those with hyphens.",
+    "- Any token is a method; what it means is the application's. `Expect` is for HTTP/1.1 only.",
+    "- The body of a request with `Upgrade` that nobody takes is read as its body, so that it",
+    "  cannot pass for a second request. Native routes refuse an upgrade with a body (400).",
+    "- Blank lines before a request are skipped, as RFC 9112, section 2.2 asks.",
+)
+
+
+def _said(refusal: Refusal) -> str:
+    words = {None: "the same", SERVED: "let through", SILENT: "closed without an answer"}
+    return words.get(refusal.tornado, str(refusal.tornado))
+
+
+def _limits() -> list[str]:
+    """Return the limits of a connection as a table, from their own documentation."""
+    source = inspect.getsource(Limits)
+    found = re.findall(r"    (\w+): \w+ = (.+)\n    \"\"\"(.+?)\"\"\"", source)
+    rows = [f"| `{name}` | {default} | {' '.join(text.split())} |" for name, default, text in found]
+    return ["| limit | default | what it bounds |", "|---|---|---|", *rows]
+
+
+if __name__ == "__main__":
+    sys.stdout.write(rendered())

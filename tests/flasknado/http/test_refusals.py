@@ -1,0 +1,63 @@
+"""Every class of malformed requests: its status, and that it reaches no application."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+
+from tests.flasknado.http.refusals import SERVED, SILENT, Refusal, all_refusals, rendered
+from tests.flasknado.http.site import Site
+from tests.support.poll import poll
+from tests.support.raw import connect, one_by_one, read_to_end, statuses
+
+DOCS = Path(__file__).resolve().parents[3] / "docs" / "http-safety.md"
+
+FIRST = b"GET /first HTTP/1.1\r\nHost: a\r\n\r\n"
+
+
+@pytest.mark.parametrize("refusal", all_refusals(), ids=lambda refusal: refusal.name)
+def test_refusal_on_every_layer_has_its_status_and_reaches_nobody(
+    shared_site: Site, layer: str, refusal: Refusal
+) -> None:
+    seen = shared_site.seen.requests
+    before = len(seen)
+    status = refusal.on_tornado if layer == "tornado" else refusal.status
+
+    with connect(shared_site.address) as sock:
+        with contextlib.suppress(ConnectionError):
+            sock.sendall(refusal.request)
+        if status == SERVED:
+            poll(lambda: len(seen) > before)
+            return
+        said = read_to_end(sock)
+
+    assert statuses(said)[:1] == ([] if status == SILENT else [status])
+    assert len(seen) == before
+
+
+@pytest.mark.parametrize(
+    "refusal", [r for r in all_refusals() if len(r.request) < 1000], ids=lambda r: r.name
+)
+@pytest.mark.parametrize("layer", ["llhttp"], indirect=True)
+def test_refusal_byte_by_byte_behind_a_good_request_is_the_same(
+    shared_site: Site, refusal: Refusal
+) -> None:
+    seen = shared_site.seen.requests
+    before = len(seen)
+
+    with connect(shared_site.address) as sock:
+        with contextlib.suppress(ConnectionError):
+            for piece in one_by_one(FIRST + refusal.request):
+                sock.sendall(piece)
+        said = read_to_end(sock)
+
+    assert statuses(said) == [200, refusal.status]
+    assert [target for _, target, _ in seen[before:]] == ["/first"]
+
+
+def test_docs_say_what_is_tested() -> None:
+    assert DOCS.read_text() == rendered(), (
+        "write it again: python -m tests.flasknado.http.refusals > docs/http-safety.md"
+    )
