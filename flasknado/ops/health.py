@@ -10,9 +10,12 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tornado.web import RequestHandler
+
+if TYPE_CHECKING:
+    from flasknado.http.server import HTTPServer
 
 log = logging.getLogger("flasknado.ops")
 
@@ -46,11 +49,12 @@ class HealthHandler(OpsHandler):
 class ReadinessHandler(OpsHandler):
     """200 when requests are welcome; 503 while draining or while a check fails."""
 
-    def initialize(self, readiness: Readiness) -> None:
+    def initialize(self, readiness: Readiness, server: HTTPServer) -> None:
         self.readiness = readiness
+        self.server = server
 
     def get(self) -> None:
-        draining = self.settings["http_server"].draining
+        draining = self.server.draining
         results = {"server": "draining" if draining else "ok", **self.readiness.results()}
         ready = all(result == "ok" for result in results.values())
         self.set_status(200 if ready else 503)

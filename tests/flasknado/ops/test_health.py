@@ -8,7 +8,7 @@ import requests
 
 from flasknado import HTTPServer, WSGIContainer, ops
 from flasknado.ops.health import Readiness
-from flasknado.ops.metrics import is_local
+from flasknado.ops.metrics import Allowed
 from tests.support.poll import poll
 from tests.support.serving import serving
 
@@ -132,4 +132,4 @@ def test_readiness_before_the_first_check_ends_is_not_ok() -> None:
     ],
 )
 def test_address_is_local_only_if_it_is_this_machine(address: str | None, local: bool) -> None:
-    assert is_local(address) is local
+    assert Allowed().allows(address) is local

@@ -1,0 +1,139 @@
+"""What operators get of one server: health, readiness, metrics, access log; put together here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from typing import TYPE_CHECKING, Any
+
+from flasknado.http.message import RequestHead
+from flasknado.http.server import HTTPServer
+from flasknado.http.traffic import EndHook
+from flasknado.ops.access_lines import JSONTemplate, Template
+from flasknado.ops.access_log import AccessLog
+from flasknado.ops.families import COUNTER, GAUGE, Family, labelled, single
+from flasknado.ops.health import HealthHandler, Readiness, ReadinessHandler
+from flasknado.ops.log_writer import LogWriter
+from flasknado.ops.metrics import Allowed, Metrics, MetricsHandler
+from flasknado.ops.snapshots import Snapshots
+from flasknado.ops.sources import add_source
+
+if TYPE_CHECKING:
+    from flasknado.http.router import NativeRoute
+
+
+class Operations:
+    """Counts and logs what a server does; belongs to the loop's thread.
+
+    Readiness asks the checks in the server's setting `readiness_checks`, a mapping of name
+    to callable (`flasknado.ops.health.ReadinessCheck`).
+
+    snapshots, age: where the workers of an arbiter add up their numbers, and which this is.
+    access_template, access_logger: how, and to whose handlers, the access log is written;
+        without them there is none.
+    """
+
+    def __init__(
+        self,
+        server: HTTPServer,
+        *,
+        snapshots: Snapshots | None = None,
+        age: int = 0,
+        allowed: Allowed | None = None,
+        access_template: Template | JSONTemplate | None = None,
+        access_logger: logging.Logger | None = None,
+    ) -> None:
+        self.server = server
+        self.allowed = allowed or Allowed()
+        settings = server.native.application.settings
+        self.readiness = Readiness(settings.get("readiness_checks", {}))
+        self.metrics = Metrics(server, snapshots, age)
+        self.access_log: AccessLog | None = None
+        if access_template is not None and access_logger is not None:
+            writer = LogWriter(access_logger, asyncio.get_running_loop())
+            self.access_log = AccessLog(access_template, writer)
+        self._lag_s = 0.0
+        self._hook = server.traffic.on_response
+        server.traffic.on_response = self._on_response
+        server.traffic.on_detach = self._on_detach
+        # Tornado's own line for each request would show the tokens in query strings.
+        settings.setdefault("log_function", lambda _: None)
+        add_source(server, self._families)
+        server.add_close_callback(self.readiness.stop)
+        self.readiness.start()
+
+    def routes(self, prefix: str) -> list[NativeRoute]:
+        """Return the native routes of `healthz`, `readyz` and `metrics` under a path prefix."""
+        return routes(prefix, self)
+
+    def beat(self, lag_s: float) -> None:
+        """Write the numbers down; `lag_s` is how late the loop was since the last time."""
+        self._lag_s = lag_s
+        self.metrics.write()
+
+    def close(self, reason: str) -> None:
+        """Write the last numbers and log lines: the process ends."""
+        if self.access_log is not None:
+            self.access_log.close()
+        self.metrics.write(ended=reason)
+
+    def _families(self) -> list[Family]:
+        results = self.readiness.results()
+        checks = {name: float(result == "ok") for name, result in results.items()}
+        ready = not self.server.draining and all(checks.values())
+        families = [
+            single(GAUGE, "ready", "1 while the worker wants requests.", float(ready)),
+            labelled(GAUGE, "readiness_check", "1 while a check is well.", "check", checks),
+            single(GAUGE, "loop_lag_seconds", "How late the loop's heartbeat was.", self._lag_s),
+        ]
+        if self.access_log is not None:
+            lost = self.access_log.writer.lines_dropped
+            meaning = "Lines of the access log that could not be written."
+            families.append(single(COUNTER, "access_log_lines_dropped", meaning, lost))
+        return families
+
+    def _on_response(
+        self, head: RequestHead | None, status: int, sent_bytes: int, duration_s: float, half: str
+    ) -> None:
+        requests = self.metrics.requests
+        route = requests.route_of(head, half)
+        requests.count(status, sent_bytes, duration_s, half, route)
+        if self.access_log is not None:
+            self.access_log.log(head, status, sent_bytes, duration_s, half, route)
+        if self._hook is not None:
+            self._hook(head, status, sent_bytes, duration_s, half)
+
+    def _on_detach(
+        self, head: RequestHead, status: int, sent_bytes: int, duration_s: float, half: str
+    ) -> EndHook | None:
+        requests = self.metrics.requests
+        route = requests.route_of(head, half)
+        requests.count(status, sent_bytes, duration_s, half, route)
+        if self._hook is not None:
+            self._hook(head, status, sent_bytes, duration_s, half)
+        if self.access_log is None:
+            return None
+        return self.access_log.log_at_end(head, status, sent_bytes, duration_s, half, route)
+
+
+def routes(prefix: str = "/-", operations: Operations | None = None) -> list[NativeRoute]:
+    """Return the native routes of operations; without any, for a table of routes only."""
+    path = re.escape(prefix)
+    ready: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
+    if operations is not None:
+        ready = {"readiness": operations.readiness, "server": operations.server}
+        metrics = {"metrics": operations.metrics, "allowed": operations.allowed}
+    return [
+        (rf"{path}/healthz", HealthHandler),
+        (rf"{path}/readyz", ReadinessHandler, ready),
+        (rf"{path}/metrics", MetricsHandler, metrics),
+    ]
+
+
+def install(server: HTTPServer, prefix: str = "/-", **options: Any) -> Operations:
+    """Add operations and their routes to a server; `options` are those of `Operations`."""
+    operations = Operations(server, **options)
+    server.add_handlers(operations.routes(prefix))
+    return operations

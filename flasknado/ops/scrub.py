@@ -1,0 +1,83 @@
+"""Keeping secrets out of logs: tokens in query strings, `Authorization` and `Cookie`. Pure.
+
+Browsers cannot set fields on an `EventSource` or a `WebSocket`, so tokens travel in their
+query strings, and a query string ends up in every log on its way.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from urllib.parse import unquote
+
+SECRET_PARAMETERS = (
+    "access_token",
+    "api_key",
+    "apikey",
+    "code",
+    "id_token",
+    "jwt",
+    "password",
+    "refresh_token",
+    "secret",
+    "signature",
+    "ticket",
+    "token",
+)
+"""The parameters whose values are hidden unless the operator names others; any case."""
+
+HIDDEN = "***"
+
+_AUTHORIZATION = re.compile(r"(?i)(authorization['\"]?\s*[:=]\s*['\"]?(?:[a-z-]+ +)?)[\w.~+/=-]+")
+_BEARER = re.compile(r"(?i)(\bbearer +)[\w.~+/=-]{16,}")
+
+
+class Scrubber:
+    """Hides the values of some query parameters, and credentials. May be used on any thread.
+
+    `names` are the parameters' names, in any case. A name that is percent-encoded in a
+    request target is hidden too.
+    """
+
+    def __init__(self, names: Iterable[str] = SECRET_PARAMETERS) -> None:
+        self.names = frozenset(name.lower() for name in names)
+        parameters = "|".join(re.escape(name) for name in sorted(self.names)) or r"(?!)"
+        self._in_text = re.compile(rf"(?i)([?&;](?:{parameters})=)[^&;\s\"'<>#)\]]+")
+
+    def target(self, target: str) -> str:
+        """Return a request target, or a URL, with its secrets hidden."""
+        path, mark, query = target.partition("?")
+        return f"{path}?{self.query(query)}" if mark and "=" in query else target
+
+    def query(self, query: str) -> str:
+        """Return a query string, without its question mark, with its secrets hidden."""
+        if "=" not in query:
+            return query
+        return "&".join(self._pair(pair) for pair in query.split("&"))
+
+    def _pair(self, pair: str) -> str:
+        name, equals, _ = pair.partition("=")
+        known = unquote(name) if "%" in name else name
+        return f"{name}={HIDDEN}" if equals and known.lower() in self.names else pair
+
+    def text(self, text: str) -> str:
+        """Return any text, such as a traceback, with what looks like a secret hidden."""
+        if "=" in text:
+            text = self._in_text.sub(rf"\1{HIDDEN}", text)
+        text = _AUTHORIZATION.sub(rf"\1{HIDDEN}", text)
+        return _BEARER.sub(rf"\1{HIDDEN}", text)
+
+    def field(self, name: str, value: str) -> str:
+        """Return the value of a header field with its secrets hidden; `name` in lower case."""
+        if name in ("authorization", "proxy-authorization"):
+            return f"{value.partition(' ')[0]} {HIDDEN}"
+        if name in ("cookie", "set-cookie"):
+            return _hidden_cookies(value)
+        if name == "referer":
+            return self.target(value)
+        return self.text(value)
+
+
+def _hidden_cookies(value: str) -> str:
+    names = (part.partition("=")[0].strip() for part in value.split(";"))
+    return "; ".join(f"{name}={HIDDEN}" for name in names if name)

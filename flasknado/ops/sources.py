@@ -1,0 +1,156 @@
+"""Where a worker's numbers come from: connections, pool, readiness, process, live clients.
+
+All of them are plain numbers that are kept anyway; they are read once a second. Other
+parts add theirs with `add_source`. Everything here belongs to the loop's thread.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from flasknado.durations import summed
+from flasknado.http.server import HTTPServer
+from flasknado.ops.families import COUNTER, GAUGE, HISTOGRAM, Family, labelled, single
+
+Source = Callable[[], Iterable[Family]]
+"""Returns families of numbers; called on the loop's thread about once a second."""
+
+SOURCES_KEY = "metrics_sources"
+"""The setting of a server's native application that lists further sources."""
+
+LIVE_KEY = "live"
+STARTED_AT = time.time()
+
+
+def add_source(server: HTTPServer, source: Source) -> None:
+    """Have the metrics of a server show what `source()` returns, too."""
+    server.native.application.settings.setdefault(SOURCES_KEY, []).append(source)
+
+
+def connections(server: HTTPServer) -> list[Family]:
+    """Return the numbers of connections and of requests under way."""
+    traffic = server.traffic
+    flying = {"ordinary": traffic.ordinary_in_flight, "native": traffic.native_in_flight}
+    return [
+        single(GAUGE, "draining", "1 while the worker drains.", float(server.draining)),
+        single(GAUGE, "connections", "Open connections.", traffic.connections_open),
+        single(
+            GAUGE,
+            "connections_upgraded",
+            "Open connections that have left HTTP (WebSocket, live events).",
+            traffic.connections_upgraded,
+        ),
+        single(
+            COUNTER,
+            "connections_accepted",
+            "Connections accepted.",
+            traffic.connections_accepted,
+        ),
+        single(
+            COUNTER,
+            "connections_refused",
+            "Connections closed at once: as many were open as may be.",
+            traffic.connections_refused,
+        ),
+        labelled(GAUGE, "requests_in_flight", "Requests that have not ended.", "half", flying),
+    ]
+
+
+def pool(server: HTTPServer) -> list[Family]:
+    """Return the numbers of the threads that run the application."""
+    if server.container is None:
+        return []
+    threads = server.container.pool
+    shed = {"queue_full": threads.refused, "queue_timeout": threads.shed}
+    families = [
+        single(GAUGE, "pool_threads", "Threads that run the application.", threads.threads),
+        single(GAUGE, "pool_threads_busy", "Threads that run a request now.", threads.busy),
+        single(GAUGE, "pool_queue_requests", "Requests that wait for a thread.", threads.queued),
+        single(GAUGE, "pool_queue_limit", "Requests that may wait.", threads.queue_limit),
+        labelled(COUNTER, "pool_shed", "Requests answered 503 by the pool.", "reason", shed),
+        Family(
+            HISTOGRAM,
+            "pool_wait_seconds",
+            "How long requests waited for a thread.",
+            (),
+            {(): summed(threads.waits)},
+        ),
+    ]
+    stuck = getattr(server.container, "stuck", None)
+    if stuck is not None:
+        meaning = "Threads whose request has been answered 504 and still runs."
+        families.append(single(GAUGE, "pool_threads_stuck", meaning, stuck))
+    return families
+
+
+def process() -> list[Family]:
+    """Return the numbers of this process."""
+    times = os.times()
+    families = [
+        single(COUNTER, "cpu_seconds", "Processor time of the workers.", times.user + times.system),
+        single(GAUGE, "started_at_seconds", "When the worker started (Unix time).", STARTED_AT),
+    ]
+    resident_bytes = _resident_bytes()
+    if resident_bytes is not None:
+        meaning = "Memory of the worker in RAM."
+        families.append(single(GAUGE, "resident_memory_bytes", meaning, resident_bytes))
+    return families
+
+
+def _resident_bytes() -> int | None:
+    """Return the resident memory of this process where the system tells (Linux: proc(5))."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+class LiveSource:
+    """The numbers of the hubs of `flasknado.live`, if the application uses it.
+
+    A hub goes away before its worker does, and what it has counted must not.
+    """
+
+    def __init__(self, server: HTTPServer) -> None:
+        self._server = server
+        self._hubs: list[Any] = []
+
+    def __call__(self) -> list[Family]:
+        self._meet()
+        if not self._hubs:
+            return []
+        subscribers: dict[str, float] = {}
+        disconnects: dict[str, float] = {}
+        delivered = 0.0
+        for hub in self._hubs:
+            stats = hub.stats()
+            _add(subscribers, stats.get("by_transport", {"all": stats["subscribers"]}))
+            _add(disconnects, stats.get("disconnects", {"slow": stats["dropped_slow_total"]}))
+            delivered += stats["delivered_total"]
+        return [
+            labelled(GAUGE, "live_subscribers", "Live clients.", "transport", subscribers),
+            labelled(
+                COUNTER,
+                "live_disconnects",
+                "Live clients that have gone, or were sent away.",
+                "reason",
+                disconnects,
+            ),
+            single(COUNTER, "live_deliveries", "Events written to live clients.", delivered),
+        ]
+
+    def _meet(self) -> None:
+        application = self._server.native.application.settings.get("wsgi_app")
+        state = getattr(application, "extensions", {}).get(LIVE_KEY)
+        for hub in list(getattr(state, "hubs", {}).values()):
+            if not any(hub is known for known in self._hubs):
+                self._hubs.append(hub)
+
+
+def _add(total: dict[str, float], more: dict[str, float]) -> None:
+    for key, value in more.items():
+        total[key] = total.get(key, 0) + value
