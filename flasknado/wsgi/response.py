@@ -59,7 +59,9 @@ RFC 2616 counted `Proxy-Authenticate` among them; it belongs to 407 today (RFC 9
 """
 
 
-_LOOKED_AT = frozenset(("content-length", "date", "server", "x-request-id"))
+_LOOKED_AT = frozenset(
+    ("connection", "content-length", "date", "keep-alive", "server", "x-request-id")
+)
 
 
 class ApplicationError(FlasknadoError):
@@ -72,7 +74,8 @@ def checked_head(
     """Return the head of a response from what an application gave to `start_response`.
 
     The application's list is copied, never changed. It is given the request's id, `Date`
-    and `Server`, unless the application has set them. Raises `ApplicationError` for a status,
+    and `Server`, unless the application has set them. `Connection: keep-alive` and its like are
+    dropped: the connection is the server's. Raises `ApplicationError` for a status,
     a field name, a value or a length that may not reach the wire.
     """
     if not isinstance(status, str):
@@ -106,6 +109,8 @@ def checked_head(
             has_server = True
         elif lower == "x-request-id":
             request_id = None
+        else:
+            continue  # Connection, Keep-Alive: a wish for what the server does by itself
         fields.append(checked)
     if not has_server:
         fields.append(("Server", SERVER_SOFTWARE))
@@ -131,12 +136,19 @@ def _checked_field(field: object) -> tuple[tuple[str, str], str]:
     if not _is_latin_1(value):
         raise ApplicationError(f"the value of {name} is not latin-1 text: {value!r}")
     lower = name.lower()
-    if lower in HOP_BY_HOP:
+    if lower in HOP_BY_HOP and not _is_harmless(lower, value):
         raise ApplicationError(f"{name} is the server's to send, not the application's")
     checked = (str(name), str(value)), lower if lower in _LOOKED_AT else ""
     if len(value) <= _KNOWN_VALUE_LENGTH and len(_known_fields) < _KNOWN_LIMIT:
         _known_fields[checked[0]] = checked
     return checked
+
+
+def _is_harmless(lower: str, value: str) -> bool:
+    """Whether a field about the connection may be dropped: many event streams ask to be kept."""
+    return lower == "keep-alive" or (
+        lower == "connection" and value.lower() in ("close", "keep-alive")
+    )
 
 
 def _is_latin_1(text: str) -> bool:

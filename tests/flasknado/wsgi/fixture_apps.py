@@ -417,9 +417,7 @@ for _name, _headers in {
     "value_with_del": [("X-A", "a\x7f")],
     "value_of_unicode": [("X-A", "\N{SNOWMAN}")],
     "value_with_unicode_line_break": [("X-A", "a\u010a\u010d")],
-    "connection": [("Connection", "close")],
-    "keep_alive": [("Keep-Alive", "timeout=5")],
-    "proxy_authenticate": [("Proxy-Authenticate", "Basic")],
+    "connection": [("Connection", "upgrade")],
     "te": [("TE", "trailers")],
     "trailer": [("Trailer", "X-A")],
     "transfer_encoding": [("transfer-encoding", "chunked")],
@@ -608,3 +606,25 @@ def close_is_not_callable(environ: Environ, start_response: Any) -> Any:
     body = Closing([b"body"], _raise)
     body.close = 7  # type: ignore[assignment]
     return body
+
+
+def _writing_in_close(body: Iterable[bytes], headers: list[tuple[str, str]]) -> App:
+    def writes_in_close(environ: Environ, start_response: Any) -> Any:
+        write = start_response("200 OK", headers[:])
+        return Closing(body, lambda: write(b"HTTP/1.1 200 Injected\r\n\r\n"))
+
+    return writes_in_close
+
+
+_register("writes_in_close", _writing_in_close([b"bo", b"dy"], TEXT), Outcome("200 OK", b"body"))
+_register("writes_in_close_of_nothing", _writing_in_close([], TEXT), Outcome("200 OK", b""))
+_register(
+    "writes_in_close_of_known_length",
+    _writing_in_close([b"bo", b"dy"], [("Content-Length", "4")]),
+    Outcome("200 OK", b"body"),
+)
+_register(
+    "writes_in_close_of_one_part_of_known_length",
+    _writing_in_close([b"body"], [("Content-Length", "4")]),
+    Outcome("200 OK", b"body"),
+)

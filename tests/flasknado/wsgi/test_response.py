@@ -79,10 +79,21 @@ def test_length_is_kept_but_on_204(status: str, kept: list[str]) -> None:
     assert values_of(head.headers, "Content-Length") == kept
 
 
-@pytest.mark.parametrize("name", sorted(HOP_BY_HOP))
+@pytest.mark.parametrize("name", sorted(HOP_BY_HOP - {"keep-alive"}))
 def test_field_about_the_connection_is_refused_with_its_name(name: str) -> None:
     with pytest.raises(ApplicationError, match=name.upper()):
         checked_head("200 OK", [(name.upper(), "x")], "GET")
+
+
+@pytest.mark.parametrize(
+    "field", [("Connection", "keep-alive"), ("connection", "Close"), ("Keep-Alive", "timeout=5")]
+)
+def test_wish_for_the_connection_is_dropped(field: tuple[str, str]) -> None:
+    for _ in range(2):  # the second time, the field is known
+        head = checked_head("200 OK", [field, ("X-Kept", "yes")], "GET")
+        names = [name for name, _ in head.headers]
+        assert field[0] not in names
+        assert "X-Kept" in names
 
 
 def test_field_of_a_proxy_is_the_applications_to_send() -> None:
