@@ -267,6 +267,45 @@ class LogFormat(Setting):
         """
 
 
+class SecretParameters(Setting):
+    name = "secret_parameters"
+    section = SECTION
+    cli = ["--secret-parameters"]
+    meta = "NAMES"
+    validator = validate_string
+    default = ""
+    desc = """\
+        Query parameters whose values no log shows, separated by commas; beside the usual ones
+        (token, access_token, ticket, jwt, ...).
+        """
+
+
+class OpsBind(Setting):
+    name = "ops_bind"
+    section = SECTION
+    cli = ["--ops-bind"]
+    meta = "ADDRESS"
+    validator = validate_string
+    default = None
+    desc = """\
+        An address for healthz, readyz and metrics alone: HOST:PORT or unix:PATH. They are
+        then not served on the others.
+        """
+
+
+class MetricsAllow(Setting):
+    name = "metrics_allow"
+    section = SECTION
+    cli = ["--metrics-allow"]
+    meta = "NETWORKS"
+    validator = validate_string
+    default = "127.0.0.0/8,::1,unix"
+    desc = """\
+        Who may see the metrics: addresses and CIDR blocks separated by commas, unix for
+        clients on a Unix socket, or * for everybody.
+        """
+
+
 OWN = (
     Handlers,
     HttpLayer,
@@ -283,6 +322,9 @@ OWN = (
     MaxHead,
     LameDuck,
     LogFormat,
+    SecretParameters,
+    OpsBind,
+    MetricsAllow,
 )
 
 
@@ -314,8 +356,14 @@ def option(cfg: Config, name: str) -> Any:
 
 
 def check(cfg: Config) -> None:
-    """Raise `ConfigurationError` for a setting of gunicorn's that would be ignored."""
+    """Raise `ConfigurationError` for a setting that will not do, or that would be ignored.
+
+    Call it in the process that becomes the arbiter.
+    """
+    from flasknado.ops import settings  # it reads options
+
     refuse_unknown(cfg, frozenset(own.name for own in OWN))
+    settings.check(cfg)
 
 
 def limits_of(cfg: Config) -> Limits:

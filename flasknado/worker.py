@@ -11,17 +11,22 @@ import faulthandler
 import os
 import resource
 import signal
+import socket
 import sys
 import tempfile
+import time
 from types import FrameType
 from typing import Any
 
 from gunicorn.workers.base import Worker as GunicornWorker
 
-from flasknado import ops, options
+from flasknado import options
 from flasknado.board import Board, StopReason, WorkerState
 from flasknado.compose import compose
+from flasknado.errors import ConfigurationError
 from flasknado.http.server import HTTPServer
+from flasknado.ops import Operations, bind
+from flasknado.ops.settings import operations_of, operations_server, snapshots_of
 
 HEARTBEAT_S = 1.0
 SWITCH_INTERVAL_S = 0.0005
@@ -48,6 +53,11 @@ class Worker(GunicornWorker):
         super().__init__(*args, **kwargs)
         self.board = Board(self.tmp.fileno())
         self._stopping: asyncio.Event | None = None
+        self._operations: Operations | None = None
+        self._ops_server: HTTPServer | None = None
+        # Here, in the arbiter's process, so that all workers have the same.
+        self._snapshots = snapshots_of(self.cfg)
+        self._ops_socket = self._shared_ops_socket()
 
     def run(self) -> None:
         """Serve until told to stop; called by gunicorn in the worker's process."""
@@ -75,12 +85,14 @@ class Worker(GunicornWorker):
         for listener in self.sockets:
             wrapped: Any = listener  # gunicorn's wrapper of a socket
             server.add_socket(wrapped.sock)
+        self._operations = self._begin_operations(server)
         heartbeat = loop.create_task(self._beat(server))
         self.board.state = WorkerState.SERVING
         self.log.info("Serving as worker with pid: %s", self.pid)
         await self._stopping.wait()
         await self._drain(server)
         heartbeat.cancel()
+        self._operations.close(self.board.reason.name.lower())
 
     async def _drain(self, server: HTTPServer) -> None:
         """Let what runs finish, within the grace; readiness says so first if nobody else serves."""
@@ -88,6 +100,8 @@ class Worker(GunicornWorker):
         grace_s = float(self.cfg.graceful_timeout)
         lame_duck_s = 0.0 if reason.others_serve else options.option(self.cfg, "lame_duck")
         self.log.info("Draining worker with pid: %s (%s)", self.pid, reason.name.lower())
+        if self._ops_server is not None and reason.others_serve:
+            self._ops_server.stop()
         if lame_duck_s:
             server.draining = True
             await asyncio.sleep(lame_duck_s)
@@ -101,8 +115,27 @@ class Worker(GunicornWorker):
         if not isinstance(server, HTTPServer):
             server = compose(server, self.cfg)
         assert isinstance(server, HTTPServer)
-        ops.install(server, options.option(self.cfg, "ops_prefix"))
         return server
+
+    def _shared_ops_socket(self) -> socket.socket | None:
+        address = options.option(self.cfg, "ops_bind")
+        try:
+            return bind.shared_socket(address) if address else None
+        except ConfigurationError as error:  # after a reload with another address
+            self.log.error("there are no ops endpoints: %s", error)
+            return None
+
+    def _begin_operations(self, server: HTTPServer) -> Operations:
+        """Serve health, readiness and metrics: beside the application, or where they are bound."""
+        prefix = options.option(self.cfg, "ops_prefix")
+        operations = operations_of(server, self.cfg, self.log, self._snapshots, self.age)
+        if not options.option(self.cfg, "ops_bind"):
+            server.add_handlers(operations.routes(prefix))
+        elif self._ops_socket is not None:
+            self._ops_server = operations_server(operations, prefix)
+            self._ops_server.add_socket(self._ops_socket)
+            self.log.info("Operations at: %s%s", bind.name_of(self._ops_socket), prefix)
+        return operations
 
     def _raise_file_limit(self) -> None:
         """Allow as many open files as the system does; warn if connections may run out of them."""
@@ -122,6 +155,8 @@ class Worker(GunicornWorker):
         """Stop at once (INT, QUIT). On the loop's thread."""
         self.cfg.worker_int(self)
         self.log.info("Stopping worker with pid: %s at once", self.pid)
+        if self._operations is not None:
+            self._operations.close("quit")
         leave(0)
 
     def handle_abort(self, sig: int, frame: FrameType | None) -> None:
@@ -132,8 +167,13 @@ class Worker(GunicornWorker):
     async def _beat(self, server: HTTPServer) -> None:
         """Once a second: show that the loop turns, and see whether to go on."""
         assert self._stopping is not None
+        assert self._operations is not None
+        due_at = time.monotonic()
         while True:
             self.notify()
+            now = time.monotonic()
+            self._operations.beat(lag_s=max(0.0, now - due_at))
+            due_at = now + HEARTBEAT_S
             if self.ppid != os.getppid():
                 self.log.info("The arbiter has gone, stopping worker with pid: %s", self.pid)
                 self._stopping.set()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -42,6 +43,7 @@ class Metrics:
         self._server = server
         self._snapshots = snapshots
         self._age = age
+        self._started_at = time.time()
         self._live = sources.LiveSource(server)
 
     def families(self) -> list[Family]:
@@ -52,7 +54,7 @@ class Metrics:
             *self.requests.families(),
             *sources.connections(server),
             *sources.pool(server),
-            *sources.process(),
+            *sources.process(self._started_at),
             *self._live(),
             *(family for source in further for family in source()),
         ]

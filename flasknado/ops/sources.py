@@ -7,7 +7,6 @@ parts add theirs with `add_source`. Everything here belongs to the loop's thread
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ SOURCES_KEY = "metrics_sources"
 """The setting of a server's native application that lists further sources."""
 
 LIVE_KEY = "live"
-STARTED_AT = time.time()
 
 
 def add_source(server: HTTPServer, source: Source) -> None:
@@ -87,12 +85,12 @@ def pool(server: HTTPServer) -> list[Family]:
     return families
 
 
-def process() -> list[Family]:
-    """Return the numbers of this process."""
+def process(started_at: float) -> list[Family]:
+    """Return the numbers of this process, which started at this `time.time`."""
     times = os.times()
     families = [
         single(COUNTER, "cpu_seconds", "Processor time of the workers.", times.user + times.system),
-        single(GAUGE, "started_at_seconds", "When the worker started (Unix time).", STARTED_AT),
+        single(GAUGE, "started_at_seconds", "When the worker started (Unix time).", started_at),
     ]
     resident_bytes = _resident_bytes()
     if resident_bytes is not None:
