@@ -265,6 +265,9 @@ class Response:
             if not self._started:
                 self._send(head, b"")
             return
+        if self._complete and self._remaining_bytes != 0:
+            # What came now would be read as the beginning of the next response.
+            raise ApplicationError("the application wrote after its response had ended")
         if not self._started:
             length = head.content_length
             if length is not None and len(chunk) >= length:
