@@ -118,7 +118,7 @@ class Operations:
         return self.access_log.log_at_end(head, status, sent_bytes, duration_s, half, route)
 
 
-def no_line(handler: RequestHandler) -> None:  # noqa: ARG001 (Tornado's `log_function`)
+def no_line(handler: RequestHandler) -> None:
     """Have Tornado log no line of its own: it would show the tokens in query strings."""
 
 
