@@ -168,8 +168,15 @@ class Pool:
             worker = threading.Thread(
                 target=self._work, args=(number,), name=f"{self.name}-{number}", daemon=True
             )
+            try:
+                worker.start()
+            except RuntimeError:
+                started = len(self._workers)
+                log.exception("only %d of %d threads could be started", started, self.threads)
+                break
             self._workers.append(worker)
-            worker.start()
+        if not self._workers:
+            raise PoolFull("no thread could be started")
 
     def _work(self, number: int) -> None:
         running = self._running

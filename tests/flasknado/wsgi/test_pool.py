@@ -239,6 +239,44 @@ def test_stop_lets_waiting_tasks_run_and_refuses_new_ones(
     poll(lambda: not any(thread.name == "test-0-0" for thread in threading.enumerate()))
 
 
+def test_pool_with_fewer_threads_than_asked_for_works_with_those(
+    make_pool: Callable[..., Pool],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    start = threading.Thread.start
+    started: list[threading.Thread] = []
+
+    def start_two(thread: threading.Thread) -> None:
+        if len(started) == 2:
+            raise RuntimeError("can't start new thread")
+        started.append(thread)
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_two)
+    pool = make_pool(threads=5)
+    for _ in range(10):
+        pool.submit(job := Job())
+        job.wait()
+    assert len(started) == 2
+    assert "only 2 of 5 threads" in caplog.text
+
+
+def test_pool_whose_first_thread_does_not_start_is_full_and_tries_again(
+    make_pool: Callable[..., Pool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    pool = make_pool()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(PoolFull, match="no thread"):
+            pool.submit(Job())
+    pool.submit(job := Job(lambda: "done"))
+    assert job.wait() == "done"
+
+
 def test_submit_after_stop_of_an_unused_pool_starts_no_thread(
     make_pool: Callable[..., Pool],
 ) -> None:

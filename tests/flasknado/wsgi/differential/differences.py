@@ -32,12 +32,12 @@ class Change(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """Requests that Werkzeug's server takes and a layer of ours answers with `status`."""
+    """Requests that Werkzeug's server takes and ours, or a layer of it, answers with `status`."""
 
     reason: str
     requests: tuple[str, ...]
     status: int
-    layer: str
+    layer: str | None = None
 
 
 class Difference(NamedTuple):
@@ -239,6 +239,12 @@ REFUSALS: tuple[Refusal, ...] = (
         ("a path of raw UTF-8", "a path of raw latin-1", "a query of raw UTF-8"),
         400,
         "llhttp",
+    ),
+    Refusal(
+        "an application may not send fields about the connection, which is the server's "
+        "(PEP 3333, Other HTTP Features); it is told so in the log",
+        ("as hop-by-hop",),
+        500,
     ),
 )
 

@@ -124,6 +124,8 @@ ANSWERS = {
         "url",
         "cookies",
         "headers",
+        "hop-by-hop",
+        "kept-alive",
         "conditional",
         "conditional-range",
         "file",

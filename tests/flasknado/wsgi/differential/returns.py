@@ -197,6 +197,16 @@ def as_headers() -> Response:
     return response
 
 
+@route("/hop-by-hop")
+def as_hop_by_hop() -> Response:
+    return Response("hop", headers={"Upgrade": "h2c"})
+
+
+@route("/kept-alive")
+def as_kept_alive() -> Response:
+    return Response("kept", headers={"Connection": "keep-alive"})
+
+
 @route("/conditional")
 def as_conditional() -> Response:
     response = Response("the same each time")
