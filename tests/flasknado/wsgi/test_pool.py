@@ -58,6 +58,13 @@ def make_pool(gate: threading.Event) -> Iterator[Callable[..., Pool]]:
     gate.set()
     for pool in pools:
         pool.stop()
+    poll(lambda: not thread_names("test-"))
+
+
+def thread_names(beginning: str) -> list[str]:
+    """Return the names of the living threads that begin so."""
+    names = [thread.name for thread in threading.enumerate()]
+    return [name for name in names if name.startswith(beginning)]
 
 
 def hang(pool: Pool, gate: threading.Event) -> None:
@@ -74,9 +81,8 @@ def test_submit_runs_the_task_on_a_named_thread(make_pool: Callable[..., Pool]) 
 
 
 def test_pool_that_was_not_used_has_no_threads(make_pool: Callable[..., Pool]) -> None:
-    before = threading.active_count()
     make_pool(threads=50)
-    assert threading.active_count() == before
+    assert not thread_names("test-0")
 
 
 def test_tasks_are_run_in_the_order_of_their_coming(
@@ -236,7 +242,7 @@ def test_stop_lets_waiting_tasks_run_and_refuses_new_ones(
         pool.submit(Job())
     gate.set()
     waiting.wait()
-    poll(lambda: not any(thread.name == "test-0-0" for thread in threading.enumerate()))
+    poll(lambda: not thread_names("test-0"))
 
 
 def test_pool_with_fewer_threads_than_asked_for_works_with_those(
@@ -284,4 +290,4 @@ def test_submit_after_stop_of_an_unused_pool_starts_no_thread(
     pool.stop()
     with pytest.raises(PoolFull):
         pool.submit(Job())
-    assert not any(thread.name == "test-0-0" for thread in threading.enumerate())
+    assert not thread_names("test-0")
