@@ -91,12 +91,13 @@ def _stat_fields(pid: int) -> list[str]:
 
 
 def group_members(group: int) -> list[int]:
-    """Return the ids of the processes of a group."""
+    """Return the ids of the processes of a group that still run."""
     members = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
-                if int(_stat_fields(int(entry.name))[2]) == group:
+                state, _parent, its_group = _stat_fields(int(entry.name))[:3]
+                if int(its_group) == group and state != "Z":
                     members.append(int(entry.name))
     return members
 
@@ -181,6 +182,9 @@ def end_group(process: subprocess.Popen[Any]) -> None:
             process.wait(STOP_TIMEOUT_S)
         _signal_group(process.pid, signal.SIGKILL)
         process.wait()
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while group_members(process.pid) and time.monotonic() < deadline:
+            time.sleep(_POLL_S)
 
 
 def _signal_group(group: int, number: signal.Signals) -> None:

@@ -7,6 +7,7 @@ that stands still for a second is charged for every request that was due in it.
 from __future__ import annotations
 
 import http.client
+import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -27,8 +28,8 @@ class Probed:
         """Return the latency that `percent` of the answers do not exceed (nearest rank)."""
         if not self.latencies_ms:
             return float("inf")
-        rank = max(round(percent / 100 * len(self.latencies_ms) + 0.5), 1)
-        return self.latencies_ms[min(rank, len(self.latencies_ms)) - 1]
+        rank = max(math.ceil(percent / 100 * len(self.latencies_ms)), 1)
+        return self.latencies_ms[rank - 1]
 
 
 def probe(

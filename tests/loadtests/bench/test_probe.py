@@ -1,0 +1,44 @@
+"""The steady client, against servers whose latency is known."""
+
+from __future__ import annotations
+
+import pytest
+
+from loadtests.bench.probe import Probed, probe
+from tests.loadtests.conftest import Fake
+
+
+def test_probe_measures_the_servers_latency(fake: Fake) -> None:
+    fake.wait_s = 0.03
+
+    probed = probe(("127.0.0.1", fake.port), "/", seconds=0.5)
+
+    assert probed.failures == 0
+    assert len(probed.latencies_ms) == 50
+    assert 30 <= probed.percentile_ms(50) < 80
+
+
+def test_probe_charges_a_standstill_to_every_request_that_was_due(fake: Fake) -> None:
+    fake.wait_s = 0.6
+
+    probed = probe(("127.0.0.1", fake.port), "/", seconds=0.5)
+
+    assert len(probed.latencies_ms) == 50, "also those that were never sent"
+    assert probed.percentile_ms(99) >= 600
+    assert probed.percentile_ms(50) > 100
+
+
+def test_probe_counts_failures(fake: Fake) -> None:
+    fake.status = 500
+
+    probed = probe(("127.0.0.1", fake.port), "/", seconds=0.2)
+
+    assert probed == Probed([], 20)
+    assert probed.percentile_ms(50) == float("inf")
+
+
+@pytest.mark.parametrize(("percent", "latency_ms"), [(50, 5.0), (99, 10.0), (100, 10.0), (1, 1.0)])
+def test_percentile_is_the_nearest_rank(percent: float, latency_ms: float) -> None:
+    probed = Probed([float(number) for number in range(1, 11)], 0)
+
+    assert probed.percentile_ms(percent) == latency_ms

@@ -1,0 +1,37 @@
+"""The table of servers: complete, installable, and honest about what is missing."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from loadtests.bench.suite import BENCHMARKS
+from loadtests.servers import OURS, OURS_ON_STOCK, SERVERS, Server, Target
+
+
+@pytest.mark.parametrize("server", SERVERS.values(), ids=str)
+def test_server_command_and_files_are_filled_from_the_target(server: Server) -> None:
+    target = Target(12345, "somewhere", "module_of_the_app", "attribute_of_the_app")
+    texts = [target.fill(text) for text in (*server.command, *server.files.values())]
+
+    assert any("12345" in text for text in texts)
+    assert any("module_of_the_app" in text for text in texts)
+    assert server.install
+    assert server.good_at
+
+
+def test_server_that_is_installed_tells_its_version() -> None:
+    assert SERVERS[OURS].installed_version() is not None
+
+
+def test_server_that_is_not_installed_has_no_version() -> None:
+    missing = dataclasses.replace(SERVERS[OURS], version=("no-such-program", "--version"))
+
+    assert missing.installed_version() is None
+
+
+def test_every_benchmark_is_for_servers_of_the_table_and_for_ours() -> None:
+    for benchmark in BENCHMARKS.values():
+        assert set(benchmark.servers) <= set(SERVERS)
+        assert {OURS, OURS_ON_STOCK} <= set(benchmark.servers)
