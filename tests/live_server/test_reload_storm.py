@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from flasknado.http.server import LAYERS
 from tests.live_server.storm import Ask, Storm
 from tests.support.poll import poll
 from tests.support.process import ServerProcess, server_process
@@ -81,11 +82,13 @@ def serving_pids(server: ServerProcess) -> list[int]:
 
 
 @pytest.mark.timeout(240)
+@pytest.mark.parametrize("layer", LAYERS)
 def test_storm_through_reloads_and_a_killed_worker_loses_only_what_was_in_flight_there(
-    tmp_path: Path,
+    layer: str, tmp_path: Path
 ) -> None:
     write_app(tmp_path, "one")
-    command = ("-m", "flasknado.cli", "-b", "127.0.0.1:0", "-w", "2", "stormy:app")
+    options = ("-b", "127.0.0.1:0", "-w", "2", "--http", layer)
+    command = ("-m", "flasknado.cli", *options, "stormy:app")
     with server_process(command, cwd=tmp_path) as server:
         poll(lambda: len(serving_pids(server)) == 2)
         storm = Storm(server.port, ASKS, requests=REQUESTS, clients=CLIENTS)

@@ -1,0 +1,3 @@
+"""An application's own `config`, which must not be taken for another."""
+
+GREETING = "hello from my own config"
