@@ -7,6 +7,7 @@ import re
 from tornado.routing import URLSpec
 
 from flasknado.errors import ConfigurationError
+from flasknado.live.transports.javascript import ModuleHandler
 from flasknado.live.transports.ndjson import NdjsonHandler
 from flasknado.live.transports.poll import PollHandler
 from flasknado.live.transports.sse import EventsHandler
@@ -25,4 +26,5 @@ def route_table(prefix: str) -> list[URLSpec]:
         URLSpec(rf"{root}/ndjson", NdjsonHandler),
         URLSpec(rf"{root}/poll", PollHandler),
         URLSpec(rf"{root}/socket", SocketHandler),
+        URLSpec(rf"{root}/live\.js", ModuleHandler),
     ]

@@ -1,0 +1,1038 @@
+// The browser's side of flasknado.live: one ES module, no dependencies, no eval.
+//
+//   import { connect } from "/live/live.js";
+//
+//   const live = connect({
+//     channels: ["posts"],
+//     after: cursor,                        // what live.cursor() said before the page's data was read
+//     onEvent({ id, channel, event, data }) {},
+//     onReset({ cursor, channels }) {},     // events were missed: load the page's data again
+//   });
+//   live.subscribe(["post:7"], { after });  live.unsubscribe(["post:7"]);  live.close();
+//
+// Each event of a channel is given to onEvent once and in order, across lost connections,
+// restarts of the server and changes of transport. What cannot be made good is told by onReset.
+//
+// Options of connect(), all optional:
+//   url         where the live endpoints are; by default where this module came from
+//   channels    names to follow                     after   cursor to begin after; else from now on
+//   onEvent     called for each event               onReset called when events were missed
+//   onError     ({ channel, code, message }): the server refused a channel, which is let go
+//   onStatus    ({ state, transport, leader, retryMs }); state is connecting, open, waiting or closed
+//   share       false: this page has a connection of its own (default true)
+//   key         pages share a connection only under the same key: the user's id, say
+//   token       access token, or a function that returns or promises one; shared only with a key
+//   credentials of fetch, "same-origin" by default: "include" sends cookies to another origin
+//   transports  which to try, best first: ["websocket", "sse", "poll"]
+//   timeoutMs   how long a transport may take until it delivers (10,000); then the next is tried
+//   silenceMs   after how long without a byte a connection is taken for dead (45,000)
+//   retryMs     first wait before connecting again (1,000); doubles up to maxRetryMs (60,000)
+//   upgradeMs   how long a lesser transport is used before a better one is tried (300,000)
+//
+// The object that connect() returns:
+//   subscribe(channels, { after })   unsubscribe(channels)   close()
+//   send(data)   hand a message to the application's function, over WebSocket; false if there is none
+//   cursor       a cursor that misses nothing, to resume from       status   as onStatus has it
+//
+// All pages of an origin share one connection (Web Locks elect the page that holds it, the others
+// hear it by BroadcastChannel): a browser opens only six to a server over HTTP/1.1. Every message
+// of the leader says from which place of its channel on it is complete. A page takes it only if
+// that joins up with what the page has, so neither a new leader nor a second connection nor a
+// repeated stretch of the log can make a gap or a duplicate. Without those interfaces (a page not
+// over HTTPS, an old browser) each page connects alone.
+
+const DEFAULTS = {
+  channels: [],
+  after: null,
+  share: true,
+  key: null,
+  token: null,
+  credentials: "same-origin",
+  transports: ["websocket", "sse", "poll"],
+  timeoutMs: 10_000,
+  silenceMs: 45_000,
+  retryMs: 1_000,
+  maxRetryMs: 60_000,
+  upgradeMs: 300_000,
+};
+const MAX_UPGRADE_MS = 3_600_000;
+const POLL_TIMEOUT_S = 25;
+const SHORT_LIFE_MS = 5_000;
+const SHORT_LIVES = 3;
+const GATHER_MS = 20;
+const ASK_AGAIN_MS = 1_000;
+
+const CLOSE_TOO_BIG = 1009;
+
+/** Follow channels; see the head of this file. */
+export function connect(options = {}) {
+  return new Client(options);
+}
+
+// --- Places in the log ---------------------------------------------------------------------
+
+/** Split a cursor, `epoch:offset`. */
+function place(cursor) {
+  const colon = cursor.lastIndexOf(":");
+  return { epoch: cursor.slice(0, colon), offset: Number(cursor.slice(colon + 1)) };
+}
+
+/** Whether one cursor is before another of the same log. */
+function isBefore(one, other) {
+  const [a, b] = [place(one), place(other)];
+  return a.epoch === b.epoch && a.offset < b.offset;
+}
+
+/** The cursor to begin after so that neither misses anything; null is "from now on". */
+function earlier(one, other) {
+  if (one === null || other === null) return one ?? other;
+  return isBefore(other, one) ? other : one;
+}
+
+/** How far one page, or one connection, has each of its channels: channel -> cursor, or null. */
+class Places extends Map {
+  /**
+   * Take an event at `to`, the first after `from`; whether it was new here, and joined up.
+   * From null means that the channel begins, for those who have no place in it yet.
+   */
+  advance(channel, from, to) {
+    const at = this.get(channel);
+    if (at === undefined) return false;
+    const joins = at === null || from === null ? at === from : !isBefore(at, from);
+    const news = joins && (at === null || isBefore(at, to));
+    if (news) this.set(channel, to);
+    return news;
+  }
+
+  /** Take the word that each channel is complete from a place up to the head. */
+  meet(from, head) {
+    for (const [channel, since] of from) {
+      if (this.get(channel) === null) this.set(channel, head);
+      else this.advance(channel, since, head);
+    }
+  }
+
+  /** Whether there is a hole between this channel's place and `from`. */
+  lags(channel, from) {
+    const at = this.get(channel) ?? null;
+    return at !== null && from !== null && isBefore(at, from);
+  }
+
+  /**
+   * Move what the log cannot be resumed from to its head; returns the channels that were lost.
+   * `asked` is the cursor that the server refused; null if it was asked for none.
+   */
+  reset(head, asked) {
+    const now = place(head);
+    const refused = asked === null ? null : place(asked);
+    const pruned = refused?.epoch === now.epoch && refused.offset <= now.offset;
+    const lost = [];
+    for (const [channel, cursor] of this) {
+      if (cursor === null) {
+        this.set(channel, head);
+        continue;
+      }
+      const at = place(cursor);
+      const stale = refused === null || at.epoch !== now.epoch || at.offset > now.offset;
+      if (stale || (pruned && at.offset <= refused.offset)) lost.push(channel);
+    }
+    for (const channel of lost) this.set(channel, head);
+    return lost;
+  }
+
+  /** The cursor from which nothing in here would be missed; null if there is none. */
+  get least() {
+    return [...this.values()].reduce(earlier, null);
+  }
+}
+
+// --- What a page has -----------------------------------------------------------------------
+
+/** One page's subscription: it takes what the leader says and may be the leader itself. */
+class Client {
+  #options;
+  #places = new Places();
+  #status = { state: "connecting", transport: null, leader: false, retryMs: null };
+  #id = "";
+  #name = "";
+  #radio = null;
+  #leader = null;
+  #presence = null;
+  #asked = 0;
+  #nudging = null;
+  #listening = new AbortController();
+
+  constructor(options) {
+    this.#options = { ...DEFAULTS, ...options };
+    const url = new URL(options.url ?? ".", options.url ? document.baseURI : import.meta.url);
+    if (!url.pathname.endsWith("/")) url.pathname += "/";
+    this.#options.url = url;
+    const { channels, after, key, transports } = this.#options;
+    const unknown = transports.find((kind) => !(kind in CONNECTIONS));
+    if (unknown !== undefined || transports.length === 0) {
+      throw new TypeError(`transports are ${Object.keys(CONNECTIONS)}, not ${unknown}`);
+    }
+    for (const channel of channels) this.#places.set(channel, after);
+    this.#name = `flasknado-live ${url.href} ${key ?? ""}`;
+
+    const { signal } = this.#listening;
+    // A page in the back-forward cache holds nothing, and catches up when it comes back.
+    addEventListener("pagehide", () => this.#leave(), { signal });
+    addEventListener("pageshow", ({ persisted }) => persisted && this.#enter(), { signal });
+    addEventListener("online", () => this.#nudge(true), { signal });
+    const onVisible = () => document.visibilityState === "visible" && this.#nudge(true);
+    document.addEventListener("visibilitychange", onVisible, { signal });
+    this.#enter();
+  }
+
+  get status() {
+    return { ...this.#status };
+  }
+
+  get cursor() {
+    return this.#places.least;
+  }
+
+  subscribe(channels, { after = null } = {}) {
+    for (const channel of [channels].flat()) {
+      if (after !== null || !this.#places.has(channel)) this.#places.set(channel, after);
+    }
+    this.#hello();
+  }
+
+  unsubscribe(channels) {
+    for (const channel of [channels].flat()) this.#places.delete(channel);
+    this.#hello();
+  }
+
+  send(data) {
+    if (this.#status.state !== "open" || this.#status.transport !== "websocket") return false;
+    this.#tell({ type: "send", data });
+    return true;
+  }
+
+  close() {
+    this.#listening.abort();
+    this.#leave();
+    this.#showStatus({ state: "closed", transport: null, retryMs: null });
+  }
+
+  // Coming and going.
+
+  #enter() {
+    if (this.#presence) return;
+    const presence = (this.#presence = new AbortController());
+    this.#id = Array.from(crypto.getRandomValues(new Uint32Array(3)), String).join("-");
+    const { share, token, key } = this.#options;
+    const able = navigator.locks !== undefined && typeof BroadcastChannel === "function";
+    if (!share || !able || (token !== null && key === null)) {
+      this.#lead();
+      return;
+    }
+    this.#radio = new BroadcastChannel(this.#name);
+    this.#radio.onmessage = ({ data }) => {
+      this.#hear(data);
+      this.#leader?.hear(data);
+    };
+    // The first lock says that this page lives, the second that it leads. Who watches the first
+    // learns of the end of the page however it ends, so it is held before anything is said.
+    hold(`${this.#name} ${this.#id}`, presence.signal, () => {
+      this.#hello();
+      hold(this.#name, presence.signal, () => this.#lead());
+    });
+  }
+
+  #leave() {
+    if (!this.#presence) return;
+    clearTimeout(this.#nudging);
+    this.#tell({ type: "bye", from: this.#id });
+    this.#leader?.stop();
+    this.#leader = null;
+    this.#radio?.close();
+    this.#radio = null;
+    this.#presence.abort();
+    this.#presence = null;
+  }
+
+  #lead() {
+    const announce = (message) => {
+      this.#radio?.postMessage(message);
+      this.#hear(message);
+    };
+    const watch = this.#radio !== null && ((id, gone) => this.#watch(id, gone));
+    this.#leader = new Leader(this.#options, announce, watch || (() => {}));
+    announce({ type: "leader" });
+  }
+
+  /** Have `gone()` called when the page `id` has ended. */
+  #watch(id, gone) {
+    const { signal } = this.#presence;
+    if (id !== this.#id) {
+      navigator.locks.request(`${this.#name} ${id}`, { signal }, gone).catch(() => {});
+    }
+  }
+
+  // Talking with the leader.
+
+  #tell(message) {
+    if (this.#leader) this.#leader.hear(message);
+    else this.#radio?.postMessage(message);
+  }
+
+  #hello() {
+    this.#asked = Date.now();
+    this.#tell({ type: "hello", from: this.#id, places: [...this.#places] });
+  }
+
+  #nudge(now) {
+    if (this.#status.state === "waiting") this.#tell({ type: "nudge", now });
+  }
+
+  #hear(message) {
+    switch (message.type) {
+      case "leader":
+        return this.#hello();
+      case "event":
+        return this.#take(message);
+      case "signal":
+        return this.#places.has(message.event.channel) && this.#call("onEvent", message.event);
+      case "head":
+        return this.#places.meet(message.from, message.to);
+      case "reset": {
+        const channels = this.#places.reset(message.head, message.asked);
+        if (channels.length) this.#call("onReset", { cursor: message.head, channels });
+        return undefined;
+      }
+      case "refused":
+        if (this.#places.delete(message.channel)) {
+          const { channel, code, message: text } = message;
+          this.#call("onError", { channel, code, message: text });
+        }
+        return undefined;
+      case "status":
+        return this.#showStatus(message.status);
+      default:
+        return undefined;
+    }
+  }
+
+  #take({ from, event }) {
+    if (this.#places.advance(event.channel, from, event.id)) {
+      this.#call("onEvent", event);
+    } else if (this.#places.lags(event.channel, from) && Date.now() - this.#asked > ASK_AGAIN_MS) {
+      this.#hello(); // the leader does not know how far this page is
+    }
+  }
+
+  #showStatus(status) {
+    const shown = { ...this.#status, ...status, leader: this.#leader !== null };
+    const changed = Object.keys(shown).some((name) => shown[name] !== this.#status[name]);
+    this.#status = shown;
+    clearTimeout(this.#nudging);
+    if (shown.state === "waiting" && !this.#leader && !document.hidden) {
+      // The leader may be a hidden page, whose timers a browser slows down.
+      this.#nudging = setTimeout(() => this.#nudge(false), shown.retryMs + 100);
+    }
+    if (changed) this.#call("onStatus", { ...shown });
+  }
+
+  #call(name, argument) {
+    try {
+      this.#options[name]?.(argument);
+    } catch (error) {
+      // The page's own mistake: told to the console, and the next event still comes.
+      if (typeof reportError === "function") reportError(error);
+      else console.error(error);
+    }
+  }
+}
+
+/** Hold a lock until the signal aborts; `onHeld()` is called once it is held. */
+function hold(name, signal, onHeld) {
+  const held = () =>
+    new Promise((release) => {
+      if (signal.aborted) {
+        release();
+        return;
+      }
+      signal.addEventListener("abort", release, { once: true });
+      onHeld();
+    });
+  navigator.locks.request(name, { signal }, held).catch((error) => {
+    if (error.name !== "AbortError") throw error;
+  });
+}
+
+// --- The leader ----------------------------------------------------------------------------
+
+/** Holds the connection for all pages, and chooses its transport. */
+class Leader {
+  #options;
+  #announce;
+  #watch;
+  #pages = new Map(); // id -> Places, moved as the page itself moves them
+  #reached = new Places(); // how far each channel has been announced
+  #head = null;
+  #status = { state: "connecting", transport: null, retryMs: null };
+  #connection = null; // the one that has delivered
+  #candidate = null; // the one that has not yet
+  #plan = []; // transports still to try in this round
+  #bound = null;
+  #waiting = null;
+  #dueAt = 0;
+  #failures = 0;
+  #shortLives = 0;
+  #openedAt = 0;
+  #upgrading = null;
+  #upgradeMs;
+  #gathering = null;
+  #stopped = false;
+
+  constructor(options, announce, watch) {
+    this.#options = options;
+    this.#announce = announce;
+    this.#watch = watch;
+    this.#upgradeMs = options.upgradeMs;
+  }
+
+  stop() {
+    this.#stopped = true;
+    this.#disconnect();
+    clearTimeout(this.#gathering);
+  }
+
+  hear(message) {
+    if (this.#stopped) return;
+    if (message.type === "hello") {
+      this.#welcome(message);
+    } else if (message.type === "bye") {
+      this.#pages.delete(message.from);
+      this.#updateSoon();
+    } else if (message.type === "nudge") {
+      if (this.#waiting !== null && (message.now || Date.now() >= this.#dueAt)) this.#startRound();
+    } else if (message.type === "send") {
+      this.#connection?.send?.(message.data);
+    }
+  }
+
+  #welcome({ from, places }) {
+    if (!this.#pages.has(from)) {
+      this.#watch(from, () => this.hear({ type: "bye", from }));
+    }
+    this.#pages.set(from, new Places(places));
+    this.#announce({ type: "status", status: this.#status });
+    for (const [channel, at] of places) {
+      const reached = this.#reached.get(channel) ?? null;
+      // Who has no place yet begins where the others are.
+      if (at === null && reached !== null) this.#move([[channel, null]], reached);
+    }
+    this.#checkEpochs();
+    this.#updateSoon();
+  }
+
+  /** What all pages together want: channel -> cursor that misses nothing for any of them. */
+  #wanted() {
+    const wanted = new Places();
+    for (const page of this.#pages.values()) {
+      for (const [channel, at] of page) {
+        wanted.set(channel, wanted.has(channel) ? earlier(wanted.get(channel), at) : at);
+      }
+    }
+    return wanted;
+  }
+
+  /** Update once all who speak at the same time have spoken; a hidden page's timers are slow. */
+  #updateSoon() {
+    if (this.#gathering !== null) return;
+    const update = () => {
+      this.#gathering = null;
+      this.#update();
+    };
+    if (document.hidden) {
+      this.#gathering = 0;
+      queueMicrotask(update);
+    } else {
+      this.#gathering = setTimeout(update, GATHER_MS);
+    }
+  }
+
+  #update() {
+    if (this.#stopped) return;
+    const wanted = this.#wanted();
+    for (const channel of this.#reached.keys()) {
+      if (!wanted.has(channel)) this.#reached.delete(channel);
+    }
+    if (wanted.size === 0) {
+      this.#disconnect();
+      this.#showStatus("connecting");
+    } else if (this.#connection || this.#candidate) {
+      this.#connection?.follow(wanted);
+      this.#candidate?.follow(wanted);
+    } else if (this.#waiting === null) {
+      this.#startRound();
+    }
+  }
+
+  #disconnect() {
+    for (const timer of [this.#bound, this.#waiting, this.#upgrading]) clearTimeout(timer);
+    this.#waiting = null;
+    this.#connection?.close();
+    this.#candidate?.close();
+    this.#connection = this.#candidate = null;
+  }
+
+  #showStatus(state, retryMs = null) {
+    const transport = state === "open" ? this.#connection.kind : null;
+    this.#status = { state, transport, retryMs };
+    this.#announce({ type: "status", status: this.#status });
+  }
+
+  // Choosing a transport. A round tries each, beginning with what worked last.
+
+  #startRound() {
+    clearTimeout(this.#waiting);
+    this.#waiting = null;
+    const kinds = this.#options.transports;
+    const first = Math.max(0, kinds.indexOf(this.#remembered()));
+    this.#plan = [...kinds.slice(first), ...kinds.slice(0, first)];
+    this.#showStatus("connecting");
+    this.#tryNext();
+  }
+
+  #tryNext() {
+    clearTimeout(this.#bound);
+    const wanted = this.#wanted();
+    if (wanted.size === 0) return;
+    const kind = this.#plan.shift();
+    if (kind === undefined) {
+      if (this.#connection) this.#upgradeLater();
+      else this.#wait();
+      return;
+    }
+    const connection = new CONNECTIONS[kind](this.#options, this);
+    this.#candidate = connection;
+    this.#bound = setTimeout(() => {
+      connection.close();
+      this.onEnd(connection, {});
+    }, this.#options.timeoutMs);
+    connection.follow(wanted);
+  }
+
+  /** A connection has delivered: the first sign that its transport works here. */
+  onLive(connection) {
+    if (connection !== this.#candidate) return;
+    clearTimeout(this.#bound);
+    this.#connection?.close();
+    this.#connection = connection;
+    this.#candidate = null;
+    this.#openedAt = Date.now();
+    this.#remember(connection.kind);
+    this.#showStatus("open");
+    if (connection.kind === this.#options.transports[0]) this.#upgradeMs = this.#options.upgradeMs;
+    this.#upgradeLater();
+  }
+
+  /** A connection has ended; `retryMs` is how long the server asks to wait. */
+  onEnd(connection, { retryMs = null }) {
+    if (connection === this.#candidate) {
+      this.#candidate = null;
+      if (retryMs === null || this.#connection) {
+        this.#tryNext();
+      } else {
+        clearTimeout(this.#bound);
+        this.#wait(retryMs); // the server spoke, so the transport works
+      }
+    } else if (connection === this.#connection) {
+      this.#connection = null;
+      clearTimeout(this.#upgrading);
+      this.#judge(connection.kind, retryMs);
+      if (!this.#candidate) this.#wait(retryMs);
+    }
+  }
+
+  /** Take note of a transport that connects but does not last: a proxy may cut it. */
+  #judge(kind, retryMs) {
+    const lived = Date.now() - this.#openedAt;
+    if (lived >= SHORT_LIFE_MS) {
+      this.#failures = this.#shortLives = 0;
+    } else if (retryMs === null && ++this.#shortLives >= SHORT_LIVES) {
+      const kinds = this.#options.transports;
+      const next = kinds[kinds.indexOf(kind) + 1];
+      if (next) this.#remember(next);
+      this.#shortLives = 0;
+    }
+  }
+
+  #wait(retryMs = null) {
+    const { retryMs: firstMs, maxRetryMs } = this.#options;
+    const backOffMs = Math.min(firstMs * 2 ** this.#failures++, maxRetryMs);
+    // What the server asks for is the least; the rest keeps a crowd from coming at once.
+    const waitMs = Math.max(retryMs ?? 0, backOffMs / 2) + (Math.random() * backOffMs) / 2;
+    clearTimeout(this.#waiting);
+    this.#dueAt = Date.now() + waitMs;
+    this.#waiting = setTimeout(() => this.#startRound(), waitMs);
+    this.#showStatus("waiting", Math.round(waitMs));
+  }
+
+  #upgradeLater() {
+    clearTimeout(this.#upgrading);
+    const kinds = this.#options.transports;
+    const index = kinds.indexOf(this.#connection.kind);
+    if (index <= 0) return;
+    this.#upgrading = setTimeout(() => {
+      this.#upgradeMs = Math.min(2 * this.#upgradeMs, Math.max(MAX_UPGRADE_MS, this.#upgradeMs));
+      this.#plan = kinds.slice(0, index);
+      this.#tryNext();
+    }, this.#upgradeMs);
+  }
+
+  #remembered() {
+    try {
+      const { kind, until } = JSON.parse(localStorage.getItem(this.#memory));
+      return Date.now() < until ? kind : null;
+    } catch {
+      return null; // nothing there, or the page may keep nothing
+    }
+  }
+
+  #remember(kind) {
+    try {
+      const until = Date.now() + this.#upgradeMs;
+      localStorage.setItem(this.#memory, JSON.stringify({ kind, until }));
+    } catch {
+      // Then every page finds out for itself.
+    }
+  }
+
+  get #memory() {
+    return `flasknado-live ${this.#options.url.href}`;
+  }
+
+  // What connections tell.
+
+  onEvent(event, from) {
+    this.#reach(event.channel, event.id);
+    for (const page of this.#pages.values()) page.advance(event.channel, from, event.id);
+    this.#announce({ type: "event", from, event });
+  }
+
+  onSignal(event) {
+    this.#announce({ type: "signal", event });
+  }
+
+  onHead(head, from) {
+    this.#head = head;
+    this.#move(from, head);
+    this.#checkEpochs();
+  }
+
+  /** Announce that channels are complete from the places in `from` up to `to`. */
+  #move(from, to) {
+    for (const [channel] of from) this.#reach(channel, to);
+    for (const page of this.#pages.values()) page.meet(from, to);
+    this.#announce({ type: "head", from, to });
+  }
+
+  #reach(channel, cursor) {
+    const reached = this.#reached.get(channel) ?? null;
+    if (reached === null || !isBefore(cursor, reached)) this.#reached.set(channel, cursor);
+  }
+
+  onReset(head, asked) {
+    this.#head = head;
+    for (const page of this.#pages.values()) page.reset(head, asked);
+    for (const channel of this.#reached.keys()) this.#reached.set(channel, head);
+    this.#announce({ type: "reset", head, asked });
+    // Pages whose place was good still want what comes after it.
+    this.#updateSoon();
+  }
+
+  /** A page with a cursor of another log than the server's would wait for ever. */
+  #checkEpochs() {
+    if (this.#head === null) return;
+    const { epoch } = place(this.#head);
+    for (const page of this.#pages.values()) {
+      for (const cursor of page.values()) {
+        if (cursor !== null && place(cursor).epoch !== epoch) {
+          this.onReset(this.#head, cursor);
+          return;
+        }
+      }
+    }
+  }
+
+  /** The server refused a channel. `fresh` says that the connection was made for this. */
+  onRefused(connection, channel, { code, message }, fresh) {
+    if (!fresh && connection === this.#connection) {
+      // Perhaps somebody has logged in since it was opened: ask again as who one is now.
+      this.#disconnect();
+      this.#startRound();
+      return;
+    }
+    for (const page of this.#pages.values()) page.delete(channel);
+    this.#announce({ type: "refused", channel, code, message });
+    this.#updateSoon();
+  }
+}
+
+// --- Connections ---------------------------------------------------------------------------
+
+/** What the transports share: how far each channel has come on this one connection. */
+class Connection {
+  kind;
+  places = new Places();
+  closed = false;
+  owner;
+  options;
+  #settled = false; // complete up to the head since it last asked for anything
+  #heardAt = 0;
+  #listening = null;
+
+  constructor(options, owner) {
+    this.options = options;
+    this.owner = owner;
+  }
+
+  close() {
+    this.closed = true;
+    clearInterval(this.#listening);
+  }
+
+  end(reason = {}) {
+    if (this.closed) return;
+    this.close();
+    this.owner.onEnd(this, reason);
+  }
+
+  /** Note that something came, and end the connection when nothing comes any more. */
+  heard() {
+    this.#heardAt = Date.now();
+    if (this.#listening !== null) return;
+    const { silenceMs } = this.options;
+    this.#listening = setInterval(() => {
+      if (Date.now() - this.#heardAt > silenceMs) this.end();
+    }, silenceMs / 4);
+  }
+
+  /** Note that channels are followed from these places on. */
+  begin(places) {
+    for (const [channel, at] of places) this.places.set(channel, at);
+    this.#settled = false;
+  }
+
+  /** Deal with an object of the protocol: an event, or what the server says itself. */
+  accept(message) {
+    if (this.closed) return;
+    this.owner.onLive(this);
+    const { id, channel, event } = message;
+    if (channel === null) {
+      if (event === "reset") this.reset(id);
+      else if (event === "heartbeat") this.head(id);
+    } else if (this.places.has(channel)) {
+      if (id === null) {
+        this.owner.onSignal(message);
+      } else {
+        const from = this.places.get(channel);
+        this.places.set(channel, id);
+        this.owner.onEvent(message, from);
+      }
+    }
+  }
+
+  head(id) {
+    this.#settled = true;
+    const from = [...this.places];
+    for (const [channel] of from) this.places.set(channel, id);
+    this.owner.onHead(id, from);
+  }
+
+  reset(id) {
+    // The server resumes from the least of the places, or from none if they are of several logs.
+    const foreign = (cursor) => cursor !== null && place(cursor).epoch !== place(id).epoch;
+    const asked = [...this.places.values()].find(foreign) ?? this.places.least;
+    const refused = this.#settled ? null : asked;
+    this.#settled = true;
+    for (const channel of this.places.keys()) this.places.set(channel, id);
+    this.owner.onReset(id, refused);
+  }
+
+  /** The part of `wanted` that this connection does not follow, or not from early enough. */
+  missing(wanted, underway = new Map()) {
+    const missing = new Places();
+    for (const [channel, at] of wanted) {
+      const has = underway.has(channel) ? underway.get(channel) : this.places.get(channel);
+      if (has !== undefined && at === null) continue;
+      if (has === undefined || has === null || isBefore(at, has)) missing.set(channel, at);
+    }
+    return missing;
+  }
+
+  async token() {
+    const { token } = this.options;
+    return typeof token === "function" ? token() : token;
+  }
+}
+
+class SocketConnection extends Connection {
+  kind = "websocket";
+  #socket = null;
+  #wanted = null;
+  #underway = []; // what was asked for and not answered, oldest first
+  #opening = true; // everything asked for up to now was asked for at the beginning
+
+  follow(wanted) {
+    this.#wanted = wanted;
+    if (this.#socket === null) {
+      this.#open().catch(() => this.end());
+    } else if (this.#socket.readyState === WebSocket.OPEN) {
+      this.#ask();
+    }
+  }
+
+  async #open() {
+    const url = new URL("socket", this.options.url);
+    url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+    this.#socket = { readyState: WebSocket.CONNECTING, close() {} };
+    const token = await this.token();
+    if (this.closed) return;
+    if (token) url.searchParams.set("access_token", token);
+    const socket = (this.#socket = new WebSocket(url));
+    socket.onopen = () => this.#ask();
+    socket.onmessage = ({ data }) => this.#hear(JSON.parse(data));
+    socket.onclose = ({ code, reason }) => this.end(goodbye(code, reason));
+  }
+
+  #ask() {
+    const dropped = [...this.places.keys()].filter((channel) => !this.#wanted.has(channel));
+    if (dropped.length) {
+      for (const channel of dropped) this.places.delete(channel);
+      this.#say({ type: "unsubscribe", channels: dropped });
+    }
+    const underway = new Map(this.#underway.flatMap(({ places }) => [...places]));
+    const together = new Map(); // cursor -> channels
+    for (const [channel, at] of this.missing(this.#wanted, underway)) {
+      together.set(at, [...(together.get(at) ?? []), channel]);
+    }
+    for (const [after, channels] of together) this.#subscribe(channels, after);
+    this.#opening = false;
+  }
+
+  #subscribe(channels, after) {
+    const places = new Map(channels.map((channel) => [channel, after]));
+    this.#underway.push({ places, fresh: this.#opening });
+    this.#say({ type: "subscribe", channels, ...(after === null ? {} : { after }) });
+  }
+
+  #say(message) {
+    this.#socket.send(JSON.stringify(message));
+  }
+
+  send(data) {
+    this.#say({ type: "message", data });
+  }
+
+  #hear(message) {
+    if (this.closed) return;
+    this.heard();
+    if (message.type === undefined) {
+      this.accept(message);
+    } else if (message.type === "subscribed") {
+      this.begin(this.#underway.shift().places);
+      this.owner.onLive(this);
+    } else if (message.type === "error" && message.channels) {
+      this.#onRefused(message);
+    }
+  }
+
+  #onRefused(error) {
+    const { places, fresh } = this.#underway.shift();
+    if (!isFinal(error.code)) {
+      this.end({ retryMs: this.options.retryMs });
+      return;
+    }
+    const [[channel, after]] = places;
+    if (places.size === 1) {
+      this.owner.onLive(this);
+      this.owner.onRefused(this, channel, error, fresh);
+      return;
+    }
+    this.#opening = fresh;
+    for (const each of places.keys()) this.#subscribe([each], after);
+    this.#opening = false;
+  }
+
+  close() {
+    super.close();
+    this.#socket?.close();
+  }
+}
+
+/** What a closing code asks for; undefined codes are a lost connection. */
+function goodbye(code, reason) {
+  const asked = /retry[^0-9]*([0-9.]+)/.exec(reason);
+  if (asked) return { retryMs: 1000 * Number(asked[1]) };
+  const lost = code === 1005 || code === 1006 || code === CLOSE_TOO_BIG;
+  return lost ? {} : { retryMs: 0 };
+}
+
+/** Whether asking again would get the same answer. */
+function isFinal(code) {
+  return code >= 400 && code < 500 && code !== 408 && code !== 429;
+}
+
+/** Over ordinary requests: each names all the channels, so another choice is another request. */
+class RequestConnection extends Connection {
+  #request = null;
+  #wanted = null;
+
+  follow(wanted) {
+    if (this.#request !== null) {
+      const followed = this.places.size ? this.places : this.#wanted;
+      const dropped = [...followed.keys()].some((channel) => !wanted.has(channel));
+      if (!dropped && this.missing(wanted, followed).size === 0) return;
+      this.#request.abort();
+    }
+    const request = (this.#request = new AbortController());
+    this.#wanted = wanted;
+    this.places.clear();
+    this.#run(new Places(wanted), request.signal)
+      .then((reason) => reason && this.end(reason))
+      .catch(() => request.signal.aborted || this.end())
+      .finally(() => this.#request === request && (this.#request = null));
+  }
+
+  /** Follow; returns why it ended, or nothing if the owner will say how to go on. */
+  async #run(wanted, signal) {
+    const failed =
+      (await this.#findPlaces(wanted, signal)) ?? (await this.run(wanted, signal));
+    if (signal.aborted || this.closed || failed === undefined) return undefined;
+    const { code, retryMs } = failed;
+    if (code === undefined || !isFinal(code)) return { retryMs };
+    return this.#findRefused(wanted, failed, signal);
+  }
+
+  /** Give channels that begin "from now on" a place, since a request has one cursor for all. */
+  async #findPlaces(wanted, signal) {
+    const placeless = [...wanted.keys()].filter((channel) => wanted.get(channel) === null);
+    if (placeless.length) {
+      const answer = await this.poll(placeless, null, 0, signal);
+      if (answer.failed ?? answer.cursor === null) return answer.failed ?? {};
+      for (const channel of placeless) wanted.set(channel, answer.cursor);
+      this.owner.onHead(answer.cursor, placeless.map((channel) => [channel, null]));
+    }
+    const after = wanted.least;
+    for (const channel of wanted.keys()) wanted.set(channel, after);
+    this.begin(wanted);
+    return undefined;
+  }
+
+  /** Ask for each channel alone, so that one that is refused does not hold up the others. */
+  async #findRefused(wanted, failed, signal) {
+    const refusals = [];
+    for (const channel of wanted.keys()) {
+      const alone = wanted.size === 1;
+      const answer = alone ? { failed } : await this.poll([channel], null, 0, signal);
+      if (isFinal(answer.failed?.code)) refusals.push([channel, answer.failed]);
+    }
+    if (refusals.length === 0) return {};
+    this.owner.onLive(this);
+    for (const [channel, refusal] of refusals) this.owner.onRefused(this, channel, refusal, true);
+    return undefined;
+  }
+
+  async poll(channels, after, timeoutS, signal) {
+    const response = await this.get("poll", channels, after, signal, { timeout_s: timeoutS });
+    return response.ok ? response.json() : { failed: await failure(response) };
+  }
+
+  async get(path, channels, after, signal, more = {}) {
+    const url = new URL(path, this.options.url);
+    for (const channel of channels) url.searchParams.append("channel", channel);
+    if (after !== null) url.searchParams.set("after", after);
+    for (const [name, value] of Object.entries(more)) url.searchParams.set(name, value);
+    const token = await this.token();
+    const headers = token ? { Authorization: `Bearer ${token}` } : {};
+    const { credentials } = this.options;
+    const response = await fetch(url, { headers, credentials, signal, cache: "no-store" });
+    this.heard();
+    return response;
+  }
+
+  close() {
+    super.close();
+    this.#request?.abort();
+  }
+}
+
+/** What an answer that is no success says: `code` only if it is the server's own. */
+async function failure(response) {
+  const said = await response.json().catch(() => null);
+  const after = Number(response.headers.get("Retry-After") ?? NaN);
+  const retryMs = Number.isFinite(after) ? 1000 * after : null;
+  const own = said?.success === false && typeof said.message === "string";
+  return own ? { code: response.status, message: said.message, retryMs } : { retryMs };
+}
+
+/** Server-sent events, read by fetch: EventSource hides statuses, waits and heartbeats. */
+class StreamConnection extends RequestConnection {
+  kind = "sse";
+
+  async run(wanted, signal) {
+    const response = await this.get("events", wanted.keys(), wanted.least, signal);
+    if (!response.ok) return failure(response);
+    let retryMs = null;
+    for await (const block of blocksOf(response.body)) {
+      this.heard();
+      if (block.retry !== undefined) retryMs = Number(block.retry);
+      if (block.data !== undefined) this.accept(JSON.parse(block.data));
+      else if (block.id) this.accept({ id: block.id, channel: null, event: "heartbeat" });
+      if (this.closed) break;
+    }
+    return { retryMs };
+  }
+}
+
+/** The blocks of an event stream (HTML standard, section 9.2.6), as field -> value. */
+async function* blocksOf(body) {
+  const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  let block = {};
+  for (;;) {
+    const { value, done } = await reader.read();
+    if (done) return;
+    const lines = (text + value).split("\n");
+    text = lines.pop();
+    for (const line of lines) {
+      const [, name, said] = /^([^:\r]*):? ?(.*?)\r?$/.exec(line);
+      if (name !== "") {
+        block[name] = name in block && name === "data" ? `${block.data}\n${said}` : said;
+      } else if (!line.startsWith(":")) {
+        yield block;
+        block = {};
+      }
+    }
+  }
+}
+
+/** Long-poll, for networks that pass on nothing but whole answers. */
+class PollConnection extends RequestConnection {
+  kind = "poll";
+
+  async run(wanted, signal) {
+    let after = wanted.least;
+    let timeoutS = 0; // the first answer comes at once, and proves that this works
+    while (!signal.aborted) {
+      const answer = await this.poll(wanted.keys(), after, timeoutS, signal);
+      if (answer.failed) return answer.failed;
+      if (signal.aborted) break;
+      for (const event of answer.events) this.accept(event);
+      if (answer.cursor === null) return { retryMs: this.options.retryMs };
+      this.accept({ id: answer.cursor, channel: null, event: "heartbeat" });
+      after = answer.cursor;
+      timeoutS = POLL_TIMEOUT_S;
+    }
+    return undefined;
+  }
+}
+
+const CONNECTIONS = { websocket: SocketConnection, sse: StreamConnection, poll: PollConnection };
