@@ -144,7 +144,8 @@ def running(
             stack.callback(end_group, process)
         _wait_until_ready(server, target, process, log, ready_path)
         yield Running(server, target, process.pid)
-        if process.poll() is not None:
+        # Not poll(): a killed process with threads may not be waited for at once.
+        if process.pid not in group_members(process.pid):
             raise ServerFailed(f"{server.name} ended under load{_end_of(log)}")
 
 

@@ -81,7 +81,7 @@ def test_locust_against_a_slow_server_gives_the_known_answer(fake: Fake, tmp_pat
 def test_locust_against_a_failing_server_reports_every_failure(fake: Fake, tmp_path: Path) -> None:
     fake.status, fake.wait_s = 500, 0.02
 
-    found = generator.run(SCENARIOS["page"], fake.url, 1, tmp_path)
+    found = generator.run(SCENARIOS["page"], fake.url, 2, tmp_path)
 
     assert found.requests > 0
     assert found.failures == found.requests
