@@ -1,0 +1,85 @@
+"""A page in a real browser that follows live events with live.js, and what it has seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from selenium import webdriver
+
+from tests.support.poll import poll
+
+DEADLINE_S = 30.0
+
+_CONNECT = """
+const [options, done] = arguments;
+Object.assign(window, { seen: [], ids: [], resets: [], errors: [], statuses: [] });
+import("/live/live.js").then(({ connect }) => {
+  window.live = connect({
+    retryMs: 100,
+    ...options,
+    onEvent: (event) => { window.seen.push(event.data); window.ids.push(event.id); },
+    onReset: (reset) => window.resets.push(reset),
+    onError: (error) => window.errors.push(error),
+    onStatus: (status) => window.statuses.push(status),
+  });
+  done(null);
+}).catch((error) => done(String(error)));
+"""
+
+
+class Page:
+    """One tab. Its methods bring the tab to the front first, as WebDriver wants it."""
+
+    def __init__(self, browser: webdriver.Chrome, url: str) -> None:
+        self.browser = browser
+        browser.switch_to.new_window("tab")
+        self.handle = browser.current_window_handle
+        browser.get(url)
+
+    def run(self, script: str, *arguments: Any) -> Any:
+        """Return what a script returns, run in the page."""
+        self.browser.switch_to.window(self.handle)
+        return self.browser.execute_script(script, *arguments)
+
+    def connect(self, *channels: str, **options: Any) -> Page:
+        """Have the page import live.js and follow channels; `options` are those of connect()."""
+        self.browser.switch_to.window(self.handle)
+        options = {"channels": list(channels), **options}
+        error = self.browser.execute_async_script(_CONNECT, options)
+        assert error is None, error
+        return self
+
+    def read(self, name: str) -> Any:
+        """Return a variable of the page."""
+        return self.run("return window[arguments[0]]", name)
+
+    @property
+    def seen(self) -> list[Any]:
+        """The data of every event that the page was given, in that order."""
+        data: list[Any] = self.read("seen")
+        return data
+
+    @property
+    def status(self) -> dict[str, Any]:
+        status: dict[str, Any] = self.run("return window.live.status")
+        return status
+
+    def wait_until_open(self, transport: str | None = None) -> Page:
+        """Wait until events arrive, over this transport if one is named."""
+
+        def is_open(status: dict[str, Any]) -> bool:
+            return status["state"] == "open" and transport in (None, status["transport"])
+
+        poll(lambda: self.status, is_open, DEADLINE_S)
+        return self
+
+    def wait_for(self, expected: list[Any]) -> None:
+        """Wait until the page has seen as many events as this; fails unless they are these."""
+        poll(lambda: self.seen, lambda seen: len(seen) >= len(expected), DEADLINE_S)
+        assert self.seen == expected
+
+    def close(self) -> None:
+        """Close the tab, as its user would."""
+        self.browser.switch_to.window(self.handle)
+        self.browser.close()
+        self.browser.switch_to.window(self.browser.window_handles[0])
