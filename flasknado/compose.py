@@ -11,7 +11,7 @@ from flasknado import options
 from flasknado.errors import ConfigurationError
 from flasknado.http.router import NativeRoute
 from flasknado.http.server import HTTPServer
-from flasknado.importer import import_from_string
+from flasknado.importer import call_factory, import_from_string, takes
 from flasknado.wsgi.container import WSGIContainer
 from flasknado.wsgi.response import WSGIApplication
 
@@ -61,10 +61,10 @@ def import_application(uri: str) -> WSGIApplication:
         raise ConfigurationError(
             f"{uri!r} is an ASGI application, and this server hosts WSGI: name a WSGI application"
         )
-    if inspect.isfunction(application) and not _takes_two(application):
+    if not takes(application, object(), object()):
         raise ConfigurationError(
-            f"{uri!r} is a function that does not take (environ, start_response): "
-            f"if it is a factory, call it, as in {uri + '()'!r}"
+            f"{uri!r} is of type {type(application).__name__} and does not take "
+            f"(environ, start_response): if it is a factory, call it, as in {uri + '()'!r}"
         )
     return application  # type: ignore[no-any-return]
 
@@ -75,12 +75,12 @@ def import_routes(uri: str) -> list[NativeRoute]:
     Raises `ConfigurationError` if there are none.
     """
     routes = import_from_string(uri, default="routes")
-    if callable(routes):
-        routes = routes()
+    if callable(routes) and takes(routes):
+        routes = call_factory(uri, routes)
     if not isinstance(routes, (list, tuple)):
         raise ConfigurationError(
-            f"--handlers {uri!r} is a {type(routes).__name__}: name a list of Tornado's routes, "
-            f"or a function that returns one"
+            f"--handlers {uri!r} is of type {type(routes).__name__}: name a list of Tornado's "
+            f"routes, or a function that returns one"
         )
     return list(routes)
 
@@ -89,11 +89,3 @@ def _is_asgi(application: Any) -> bool:
     if inspect.iscoroutinefunction(application):
         return True
     return inspect.iscoroutinefunction(getattr(type(application), "__call__", None))  # noqa: B004
-
-
-def _takes_two(function: Any) -> bool:
-    try:
-        inspect.signature(function).bind(object(), object())
-    except TypeError:
-        return False
-    return True

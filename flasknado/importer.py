@@ -29,6 +29,7 @@ def import_from_string(uri: str, default: str | None = None) -> Any:
     module_name, colon, expression = uri.partition(":")
     if not module_name or (not expression and (colon or default is None)):
         raise ImportFromStringError(f"{uri!r} is not of the form MODULE:NAME, as hello:app is")
+    _check_module_name(module_name, expression)
     module = _module(module_name)
     name, arguments = _parse(uri, expression or default or "")
     value: Any = module
@@ -36,10 +37,27 @@ def import_from_string(uri: str, default: str | None = None) -> Any:
         try:
             value = getattr(value, part)
         except AttributeError:
+            mend = f"name what it has, as in '{module_name}:app'"
             raise ImportFromStringError(
-                f"the module {module_name!r} has no attribute {name!r}: correct the name"
+                f"the module {module_name!r} has no attribute {name!r}: "
+                f"{'correct the name' if expression else mend}"
             ) from None
-    return value if arguments is None else _call(uri, value, *arguments)
+    if arguments is None:
+        return value
+    _check_factory(uri, f"{module_name}:{name}", value)
+    return _call(uri, value, *arguments)
+
+
+def _check_module_name(name: str, expression: str) -> None:
+    if "/" in name or name.endswith(".py"):
+        module = name.removesuffix(".py").removeprefix("./").strip("/").replace("/", ".")
+        raise ImportFromStringError(
+            f"{name!r} is the name of a file: name the module, as in '{module}:{expression}'"
+        )
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise ImportFromStringError(
+            f"{name!r} is not the name of a module, which is words joined by dots"
+        )
 
 
 def _module(name: str) -> Any:
@@ -52,7 +70,7 @@ def _module(name: str) -> Any:
                 f"the name"
             ) from None
         raise ImportFromStringError(f"the module {name!r} fails to import: {error}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ImportFromStringError(
             f"the module {name!r} fails to import: {type(error).__name__}: {error}"
         ) from error
@@ -82,6 +100,25 @@ def _dotted(node: ast.expr) -> str:
     raise ValueError("not a dotted name")
 
 
+def _check_factory(uri: str, name: str, value: Any) -> None:
+    if not callable(value):
+        raise ImportFromStringError(
+            f"{uri!r} is a call, but {name!r} is of type {type(value).__name__}: write {name!r}"
+        )
+    if _takes_a_request(value):
+        raise ImportFromStringError(f"{uri!r} calls an application, not a factory: write {name!r}")
+    if inspect.iscoroutinefunction(value):
+        raise ImportFromStringError(f"{uri!r} calls an async function: name a plain one")
+
+
+def _takes_a_request(value: Any) -> bool:
+    """Whether an object looks like an application, by the names that PEP 3333 uses."""
+    try:
+        return list(inspect.signature(value).parameters)[:2] == ["environ", "start_response"]
+    except (TypeError, ValueError):
+        return False  # a builtin without a signature
+
+
 def _call(uri: str, factory: Any, arguments: list[Any], keywords: dict[str, Any]) -> Any:
     try:
         inspect.signature(factory).bind(*arguments, **keywords)
@@ -91,9 +128,25 @@ def _call(uri: str, factory: Any, arguments: list[Any], keywords: dict[str, Any]
         ) from None
     except ValueError:
         pass  # a builtin without a signature: the call will tell
+    return call_factory(uri, factory, *arguments, **keywords)
+
+
+def call_factory(uri: str, factory: Any, *arguments: Any, **keywords: Any) -> Any:
+    """Return what a factory returns; raises `ImportFromStringError` from what it raises."""
     try:
         return factory(*arguments, **keywords)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ImportFromStringError(
             f"the factory {uri!r} fails: {type(error).__name__}: {error}"
         ) from error
+
+
+def takes(function: Any, *arguments: object) -> bool:
+    """Return whether a callable takes these arguments, as far as its signature tells."""
+    try:
+        inspect.signature(function).bind(*arguments)
+    except TypeError:
+        return False
+    except ValueError:
+        return True  # a builtin without a signature
+    return True

@@ -28,6 +28,11 @@ class Native(tornado.web.RequestHandler):
         self.write("native")
 
 routes = [(r"/native", Native)]
+
+def create_app(name):
+    return app
+
+async def asgi(scope, receive, send): ...
 """
 
 
@@ -72,7 +77,17 @@ def test_command_where_the_user_has_a_config_module_imports_theirs(folder: Path)
         (("hello:nothing",), r"has no attribute 'nothing'"),
         (("no_such_module:app",), r"there is no module 'no_such_module' here"),
         (("fails:app",), r"ModuleNotFoundError: No module named 'nothing_of_this_name'"),
-        (("hello:app", "--handlers", "hello:app.name"), r"name a list of Tornado's routes"),
+        (("fails:app",), r'fails.py", line 1, in <module>'),
+        (("hello",), r"has no attribute 'application': name what it has, as in 'hello:app'"),
+        (("hello.py:app",), r"is the name of a file: name the module, as in 'hello:app'"),
+        (("hello:create_app()",), r"does not fit its factory: missing a required argument: 'name'"),
+        (("hello:create_app",), r"if it is a factory, call it, as in 'hello:create_app\(\)'"),
+        (("hello:app()",), r"calls an application, not a factory: write 'hello:app'"),
+        (("hello:asgi",), r"is an ASGI application, and this server hosts WSGI"),
+        ((), r"No application module specified"),
+        (("hello:app", "--handlers", "hello:app"), r"is of type Flask: name a list"),
+        (("hello:app", "--handlers", "hello:app.name"), r"name a list of Tornado's\s+routes"),
+        (("hello:app", "--handlers", "no_such_module:r"), r"there is no module 'no_such_module'"),
         (("hello:app", "--mount", "shop"), r"must begin with a slash"),
     ],
 )

@@ -31,6 +31,28 @@ class Asgi:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
 
 
+class Parts:
+    """A WSGI application that is a class (PEP 3333)."""
+
+    def __init__(self, environ: Any, start_response: Any) -> None: ...
+
+
+class Site:
+    def make(self) -> None: ...
+
+
+def make_asgi() -> Any:
+    return asgi
+
+
+def fail() -> None:
+    raise RuntimeError("on purpose")
+
+
+def needs(name: str) -> list[Any]:
+    return [name]
+
+
 asgi_object = Asgi()
 text = "not callable"
 
@@ -54,6 +76,10 @@ def test_application_named_in_any_way_is_imported(uri: str) -> None:
         ("asgi_object", "is an ASGI application"),
         ("text", "is a str, not a WSGI application"),
         ("make_app", r"if it is a factory, call it"),
+        ("asgi_object.__call__", "is an ASGI application"),
+        ("make_asgi()", "is an ASGI application"),
+        ("Site", r"does not take \(environ, start_response\)"),
+        ("flask", "is a module, not a WSGI application"),
     ],
 )
 def test_application_that_is_none_is_refused(name: str, said: str) -> None:
@@ -61,14 +87,30 @@ def test_application_that_is_none_is_refused(name: str, said: str) -> None:
         import_application(f"{__name__}:{name}")
 
 
+def test_application_that_is_a_class_is_imported() -> None:
+    assert import_application(f"{__name__}:Parts") is Parts  # type: ignore[comparison-overlap]
+
+
 @pytest.mark.parametrize("name", ["routes", "make_routes", "make_routes()"])
 def test_routes_named_in_any_way_are_imported(name: str) -> None:
     assert import_routes(f"{__name__}:{name}") == routes
 
 
-def test_routes_that_are_no_list_are_refused() -> None:
-    with pytest.raises(ConfigurationError, match="is a str: name a list"):
-        import_routes(f"{__name__}:text")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("text", "is of type str: name a list"),
+        ("app", "is of type Flask: name a list"),
+        ("asgi", "is of type function: name a list"),
+        ("needs", "is of type function: name a list"),
+        ("make_app", "is of type Flask: name a list"),
+        ("fail", "'fail' fails: RuntimeError: on purpose"),
+    ],
+)
+def test_routes_that_are_no_list_are_refused(name: str, said: str) -> None:
+    said = said.replace("'fail'", f"'{__name__}:fail'")
+    with pytest.raises(ConfigurationError, match=said):
+        import_routes(f"{__name__}:{name}")
 
 
 def test_compose_takes_every_setting_of_ours(cfg: Config) -> None:
