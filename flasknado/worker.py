@@ -115,6 +115,8 @@ class Worker(GunicornWorker):
         if not isinstance(server, HTTPServer):
             server = compose(server, self.cfg)
         assert isinstance(server, HTTPServer)
+        if server.container is not None and self.cfg.workers > 1:
+            server.container.multiprocess = True
         return server
 
     def _shared_ops_socket(self) -> socket.socket | None:

@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
-from flask import Flask, current_app
+from flask import Flask, current_app, has_request_context, request
 from sqlalchemy.orm import scoped_session
 
 from flasknado.errors import ConfigurationError
 from flasknado.live import store, transaction
+from flasknado.live.database import DatabaseLog, SessionLog
 from flasknado.live.event import Event, check_channel, check_name, encode_data
+from flasknado.live.logs import Log
+from flasknado.live.memory import MemoryLog
 from flasknado.live.options import LiveOptions
 
 if TYPE_CHECKING:
@@ -29,24 +32,35 @@ MayRead = Callable[[str], bool]
 MayReadT = TypeVar("MayReadT", bound=MayRead)
 
 EXTENSION_KEY = "live"
+MEMORY_URL = "memory://"
 
 
 class LiveState:
     """What one Flask application has of `Live`: `app.extensions["live"]`."""
 
-    def __init__(self, app: Flask, db: SQLAlchemy, live: Live) -> None:
+    def __init__(self, app: Flask, live: Live, db: SQLAlchemy | None, url: str | None) -> None:
         self.app = app
-        self.db = db
         self.live = live
         self.options = LiveOptions.from_config(app.config)
+        self.log = self._log(db, url)
         self.hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
         """The hub of each event loop that has needed one (`flasknado.live.hub.hub_of`)."""
         self._wakers: tuple[Callable[[], None], ...] = ()
 
-    def engine(self) -> sa.Engine:
-        """Return the engine of the log's database. May be called on any thread."""
-        with self.app.app_context():
-            return self.db.engine
+    def _log(self, db: SQLAlchemy | None, url: str | None) -> Log:
+        if db is not None:
+            return SessionLog(self._engine_of(db), db, self.committed)
+        assert url is not None
+        if url == MEMORY_URL:
+            return MemoryLog(self.committed)
+        return DatabaseLog(url, self.committed)
+
+    def _engine_of(self, db: SQLAlchemy) -> Callable[[], sa.Engine]:
+        def engine() -> sa.Engine:
+            with self.app.app_context():
+                return db.engine
+
+        return engine
 
     def committed(self, events: Sequence[Event]) -> None:
         """Tell the readers of this process, and whoever captures, of committed events."""
@@ -62,31 +76,60 @@ class LiveState:
         """Call `wake` no longer."""
         self._wakers = tuple(other for other in self._wakers if other != wake)
 
+    def check_processes(self, multiprocess: bool) -> None:
+        """Raise `ConfigurationError` if other processes would have a log of their own."""
+        if multiprocess and self.log.one_process:
+            raise ConfigurationError(
+                "a log of live events in memory is seen by one process only, and this server "
+                "has several: give Live a database, or run one worker"
+            )
+
 
 class Live:
-    """Live events for Flask applications that use Flask-SQLAlchemy.
+    """Live events for a Flask application.
+
+    With `db` (Flask-SQLAlchemy) the log is in the application's database, and events join
+    its transactions. Without it, `database_url` names a database of the log's own, or is
+    `memory://` for tests and applications of one process; `publish()` then commits by itself.
 
     Unbound until `init_app`, like every extension; one `Live` and `db` may serve any
     number of applications. Settings: `flasknado.live.options.LiveOptions`.
     """
 
-    def __init__(self, app: Flask | None = None, db: SQLAlchemy | None = None) -> None:
+    def __init__(
+        self,
+        app: Flask | None = None,
+        db: SQLAlchemy | None = None,
+        *,
+        database_url: str | None = None,
+    ) -> None:
+        self._database_url = database_url
         self._may_read: MayRead | None = None
         self._captures: list[list[Event]] = []
-        if app is not None and db is not None:
+        if app is not None:
             self.init_app(app, db)
 
-    def init_app(self, app: Flask, db: SQLAlchemy) -> None:
-        """Add the log's tables to `db.metadata` and this extension to `app`.
+    def init_app(
+        self, app: Flask, db: SQLAlchemy | None = None, *, database_url: str | None = None
+    ) -> None:
+        """Add this extension to `app`, and the log's tables to `db.metadata`.
 
-        `db.create_all()` and Flask-Migrate then see the tables. Raises `ConfigurationError`
-        for a setting out of its range.
+        `db.create_all()` and Flask-Migrate then see the tables; a database of the log's own
+        gets them by itself. Raises `ConfigurationError` for a setting out of its range, and
+        if not exactly one of `db` and `database_url` is given.
         """
-        for table in store.metadata.sorted_tables:
-            if table.name not in db.metadata.tables:
-                table.to_metadata(db.metadata)
-        transaction.install()
-        app.extensions[EXTENSION_KEY] = LiveState(app, db, self)
+        url = database_url or self._database_url
+        if (db is None) == (url is None):
+            raise ConfigurationError(
+                "live events need one place: give init_app the application's db "
+                "(Flask-SQLAlchemy), or a database_url of their own, or memory://"
+            )
+        if db is not None:
+            for table in store.metadata.sorted_tables:
+                if table.name not in db.metadata.tables:
+                    table.to_metadata(db.metadata)
+            transaction.install()
+        app.extensions[EXTENSION_KEY] = LiveState(app, self, db, url)
 
     def authorize(self, function: MayReadT) -> MayReadT:
         """Register `function(channel) -> bool`, which decides who may read what; a decorator.
@@ -120,15 +163,11 @@ class Live:
         `data` is anything that Flask's JSON provider can write. `session` is any session
         on the application's database, by default `db.session`. Needs an application
         context, on any thread that may use the session. Raises `InvalidEvent`.
+
+        Where the log has a database of its own, the event is committed at once.
         """
-        state = current_state()
-        default = getattr(state.app.json, "default", None)
-        draft = store.Draft(
-            check_channel(channel),
-            check_name(name),
-            encode_data(data, state.options.max_data_bytes, default),
-        )
-        transaction.publish(_session_of(session, state.db), draft, state.committed)
+        state = _publishing_state()
+        state.log.publish(_draft(state, channel, name, data), session)
 
     def cursor(self) -> str:
         """Return the log's present end, as text.
@@ -136,15 +175,7 @@ class Live:
         Read it before the data of a page and subscribe from it: then nothing falls
         between the page and the stream. Needs an application context.
         """
-        state = current_state()
-        session = _session_of(None, state.db)
-        connection = session.connection(bind_arguments={"clause": store.live_log})
-        cursor = store.read_head(connection)
-        if cursor is None:
-            _create_log(connection)
-            cursor = store.read_head(connection)
-            assert cursor is not None
-        return str(cursor)
+        return str(current_state().log.cursor())
 
     @contextlib.contextmanager
     def capture(self) -> Iterator[list[Event]]:
@@ -179,21 +210,21 @@ def current_state() -> LiveState:
     return state_of(current_app)
 
 
-def _session_of(session: Session | scoped_session[Any] | None, db: SQLAlchemy) -> Session:
-    chosen: Session | scoped_session[Any] = db.session if session is None else session
-    if isinstance(chosen, scoped_session):
-        inner: Session = chosen()
-        return inner
-    return chosen
+def _publishing_state() -> LiveState:
+    state = current_state()
+    if has_request_context():
+        state.check_processes(bool(request.environ.get("wsgi.multiprocess")))
+    return state
 
 
-def _create_log(connection: sa.Connection) -> None:
-    """Create the log's row so that it stays, whatever becomes of the connection's transaction."""
-    engine = connection.engine
-    writing = connection.dialect.name == "sqlite" and connection.connection.in_transaction
-    if writing or store.in_memory(engine.url):
-        # Another connection would wait for this one, or see another database.
-        store.create_log(connection)
-        return
-    with engine.begin() as other:
-        store.create_log(other)
+def _draft(
+    state: LiveState, channel: str, name: str, data: object, *, kept: bool = True
+) -> store.Draft:
+    """Return an event that is not committed yet; raises `InvalidEvent`."""
+    default = getattr(state.app.json, "default", None)
+    return store.Draft(
+        check_channel(channel),
+        check_name(name),
+        encode_data(data, state.options.max_data_bytes, default),
+        kept,
+    )

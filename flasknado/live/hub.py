@@ -53,7 +53,7 @@ class Hub:
         self._slots: list[set[Subscriber]] = [set() for _ in range(HEARTBEAT_SLOTS)]
         self._slot = 0
         self._ready = asyncio.Event()
-        self._reader = Reader(state.engine, state.options, loop, self._on_report)
+        self._reader = Reader(state.log, state.options, loop, self._on_report)
         self._beat_timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -344,6 +344,8 @@ def hub_of(state: LiveState, http_server: Any = None) -> Hub:
     if hub is None:
         for other in [other for other in state.hubs if other.is_closed()]:
             del state.hubs[other]
+        container = getattr(http_server, "container", None)
+        state.check_processes(bool(getattr(container, "multiprocess", False)))
         hub = state.hubs[loop] = Hub(state, loop)
         hub.start()
         _end_with(hub, http_server)

@@ -1,10 +1,13 @@
 """The log's two tables and every statement on them. Blocking; no Tornado.
 
-`live_log` is one row: the epoch, which names this log, and the head, the last offset given
-out. `live_event` holds the events from the oldest that was not pruned to the head, without
-a hole, because a transaction that is rolled back takes its advance of the head with it.
+`live_log` is one row: the epoch, which names this log; the head, the last offset given out;
+and the floor, the last offset that was pruned. `live_event` holds every event between them,
+because a transaction that is rolled back takes its advance of the head with it. Signals
+(`kept` false) have offsets too, and go within a minute.
+
 A transaction that publishes keeps the row of `live_log` locked from its advance to its
-commit, so offsets rise in commit order.
+commit, so offsets rise in commit order. On PostgreSQL it also sends NOTIFY, which arrives
+when it commits.
 """
 
 from __future__ import annotations
@@ -23,6 +26,12 @@ from flasknado.live.event import MAX_NAME_CHARS, MAX_OFFSET, Cursor, Event
 SPAN_EVENTS = 5000
 """How many offsets one read looks at, so that none keeps the reader for long."""
 
+SIGNAL_LIFETIME_S = 10
+"""How long a signal is there for the processes to read, before it may be pruned."""
+
+NOTIFY_CHANNEL = "flasknado_live"
+"""What PostgreSQL's listeners listen to."""
+
 metadata = sa.MetaData()
 
 # On SQLite only an INTEGER primary key is the table's own b-tree.
@@ -34,6 +43,7 @@ live_log = sa.Table(
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("epoch", sa.String(32), nullable=False),
     sa.Column("head", sa.BigInteger, nullable=False),
+    sa.Column("floor", sa.BigInteger, nullable=False),
 )
 
 live_event = sa.Table(
@@ -43,8 +53,15 @@ live_event = sa.Table(
     sa.Column("channel", sa.String(MAX_NAME_CHARS), nullable=False),
     sa.Column("name", sa.String(MAX_NAME_CHARS), nullable=False),
     sa.Column("data", sa.Text, nullable=False),
+    sa.Column("kept", sa.Boolean, nullable=False),
     sa.Column("created_at", sa.Double, nullable=False),
     sa.Index("ix_live_event_channel_offset", "channel", "offset"),
+    sa.Index(
+        "ix_live_event_signal",
+        "offset",
+        sqlite_where=sa.text("NOT kept"),
+        postgresql_where=sa.text("NOT kept"),
+    ),
 )
 
 _INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
@@ -58,9 +75,8 @@ _ADVANCE = (
 )
 _APPEND = sa.insert(live_event)
 _HEAD = sa.select(live_log.c.epoch, live_log.c.head).where(_ONLY_ROW)
-
-_OLDEST = sa.select(sa.func.min(live_event.c.offset)).scalar_subquery().label("oldest")
-_BOUNDS = sa.select(live_log.c.epoch, live_log.c.head, _OLDEST).where(_ONLY_ROW)
+_BOUNDS = sa.select(live_log.c.epoch, live_log.c.head, live_log.c.floor).where(_ONLY_ROW)
+_NOTIFY = sa.select(sa.func.pg_notify(NOTIFY_CHANNEL, ""))
 
 
 def _read_statement(*conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
@@ -74,7 +90,7 @@ def _read_statement(*conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
         sa.select(
             live_log.c.epoch,
             live_log.c.head,
-            _OLDEST,
+            live_log.c.floor,
             live_event.c.offset,
             live_event.c.channel,
             live_event.c.name,
@@ -88,7 +104,10 @@ def _read_statement(*conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
 
 
 _READ_ALL = _read_statement()
-_READ_CHANNELS = _read_statement(live_event.c.channel.in_(sa.bindparam("channels", expanding=True)))
+_READ_CHANNELS = _read_statement(
+    live_event.c.channel.in_(sa.bindparam("channels", expanding=True)),
+    live_event.c.kept.is_(sa.true()),
+)
 
 
 class Draft(NamedTuple):
@@ -97,14 +116,16 @@ class Draft(NamedTuple):
     channel: str
     name: str
     data: str
+    kept: bool = True
+    """False for a signal: delivered to who is there, and never replayed."""
 
 
 class Batch(NamedTuple):
     """What one read of the log found, all of one moment.
 
     Every event after the offset asked for (and of the channels asked for) up to and
-    including `complete_to` is in `events`. `oldest` is the smallest offset that the log
-    still has, or `head + 1` if it has none.
+    including `complete_to` is in `events`; signals are there if all channels were asked for.
+    `oldest` is the smallest offset that was not pruned, or `head + 1` if all were.
     """
 
     epoch: str
@@ -131,8 +152,26 @@ def create_log(connection: sa.Connection) -> None:
     """Insert the log's row if there is none; any number of processes may try at once."""
     check_dialect(connection.dialect.name)
     insert = _INSERTS[connection.dialect.name](live_log)
-    row = {"id": 1, "epoch": secrets.token_hex(4), "head": 0}
+    row = {"id": 1, "epoch": new_epoch(), "head": 0, "floor": 0}
     connection.execute(insert.values(row).on_conflict_do_nothing())
+
+
+def new_epoch() -> str:
+    """Return a name for a log that no other has."""
+    return secrets.token_hex(4)
+
+
+def renew_epoch(connection: sa.Connection, followed: Cursor) -> None:
+    """Name the log anew if it has gone back behind `followed`, as by a restored backup.
+
+    Else it could grow past the cursors of its other future, and they would seem to be
+    resumable. Of several processes that see it, one renews.
+    """
+    connection.execute(
+        sa.update(live_log)
+        .where(_ONLY_ROW, live_log.c.epoch == followed.epoch, live_log.c.head < followed.offset)
+        .values(epoch=new_epoch())
+    )
 
 
 def read_head(connection: sa.Connection) -> Cursor | None:
@@ -153,10 +192,15 @@ def append(connection: sa.Connection, drafts: Sequence[Draft]) -> tuple[str, lis
         create_log(connection)
         row = connection.execute(_ADVANCE, {"count": len(drafts)}).one()
     first = row.head - len(drafts) + 1
-    events = [Event(first + n, *draft) for n, draft in enumerate(drafts)]
     created_at = time.time()
-    connection.execute(_APPEND, [{**event._asdict(), "created_at": created_at} for event in events])
-    return row.epoch, events
+    rows = [
+        {**draft._asdict(), "offset": first + n, "created_at": created_at}
+        for n, draft in enumerate(drafts)
+    ]
+    connection.execute(_APPEND, rows)
+    if connection.dialect.name == "postgresql":
+        connection.execute(_NOTIFY)
+    return row.epoch, [Event(first + n, *draft[:3]) for n, draft in enumerate(drafts)]
 
 
 def read_bounds(connection: sa.Connection) -> Batch:
@@ -165,8 +209,7 @@ def read_bounds(connection: sa.Connection) -> Batch:
     Raises `sqlalchemy.exc.NoResultFound` if the log has not been created.
     """
     row = connection.execute(_BOUNDS).one()
-    oldest = row.head + 1 if row.oldest is None else row.oldest
-    return Batch(row.epoch, row.head, oldest, [], row.head)
+    return Batch(row.epoch, row.head, row.floor + 1, [], row.head)
 
 
 def read(
@@ -204,9 +247,8 @@ def read(
             size_bytes += len(row.data)
     if row is None:
         raise sa.exc.NoResultFound("live_log has no row")
-    oldest = row.head + 1 if row.oldest is None else row.oldest
     complete_to = events[-1].offset if cut else min(row.head, until)
-    return Batch(row.epoch, row.head, oldest, events, complete_to)
+    return Batch(row.epoch, row.head, row.floor + 1, events, complete_to)
 
 
 def prune(
@@ -216,9 +258,11 @@ def prune(
     retention_s: float,
     batch_events: int,
 ) -> int:
-    """Delete at most `batch_events` of the oldest events beyond the retention; return how many.
+    """Delete at most `batch_events` of the oldest events beyond the retention, and as many
+    signals; return how many went.
 
-    One short transaction of its own: committed before it returns.
+    The floor is raised first, so that a failure between leaves only rows that nobody reads.
+    Short transactions of their own: committed before it returns.
     """
     head = read_head(connection)
     if head is None:
@@ -234,12 +278,28 @@ def prune(
         if row.offset > head.offset - retention_events and row.created_at >= too_old_at:
             break
         cut = row.offset
-    if not cut:
+    deleted = _prune_signals(connection, batch_events)
+    if cut:
+        raised = sa.update(live_log).where(_ONLY_ROW, live_log.c.floor < cut).values(floor=cut)
+        connection.execute(raised)
+        gone = connection.execute(sa.delete(live_event).where(live_event.c.offset <= cut))
+        deleted += gone.rowcount
+    if deleted:
+        connection.commit()
+    else:
         connection.rollback()
-        return 0
-    deleted = connection.execute(sa.delete(live_event).where(live_event.c.offset <= cut))
-    connection.commit()
-    return deleted.rowcount
+    return deleted
+
+
+def _prune_signals(connection: sa.Connection, batch_events: int) -> int:
+    old = (
+        sa.select(live_event.c.offset)
+        .where(sa.text("NOT kept"), live_event.c.created_at < time.time() - SIGNAL_LIFETIME_S)
+        .order_by(live_event.c.offset)
+        .limit(batch_events)
+    )
+    gone = connection.execute(sa.delete(live_event).where(live_event.c.offset.in_(old)))
+    return int(gone.rowcount)
 
 
 def in_memory(url: sa.URL) -> bool:

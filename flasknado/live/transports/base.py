@@ -47,8 +47,11 @@ class LiveHandler(RequestHandler):
             raise Refused(500, str(error)) from None
 
     def hub(self) -> Hub:
-        """Return this process's hub of the application."""
-        return hub_of(self.state, self.settings.get("http_server"))
+        """Return this process's hub of the application; raises `Refused` (500)."""
+        try:
+            return hub_of(self.state, self.settings.get("http_server"))
+        except ConfigurationError as error:
+            raise Refused(500, str(error)) from None
 
     def channels(self) -> list[str]:
         """Return the channels asked for, each once; raises `Refused` (400)."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.flasknado.live.helpers import LiveApp, make_app
+from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.serving import Serving, serving
 
 
@@ -30,7 +31,16 @@ def make_live_app(tmp_path: Path) -> Iterator[Callable[..., LiveApp]]:
 
     yield make
     for live_app in made:
-        live_app.engine().dispose()
+        with live_app.app.app_context():
+            live_app.db.engine.dispose()
+        if hasattr(live_app.log, "engine"):
+            live_app.engine().dispose()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    with postgres_server() as server:
+        yield server
 
 
 @pytest.fixture

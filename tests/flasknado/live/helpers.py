@@ -20,6 +20,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 import flasknado.live
 from flasknado import HTTPServer, WSGIContainer
 from flasknado.live import Live
+from flasknado.live.extension import state_of
 from tests.support.serving import Serving
 
 DEADLINE_S = 15.0
@@ -38,40 +39,59 @@ def wait_for(condition: Callable[[], Any], what: str = "", deadline_s: float = D
 
 @dataclass
 class LiveApp:
-    """A Flask application with a database of its own and live events."""
+    """A Flask application with a database of its own and live events.
+
+    `session` is false where the log is not a part of the application's database.
+    """
 
     app: Flask
     db: SQLAlchemy
     live: Live
     Note: Any
+    session: bool = True
 
     def publish(self, *channels: str, data: Any = None, name: str = "note") -> None:
         """Publish one event to each channel, in one transaction."""
         with self.app.app_context():
             for channel in channels:
                 self.live.publish(channel, name, data)
-            self.db.session.commit()
+            if self.session:
+                self.db.session.commit()
 
     def cursor(self) -> str:
         with self.app.app_context():
             return self.live.cursor()
 
+    @property
+    def log(self) -> Any:
+        return state_of(self.app).log
+
     def engine(self) -> sa.Engine:
-        with self.app.app_context():
-            return self.db.engine
+        """Return the engine of the log's database."""
+        engine: sa.Engine = self.log.engine()
+        return engine
 
     def server(self, **options: Any) -> HTTPServer:
         return HTTPServer(WSGIContainer(self.app), handlers=flasknado.live.routes(), **options)
 
 
-def make_app(directory: Path, database: str = "app.db", **config: Any) -> LiveApp:
-    """Return an application on a SQLite file, its tables created.
+def make_app(
+    directory: Path,
+    database: str = "app.db",
+    *,
+    url: str | None = None,
+    log_url: str | None = None,
+    **config: Any,
+) -> LiveApp:
+    """Return an application on a SQLite file or at `url`, its tables created.
 
+    With `log_url` its log is there, and not in its database.
     `X-User` says who asks; anybody reads channels that do not begin with `user:`, and only
     `NAME` reads `user:NAME`.
     """
     app = Flask("live_tests")
-    app.config.update(SQLALCHEMY_DATABASE_URI=f"sqlite:///{directory / database}", **config)
+    url = url or f"sqlite:///{directory / database}"
+    app.config.update(SQLALCHEMY_DATABASE_URI=url, **config)
     db = SQLAlchemy()
     live = Live()
 
@@ -80,7 +100,7 @@ def make_app(directory: Path, database: str = "app.db", **config: Any) -> LiveAp
         text: Mapped[str] = mapped_column(default="")
 
     db.init_app(app)
-    live.init_app(app, db)
+    live.init_app(app, None if log_url else db, database_url=log_url)
 
     @app.before_request
     def who() -> Any:
@@ -95,7 +115,7 @@ def make_app(directory: Path, database: str = "app.db", **config: Any) -> LiveAp
 
     with app.app_context():
         db.create_all()
-    return LiveApp(app, db, live, Note)
+    return LiveApp(app, db, live, Note, session=log_url is None)
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -104,8 +105,8 @@ def test_read_without_a_log_is_an_error(engine: sa.Engine) -> None:
 
 def test_bounds_of_an_empty_log_begin_after_the_head(engine: sa.Engine) -> None:
     append(engine, "a", "a")
+    prune(engine, age_s=-1)
     with engine.begin() as connection:
-        connection.execute(sa.delete(store.live_event))
         bounds = store.read_bounds(connection)
     assert (bounds.oldest, bounds.head, bounds.complete_to) == (3, 2, 2)
 
@@ -153,6 +154,41 @@ def test_prune_everything_keeps_the_head(engine: sa.Engine) -> None:
     append(engine, "a", "a")
     assert prune(engine, age_s=-1) == 2
     assert [e.offset for e in append(engine, "a")] == [3]
+
+
+def test_signals_are_read_by_followers_of_all_channels_and_never_replayed(
+    engine: sa.Engine,
+) -> None:
+    with engine.begin() as connection:
+        drafts = [Draft("a", "n", "1"), Draft("a", "typing", "1", kept=False)]
+        store.append(connection, drafts)
+    assert offsets(read(engine, 0)) == [1, 2]
+    replayed = read(engine, 0, "a")
+    assert (offsets(replayed), replayed.complete_to) == ([1], 2)
+
+
+def test_prune_takes_old_signals_and_leaves_the_events_resumable(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        store.append(connection, [Draft("a", "n", "1", kept=n % 2 == 0) for n in range(6)])
+        connection.execute(sa.update(store.live_event).values(created_at=time.time() - 30))
+    assert prune(engine) == 3
+    batch = read(engine, 0)
+    assert (offsets(batch), batch.oldest) == ([1, 3, 5], 1)
+
+
+def test_epoch_is_renewed_once_and_only_where_the_log_went_back(engine: sa.Engine) -> None:
+    append(engine, "a", "a")
+    with engine.begin() as connection:
+        head = store.read_head(connection)
+        assert head is not None
+        store.renew_epoch(connection, head)
+        assert store.read_head(connection) == head
+        store.renew_epoch(connection, Cursor(head.epoch, 3))
+        renewed = store.read_head(connection)
+        store.renew_epoch(connection, Cursor(head.epoch, 3))
+        assert renewed is not None
+        assert store.read_head(connection) == renewed
+    assert renewed.epoch != head.epoch
 
 
 def test_prune_without_a_log_deletes_nothing(engine: sa.Engine) -> None:

@@ -75,6 +75,7 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("epoch", sa.String(32), nullable=False),
         sa.Column("head", sa.BigInteger(), nullable=False),
+        sa.Column("floor", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_live_log")),
     )
     op.create_table(
@@ -88,10 +89,18 @@ def upgrade() -> None:
         sa.Column("channel", sa.String(128), nullable=False),
         sa.Column("name", sa.String(128), nullable=False),
         sa.Column("data", sa.Text(), nullable=False),
+        sa.Column("kept", sa.Boolean(), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("offset", name=op.f("pk_live_event")),
     )
     op.create_index("ix_live_event_channel_offset", "live_event", ["channel", "offset"])
+    op.create_index(
+        "ix_live_event_signal",
+        "live_event",
+        ["offset"],
+        sqlite_where=sa.text("NOT kept"),
+        postgresql_where=sa.text("NOT kept"),
+    )
 
 
 def downgrade() -> None:

@@ -1,0 +1,87 @@
+"""What a log of live events can do, wherever it is kept.
+
+`flasknado.live.database` keeps it in a database, `flasknado.live.memory` in the process.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager
+
+from flasknado.live.bell import Bell
+from flasknado.live.event import Cursor, Event
+from flasknado.live.options import LiveOptions
+from flasknado.live.store import Batch, Draft
+
+OnCommit = Callable[[Sequence[Event]], None]
+"""Called with events that have just been committed, on the thread that committed them."""
+
+
+class Follower(ABC):
+    """One thread's way into a log; blocking, and used on that thread only.
+
+    What it raises while the log cannot be read ends it: another is opened.
+    """
+
+    @abstractmethod
+    def wait(self) -> None:
+        """Return when the log may have changed, the bell rings, or it is time to look."""
+
+    @abstractmethod
+    def changed(self) -> bool:
+        """Return whether the log may have changed since this was asked last."""
+
+    @abstractmethod
+    def bounds(self) -> Batch:
+        """Return the bounds of the log, complete up to its head and without events."""
+
+    @abstractmethod
+    def read(
+        self,
+        after: int,
+        channels: Collection[str] | None,
+        *,
+        limit_events: int,
+        limit_bytes: int,
+    ) -> Batch:
+        """Return the events after an offset; see `flasknado.live.store.read`."""
+
+    @abstractmethod
+    def append(self, drafts: Sequence[Draft]) -> None:
+        """Append events in a transaction of their own; raises `Busy` if it has to wait."""
+
+    @abstractmethod
+    def prune(self, batch_events: int) -> int:
+        """Delete some events beyond the retention, return how many; raises `Busy`."""
+
+    @abstractmethod
+    def gone_back(self, followed: Cursor) -> None:
+        """Take note that the log ends before an offset that it once had."""
+
+
+class Busy(Exception):
+    """The log cannot be written at this moment: try again in the next turn."""
+
+
+class Log(ABC):
+    """Where events are kept. May be used on any thread."""
+
+    one_process = False
+    """Whether other processes cannot see it."""
+
+    @abstractmethod
+    def publish(self, draft: Draft, session: object = None) -> None:
+        """Append an event, in the session's transaction where there is one."""
+
+    @abstractmethod
+    def cursor(self) -> Cursor:
+        """Return the log's present end."""
+
+    @abstractmethod
+    def append(self, drafts: Sequence[Draft]) -> None:
+        """Append events at once, in a transaction of their own."""
+
+    @abstractmethod
+    def following(self, bell: Bell, options: LiveOptions) -> AbstractContextManager[Follower]:
+        """Open a follower for the calling thread; its `wait()` is ended by the bell."""
