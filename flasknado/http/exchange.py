@@ -6,9 +6,11 @@ does a single write.
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import TYPE_CHECKING
 
+from flasknado.errors import ClientDisconnected
 from flasknado.http.body import BodyBuffer, body_too_large
 from flasknado.http.encode import (
     CHUNKED,
@@ -22,6 +24,7 @@ from flasknado.http.encode import (
 )
 from flasknado.http.message import Container, RequestHead, ResponseHead, empty_body
 from flasknado.http.reply import Reply
+from flasknado.http.sendfile import SocketLoan, send_file
 from flasknado.http.traffic import ORDINARY
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ class OrdinaryExchange(Reply):
         "_connection",
         "_container",
         "_keep_alive",
+        "_loan",
         "_streaming",
         "_untaken_bytes",
         "complete",
@@ -61,6 +65,7 @@ class OrdinaryExchange(Reply):
         self._body: BodyBuffer | None = None
         self._chunked = False
         self._keep_alive = head.keep_alive
+        self._loan: SocketLoan | None = None
         self._streaming = False
         self._untaken_bytes = 0
         self.complete = False
@@ -115,6 +120,9 @@ class OrdinaryExchange(Reply):
     def lost(self) -> None:
         self._discard_body()
         self.client_gone()
+        loan, self._loan = self._loan, None
+        if loan is not None:
+            loan.refuse()
 
     def _discard_body(self) -> None:
         if self._body is not None:
@@ -145,6 +153,59 @@ class OrdinaryExchange(Reply):
                 self._keep_alive = False
         framing += self._connection_field()
         self._mailbox.post(self._start_encoded, head.status, encode_head(head, framing))
+
+    def send_file(self, file_fd: int, offset: int, count: int) -> int:
+        loan = SocketLoan()
+        self._mailbox.post(self._lend, loan)
+        socket_fd = loan.wait()
+        if socket_fd is None:
+            return 0
+        sent_bytes = 0
+        try:
+            sent_bytes = send_file(
+                socket_fd,
+                file_fd,
+                offset,
+                count,
+                gone=lambda: self._gone,
+                timeout_s=self._connection.service.limits.write_timeout_s,
+            )
+        except ClientDisconnected:
+            self.abort()
+            raise
+        finally:
+            os.close(socket_fd)
+        self._mailbox.post(self._add_sent, sent_bytes)
+        return sent_bytes
+
+    def _lend(self, loan: SocketLoan) -> None:
+        """Lend the socket when what was written to it has gone; on the loop's thread."""
+        connection = self._connection
+        if self._gone or connection.secure:
+            loan.refuse()
+            return
+        self._loan = loan
+        if connection.transport.get_write_buffer_size():
+            # With no room at all the transport says when it has written everything.
+            connection.transport.set_write_buffer_limits(0)
+        if not connection.write_paused:
+            self._grant()
+
+    def _grant(self) -> None:
+        loan, self._loan = self._loan, None
+        connection = self._connection
+        connection.transport.set_write_buffer_limits(
+            high=connection.service.limits.write_high_water_bytes
+        )
+        lent = connection.transport.get_extra_info("socket")
+        if loan is not None:
+            if lent is None:
+                loan.refuse()
+            else:
+                loan.grant(lent.fileno())
+
+    def _add_sent(self, size_bytes: int) -> None:
+        self.sent_bytes += size_bytes
 
     def _connection_field(self) -> str:
         if not (self._keep_alive and self._connection.service.keep_alive):
@@ -184,6 +245,8 @@ class OrdinaryExchange(Reply):
             self._taken(len(chunk))
 
     def drained(self) -> None:
+        if self._loan is not None:
+            self._grant()
         if self._untaken_bytes:
             size_bytes, self._untaken_bytes = self._untaken_bytes, 0
             self._taken(size_bytes)

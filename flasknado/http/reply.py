@@ -29,6 +29,7 @@ class ResponseSink(Protocol):
     def send(self, head: ResponseHead, body: bytes) -> None: ...
     def start(self, head: ResponseHead) -> None: ...
     def write(self, chunk: bytes) -> None: ...
+    def send_file(self, file_fd: int, offset: int, count: int) -> int: ...
     def finish(self) -> None: ...
     def abort(self) -> None: ...
 
@@ -78,6 +79,14 @@ class Reply(ABC):
                 raise ClientDisconnected("the client closed the connection")
             self._unsent_bytes += len(chunk)
         self._mailbox.post(self._write_on_loop, chunk)
+
+    def send_file(self, file_fd: int, offset: int, count: int) -> int:  # noqa: ARG002
+        """Send a part of a file as body, past Python; returns how many bytes went.
+
+        Fewer than `count` go where the connection cannot do it (none), or where the file
+        ends; the rest is for `write()`. Waits and raises as `write()` does.
+        """
+        return 0
 
     def finish(self) -> None:
         """Say that the body is complete. Never waits."""

@@ -47,6 +47,10 @@ class DeadlineReply:
         """Send a part of the stream that this thread has begun."""
         self._reply.write(chunk)
 
+    def send_file(self, file_fd: int, offset: int, count: int) -> int:
+        """Send a part of a file on the stream that this thread has begun."""
+        return self._reply.send_file(file_fd, offset, count)
+
     def finish(self) -> None:
         """End the stream that this thread has begun."""
         self._reply.finish()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+import stat
 from collections.abc import Iterator
 from typing import Any
 
@@ -41,6 +44,20 @@ class FileWrapper:
         """Return the place in the file from which the next block is read."""
         place: int = self.file.tell()
         return place
+
+    def regular_file(self) -> tuple[int, int, int] | None:
+        """Return descriptor, place and bytes from there to the end, if it is a regular file."""
+        if not isinstance(self.file, io.BufferedReader | io.FileIO):
+            return None
+        try:
+            file_fd = self.file.fileno()
+            status = os.fstat(file_fd)
+            place = self.file.tell()
+        except (OSError, ValueError):
+            return None
+        if not stat.S_ISREG(status.st_mode):
+            return None
+        return file_fd, place, status.st_size - place
 
     def close(self) -> None:
         """Close the file, if it can be closed."""

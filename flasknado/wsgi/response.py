@@ -8,6 +8,7 @@ bytes have been sent; never in a client that waits.
 from __future__ import annotations
 
 import logging
+import os
 import re
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -25,6 +26,8 @@ from flasknado.http.message import (
 )
 from flasknado.http.reply import ResponseSink
 from flasknado.http.request_id import REQUEST_ID_FIELD
+from flasknado.http.sendfile import LEAST_BYTES
+from flasknado.wsgi.file_wrapper import FileWrapper
 
 log = logging.getLogger("flasknado.error")
 
@@ -225,6 +228,8 @@ class Response:
     def _iterate(self, iterable: Iterable[bytes]) -> None:
         if isinstance(iterable, (list, tuple)) and len(iterable) == 1:
             self._know_length(iterable[0])
+        elif isinstance(iterable, FileWrapper):
+            self._send_file(iterable)
         for chunk in iterable:
             if chunk:
                 self._push(chunk)
@@ -233,6 +238,26 @@ class Response:
             elif not isinstance(chunk, bytes):
                 raise _not_bytes(chunk)
         self._end()
+
+    def _send_file(self, wrapper: FileWrapper) -> None:
+        """Have the kernel send a regular file, as far as it can; what is left is iterated."""
+        head = self._head
+        if head is None or not head.has_body or self._started or head.content_length is None:
+            return
+        rest = wrapper.regular_file()
+        if rest is None or head.content_length < LEAST_BYTES:
+            return
+        file_fd, offset, size_bytes = rest
+        if size_bytes < head.content_length:
+            return
+        self._reply.start(head)
+        self._started = True
+        sent_bytes = self._reply.send_file(file_fd, offset, head.content_length)
+        self._remaining_bytes = head.content_length - sent_bytes
+        if self._remaining_bytes:
+            wrapper.seek(offset + sent_bytes)
+        else:
+            wrapper.seek(0, os.SEEK_END)
 
     def _know_length(self, chunk: object) -> None:
         """Announce the length of a body that is in one piece (PEP 3333, "Content-Length")."""
