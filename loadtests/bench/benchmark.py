@@ -16,6 +16,7 @@ Medians = Mapping[str, Mapping[str, Summary]]
 
 PER_SECOND = "per_second"
 FAILURES = "failures"
+PER_CORE_SECOND = "per_core_second"
 SERVER = "server_percent"
 GENERATOR = "generator_percent"
 
@@ -31,6 +32,7 @@ class Metric:
 
 THROUGHPUT_METRICS = (
     Metric(PER_SECOND, "requests/s"),
+    Metric(PER_CORE_SECOND, "per core second"),
     Metric("p50_ms", "p50 ms", 2),
     Metric("p99_ms", "p99 ms", 2),
     Metric(FAILURES, "failures"),
@@ -96,7 +98,8 @@ def throughput(running: Running, path: str, plan: Plan, connections: int | None 
     """Load one path and return the values of `THROUGHPUT_METRICS`.
 
     The processor time of both is a share of one core: a server well below 100 % was not at its
-    limit, or had to share its core with something else.
+    limit, or had to share its core with something else. What it answers for each second of
+    processor time it used is the number that a busy machine disturbs least.
     """
     load = wrk.Load(connections or plan.connections, plan.seconds)
     used_before_s = running.processor_s()
@@ -104,6 +107,7 @@ def throughput(running: Running, path: str, plan: Plan, connections: int | None 
     used_s = running.processor_s() - used_before_s
     return {
         PER_SECOND: report.per_second,
+        PER_CORE_SECOND: report.per_second * report.duration_s / used_s if used_s else 0.0,
         "p50_ms": report.p50_ms,
         "p99_ms": report.p99_ms,
         FAILURES: report.failures,
