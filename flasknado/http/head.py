@@ -15,7 +15,7 @@ from flasknado.http.message import Address, HeaderField, RequestHead
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 _METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}\Z")
 _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_BAD_TARGET = re.compile(r"[\x00-\x20\x7f#]")
+_BAD_TARGET = re.compile(r"[\x00-\x20\x7f-\xff#]")
 _HOST = re.compile(r"(?:[A-Za-z0-9._~%-]+|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?\Z")
 _ABSOLUTE = re.compile(r"(?i:https?)://([^/?#]*)(/[^?]*)?(?:\?(.*))?\Z", re.DOTALL)
 _DIGITS = re.compile(rb"[0-9]{1,18}\Z")
