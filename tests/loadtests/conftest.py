@@ -1,103 +1,24 @@
-"""Servers whose behaviour is known exactly, and processes that can be counted."""
+"""A server whose behaviour is known, and processes that can be counted."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import secrets
-import shutil
-import sys
-import threading
-import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-from loadtests.bench.wrk import INSTALL_WRK
-from loadtests.generator import INSTALL_LOCUST, LOCUST
-from loadtests.processes import Running
-from loadtests.servers import Server, Target
+from tests.loadtests.fakes import Fake, faking
 
 MARK = "FLASKNADO_TEST_MARK"
-
-needs_wrk = pytest.mark.skipif(
-    shutil.which("wrk") is None, reason=f"wrk is not installed: run {INSTALL_WRK}"
-)
-needs_locust = pytest.mark.skipif(
-    not LOCUST.exists(), reason=f"locust is not installed: run {INSTALL_LOCUST}"
-)
-
-
-@dataclass
-class Fake:
-    """How a fake server answers; may be changed while it runs."""
-
-    status: int = 200
-    body: bytes = b"Hello, World!"
-    wait_s: float = 0.0
-    closes: bool = False
-    port: int = 0
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-
-@contextlib.contextmanager
-def faking(fake: Fake) -> Iterator[Fake]:
-    """Serve what `fake` says on a free port, each connection on a thread of its own."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
-        def do_GET(self) -> None:
-            if fake.wait_s:
-                time.sleep(fake.wait_s)
-            length = f"Content-Length: {len(fake.body)}\r\n"
-            head = f"HTTP/1.1 {fake.status} Fake\r\nContent-Type: text/plain\r\n{length}\r\n"
-            self.wfile.write(head.encode() + fake.body)
-            self.close_connection = self.close_connection or fake.closes
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    class Quiet(ThreadingHTTPServer):
-        request_queue_size = 128
-        daemon_threads = True
-
-        def handle_error(self, *arguments: object) -> None:
-            pass  # a client that goes away is what the tests are about
-
-    with Quiet(("127.0.0.1", 0), Handler) as server:
-        fake.port = server.server_address[1]
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
-        try:
-            yield fake
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @pytest.fixture
 def fake() -> Iterator[Fake]:
     with faking(Fake()) as served:
         yield served
-
-
-def running_of(fake: Fake) -> Running:
-    """Return the harness's view of a fake server: this very process."""
-    return Running(program_server("fake"), Target(fake.port, ""), os.getpid())
-
-
-def program_server(name: str, *program: str) -> Server:
-    """Return a server of the table that runs a Python program."""
-    command = (sys.executable, *program)
-    return Server(name, command, (sys.executable, "--version"), "nothing", "tests")
 
 
 @pytest.fixture

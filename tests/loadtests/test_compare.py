@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from loadtests import compare, generator
-from tests.loadtests.conftest import needs_locust
+from tests.loadtests.fakes import needs_locust
 from tests.support.poll import poll
 from tests.support.process import PROJECT_ROOT
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from loadtests.equivalence import NotEquivalent, Question, answers_of, compare
-from tests.loadtests.conftest import Fake, faking
+from tests.loadtests.fakes import Fake, faking
 
 QUESTIONS = [Question("/")]
 

@@ -11,7 +11,7 @@ from loadtests.comparison import Sample
 from loadtests.generator import GeneratorFailed, Report
 from loadtests.scenarios import SCENARIOS
 from loadtests.servers import OURS
-from tests.loadtests.conftest import Fake, needs_locust
+from tests.loadtests.fakes import Fake, needs_locust
 
 ENTRY = {
     "name": "/",

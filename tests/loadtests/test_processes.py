@@ -14,7 +14,7 @@ import pytest
 from loadtests import processes
 from loadtests.processes import ServerFailed, free_port, group_members, running
 from loadtests.servers import Target
-from tests.loadtests.conftest import program_server
+from tests.loadtests.fakes import program_server
 from tests.support.poll import poll
 from tests.support.process import PROJECT_ROOT
 
@@ -30,7 +30,7 @@ import sys
 from loadtests.interrupts import Interrupted, interruptible
 from loadtests.processes import free_port, running
 from loadtests.servers import Target
-from tests.loadtests.conftest import program_server
+from tests.loadtests.fakes import program_server
 import time
 
 try:

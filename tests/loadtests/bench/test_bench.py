@@ -15,7 +15,7 @@ from loadtests.bench.benchmark import FAILURES, PER_SECOND, Benchmark, Metric, P
 from loadtests.bench.rounds import Result
 from loadtests.processes import Cores, Running
 from loadtests.servers import OURS
-from tests.loadtests.conftest import needs_wrk, program_server
+from tests.loadtests.fakes import needs_wrk, program_server
 from tests.support.poll import poll
 from tests.support.process import PROJECT_ROOT
 

@@ -8,7 +8,7 @@ from loadtests.bench.benchmark import Plan
 from loadtests.bench.idle import close, idle_connections
 from loadtests.bench.wrk import GeneratorFailed
 from loadtests.processes import Cores
-from tests.loadtests.conftest import Fake, running_of
+from tests.loadtests.fakes import Fake, running_of
 
 PLAN = Plan(Cores(None, None), idle_connections=20)
 

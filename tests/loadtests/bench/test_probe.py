@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from loadtests.bench.probe import Probed, probe
-from tests.loadtests.conftest import Fake
+from tests.loadtests.fakes import Fake
 
 
 def test_probe_measures_the_servers_latency(fake: Fake) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from loadtests.bench import wrk
 from loadtests.bench.wrk import GeneratorFailed, Load
-from tests.loadtests.conftest import Fake, needs_wrk
+from tests.loadtests.fakes import Fake, needs_wrk
 
 REPORT = (
     'REPORT {"requests":5000,"duration_us":2000000,"bytes":1,"connect":1,"read":2,"write":3,'
