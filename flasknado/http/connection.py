@@ -158,13 +158,16 @@ class Connection(asyncio.Protocol):
         if receiving is not None:
             # Its body will never be whole.
             if receiving is active:
-                return False
+                self.abort()
+                return True
             self._waiting.remove(receiving)
             self._forget(receiving)
             receiving.drop()
         if active is None and not self._waiting and self._unparsed is None:
             return False
-        return active is None or not active.needs_client()
+        if active is not None and active.needs_client():
+            self.abort()
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's interface)
         self.gone = True
@@ -289,13 +292,13 @@ class Connection(asyncio.Protocol):
 
         If the client goes instead, it fails with Tornado's `StreamClosedError`.
         """
-        if not self.write_paused and not self.gone:
-            return self.service.done
+        if not self.write_paused and not self.gone and not self.transport.is_closing():
+            return self.service.soon()
         future = self.service.loop.create_future()
         if self._drain_waiters is None:
             self._drain_waiters = []
         self._drain_waiters.append(future)
-        if self.gone:
+        if self.gone or self.transport.is_closing():
             self._settle_drain_waiters(StreamClosedError())
         return future
 

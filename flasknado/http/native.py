@@ -223,7 +223,6 @@ class NativeExchange(httputil.HTTPConnection):
         delegate = self._delegate
         if delegate is None:
             return
-        stuffed = self._waiting_bytes > 0
         while not self._awaited and self._parts:
             part = self._parts.popleft()
             self._waiting_bytes -= len(part)
@@ -245,7 +244,7 @@ class NativeExchange(httputil.HTTPConnection):
                     delegate.finish()
                 except Exception as error:
                     self._failed(error)
-        elif stuffed and not self.complete and self._connection.active is self:
+        elif not self.complete and self._connection.active is self:
             self._connection.unstuffed()
 
     def _await(self, awaitable: Awaitable[None], then: Callable[[], None]) -> None:
@@ -437,7 +436,8 @@ class NativeExchange(httputil.HTTPConnection):
 
     def _write(self, data: bytes) -> asyncio.Future[None]:
         connection = self._connection
-        if not connection.gone and connection.active is self:
+        closed = connection.gone or connection.transport.is_closing()
+        if not closed and connection.active is self:
             self.sent_bytes += len(data)
             connection.transport.write(data)
             return connection.drained()

@@ -99,9 +99,7 @@ class Service:
         self.lingering = 0
         self.now = loop.time()
         """The loop's time at the last sweep."""
-        self.done: asyncio.Future[None] = loop.create_future()
-        """A future that is done, for writes that need not wait."""
-        self.done.set_result(None)
+        self._soon: asyncio.Future[None] | None = None
         self._sweeping: asyncio.TimerHandle | None = None
 
     def add(self, connection: Connection) -> None:
@@ -123,6 +121,23 @@ class Service:
     def owes_bytes(self) -> bool:
         """Whether a client has yet to take what was written for it."""
         return any(c.transport.get_write_buffer_size() for c in self.connections)
+
+    def soon(self) -> asyncio.Future[None]:
+        """Return a future that is done on the loop's next round, the same for all who ask now.
+
+        A writer whose client keeps up awaits it between two writes, so that others have their
+        turn and an endless response does not hold the loop.
+        """
+        future = self._soon
+        if future is None:
+            future = self._soon = self.loop.create_future()
+            self.loop.call_soon(self._next_round)
+        return future
+
+    def _next_round(self) -> None:
+        future, self._soon = self._soon, None
+        if future is not None and not future.done():
+            future.set_result(None)
 
     def close_connections(self) -> None:
         """Cut all connections off, whatever they do."""

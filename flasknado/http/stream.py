@@ -214,7 +214,7 @@ class TransportStream(asyncio.Protocol):
         self._transport.write(data)
         self.sent_bytes += len(data)
         if not self._write_paused:
-            return self._service.done
+            return self._service.soon()
         future = self._service.loop.create_future()
         self._waiters.append(future)
         return future
