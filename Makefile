@@ -43,6 +43,7 @@ lock:  ## resolve requirements/*.in again (needs uv)
 	    --python-version 3.11 --custom-compile-command "make lock" \
 	    requirements/$$group.in -o requirements/$$group.txt || exit 1; \
 	done
+	@tests/unmodified/requirements/lock.sh
 
 clean:  ## remove the environments, caches and var/
 	rm -rf $(VENV) $(LOADTEST) $(BENCH) var .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -1,0 +1,15 @@
+#!/bin/sh
+# Resolves the environments of other people's applications again; `make lock` runs it.
+set -eu
+cd "$(dirname "$0")"
+
+lock() {
+  uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate \
+    --python-version 3.11 --custom-compile-command "make lock" "$@"
+}
+
+lock -c ../../../requirements/runtime.txt ../../../pyproject.toml -o flasknado.txt
+for name in httpbin isso-build sqlite-web flask-login frameworks; do
+  lock "$name.in" -o "$name.txt"
+done
+lock --overrides isso-overrides.in isso.in -o isso.txt
