@@ -372,7 +372,7 @@ class Leader {
   #watch;
   #pages = new Map(); // id -> Places, moved as the page itself moves them
   #reached = new Places(); // how far each channel has been announced
-  #head = null;
+  #head = null; // the furthest place in the log that is known of
   #status = { state: "connecting", transport: null, retryMs: null };
   #connection = null; // the one that has delivered
   #candidate = null; // the one that has not yet
@@ -386,6 +386,7 @@ class Leader {
   #upgrading = null;
   #upgradeMs;
   #gathering = null;
+  #checking = false;
   #stopped = false;
 
   constructor(options, announce, watch) {
@@ -621,9 +622,9 @@ class Leader {
   }
 
   onHead(head, from) {
-    this.#head = head;
     this.#move(from, head);
     this.#checkEpochs();
+    this.#checkAhead().catch(() => {}); // the next head asks again
   }
 
   /** Announce that channels are complete from the places in `from` up to `to`. */
@@ -636,6 +637,7 @@ class Leader {
   #reach(channel, cursor) {
     const reached = this.#reached.get(channel) ?? null;
     if (reached === null || !isBefore(cursor, reached)) this.#reached.set(channel, cursor);
+    if (this.#head === null || !isBefore(cursor, this.#head)) this.#head = cursor;
   }
 
   onReset(head, asked) {
@@ -658,6 +660,29 @@ class Leader {
           return;
         }
       }
+    }
+  }
+
+  /**
+   * Ask the server about a page whose cursor is ahead of the head. It may only have been quick;
+   * but if the log is an older one, restored, the page would take what comes for repetitions.
+   */
+  async #checkAhead() {
+    if (this.#checking) return;
+    this.#checking = true;
+    try {
+      const places = [...this.#pages.values()].flatMap((page) => [...page]);
+      const ahead = places.find(([, at]) => at !== null && isBefore(this.#head, at));
+      if (ahead === undefined) return;
+      const [channel, cursor] = ahead;
+      const response = await request(this.#options, "poll", [channel], cursor, { timeout_s: 0 });
+      if (this.#stopped || !response.ok) return;
+      const { events } = await response.json();
+      const reset = events.find((event) => event.channel === null && event.event === "reset");
+      // Events may have come since that answer was made.
+      if (reset) this.onReset(isBefore(reset.id, this.#head) ? this.#head : reset.id, cursor);
+    } finally {
+      this.#checking = false;
     }
   }
 
@@ -767,10 +792,21 @@ class Connection {
     return missing;
   }
 
-  async token() {
-    const { token } = this.options;
-    return typeof token === "function" ? token() : token;
-  }
+}
+
+async function tokenOf({ token }) {
+  return typeof token === "function" ? token() : token;
+}
+
+/** Make a request of a live endpoint about some channels. */
+async function request(options, path, channels, after, more, signal) {
+  const url = new URL(path, options.url);
+  for (const channel of channels) url.searchParams.append("channel", channel);
+  if (after !== null) url.searchParams.set("after", after);
+  for (const [name, value] of Object.entries(more)) url.searchParams.set(name, value);
+  const token = await tokenOf(options);
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  return fetch(url, { headers, credentials: options.credentials, signal, cache: "no-store" });
 }
 
 class SocketConnection extends Connection {
@@ -793,7 +829,7 @@ class SocketConnection extends Connection {
     const url = new URL("socket", this.options.url);
     url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
     this.#socket = { readyState: WebSocket.CONNECTING, close() {} };
-    const token = await this.token();
+    const token = await tokenOf(this.options);
     if (this.closed) return;
     if (token) url.searchParams.set("access_token", token);
     const socket = (this.#socket = new WebSocket(url));
@@ -946,14 +982,7 @@ class RequestConnection extends Connection {
   }
 
   async get(path, channels, after, signal, more = {}) {
-    const url = new URL(path, this.options.url);
-    for (const channel of channels) url.searchParams.append("channel", channel);
-    if (after !== null) url.searchParams.set("after", after);
-    for (const [name, value] of Object.entries(more)) url.searchParams.set(name, value);
-    const token = await this.token();
-    const headers = token ? { Authorization: `Bearer ${token}` } : {};
-    const { credentials } = this.options;
-    const response = await fetch(url, { headers, credentials, signal, cache: "no-store" });
+    const response = await request(this.options, path, channels, after, more, signal);
     this.heard();
     return response;
   }

@@ -1,0 +1,91 @@
+"""A server that is killed and started again: no page misses an event or gets one twice."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.browser.page import DEADLINE_S, Page
+from tests.flasknado.live.helpers import LiveApp, make_app
+from tests.support.poll import poll
+from tests.support.process import ServerProcess, server_process
+
+OpenPage = Callable[[str], Page]
+
+EVENT_SOURCE = """
+window.seen = []; window.opened = 0;
+const query = new URLSearchParams({ channel: "a", after: arguments[0] });
+window.source = new EventSource(`/live/events?${query}`);
+source.onopen = () => { window.opened += 1; };
+source.addEventListener("note", (event) => {
+  window.seen.push(JSON.parse(event.data).data);
+  window.lastEventId = event.lastEventId;
+});
+source.addEventListener("reset", () => window.seen.push("reset"));
+"""
+
+
+@contextmanager
+def running(directory: Path, port: int = 0, **config: str) -> Iterator[ServerProcess]:
+    arguments = ("-m", "flasknado.cli", "tests.browser.application:app")
+    options = ("--handlers", "flasknado.live:routes", "--bind", f"127.0.0.1:{port}")
+    env = {"LIVE_TEST_DIRECTORY": str(directory)}
+    with server_process((*arguments, *options), env=env) as server:
+        yield server
+
+
+def kill(server: ServerProcess) -> None:
+    """End the master and its worker at once, as a power cut would."""
+    worker = int(server.wait_for_output(r"Serving as worker with pid: (\d+)")[1])
+    os.kill(server.pid, signal.SIGKILL)
+    os.kill(worker, signal.SIGKILL)
+    server.wait()
+
+
+@pytest.fixture
+def publisher(tmp_path: Path) -> Iterator[LiveApp]:
+    """Return an application on the server's database, in another process than the server."""
+    live_app = make_app(tmp_path)
+    yield live_app
+    live_app.engine().dispose()
+
+
+def test_every_transport_resumes_after_the_server_was_killed(
+    tmp_path: Path, publisher: LiveApp, open_page: OpenPage
+) -> None:
+    cursor = publisher.cursor()
+    with running(tmp_path) as server:
+        port = server.port
+        pages = [open_page(server.url).connect("a", after=cursor) for _ in range(2)]
+        for kind in ("websocket", "sse", "poll"):
+            page = open_page(server.url).connect("a", after=cursor, transports=[kind], share=False)
+            pages.append(page.wait_until_open(kind))
+        plain = open_page(server.url)
+        plain.run(EVENT_SOURCE, cursor)
+        for number in range(10):
+            publisher.publish("a", data=number)
+        for page in (*pages, plain):
+            page.wait_for(list(range(10)))
+        kill(server)
+
+    # Nobody serves: the pages notice, and events are committed all the same.
+    for page in pages:
+        poll(lambda page=page: page.status["state"], lambda state: state != "open", DEADLINE_S)
+    for number in range(10, 15):
+        publisher.publish("a", data=number)
+
+    with running(tmp_path, port):
+        for number in range(15, 20):
+            publisher.publish("a", data=number)
+        for page in (*pages, plain):
+            page.wait_for(list(range(20)))
+        for page in pages:
+            page.wait_until_open()
+            assert page.read("resets") == []
+        assert plain.read("lastEventId") == publisher.cursor()
+        assert plain.read("opened") == 2

@@ -1,0 +1,222 @@
+"""Which transport a page ends up with, what it is told, and that it loses nothing on the way."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import ClassVar
+
+import pytest
+from tornado.web import RequestHandler
+
+from flasknado.live import store
+from tests.browser.conftest import Site
+from tests.browser.page import DEADLINE_S, Page
+from tests.support.poll import poll
+
+OpenPage = Callable[[str], Page]
+MakeSite = Callable[..., Site]
+
+TRANSPORTS = ("websocket", "sse", "poll")
+
+
+class Refusing(RequestHandler):
+    """A proxy that does not know WebSocket."""
+
+    refuses: ClassVar[bool] = True
+    asked: ClassVar[int] = 0
+
+    def get(self) -> None:
+        type(self).asked += 1
+        self.set_status(426)
+
+
+class Hanging(RequestHandler):
+    """A proxy that takes a request and keeps whatever the answer is to itself."""
+
+    async def get(self) -> None:
+        self.gone = asyncio.Event()
+        if self.request.path.endswith("/events"):
+            self.set_header("Content-Type", "text/event-stream")
+            await self.flush()
+        await self.gone.wait()
+
+    def on_connection_close(self) -> None:
+        self.gone.set()
+
+
+class Overloaded(RequestHandler):
+    """A server that is too busy, and says for how long."""
+
+    def get(self) -> None:
+        self.set_status(503)
+        self.set_header("Retry-After", "7")
+        self.write({"message": "too many", "success": False, "code": 503})
+
+
+@pytest.mark.parametrize("kind", TRANSPORTS)
+def test_transport_delivers_what_was_missed_and_what_comes(
+    kind: str, site: Site, open_page: OpenPage
+) -> None:
+    cursor = site.cursor
+    site.publish("a", *range(300))
+    page = open_page(site.url).connect("a", "b", after=cursor, transports=[kind])
+    page.wait_until_open(kind)
+    site.publish("a", "line\nbreak \u2028 \U0001f300", None, {"x": [1.5]})
+    page.wait_for([*range(300), "line\nbreak \u2028 \U0001f300", None, {"x": [1.5]}])
+    page.run("live.close()")
+    assert page.status["state"] == "closed"
+    poll(lambda: site.connections, lambda count: count == 0)
+
+
+@pytest.mark.parametrize("kind", TRANSPORTS)
+def test_page_without_a_cursor_begins_with_what_comes(
+    kind: str, site: Site, open_page: OpenPage
+) -> None:
+    site.publish("a", "before")
+    page = open_page(site.url).connect("a", transports=[kind])
+    poll(lambda: page.run("return live.cursor"))
+    site.publish("a", "after")
+    page.wait_for(["after"])
+
+
+@pytest.mark.parametrize("kind", TRANSPORTS)
+def test_cursor_of_another_log_is_answered_with_a_reset(
+    kind: str, site: Site, open_page: OpenPage
+) -> None:
+    site.publish("a", "missed")
+    page = open_page(site.url).connect("a", after="0ther:5", transports=[kind])
+    poll(lambda: page.read("resets"))
+    site.publish("a", 1, 2)
+    page.wait_for([1, 2])
+    [reset] = page.read("resets")
+    assert reset["channels"] == ["a"]
+    assert int(page.read("ids")[0].split(":")[1]) == int(reset["cursor"].split(":")[1]) + 1
+
+
+@pytest.mark.parametrize("kind", TRANSPORTS)
+def test_reset_of_one_tab_is_none_of_the_others(
+    kind: str, make_site: MakeSite, open_page: OpenPage
+) -> None:
+    site = make_site(LIVE_HEARTBEAT_S=0.5)
+    oldest = site.cursor
+    one = open_page(site.url).connect("a", after=oldest, transports=[kind]).wait_until_open(kind)
+    site.publish("a", 1, 2)
+    one.wait_for([1, 2])
+    with site.live_app.engine().connect() as connection:
+        store.prune(connection, retention_events=1, retention_s=1000, batch_events=10)
+    ahead = site.cursor.split(":")[0] + ":999"
+    for after in ("0ther:5", ahead, oldest):
+        other = open_page(site.url).connect("a", "b", after=after, transports=[kind])
+        # Long-poll hears of the head with the next event.
+        if kind == "poll" and after == ahead:
+            site.publish("a", "news")
+            one.wait_for([1, 2, "news"])
+        [reset] = poll(lambda other=other: other.read("resets"))
+        assert reset["channels"] == ["a", "b"]
+    expected = [*one.seen, 3]
+    site.publish("a", 3)
+    other.wait_for([3])
+    one.wait_for(expected)
+    assert one.read("resets") == []
+
+
+@pytest.mark.parametrize("kind", TRANSPORTS)
+def test_channel_that_is_refused_is_told_and_the_others_go_on(
+    kind: str, site: Site, open_page: OpenPage
+) -> None:
+    page = open_page(site.url).connect("a", "user:ann", "b", after=site.cursor, transports=[kind])
+    [error] = poll(lambda: page.read("errors"))
+    assert (error["channel"], error["code"]) == ("user:ann", 403)
+    site.publish("a", 1)
+    site.publish("b", 2)
+    page.wait_for([1, 2])
+
+
+def test_page_behind_a_proxy_without_websocket_uses_server_sent_events_and_remembers(
+    make_site: MakeSite, open_page: OpenPage
+) -> None:
+    class Proxy(Refusing):
+        pass
+
+    site = make_site([("/live/socket", Proxy)])
+    page = open_page(site.url).connect("a", after=site.cursor).wait_until_open("sse")
+    site.publish("a", 1, 2)
+    page.wait_for([1, 2])
+    assert Proxy.asked == 1
+    page.run("live.close()")
+    page.connect("a", after=site.cursor).wait_until_open("sse")
+    assert Proxy.asked == 1
+
+
+def test_page_behind_a_proxy_that_breaks_streams_too_uses_long_poll(
+    make_site: MakeSite, open_page: OpenPage
+) -> None:
+    site = make_site([("/live/socket", Hanging), ("/live/events", Hanging)])
+    cursor = site.cursor
+    site.publish("a", 0)
+    page = open_page(site.url).connect("a", after=cursor, timeoutMs=300).wait_until_open("poll")
+    for number in range(1, 5):
+        site.publish("a", number)
+        page.wait_for(list(range(number + 1)))
+
+
+def test_better_transport_is_tried_again_and_taken_without_a_gap(
+    site: Site, open_page: OpenPage
+) -> None:
+    page = open_page(site.url)
+    # What the last page of this origin found out: that only long-poll works.
+    page.run(
+        "localStorage.setItem(`flasknado-live ${location.origin}/live/`,"
+        " JSON.stringify({ kind: 'poll', until: Date.now() + 1e6 }))"
+    )
+    page.connect("a", after=site.cursor, upgradeMs=400).wait_until_open("poll")
+    count = 0
+    while page.status["transport"] != "websocket":
+        site.publish("a", count)
+        count += 1
+        assert count < 1000
+    site.publish("a", count)
+    page.wait_for(list(range(count + 1)))
+    transports = [status["transport"] for status in page.read("statuses")]
+    assert transports == [None, "poll", "websocket"]
+
+
+def test_silent_connection_is_taken_for_dead_and_made_again(
+    make_site: MakeSite, open_page: OpenPage
+) -> None:
+    site = make_site(LIVE_HEARTBEAT_S=1000)
+    page = open_page(site.url).connect("a", after=site.cursor, silenceMs=400)
+    states = lambda: [status["state"] for status in page.read("statuses")]  # noqa: E731
+    poll(states, lambda states: states.count("open") >= 2, DEADLINE_S)
+    site.publish("a", 1)
+    page.wait_for([1])
+
+
+def test_server_that_asks_for_time_gets_it(make_site: MakeSite, open_page: OpenPage) -> None:
+    site = make_site([("/live/(?:socket|events|poll)", Overloaded)])
+    page = open_page(site.url).connect("a")
+    poll(lambda: page.status["state"], lambda state: state == "waiting", DEADLINE_S)
+    assert page.status["retryMs"] >= 7000
+
+
+def test_faulty_handler_of_the_page_does_not_stop_the_events(
+    site: Site, open_page: OpenPage
+) -> None:
+    page = open_page(site.url).connect("a", after=site.cursor).wait_until_open()
+    page.run("const { push } = seen; seen.push = (x) => { push.call(seen, x); throw Error('no'); }")
+    site.publish("a", 1, 2)
+    page.wait_for([1, 2])
+
+
+def test_module_is_cached_and_revalidated(site: Site, open_page: OpenPage) -> None:
+    page = open_page(site.url)
+    fetched = page.browser.execute_async_script(
+        "const done = arguments[0]; fetch('/live/live.js').then((response) =>"
+        " done([response.status, Object.fromEntries(response.headers)]))"
+    )
+    status, headers = fetched
+    assert status == 200
+    assert headers["content-type"] == "text/javascript; charset=utf-8"
+    assert headers["cache-control"] == "public, max-age=600"
+    assert headers["etag"]
