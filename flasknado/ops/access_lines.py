@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from flasknado.errors import ConfigurationError
 from flasknado.http.message import RequestHead, empty_body
-from flasknado.ops.scrub import Scrubber
+from flasknado.ops.scrub import SECRET_FIELDS, Scrubber
 from flasknado.wsgi.environ import base_environ, build_environ
 
 JSON = "json"
@@ -36,9 +36,18 @@ class Exchange(NamedTuple):
     duration_s: float
     half: str
     route: str
+    ended_at: float
+    """When it ended, in seconds of `time.time`."""
 
 
-Atom = Callable[[Exchange], str]
+Fields = dict[bytes, bytes]
+"""Header fields by name, in lower case; of several with one name the last."""
+
+Atom = Callable[[Exchange, Fields], str]
+
+KNOWN_VALUES_LIMIT = 512
+KNOWN_VALUE_BYTES = 512
+"""The texts of so many values of a field, up to this size, are kept: browsers are few."""
 
 KNOWN_AT_THE_END = frozenset("tBbTDML")
 """Atoms that are known only when the connection has ended."""
@@ -50,7 +59,9 @@ _ESCAPES = {'"': '\\"', "\\": "\\\\", "\t": "\\t"}
 
 def safe(value: str) -> str:
     """Return text that cannot end its line, its quotes or a terminal's patience."""
-    return _UNSAFE.sub(_escaped, value) if _UNSAFE.search(value) is not None else value
+    if value.isprintable() and '"' not in value and "\\" not in value:
+        return value
+    return _UNSAFE.sub(_escaped, value)
 
 
 def _escaped(match: re.Match[str]) -> str:
@@ -86,27 +97,27 @@ class Template:
                 f"write them as %(h)s or %({{name}}i)s"
             )
         self._pattern = "%s".join(literal.replace("%", "%%") for literal in literals)
-        self._now = [atom for atom, _ in self._atoms]
 
     def line(self, exchange: Exchange) -> str:
         """Return the line of an exchange."""
-        return self._pattern % tuple([atom(exchange) for atom in self._now])
+        fields = _fields(exchange.head)
+        return self._pattern % tuple([atom(exchange, fields) for atom, _ in self._atoms])
 
     def begun(self, exchange: Exchange) -> Callable[[Exchange], str]:
         """Return a function that makes the line at the end, without the request's head.
 
         Live clients stay for hours: only the few texts of the line are kept for each.
         """
-        known = [None if late else atom(exchange) for atom, late in self._atoms]
-        return lambda end: (
-            self._pattern
-            % tuple(
-                [
-                    atom(end) if text is None else text
-                    for text, (atom, _) in zip(known, self._atoms, strict=True)
-                ]
+        fields = _fields(exchange.head)
+        known = [None if late else atom(exchange, fields) for atom, late in self._atoms]
+
+        def line(end: Exchange) -> str:
+            texts = zip(known, self._atoms, strict=True)
+            return self._pattern % tuple(
+                [atom(end, {}) if text is None else text for text, (atom, _) in texts]
             )
-        )
+
+        return line
 
 
 class JSONTemplate:
@@ -115,6 +126,8 @@ class JSONTemplate:
     def __init__(self, scrubber: Scrubber) -> None:
         self._scrubber = scrubber
         self._process = os.getpid()
+        self._referer = _request_field("referer", scrubber, quoted)
+        self._user_agent = _request_field("user-agent", scrubber, quoted)
 
     def line(self, exchange: Exchange) -> str:
         """Return the line of an exchange."""
@@ -139,28 +152,18 @@ class JSONTemplate:
         )
         if head.host is not None:
             text += f',"host":{quoted(head.host)}'
-        for name, value in head.headers:
-            key = _JSON_FIELDS.get(name)
-            if key is None and len(name) in (7, 10):
-                key = _JSON_FIELDS.get(name.lower())
-            if key is not None:
-                said = self._scrubber.field(key, value.decode("latin-1"))
-                text += f',"{key}":{quoted(said)}'
+        fields = _fields(head)
+        if b"referer" in fields:
+            text += f',"referer":{self._referer(exchange, fields)}'
+        if b"user-agent" in fields:
+            text += f',"user_agent":{self._user_agent(exchange, fields)}'
         return text
 
     def _close(self, text: str, end: Exchange) -> str:
         return (
-            f'{{"time":"{_utc_now()}",{text},"sent_bytes":{end.sent_bytes},'
+            f'{{"time":"{_utc_time(end.ended_at)}",{text},"sent_bytes":{end.sent_bytes},'
             f'"duration_s":{end.duration_s:.6f},"process":{self._process}}}'
         )
-
-
-_JSON_FIELDS = {
-    b"Referer": "referer",
-    b"referer": "referer",
-    b"User-Agent": "user_agent",
-    b"user-agent": "user_agent",
-}
 
 
 def template(line_format: str, scrubber: Scrubber) -> Template | JSONTemplate:
@@ -173,32 +176,32 @@ def template(line_format: str, scrubber: Scrubber) -> Template | JSONTemplate:
 
 def _plain(name: str, scrubber: Scrubber) -> Atom:
     atoms: dict[str, Atom] = {
-        "h": _client,
-        "l": lambda _: ABSENT,
-        "u": lambda e: safe(_user(e)),
-        "t": lambda _: _local_now(),
-        "r": lambda e: (
+        "h": lambda e, _: _client(e),
+        "l": lambda _, __: ABSENT,
+        "u": lambda _, fields: safe(_user(fields)),
+        "t": lambda e, _: _local_time(e.ended_at),
+        "r": lambda e, _: (
             f"{e.head.method} {safe(scrubber.target(e.head.target))} HTTP/{e.head.version}"
             if e.head
             else ABSENT
         ),
-        "s": lambda e: str(e.status),
-        "m": lambda e: e.head.method if e.head else ABSENT,
-        "U": lambda e: safe(e.head.path) if e.head else ABSENT,
-        "q": lambda e: safe(scrubber.query(e.head.query)) if e.head else ABSENT,
-        "H": lambda e: f"HTTP/{e.head.version}" if e.head else ABSENT,
-        "B": lambda e: str(e.sent_bytes),
-        "b": lambda e: str(e.sent_bytes or ABSENT),
+        "s": lambda e, _: str(e.status),
+        "m": lambda e, _: e.head.method if e.head else ABSENT,
+        "U": lambda e, _: safe(e.head.path) if e.head else ABSENT,
+        "q": lambda e, _: safe(scrubber.query(e.head.query)) if e.head else ABSENT,
+        "H": lambda e, _: f"HTTP/{e.head.version}" if e.head else ABSENT,
+        "B": lambda e, _: str(e.sent_bytes),
+        "b": lambda e, _: str(e.sent_bytes or ABSENT),
         "f": _request_field("referer", scrubber),
         "a": _request_field("user-agent", scrubber),
-        "T": lambda e: str(int(e.duration_s)),
-        "D": lambda e: str(int(e.duration_s * 1_000_000)),
-        "M": lambda e: str(int(e.duration_s * 1_000)),
-        "L": lambda e: f"{e.duration_s:.6f}",
-        "p": lambda _: f"<{os.getpid()}>",
-        "id": lambda e: (e.head and e.head.request_id) or ABSENT,
-        "half": lambda e: e.half,
-        "route": lambda e: safe(e.route),
+        "T": lambda e, _: str(int(e.duration_s)),
+        "D": lambda e, _: str(int(e.duration_s * 1_000_000)),
+        "M": lambda e, _: str(int(e.duration_s * 1_000)),
+        "L": lambda e, _: f"{e.duration_s:.6f}",
+        "p": lambda _, __: f"<{os.getpid()}>",
+        "id": lambda e, _: (e.head and e.head.request_id) or ABSENT,
+        "half": lambda e, _: e.half,
+        "route": lambda e, _: safe(e.route),
     }
     atom = atoms.get(name)
     if atom is None:
@@ -217,24 +220,28 @@ def _named(kind: str, name: str, scrubber: Scrubber) -> Atom:
     return _variable(name.upper(), scrubber)
 
 
-def _request_field(name: str, scrubber: Scrubber) -> Atom:
+def _request_field(name: str, scrubber: Scrubber, finish: Callable[[str], str] = safe) -> Atom:
     wanted = name.encode()
-    spellings = {wanted, wanted.title()}
-    size = len(wanted)
+    known: dict[bytes, str] = {}
 
-    def atom(exchange: Exchange) -> str:
-        if exchange.head is None:
+    def atom(exchange: Exchange, fields: Fields) -> str:  # noqa: ARG001
+        value = fields.get(wanted)
+        if value is None:
             return ABSENT
-        for field, value in exchange.head.headers:
-            if field in spellings or (len(field) == size and field.lower() == wanted):
-                return safe(scrubber.field(name, value.decode("latin-1")))
-        return ABSENT
+        text = known.get(value)
+        if text is None:
+            text = finish(scrubber.field(name, value.decode("latin-1")))
+            if len(known) >= KNOWN_VALUES_LIMIT:
+                known.clear()
+            if len(value) <= KNOWN_VALUE_BYTES and name not in SECRET_FIELDS:
+                known[value] = text
+        return text
 
     return atom
 
 
 def _response_field(name: str, scrubber: Scrubber) -> Atom:
-    def atom(exchange: Exchange) -> str:
+    def atom(exchange: Exchange, fields: Fields) -> str:  # noqa: ARG001
         for field, value in (exchange.head and exchange.head.response_fields) or ():
             if field.lower() == name:
                 return safe(scrubber.field(name, value))
@@ -249,7 +256,7 @@ def _variable(key: str, scrubber: Scrubber) -> Atom:
     """
     field = key.removeprefix("HTTP_").replace("_", "-").lower()
 
-    def atom(exchange: Exchange) -> str:
+    def atom(exchange: Exchange, fields: Fields) -> str:  # noqa: ARG001
         if exchange.head is None:
             return ABSENT
         environ = build_environ(exchange.head, empty_body(), base_environ())
@@ -268,34 +275,37 @@ def _client(exchange: Exchange) -> str:
     return head.client[0] if head is not None and head.client is not None else ABSENT
 
 
-def _user(exchange: Exchange) -> str:
+def _fields(head: RequestHead | None) -> Fields:
+    return {name.lower(): value for name, value in head.headers} if head is not None else {}
+
+
+def _user(fields: Fields) -> str:
     """Return the user name of basic authentication; its password is never logged."""
-    for name, value in exchange.head.headers if exchange.head else ():
-        if name.lower() == b"authorization" and value[:6].lower() == b"basic ":
-            try:
-                text = base64.b64decode(value[6:].strip(), validate=True).decode()
-            except (binascii.Error, UnicodeDecodeError):
-                return ABSENT
-            return text.partition(":")[0] or ABSENT
-    return ABSENT
+    value = fields.get(b"authorization", b"")
+    if value[:6].lower() != b"basic ":
+        return ABSENT
+    try:
+        text = base64.b64decode(value[6:].strip(), validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        return ABSENT
+    return text.partition(":")[0] or ABSENT
 
 
 _local = (0, "")
 _utc = (0, "")
 
 
-def _local_now() -> str:
+def _local_time(at: float) -> str:
     global _local
-    second = int(time.time())
+    second = int(at)
     if _local[0] != second:
         _local = (second, time.strftime("[%d/%b/%Y:%H:%M:%S %z]", time.localtime(second)))
     return _local[1]
 
 
-def _utc_now() -> str:
+def _utc_time(at: float) -> str:
     global _utc
-    now = time.time()
-    second = int(now)
+    second = int(at)
     if _utc[0] != second:
         _utc = (second, time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second)))
-    return f"{_utc[1]}.{int((now - second) * 1000):03d}Z"
+    return f"{_utc[1]}.{int((at - second) * 1000):03d}Z"

@@ -5,6 +5,8 @@ Streams and connections that left HTTP (WebSocket, live events) are logged at th
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from collections.abc import Callable
 
@@ -20,8 +22,13 @@ CLOSE_TIMEOUT_S = 2.0
 class AccessLog:
     """Writes the lines of one server; belongs to the loop's thread."""
 
-    def __init__(self, template: Template | JSONTemplate, writer: LogWriter) -> None:
-        self.writer = writer
+    def __init__(
+        self,
+        template: Template | JSONTemplate,
+        logger: logging.Logger,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.writer = LogWriter(logger, loop, template.line)
         self._template = template
         self._open: set[_Open] = set()
 
@@ -35,8 +42,7 @@ class AccessLog:
         route: str,
     ) -> None:
         """Log an exchange that has ended."""
-        exchange = Exchange(head, status, sent_bytes, duration_s, half, route)
-        self.writer.write(self._template.line(exchange))
+        self.writer.note(Exchange(head, status, sent_bytes, duration_s, half, route, time.time()))
 
     def log_at_end(
         self,
@@ -48,7 +54,7 @@ class AccessLog:
         route: str,
     ) -> EndHook:
         """Log a connection that leaves HTTP now, when the returned function is called."""
-        exchange = Exchange(head, status, sent_bytes, duration_s, half, route)
+        exchange = Exchange(head, status, sent_bytes, duration_s, half, route, 0.0)
         began_at = time.monotonic() - duration_s
         item = _Open(self._template.begun(exchange), status, sent_bytes, began_at, half, route)
         self._open.add(item)
@@ -92,6 +98,5 @@ class _Open:
     def line(self, sent_since_bytes: int) -> str:
         sent_bytes = self._sent_bytes + sent_since_bytes
         duration_s = time.monotonic() - self._began_at
-        return self._make(
-            Exchange(None, self._status, sent_bytes, duration_s, self._half, self._route)
-        )
+        status, half, route = self._status, self._half, self._route
+        return self._make(Exchange(None, status, sent_bytes, duration_s, half, route, time.time()))

@@ -1,8 +1,10 @@
 """Lines to a log, written by a thread of their own, so that the event loop never waits.
 
-The loop gathers lines for a tenth of a second and hands them over as one text. What the
-thread has not written yet is bounded: beyond the bound lines are dropped and counted, as
-a disk that hangs or a pipe that nobody reads must not take the server along.
+The loop notes what is to be logged, makes lines of some at once (which is several times
+faster than one by one: the code is in the processor's cache), gathers them for a tenth of
+a second and hands them over as one text. What the thread has not written yet is bounded:
+beyond the bound lines are dropped and counted, as a disk that hangs or a pipe that nobody
+reads must not take the server along.
 """
 
 from __future__ import annotations
@@ -14,12 +16,16 @@ import queue
 import select
 import stat
 import threading
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
 
 log = logging.getLogger("flasknado.ops")
 
 GATHER_S = 0.1
 """How long lines are gathered before they are handed to the thread."""
+
+NOTES_LIMIT = 64
+"""So many notes are made lines of at once; it takes the loop less than a millisecond."""
 
 BATCH_LINES = 1000
 """So many gathered lines are handed over at once."""
@@ -33,22 +39,29 @@ PIPE_ATOMIC_BYTES = 4096
 STUCK_WAIT_S = 1.0
 
 
-class LogWriter:
-    """Writes lines to the handlers of a logger.
+Note = TypeVar("Note")
 
-    `write`, `close` and the numbers belong to the loop's thread. gunicorn's own handlers
-    (a file, standard output) are written to in large pieces; others get one record a line.
+
+class LogWriter(Generic[Note]):
+    """Writes a line for each note to the handlers of a logger; `line_of` makes it, on the loop.
+
+    `note`, `write`, `close` and the numbers belong to the loop's thread. gunicorn's own
+    handlers (a file, standard output) are written to in large pieces; others get one record
+    a line.
     """
 
     def __init__(
         self,
         logger: logging.Logger,
         loop: asyncio.AbstractEventLoop,
+        line_of: Callable[[Note], str],
         limit_characters: int = LIMIT_CHARACTERS,
     ) -> None:
         self._logger = logger
         self._loop = loop
         self._limit = limit_characters
+        self._line_of = line_of
+        self._notes: list[Note] = []
         self._lines: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
         self._batches: queue.SimpleQueue[tuple[int, str] | None] = queue.SimpleQueue()
@@ -61,15 +74,20 @@ class LogWriter:
         self._closed = False
         self._thread: threading.Thread | None = None
 
-    def write(self, line: str) -> None:
-        """Have a line written soon, without its line end; never waits."""
-        lines = self._lines
-        lines.append(line)
+    def note(self, note: Note) -> None:
+        """Have the line of a note written soon; never waits."""
+        notes = self._notes
+        notes.append(note)
         if self._timer is None:
             self._timer = self._loop.call_later(GATHER_S, self._hand_over)
-        elif len(lines) >= BATCH_LINES:
-            self._timer.cancel()
-            self._hand_over()
+        if len(notes) >= NOTES_LIMIT:
+            self._make_lines()
+
+    def write(self, line: str) -> None:
+        """Have a line written soon, without its line end; never waits."""
+        self._lines.append(line)
+        if self._timer is None:
+            self._timer = self._loop.call_later(GATHER_S, self._hand_over)
 
     @property
     def lines_dropped(self) -> int:
@@ -83,16 +101,25 @@ class LogWriter:
 
     def close(self, timeout_s: float) -> None:
         """Write what waits, for at most `timeout_s`; what is left is lost."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._hand_over()
+        self._hand_over()
         self._closed = True
         if self._thread is not None:
             self._batches.put(None)
             self._thread.join(timeout_s)
 
+    def _make_lines(self) -> None:
+        notes, self._notes = self._notes, []
+        line_of = self._line_of
+        self._lines += [line_of(note) for note in notes]
+        if len(self._lines) >= BATCH_LINES:
+            self._hand_over()
+
     def _hand_over(self) -> None:
-        self._timer = None
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._notes:
+            self._make_lines()
         lines, self._lines = self._lines, []
         if self._closed:
             self._dropped_lines += len(lines)

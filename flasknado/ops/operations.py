@@ -14,7 +14,6 @@ from flasknado.ops.access_lines import JSONTemplate, Template
 from flasknado.ops.access_log import AccessLog
 from flasknado.ops.families import COUNTER, GAUGE, Family, labelled, single
 from flasknado.ops.health import HealthHandler, Readiness, ReadinessHandler
-from flasknado.ops.log_writer import LogWriter
 from flasknado.ops.metrics import Allowed, Metrics, MetricsHandler
 from flasknado.ops.snapshots import Snapshots
 from flasknado.ops.sources import add_source
@@ -53,8 +52,8 @@ class Operations:
         self.metrics = Metrics(server, snapshots, age)
         self.access_log: AccessLog | None = None
         if access_template is not None and access_logger is not None:
-            writer = LogWriter(access_logger, asyncio.get_running_loop())
-            self.access_log = AccessLog(access_template, writer)
+            loop = asyncio.get_running_loop()
+            self.access_log = AccessLog(access_template, access_logger, loop)
         self._lag_s = 0.0
         self._hook = server.traffic.on_response
         server.traffic.on_response = self._on_response

@@ -26,6 +26,9 @@ SECRET_PARAMETERS = (
 )
 """The parameters whose values are hidden unless the operator names others; any case."""
 
+SECRET_FIELDS = ("authorization", "cookie", "proxy-authorization", "set-cookie")
+"""Header fields, in lower case, that are secret altogether."""
+
 HIDDEN = "***"
 
 _AUTHORIZATION = re.compile(r"(?i)(authorization['\"]?\s*[:=]\s*['\"]?(?:[a-z-]+ +)?)[\w.~+/=-]+")
@@ -46,8 +49,10 @@ class Scrubber:
 
     def target(self, target: str) -> str:
         """Return a request target, or a URL, with its secrets hidden."""
+        if "=" not in target:
+            return target
         path, mark, query = target.partition("?")
-        return f"{path}?{self.query(query)}" if mark and "=" in query else target
+        return f"{path}?{self.query(query)}" if mark else target
 
     def query(self, query: str) -> str:
         """Return a query string, without its question mark, with its secrets hidden."""
@@ -75,7 +80,7 @@ class Scrubber:
             return _hidden_cookies(value)
         if name == "referer":
             return self.target(value)
-        return self.text(value)
+        return self._in_text.sub(rf"\1{HIDDEN}", value) if "=" in value else value
 
 
 def _hidden_cookies(value: str) -> str:
