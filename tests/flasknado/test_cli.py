@@ -121,3 +121,27 @@ def test_command_told_to_quit_stops_at_once(folder: Path) -> None:
     with server_process(command("hello:app"), cwd=folder) as server:
         server.signal(signal.SIGQUIT)
         assert server.wait() == 0
+
+
+def test_stock_gunicorn_with_our_worker_serves(folder: Path) -> None:
+    arguments = ("-m", "gunicorn", "-k", "flasknado.Worker", "-b", "127.0.0.1:0", "hello:app")
+    with server_process(arguments, cwd=folder) as server:
+        assert requests.get(server.url, timeout=10).text.startswith("hello from ")
+        assert requests.get(server.url + "/-/readyz", timeout=10).status_code == 200
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+
+
+def test_setting_of_gunicorn_that_would_be_ignored_is_refused(folder: Path) -> None:
+    with server_process(
+        command("hello:app", "--proxy-protocol"), cwd=folder, ready=False
+    ) as server:
+        assert server.wait() == 1
+        server.wait_for_output("gunicorn's setting proxy_protocol is .* does not use it: remove it")
+
+
+def test_command_reads_a_configuration_file_of_gunicorn(folder: Path) -> None:
+    (folder / "gunicorn.conf.py").write_text("threads = 3\nmount = '/shop'\n")
+    with server_process(command("hello:app"), cwd=folder) as server:
+        assert requests.get(server.url + "/shop/prefix", timeout=10).text == "/shop|/prefix"
+        assert "flasknado_pool_threads{" in requests.get(server.url + "/-/metrics", timeout=10).text
