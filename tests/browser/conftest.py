@@ -25,6 +25,13 @@ from tests.support.serving import Serving, serving
 CONTENT_SECURITY_POLICY = "default-src 'none'; script-src 'self'; connect-src 'self'"
 
 
+@pytest.fixture(autouse=True)
+def quick_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait for the browser's idle connections when a server ends."""
+    monkeypatch.setattr("flasknado.http.server.DRAIN_POLL_S", 0.005)
+    monkeypatch.setattr("flasknado.http.server.DRAIN_LINGER_S", 0.02)
+
+
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
     browser = open_browser(tmp_path_factory.mktemp("browser"))

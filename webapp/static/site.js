@@ -1,17 +1,15 @@
 // The site's one script: times in the reader's own zone, and pages that update themselves.
 //
 // A page that updates itself says from which event on, in <main data-live-channel data-live-cursor>;
-// the server read that cursor before the page's data, so nothing falls between the two. What
-// arrives is put in by textContent, never as HTML. Without live events (another server, an old
-// browser) the page is an ordinary page.
+// the server read that cursor before the page's data, so nothing falls between the two. live.js
+// does the rest, with one connection for all tabs. What arrives is put in by textContent, never
+// as HTML. Without live events (another server, an old browser) the page is an ordinary page.
 
-const FIRST_RETRY_MS = 2_000;
-const LONGEST_RETRY_MS = 60_000;
 const RELOAD_SPREAD_MS = 3_000;
 const MOST_CARDS = 200;
 
 const main = document.querySelector("main");
-const { liveChannel: channel, liveCursor: startCursor, root } = main.dataset;
+const { liveChannel: channel, liveCursor: startCursor, liveKey: key, root } = main.dataset;
 
 const timeFormat = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "short" });
 
@@ -126,51 +124,29 @@ function showState(state, text) {
   element.hidden = false;
 }
 
-/** Follow a channel from a cursor; EventSource itself comes back after a lost connection. */
-function follow(handlers) {
-  let cursor = startCursor;
-  let retryMs = FIRST_RETRY_MS;
-  let source = null;
-  let timer = null;
+/** Follow the page's channel from its cursor. */
+async function follow(handlers) {
+  const { connect } = await import(`${root}live/live.js`);
   let wasLive = false;
-
-  function connect() {
-    const query = new URLSearchParams({ channel, after: cursor });
-    source = new EventSource(`${root}live/events?${query}`);
-    source.addEventListener("open", () => {
-      retryMs = FIRST_RETRY_MS;
-      wasLive = true;
-      showState("on", "Live");
-    });
-    source.addEventListener("error", () => {
-      if (wasLive) showState("off", "Not live at the moment");
-      // An answer other than 200 ends an EventSource for good; a deploy can look like that.
-      if (source.readyState === EventSource.CLOSED) {
-        timer = setTimeout(connect, retryMs * (0.5 + Math.random()));
-        retryMs = Math.min(2 * retryMs, LONGEST_RETRY_MS);
-      }
-    });
-    source.addEventListener("reset", startAgain);
-    for (const [name, handle] of Object.entries(handlers)) {
-      source.addEventListener(name, (message) => {
-        cursor = message.lastEventId || cursor;
-        handle(JSON.parse(message.data).data);
-      });
-    }
-  }
-
-  function disconnect() {
-    clearTimeout(timer);
-    source?.close();
-  }
-
-  connect();
-  // A page in the back-forward cache holds no connection, and catches up when it comes back.
-  addEventListener("pagehide", disconnect);
-  addEventListener("pageshow", (event) => {
-    if (event.persisted) connect();
+  connect({
+    channels: [channel],
+    after: startCursor,
+    key,
+    onEvent({ event, data }) {
+      if (Object.hasOwn(handlers, event)) handlers[event](data);
+    },
+    onReset: startAgain,
+    onError: () => showState("off", "Not live"),
+    onStatus({ state }) {
+      wasLive ||= state === "open";
+      if (state === "open") showState("on", "Live");
+      else if (wasLive) showState("off", "Not live at the moment");
+    },
   });
 }
 
 document.querySelectorAll("time[datetime]").forEach(showTime);
-if (channel && "EventSource" in window) follow(channel === "posts" ? onTimeline : onPost);
+if (channel) {
+  // Without the module (another server, an old browser) this is a page that does not move.
+  follow(channel === "posts" ? onTimeline : onPost).catch((error) => console.warn(error.message));
+}
