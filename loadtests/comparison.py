@@ -166,6 +166,8 @@ def _cells(reports: Sequence[Report]) -> list[str]:
 def _ratio(against: Summary | None, is_baseline: bool) -> str:
     if is_baseline or against is None:
         return ""
+    if against.low == against.high:
+        return f"{against.median:.2f}"
     return f"{against.median:.2f} ({against.low:.2f} to {against.high:.2f})"
 
 
