@@ -6,10 +6,14 @@ The command line is gunicorn's (`--bind`, `--workers`, `--config`, ...) with the
 
 from __future__ import annotations
 
-from gunicorn.app.wsgiapp import WSGIApplication
-from gunicorn.errors import ConfigError
+import argparse
 
-from flasknado import host, options
+import gunicorn
+from gunicorn.app.wsgiapp import WSGIApplication
+from gunicorn.config import Config
+from gunicorn.errors import AppImportError, ConfigError
+
+from flasknado import __version__, host, options
 from flasknado.compose import compose, import_application
 from flasknado.errors import ConfigurationError
 from flasknado.http.server import HTTPServer
@@ -26,16 +30,32 @@ def main() -> None:
         host.fail(str(error))
 
 
+class CommandLineConfig(Config):
+    """gunicorn's settings, with our name and version on the command line."""
+
+    def parser(self) -> argparse.ArgumentParser:
+        parser = super().parser()
+        for action in parser._actions:
+            if isinstance(action, argparse._VersionAction):
+                action.version = f"flasknado {__version__} (gunicorn {gunicorn.__version__})"
+        return parser
+
+
 class CommandLine(WSGIApplication, host.HostedApplication):
     """The application and the settings that a command line names."""
 
     def load_default_config(self) -> None:
-        super().load_default_config()
+        self.cfg = CommandLineConfig(self.usage, prog=self.prog)
         options.apply_defaults(self.cfg)
 
     def load(self) -> HTTPServer:  # type: ignore[override]  # our worker takes a whole server
         """Return the server for one worker: import the application and the handlers."""
-        return host.loaded(lambda: compose(import_application(str(self.app_uri)), self.cfg))
+        try:
+            return host.loaded(lambda: compose(import_application(str(self.app_uri)), self.cfg))
+        except AppImportError as error:
+            if self.cfg.check_config or self.cfg.print_config:
+                host.fail(str(error))
+            raise
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import requests
 
+import flasknado
 from tests.support.process import server_process
 
 HELLO = """
@@ -97,6 +98,22 @@ def test_command_that_cannot_serve_says_why_and_fails(
     with server_process(command(*arguments), cwd=folder, ready=False) as server:
         assert server.wait() != 0
         server.wait_for_output(said)
+
+
+@pytest.mark.parametrize("option", ["--check-config", "--print-config"])
+def test_command_that_only_checks_says_so_in_one_sentence(folder: Path, option: str) -> None:
+    with server_process(command(option, "hello:app"), cwd=folder, ready=False) as server:
+        assert server.wait() == 0
+    with server_process(command(option, "hello:nothing"), cwd=folder, ready=False) as server:
+        assert server.wait() == 1
+        server.wait_for_output("flasknado: the module 'hello' has no attribute 'nothing'")
+        assert "Traceback" not in server.output
+
+
+def test_command_asked_for_its_version_tells_its_own(folder: Path) -> None:
+    with server_process(command("--version"), cwd=folder, ready=False) as server:
+        assert server.wait() == 0
+        assert server.output.startswith(f"flasknado {flasknado.__version__} (gunicorn ")
 
 
 def test_command_on_an_occupied_port_says_so_in_one_sentence(folder: Path) -> None:
