@@ -36,10 +36,11 @@ def test_compare_when_interrupted_leaves_no_process_behind(
     marked: Callable[[], list[str]],
 ) -> None:
     command = [sys.executable, "-m", "loadtests.compare", "--only", "wait", "--seconds", "60"]
-    with subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL) as run:
+    with subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.PIPE, text=True) as run:
         poll(marked, lambda lines: any("--locustfile" in line for line in lines) or run.poll(), 60)
 
         run.send_signal(signal.SIGINT)
 
-        assert run.wait(30) == 130
+        assert run.stdout is not None
+        assert run.wait(30) == 130, run.stdout.read()
     assert marked() == []

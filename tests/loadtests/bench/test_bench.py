@@ -128,10 +128,11 @@ def test_bench_when_interrupted_leaves_no_process_behind(
 ) -> None:
     options = ["--only", "hello", "--servers", OURS, "--seconds", "60"]
     command = [sys.executable, "-m", "loadtests.bench", *options]
-    with subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.DEVNULL) as run:
+    with subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.PIPE, text=True) as run:
         poll(marked, lambda lines: any("wrk " in line for line in lines) or run.poll(), 60)
 
         run.send_signal(signal.SIGTERM)
 
-        assert run.wait(30) == 130
+        assert run.stdout is not None
+        assert run.wait(30) == 130, run.stdout.read()
     assert marked() == []
