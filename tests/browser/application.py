@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from tests.browser.conftest import add_page
+from tests.browser.servers import add_page
 from tests.flasknado.live.helpers import make_app
 
 live_app = make_app(Path(os.environ["LIVE_TEST_DIRECTORY"]))

@@ -8,21 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask
 from selenium import webdriver
 from tornado.web import RequestHandler
 
 import flasknado.live
 from flasknado import HTTPServer, WSGIContainer
-from flasknado.live.extension import state_of
-from flasknado.live.hub import hub_of
 from tests.browser.page import Page
-from tests.flasknado.live.helpers import LiveApp, make_app
+from tests.browser.servers import Site, add_page
+from tests.flasknado.live.helpers import make_app
 from tests.live_server.test_browser import open_browser
-from tests.support.serving import Serving, serving
-
-# As strict as a page that imports a module of its own origin can be.
-CONTENT_SECURITY_POLICY = "default-src 'none'; script-src 'self'; connect-src 'self'"
+from tests.support.serving import serving
 
 
 @pytest.fixture(autouse=True)
@@ -53,35 +48,6 @@ def open_page(browser: webdriver.Chrome) -> Iterator[Callable[[str], Page]]:
     browser.switch_to.window(first)
 
 
-class Site:
-    """An application with live events and an empty page, served in this process."""
-
-    def __init__(self, live_app: LiveApp, served: Serving) -> None:
-        self.live_app = live_app
-        self.served = served
-        self.url = served.url
-
-    def publish(self, channel: str, *data: Any) -> None:
-        """Publish an event for each of `data`, each in a transaction of its own."""
-        for each in data:
-            self.live_app.publish(channel, data=each)
-
-    @property
-    def cursor(self) -> str:
-        return self.live_app.cursor()
-
-    @property
-    def connections(self) -> int:
-        """How many live clients the server holds."""
-        app = self.live_app.app
-
-        def count() -> int:
-            subscribers: int = hub_of(state_of(app), self.served.server).stats()["subscribers"]
-            return subscribers
-
-        return self.served.on_loop(count)
-
-
 @pytest.fixture
 def make_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
     """Return a function that serves a `Site`; `before` are handlers in front of the live ones."""
@@ -104,10 +70,3 @@ def make_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
 @pytest.fixture
 def site(make_site: Callable[..., Site]) -> Site:
     return make_site()
-
-
-def add_page(app: Flask) -> None:
-    @app.get("/")
-    def page() -> tuple[str, dict[str, str]]:
-        headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY}
-        return "<!doctype html><title>live</title>", headers

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from tests.browser.page import DEADLINE_S, Page
+from tests.browser.servers import kill, running
 from tests.flasknado.live.helpers import LiveApp, make_app
 from tests.support.poll import poll
-from tests.support.process import ServerProcess, server_process
 
 OpenPage = Callable[[str], Page]
 
@@ -28,23 +25,6 @@ source.addEventListener("note", (event) => {
 });
 source.addEventListener("reset", () => window.seen.push("reset"));
 """
-
-
-@contextmanager
-def running(directory: Path, port: int = 0, **config: str) -> Iterator[ServerProcess]:
-    arguments = ("-m", "flasknado.cli", "tests.browser.application:app")
-    options = ("--handlers", "flasknado.live:routes", "--bind", f"127.0.0.1:{port}")
-    env = {"LIVE_TEST_DIRECTORY": str(directory)}
-    with server_process((*arguments, *options), env=env) as server:
-        yield server
-
-
-def kill(server: ServerProcess) -> None:
-    """End the master and its worker at once, as a power cut would."""
-    worker = int(server.wait_for_output(r"Serving as worker with pid: (\d+)")[1])
-    os.kill(server.pid, signal.SIGKILL)
-    os.kill(worker, signal.SIGKILL)
-    server.wait()
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from tests.browser.conftest import Site
 from tests.browser.page import Page
+from tests.browser.servers import Site
 from tests.support.poll import poll
 
 OpenPage = Callable[[str], Page]

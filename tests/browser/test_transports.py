@@ -10,8 +10,8 @@ import pytest
 from tornado.web import RequestHandler
 
 from flasknado.live import store
-from tests.browser.conftest import Site
 from tests.browser.page import DEADLINE_S, Page
+from tests.browser.servers import Site
 from tests.support.poll import poll
 
 OpenPage = Callable[[str], Page]
