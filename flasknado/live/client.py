@@ -115,6 +115,7 @@ class Client:
         self._ssl_context = ssl_context
         self._closed = threading.Event()
         self._lock = threading.Lock()
+        self._iterating = False
         self._socket: socket.socket | None = None
         self._response: http.client.HTTPResponse | None = None
         self._failures = 0
@@ -133,20 +134,19 @@ class Client:
 
         Raises `Reset` if events were lost, and `Refused` if the server will not have us.
         """
-        while not self._closed.is_set():
-            try:
-                event = self._read()
-            except (ssl.SSLCertVerificationError, http.client.InvalidURL):
+        with self._lock:
+            self._iterating = True
+        try:
+            while not self._closed.is_set():
+                event = self._try()
+                if event is not None:
+                    return event
+            raise StopIteration
+        finally:
+            with self._lock:
+                self._iterating = False
+            if self._closed.is_set():
                 self._disconnect()
-                raise
-            except (OSError, http.client.HTTPException):
-                self._disconnect()
-                self._wait(None)
-                continue
-            if event is not None:
-                return event
-        self._disconnect()
-        raise StopIteration
 
     def close(self) -> None:
         """End the iteration, also one that waits on another thread; may be called again."""
@@ -156,6 +156,21 @@ class Client:
                 # Wakes a thread that reads; the descriptor is for that thread to close.
                 with contextlib.suppress(OSError):
                     self._socket.shutdown(socket.SHUT_RDWR)
+            iterating = self._iterating
+        if not iterating:
+            self._disconnect()
+
+    def _try(self) -> LiveEvent | None:
+        """Read once; after a lost connection wait, and return `None`."""
+        try:
+            return self._read()
+        except (ssl.SSLCertVerificationError, http.client.InvalidURL):
+            self._disconnect()
+            raise
+        except (OSError, http.client.HTTPException):
+            self._disconnect()
+            self._wait(None)
+            return None
 
     def _read(self) -> LiveEvent | None:
         """Return the next event, or `None` after anything else."""
