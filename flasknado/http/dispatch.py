@@ -12,7 +12,7 @@ from flasknado.errors import RequestError
 from flasknado.http.message import RequestHead
 from flasknado.http.request_id import REQUEST_ID_FIELD, current_request_id
 from flasknado.http.stock import ContainerDelegate, head_from, refuse
-from flasknado.http.traffic import NATIVE, ORDINARY
+from flasknado.http.traffic import NATIVE, ORDINARY, REFUSED
 
 if TYPE_CHECKING:
     import asyncio
@@ -47,6 +47,8 @@ class Dispatch(httputil.HTTPMessageDelegate):
         except RequestError as error:
             server.traffic.requests_refused += 1
             refuse(self._connection, None, error)
+            if server.traffic.on_response is not None:
+                server.traffic.on_response(None, error.status, 0, 0.0, REFUSED)
             return None
         half = ORDINARY
         if server.native.match(head.path) or server.container is None:

@@ -30,6 +30,9 @@ BODY_SLICE_BYTES = 64 * 1024
 CHUNK_OVERHEAD = 16
 """How many bytes of framing one byte of a chunked body may cost, on average."""
 
+PIECES_LIMIT = 512
+"""How often the bytes given at once are cut to find where requests end."""
+
 _KNOWN_METHOD = b"POST"
 """What llhttp is shown instead of a method that it does not know."""
 
@@ -76,6 +79,7 @@ class RequestParser:
         "_server",
         "_sink",
         "_start",
+        "_tail",
         "_url",
         "ended",
         "head",
@@ -102,7 +106,9 @@ class RequestParser:
         self._start = 0
         """Where in `_data` the present head begins, blank lines apart."""
         self._exact = True
-        """False after a chunked body, whose end llhttp does not tell: then the earliest place."""
+        """False if a chunked body may have ended before it, unseen."""
+        self._tail = b""
+        """The last bytes of a piece that ended in a chunked body."""
         self._partial: bytearray | None = None
         """What came of the present head in earlier pieces."""
         self._method: bytes | None = None
@@ -136,13 +142,39 @@ class RequestParser:
 
         Raises `RequestError` for what is refused, and what the sink raises; what was
         complete before it has been passed on.
+
+        llhttp does not tell where a request ends, so it is given pieces that end where one may.
         """
+        start = pieces = 0
+        while True:
+            end = self._piece_end(data, start) if pieces < PIECES_LIMIT else len(data)
+            self._exact = pieces < PIECES_LIMIT
+            if start == 0 and end == len(data):
+                return self._feed_piece(data)
+            rest = self._feed_piece(data[start:end])
+            if rest or self.holds or end == len(data):
+                return rest + data[end:]
+            start = end
+            pieces += 1
+
+    def _piece_end(self, data: bytes, start: int) -> int:
+        """Return how far to parse: to the end of a body of known length, or past an empty line."""
+        head = self.head
+        if self.in_body and head is not None and head.content_length is not None:
+            return min(start + head.content_length - self._body_bytes, len(data))
+        if self._tail and start == 0:
+            # The empty line may have begun in the last piece.
+            found = (self._tail + data[:3]).find(b"\r\n\r\n")
+            if found >= 0:
+                return found + 4 - len(self._tail)
+        found = data.find(b"\r\n\r\n", start)
+        return found + 4 if found >= 0 else len(data)
+
+    def _feed_piece(self, data: bytes) -> bytes:
         if self._method == b"":
             return self._take_unknown_method(data)
         self._data = data
         self._start = 0
-        if self._partial is None:
-            self._exact = True
         if self.in_body:
             self._count_framing(len(data))
         try:
@@ -159,7 +191,11 @@ class RequestParser:
             raise self._refusal(error) from None
         if self.in_head:
             self._keep_partial_head()
+        self._tail = data[-3:] if self.in_body and self._body_is_chunked() else b""
         return b""
+
+    def _body_is_chunked(self) -> bool:
+        return self.head is not None and self.head.chunked
 
     def _take_unknown_method(self, data: bytes) -> bytes:
         """Parse a head whose method llhttp does not know, by showing it one that it knows.
@@ -246,8 +282,6 @@ class RequestParser:
         assert head is not None
         self.head = None
         self.in_body = False
-        if head.chunked:
-            self._exact = False
         if not head.keep_alive:
             self.ended = True
         elif upgrade:
@@ -316,16 +350,12 @@ class RequestParser:
                     400, "the request line is not 'method target version' (RFC 9112, section 3)"
                 )
         self._start = data.find(b"\r\n\r\n", start) + 4 - before
-        self._exact = True
         return version
 
     def _find_line(self, data: bytes, line: bytes, start: int) -> int:
-        if self._exact:
-            blank = _BLANK_LINES.match(data, start)
-            assert blank is not None
-            return blank.end() if data.startswith(line, blank.end()) else -1
-        found = data.find(b"\n" + line, max(start - 1, 0))
-        return found + 1 if found >= 0 else -1
+        blank = _BLANK_LINES.match(data, start)
+        assert blank is not None
+        return blank.end() if data.startswith(line, blank.end()) else -1
 
     def _keep_partial_head(self) -> None:
         limits = self._limits

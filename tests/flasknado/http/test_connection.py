@@ -313,8 +313,13 @@ def test_stream_to_http_1_1_is_chunked_and_the_connection_goes_on(shared_site: S
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("HEAD", "/a", 200), ("HEAD", "/parts", 200), ("GET", "/nothing", 204), ("GET", "/unchanged", 304)],
-)  # fmt: skip
+    [
+        ("HEAD", "/a", 200),
+        ("HEAD", "/parts", 200),
+        ("GET", "/nothing", 204),
+        ("GET", "/unchanged", 304),
+    ],
+)
 def test_answer_without_a_body_leaves_the_connection_in_step(
     shared_site: Site, method: str, path: str, status: int
 ) -> None:
