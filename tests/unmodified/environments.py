@@ -16,8 +16,12 @@ from tests.support.process import PROJECT_ROOT
 from tests.support.programs import missing
 
 REQUIREMENTS = Path(__file__).with_name("requirements")
-INSTALL_TIMEOUT_S = 300
+INSTALL_TIMEOUT_S = 240
 HOST = "flasknado"
+
+
+class CannotMake(Exception):
+    """An environment cannot be made: no network, no installer."""
 
 
 class Environments:
@@ -25,31 +29,41 @@ class Environments:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self._made: dict[str, Path] = {}
+        self._problem = ""
 
     def python(self, name: str) -> Path:
         """Return the interpreter of an environment; skips the test if it cannot be made."""
-        environment = self._made(name)
-        if name != HOST:
-            host_packages = _site_packages(self._made(HOST))
-            (_site_packages(environment) / f"{HOST}.pth").write_text(f"{host_packages}\n")
-            self._install(environment, name)
-        return environment / "bin" / "python"
+        if self._problem:
+            missing(self._problem)
+        try:
+            return self._environment(name) / "bin" / "python"
+        except CannotMake as problem:
+            self._problem = str(problem)
+            missing(self._problem)
 
-    def _made(self, name: str) -> Path:
+    def _environment(self, name: str) -> Path:
+        if name not in self._made:
+            self._made[name] = self._make(name)
+        return self._made[name]
+
+    def _make(self, name: str) -> Path:
         environment = self.folder / f"{name}-{_fingerprint(name)}"
-        if not (environment / "bin" / "python").exists():
-            _run(sys.executable, "-m", "venv", "--without-pip", str(environment))
+        stamp = environment / "installed"
+        if stamp.exists():
+            return environment
+        _run(sys.executable, "-m", "venv", "--clear", "--without-pip", str(environment))
+        packages = _site_packages(environment)
         if name == HOST:
-            self._install(environment, name)
-            package = _site_packages(environment) / HOST
-            if not package.is_symlink():
-                package.symlink_to(PROJECT_ROOT / HOST)
+            (packages / HOST).symlink_to(PROJECT_ROOT / HOST)
+        else:
+            host_packages = _site_packages(self._environment(HOST))
+            (packages / f"{HOST}.pth").write_text(f"{host_packages}\n")
+        self._install(environment, name)
+        stamp.touch()
         return environment
 
     def _install(self, environment: Path, name: str) -> None:
-        stamp = environment / "installed"
-        if stamp.exists():
-            return
         pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
         python = str(environment / "bin" / "python")
         # The requirement files name all that is needed.
@@ -60,7 +74,6 @@ class Environments:
             _run(*install, *options, "-r", str(build))
             options += ["--no-binary", name, "--no-build-isolation"]
         _run(*install, *options, "-r", str(REQUIREMENTS / f"{name}.txt"))
-        stamp.touch()
 
 
 def _fingerprint(name: str) -> str:
@@ -83,6 +96,6 @@ def _run(*command: str) -> None:
             command, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired:
-        missing(f"{' '.join(command)} did not end within {INSTALL_TIMEOUT_S} s")
+        raise CannotMake(f"{' '.join(command)} takes more than {INSTALL_TIMEOUT_S} s") from None
     if done.returncode:
-        missing(f"an environment cannot be made: {' '.join(command)}\n{done.stderr[-2000:]}")
+        raise CannotMake(f"{' '.join(command)} fails: {done.stderr[-2000:]}")

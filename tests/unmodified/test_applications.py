@@ -16,6 +16,8 @@ from tests.support.process import ServerProcess
 from tests.unmodified.conftest import Host
 from tests.unmodified.environments import HOST, Environments
 
+pytestmark = pytest.mark.timeout(300)  # the first of them installs packages
+
 APPLICATIONS = Path(__file__).with_name("applications")
 TIMEOUT_S = 30
 

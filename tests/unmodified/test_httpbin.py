@@ -19,6 +19,8 @@ from tests.support.process import ServerProcess
 from tests.unmodified.conftest import Host
 from tests.unmodified.environments import Environments
 
+pytestmark = pytest.mark.timeout(300)  # the first of them installs packages
+
 Addresses = tuple[tuple[str, int], tuple[str, int]]
 
 FORM = "Content-Type: application/x-www-form-urlencoded"
