@@ -10,7 +10,8 @@ import asyncio
 import logging
 import socket
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 log = logging.getLogger("flasknado.http")
 
@@ -34,6 +35,7 @@ class Listeners:
         self._handshake_timeout_s = handshake_timeout_s
         self._sockets: list[socket.socket] = []
         self._starting: set[asyncio.Task[None]] = set()
+        self._taking: set[asyncio.Task[None]] = set()
         self._servers: list[asyncio.AbstractServer] = []
 
     def add(self, sockets: Iterable[socket.socket]) -> None:
@@ -64,13 +66,29 @@ class Listeners:
             )
         self._servers.append(server)
 
+    async def _take(self, connection: socket.socket) -> None:
+        try:
+            await self._loop.connect_accepted_socket(
+                self._make_protocol,
+                connection,
+                ssl=self._tls,
+                ssl_handshake_timeout=self._handshake_timeout_s if self._tls else None,
+            )
+        except OSError as error:
+            log.debug("a connection was lost before it was taken: %s", error)
+
     def _started(self, task: asyncio.Task[None]) -> None:
         self._starting.discard(task)
         if not task.cancelled() and task.exception() is not None:
             log.error("a socket cannot be listened on", exc_info=task.exception())
 
     def close(self) -> None:
-        """Stop accepting; connections that are open stay."""
+        """Stop accepting, but for what waits already; connections that are open stay."""
+        for sock in self._sockets:
+            for connection, _address in accept_waiting(sock):
+                task = self._loop.create_task(self._take(connection))
+                self._taking.add(task)
+                task.add_done_callback(self._taking.discard)
         for task in self._starting:
             task.cancel()
         for server in self._servers:
@@ -79,3 +97,18 @@ class Listeners:
             sock.close()
         self._servers.clear()
         self._sockets.clear()
+
+
+def accept_waiting(sock: socket.socket) -> Iterator[tuple[socket.socket, Any]]:
+    """Accept the connections that wait for a listening socket, each with its address.
+
+    The kernel resets those that still wait when the socket is closed. Does not block.
+    """
+    for _ in range(BACKLOG):
+        try:
+            sock.setblocking(False)
+            connection, address = sock.accept()
+        except OSError:  # there is none, or the socket is closed
+            return
+        connection.setblocking(False)
+        yield connection, address

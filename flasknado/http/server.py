@@ -32,6 +32,7 @@ from flasknado.http.dispatch import Dispatch
 from flasknado.http.forwarded import TrustedProxies
 from flasknado.http.hosts import TrustedHosts
 from flasknado.http.limits import Limits
+from flasknado.http.listeners import Listeners, accept_waiting
 from flasknado.http.mailbox import mailbox_of
 from flasknado.http.message import RequestHead
 from flasknado.http.request_id import RequestIds
@@ -41,7 +42,6 @@ from flasknado.wsgi.container import WSGIContainer
 
 if TYPE_CHECKING:
     from flasknado.http.connection import Connection
-    from flasknado.http.listeners import Listeners
     from flasknado.http.native import NativeExchange
     from flasknado.http.service import Service
 
@@ -169,8 +169,11 @@ class HTTPServer(TornadoHTTPServer):
         self._listeners.add(sockets)
 
     def stop(self) -> None:
-        """Stop accepting connections; those that are open stay."""
+        """Stop accepting connections, but for those that wait already; what is open stays."""
         if self.layer == TORNADO:
+            for sock in self._sockets.values():
+                for connection, address in accept_waiting(sock):
+                    self._handle_connection(connection, address)
             super().stop()
         elif self._listeners is not None:
             self._listeners.close()
@@ -185,7 +188,6 @@ class HTTPServer(TornadoHTTPServer):
 
     def _make_listeners(self) -> Listeners:
         from flasknado.http.connection import Connection
-        from flasknado.http.listeners import Listeners
         from flasknado.http.service import Service
 
         loop: asyncio.AbstractEventLoop = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]

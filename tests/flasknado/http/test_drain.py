@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -99,6 +100,18 @@ def test_drain_lets_a_connection_at_rest_send_one_more_request(served: Serving) 
         assert answer.text == "answered"
         assert answer.header("Connection") == "close"
         assert drained.result(20)
+
+
+def test_stop_takes_the_connections_that_wait_to_be_accepted(served: Serving) -> None:
+    def connect_and_stop() -> Wire:
+        wire = Wire(served.address)  # the kernel shakes hands while the loop is in here
+        served.server.stop()
+        return wire
+
+    with served.on_loop(connect_and_stop) as wire:
+        assert wire.ask(REQUEST).text == "answered"
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(served.address, 10)
 
 
 def test_drain_closes_connections_that_stay_at_rest(served: Serving) -> None:
