@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import socket
 import sys
 import traceback
@@ -22,6 +23,7 @@ from flasknado.arbiter import Arbiter
 from flasknado.errors import AddressTaken, ConfigurationError
 from flasknado.http.server import HTTPServer
 from flasknado.importer import ImportFromStringError
+from flasknado.ops.bind import ARBITER_VARIABLE
 
 BuildServer = Callable[[], HTTPServer]
 
@@ -59,7 +61,7 @@ def fail(message: str) -> NoReturn:
 
 def check_addresses(cfg: Config) -> None:
     """Raise `ConfigurationError` if an address to listen on is taken or not this machine's."""
-    if cfg.reuse_port:
+    if cfg.reuse_port or _sockets_are_inherited():
         return
     for address in cfg.address:
         if not isinstance(address, tuple) or address[1] == 0:
@@ -71,6 +73,12 @@ def check_addresses(cfg: Config) -> None:
                 probe.bind(address)
             except OSError as error:
                 raise _address_error(address, error) from None
+
+
+def _sockets_are_inherited() -> bool:
+    """Whether systemd, or an arbiter that this one replaces (USR2), listens already."""
+    by_systemd = os.environ.get("LISTEN_PID") == str(os.getpid())
+    return by_systemd or ARBITER_VARIABLE in os.environ
 
 
 def _address_error(address: tuple[str, int], error: OSError) -> ConfigurationError:

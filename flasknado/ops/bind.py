@@ -57,7 +57,7 @@ def _bound(address: str) -> socket.socket:
         if ARBITER_VARIABLE not in os.environ:
             socket.create_server(where, family=family).close()
         sock = socket.create_server(where, family=family, backlog=BACKLOG, reuse_port=True)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, OverflowError, RuntimeError, ValueError) as error:
         raise ConfigurationError(
             f"ops_bind is {address!r}, which cannot be listened on ({error}): choose another"
         ) from None

@@ -93,6 +93,7 @@ def server_process(
     cwd: Path = PROJECT_ROOT,
     ready: bool = True,
     python: str | Path = sys.executable,
+    pass_fds: Sequence[int] = (),
 ) -> Iterator[ServerProcess]:
     """Run `python ARGUMENTS` until the block ends; with `ready`, wait until it serves.
 
@@ -105,6 +106,7 @@ def server_process(
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        pass_fds=pass_fds,
     )
     server = ServerProcess(process)
     try:
