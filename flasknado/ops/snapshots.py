@@ -37,6 +37,10 @@ log = logging.getLogger("flasknado.ops")
 SHARED_MEMORY = Path("/dev/shm")
 ENDED_FILE = "ended.json"
 LOCK_FILE = "lock"
+HELD_FILE = "held"
+"""Locked as long as the arbiter or a worker of the folder lives, in whatever container."""
+
+PREFIX = "flasknado-metrics-"
 PATTERN = "worker-*.json"
 STALE_S = 60.0
 """The gauges of a worker that has written nothing for so long are not shown."""
@@ -158,12 +162,7 @@ class Snapshots:
         """Hold the folder's lock if it is free; never waits."""
         fd = os.open(self.folder / LOCK_FILE, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
+            yield _try_lock(fd)
         finally:
             os.close(fd)
 
@@ -202,12 +201,37 @@ def shared(folder: str | None, uid: int, gid: int) -> Snapshots:
     if _shared is None:
         if folder is None and os.access(SHARED_MEMORY, os.W_OK):
             folder = str(SHARED_MEMORY)
-        made = Path(tempfile.mkdtemp(prefix=f"flasknado-{os.getpid()}-", dir=folder))
+        made = Path(tempfile.mkdtemp(prefix=f"new-{PREFIX}", dir=folder))
+        _sweep(made.parent)
+        # Forked workers share the lock.
+        _try_lock(os.open(made / HELD_FILE, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
         if uid != os.geteuid() or gid != os.getegid():
             os.chown(made, uid, gid)
+        made = made.rename(made.with_name(made.name.removeprefix("new-")))
         _shared = (os.getpid(), Snapshots(made))
         atexit.register(_remove)
     return _shared[1]
+
+
+def _sweep(parent: Path) -> None:
+    """Remove the folders of arbiters that were killed, and could not do it themselves."""
+    for folder in parent.glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):
+            fd = os.open(folder / HELD_FILE, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                if _try_lock(fd):
+                    shutil.rmtree(folder)
+            finally:
+                os.close(fd)
+
+
+def _try_lock(fd: int) -> bool:
+    """Lock a file if it is free; never waits."""
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _remove() -> None:

@@ -90,10 +90,22 @@ def test_counters_over_workers_a_crash_a_reload_and_a_recycling_never_go_backwar
         found = values(server.url)
         assert found["flasknado_workers", ""] == 2
         assert found["flasknado_workers_started_total", ""] == 5
-        [store] = folder.glob("flasknado-*-*")
+        [store] = folder.glob("flasknado-*")
         assert stat.S_IMODE(store.stat().st_mode) == 0o700
         server.stop()
-    assert not list(folder.glob("flasknado-*-*"))
+    assert not list(folder.glob("flasknado-*"))
+
+
+def test_numbers_of_a_killed_arbiter_are_removed_by_the_next_and_no_others(folder: Path) -> None:
+    with serve(folder) as killed, serve(folder) as living:
+        stores = set(folder.glob("flasknado-*"))
+        worker = ask(killed, 1).pop()
+        killed.process.kill()
+        poll(lambda: _is_gone(worker))
+        with serve(folder):
+            assert len(stores & set(folder.glob("flasknado-*"))) == 1
+            ask(living, 2)
+            poll(lambda: requests_counted(living.url), lambda count: count == 2)
 
 
 def test_counters_asked_without_a_pause_never_go_backwards(folder: Path) -> None:
