@@ -1,0 +1,51 @@
+"""`docs/operations.md` says what the server does: settings, metrics, atoms, secrets."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from flasknado import options
+from flasknado.gunicorn_settings import HONOURED
+from flasknado.http.server import HTTPServer
+from flasknado.ops import reference
+from flasknado.ops.access_lines import template
+from flasknado.ops.families import COUNTER, PREFIX
+from flasknado.ops.scrub import SECRET_PARAMETERS, Scrubber
+from flasknado.ops.sources import connections, pool, process
+from flasknado.wsgi.container import WSGIContainer
+
+PAGE = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+
+
+@pytest.mark.parametrize("table", [reference.own_settings, reference.gunicorn_settings])
+def test_page_has_the_table_of_settings_as_it_is(table: object) -> None:
+    assert callable(table)
+    assert table() in PAGE, "run: python -m flasknado.ops.reference, and paste what it prints"
+
+
+def test_tables_have_every_setting() -> None:
+    assert all(f"`{own.cli[0]} " in reference.own_settings() for own in options.OWN)
+    assert all(f"| `{name}` |" in reference.gunicorn_settings() for name in HONOURED)
+
+
+def test_page_names_every_metric_of_the_sources() -> None:
+    server = HTTPServer(WSGIContainer(lambda environ, start_response: []))
+    families = [*connections(server), *pool(server), *process(0.0)]
+    names = {PREFIX + f.name + ("_total" if f.kind == COUNTER else "") for f in families}
+    assert names <= set(re.findall(r"flasknado_\w+", PAGE))
+
+
+def test_alerts_use_metrics_that_the_page_names() -> None:
+    table, _, alerts = PAGE.partition("## Alerts worth having")
+    known = set(re.findall(r"flasknado_\w+", table))
+    used = set(re.findall(r"flasknado_\w+", alerts.partition("## What happens")[0]))
+    assert {name.removesuffix("_bucket") for name in used} <= known
+
+
+def test_page_names_every_secret_parameter_and_atom() -> None:
+    assert all(f"`{name}`" in PAGE for name in SECRET_PARAMETERS)
+    for atom in re.findall(r"^\| (`%\(.*?) \|", PAGE, re.MULTILINE):
+        template(atom.replace("`", "").replace(", ", " "), Scrubber())
