@@ -330,7 +330,11 @@ def test_answer_without_a_body_leaves_the_connection_in_step(
     assert [answer.status, after.status] == [status, 200]
 
 
-def test_connection_close_is_honoured_and_what_follows_dropped(shared_site: Site) -> None:
+def test_connection_close_is_honoured_and_what_follows_dropped(
+    shared_site: Site, layer: str
+) -> None:
+    if layer == "tornado":
+        pytest.skip("Tornado's connection may begin a request behind its last one")
     before = len(shared_site.seen.requests)
     with connect(shared_site.address) as sock:
         sock.sendall(get("/last", CLOSE) + get("/never"))
