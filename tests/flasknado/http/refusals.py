@@ -145,6 +145,7 @@ REFUSALS: dict[str, list[Refusal]] = {
         Refusal("fragment in the target", _with(line=b"GET /a#b HTTP/1.1"), 400),
         Refusal("space in the target", _with(line=b"GET /a b HTTP/1.1"), 400),
         Refusal("control character in the target", _with(line=b"GET /a\x01b HTTP/1.1"), 400),
+        Refusal("raw UTF-8 in the target", _with(line=b"GET /\xc3\xa9 HTTP/1.1"), 400),
         Refusal("two spaces", _with(line=b"GET  / HTTP/1.1"), 400),
         Refusal("method that is no token", _with(line=b"GE(T / HTTP/1.1"), 400),
         Refusal("another protocol", _with(line=b"GET / RTSP/1.0"), 400),
