@@ -27,7 +27,8 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
 from flasknado.errors import ConfigurationError, RequestError
-from flasknado.http.message import Body
+from flasknado.http.head import parse_head
+from flasknado.http.message import Body, HeaderField, RequestHead
 from flasknado.http.request_id import current_request_id
 from flasknado.http.stock import head_of
 from flasknado.wsgi.environ import REQUEST_ID_KEY, base_environ, build_environ
@@ -41,7 +42,11 @@ DEFAULT_TIMEOUT_S = 10.0
 
 _WRAPPED_IN = ("app", "wsgi_app", "application", "_app", "__wrapped__", "__self__", "func")
 
-_lanes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Pool] = weakref.WeakKeyDictionary()
+AUTHORIZING = "native"
+"""The lane that `in_flask` takes by itself."""
+
+_lanes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Pool]]
+_lanes = weakref.WeakKeyDictionary()
 
 
 class Refused(HTTPError):
@@ -85,28 +90,67 @@ def _wrapped_in(candidate: object) -> Iterator[object]:
             yield inner
 
 
-def app_of(handler: RequestHandler) -> Flask:
+def app_of(handler: RequestHandler | Caller) -> Flask:
     """Return the Flask application that a native handler is served beside."""
     return flask_app_of(handler.settings.get("wsgi_app"))
 
 
+class Caller:
+    """Who made a native request: what `in_flask` needs of it once its handler is gone.
+
+    Small, because thousands are kept: the fields are one piece of bytes. The body is not kept.
+    """
+
+    __slots__ = ("_client", "_fields", "_request_id", "_scheme", "_server", "_target", "settings")
+
+    def __init__(self, handler: RequestHandler) -> None:
+        head = _head_of(handler)
+        self.settings: dict[str, Any] = handler.settings
+        self._target = head.target
+        self._fields = b"\n".join(b"%b:%b" % field for field in head.headers)
+        self._client = head.client
+        self._server = head.server
+        self._scheme = sys.intern(head.scheme)
+        self._request_id = head.request_id
+
+    def head(self) -> RequestHead:
+        """Return the head of the request."""
+        fields: list[HeaderField] = []
+        for line in self._fields.split(b"\n"):
+            name, _, value = line.partition(b":")
+            fields.append((name, value))
+        head = parse_head(
+            "GET",
+            self._target,
+            "1.1",
+            fields,
+            client=self._client,
+            server=self._server,
+            scheme=self._scheme,
+        )
+        head.request_id = self._request_id
+        return head
+
+
 async def in_flask(
-    handler: RequestHandler,
+    handler: RequestHandler | Caller,
     function: Callable[..., T],
     *args: Any,
     timeout_s: float = DEFAULT_TIMEOUT_S,
+    lane: str = AUTHORIZING,
 ) -> T:
     """Return `function(*args)`, run in a Flask request context of the handler's request.
 
     Raises `Refused`: with the status of the response that a `before_request` function or
     an error handler answers with, of `abort()`, 500 for any other exception (which is
     logged), and 503 if the lane is full or does not answer within `timeout_s`. What the
-    function returns must not need the context any more. To be awaited on the loop's thread.
+    function returns must not need the context any more. What may take long goes by another
+    lane, which is a name, for threads of its own. To be awaited on the loop's thread.
     """
     app = app_of(handler)
     call = _Call(app, environ_of(handler), functools.partial(app.ensure_sync(function), *args))
     try:
-        _lane(handler).submit(call)
+        _lane(handler, lane).submit(call)
         return await asyncio.wait_for(call.future, timeout_s)
     except PoolFull:
         reason = "too many requests wait for the application"
@@ -116,16 +160,12 @@ async def in_flask(
     raise Refused(503, f"{reason}: try again later", {"Retry-After": "2"})
 
 
-def environ_of(handler: RequestHandler) -> dict[str, Any]:
+def environ_of(handler: RequestHandler | Caller) -> dict[str, Any]:
     """Return the WSGI environ of a native request; on the loop's thread.
 
     Raises `Refused` for a request that the WSGI half would not take.
     """
-    request = handler.request
-    try:
-        head = head_of(request)
-    except RequestError as error:
-        raise Refused(error.status, str(error)) from None
+    head = handler.head() if isinstance(handler, Caller) else _head_of(handler)
     container = getattr(handler.settings.get("http_server"), "container", None)
     base = dict(container.base_environ) if container is not None else base_environ()
     if not (head.path + "/").startswith(base["SCRIPT_NAME"] + "/"):
@@ -133,8 +173,15 @@ def environ_of(handler: RequestHandler) -> dict[str, Any]:
     head.request_id = head.request_id or current_request_id.get()
     if container is not None and head.request_id is None:
         head.request_id = container.request_ids.new()
-    body = request.body or b""
+    body = b"" if isinstance(handler, Caller) else handler.request.body or b""
     return build_environ(head, Body(io.BytesIO(body), len(body)), base)
+
+
+def _head_of(handler: RequestHandler) -> RequestHead:
+    try:
+        return head_of(handler.request)
+    except RequestError as error:
+        raise Refused(error.status, str(error)) from None
 
 
 class _Call(Task):
@@ -222,21 +269,23 @@ def _failure() -> Refused:
 _KNOWN = frozenset(status.value for status in http.HTTPStatus)
 
 
-def _lane(handler: RequestHandler) -> Pool:
-    """Return the threads of the running loop for native requests, started when needed."""
+def _lane(handler: RequestHandler | Caller, name: str) -> Pool:
+    """Return a lane's threads of the running loop, started when needed."""
     loop = asyncio.get_running_loop()
-    lane = _lanes.get(loop)
-    if lane is None:
-        lane = _lanes[loop] = Pool(LANE_THREADS, LANE_QUEUE_LIMIT, name="flasknado-native")
+    lanes = _lanes.get(loop)
+    if lanes is None:
+        lanes = _lanes[loop] = {}
         add_close_callback = getattr(
             handler.settings.get("http_server"), "add_close_callback", None
         )
         if add_close_callback is not None:
-            add_close_callback(functools.partial(_stop_lane, loop))
+            add_close_callback(functools.partial(_stop_lanes, loop))
+    lane = lanes.get(name)
+    if lane is None:
+        lane = lanes[name] = Pool(LANE_THREADS, LANE_QUEUE_LIMIT, name=f"flasknado-{name}")
     return lane
 
 
-def _stop_lane(loop: asyncio.AbstractEventLoop) -> None:
-    lane = _lanes.pop(loop, None)
-    if lane is not None:
+def _stop_lanes(loop: asyncio.AbstractEventLoop) -> None:
+    for lane in _lanes.pop(loop, {}).values():
         lane.stop()

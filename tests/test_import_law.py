@@ -31,6 +31,7 @@ PURE = [
     "flasknado/http/head.py",
     "flasknado/live/event.py",
     "flasknado/live/frames.py",
+    "flasknado/websocket/codec.py",
 ]
 NOT_PURE = {"tornado", "asyncio", "socket", "selectors", "uvloop", "httptools"}
 

@@ -25,11 +25,13 @@ from flasknado.live.errors import (
     TooManySubscribers,
 )
 from flasknado.live.extension import Live
+from flasknado.live.tickets import Identity
 
 if TYPE_CHECKING:
     from tornado.routing import URLSpec
 
 __all__ = [
+    "Identity",
     "InvalidCursor",
     "InvalidEvent",
     "Live",

@@ -31,13 +31,14 @@ MAX_LINE_BYTES = 16 * 1024 * 1024
 _AGAIN = frozenset((408, 425, 429))
 """Statuses under 500 that are worth another try; 5xx are too."""
 
-_FIELDS = frozenset(("id", "channel", "event", "data"))
+_FIELDS = ("id", "channel", "event", "data")
+_TICKET_MARK = "~"
 
 
 class LiveEvent(NamedTuple):
-    """One event. `id` is its cursor (`epoch:offset`), or `None` for a signal, which is not kept."""
+    """One event. `id` is its cursor, `epoch:offset`."""
 
-    id: str | None
+    id: str
     channel: str
     name: str
     data: Any
@@ -77,6 +78,7 @@ class Client:
             before the connection is taken for dead.
         connect_timeout_s: for connecting, and for TLS.
         retry_s: the first wait before connecting again; doubled up to `max_retry_s`.
+        presence: also get events named `presence`, of channels whose readers are counted.
         ssl_context: for `https`, instead of the default one.
 
     One thread iterates; `close()` may be called on any.
@@ -94,6 +96,7 @@ class Client:
         connect_timeout_s: float = 10.0,
         retry_s: float = 0.5,
         max_retry_s: float = 30.0,
+        presence: bool = False,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
         parts = urlsplit(url)
@@ -112,10 +115,12 @@ class Client:
         self._connect_timeout_s = connect_timeout_s
         self._first_retry_s = retry_s
         self._max_retry_s = max_retry_s
+        self._presence = presence
         self._ssl_context = ssl_context
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._iterating = False
+        self._ticket: str | None = None
         self._socket: socket.socket | None = None
         self._response: http.client.HTTPResponse | None = None
         self._failures = 0
@@ -185,14 +190,22 @@ class Client:
             raise ConnectionResetError("the stream ended")
         message = _parse(line)
         self._failures = 0
-        cursor, channel = message["id"], message["channel"]
-        if cursor is not None:
-            self.cursor = cursor
-        if channel is not None:
-            return LiveEvent(cursor, channel, message["event"], message["data"])
-        if message["event"] == "reset":
-            raise Reset(cursor)
+        event = LiveEvent(*(message[field] for field in _FIELDS))
+        if event.id is not None and event.name != "presence":
+            self.cursor = event.id
+        if event.channel is not None:
+            return event
+        if event.name == "reset":
+            raise Reset(event.id)
+        if event.name == "reconnect":
+            self._sent_away(**event.data)
         return None
+
+    def _sent_away(self, retry_s: float, ticket: str | None, **_: object) -> None:
+        """Come back in the time in which the server wants us, with the ticket that it gave."""
+        self._disconnect()
+        self._ticket = ticket
+        self._closed.wait(random.random() * retry_s)
 
     def _connect(self) -> http.client.HTTPResponse | None:
         """Return the response of a new request, or `None` if it is to be tried again."""
@@ -204,7 +217,11 @@ class Client:
             self._socket = connection.sock
             if self._closed.is_set():
                 raise ConnectionAbortedError("the client is closed")
-        query = {"channel": self.channels, **({"after": self.cursor} if self.cursor else {})}
+        query: dict[str, Any] = {"channel": self.channels}
+        if self.cursor is not None:
+            query["after"] = self.cursor
+        if self._presence:
+            query["presence"] = "1"
         path = f"{self._parts.path.rstrip('/')}/ndjson?{urlencode(query, doseq=True)}"
         connection.request("GET", path, headers=self._request_headers())
         response = self._response = connection.getresponse()
@@ -224,7 +241,11 @@ class Client:
     def _request_headers(self) -> dict[str, str]:
         token = self._token() if callable(self._token) else self._token
         authorization = {} if token is None else {"Authorization": f"Bearer {token}"}
-        return {"Accept": "application/x-ndjson", **self._headers, **authorization}
+        ticket, self._ticket = self._ticket, None
+        resuming = (
+            {} if ticket is None else {"Last-Event-ID": f"{self.cursor}{_TICKET_MARK}{ticket}"}
+        )
+        return {"Accept": "application/x-ndjson", **self._headers, **authorization, **resuming}
 
     def _refused(self, response: http.client.HTTPResponse) -> None:
         """Wait if it is worth another try; raises `Refused` if not."""
@@ -306,7 +327,7 @@ def _parse(line: bytes) -> dict[str, Any]:
         message = json.loads(line)
     except ValueError:
         message = None
-    if not isinstance(message, dict) or not message.keys() >= _FIELDS:
+    if not isinstance(message, dict) or not message.keys() >= set(_FIELDS):
         raise ConnectionAbortedError("the stream is not one of live events")
     return message
 

@@ -24,7 +24,7 @@ from sqlalchemy.orm import Session, scoped_session
 from flasknado.errors import ConfigurationError
 from flasknado.live import store, transaction
 from flasknado.live.bell import Bell
-from flasknado.live.event import Cursor
+from flasknado.live.event import Cursor, Event
 from flasknado.live.logs import Busy, Follower, Log, OnCommit
 from flasknado.live.options import LiveOptions
 from flasknado.live.store import Batch, Draft
@@ -99,7 +99,7 @@ class DatabaseLog(Log):
         with engine.connect() as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT")
             connection.detach()
-            follower = kind(connection, bell, options)
+            follower = kind(connection, bell, options, self._on_commit)
             if store.read_head(connection) is None:
                 store.create_log(connection)
             yield follower
@@ -149,8 +149,11 @@ class SessionLog(DatabaseLog):
 class DatabaseFollower(Follower):
     """A follower with a connection that commits each statement by itself."""
 
-    def __init__(self, connection: sa.Connection, bell: Bell, options: LiveOptions) -> None:
+    def __init__(
+        self, connection: sa.Connection, bell: Bell, options: LiveOptions, on_commit: OnCommit
+    ) -> None:
         self._connection = connection
+        self._on_commit = on_commit
         self._bell = bell
         self._options = options
         self._prepare()
@@ -173,16 +176,20 @@ class DatabaseFollower(Follower):
             self._connection, after, channels, limit_events=limit_events, limit_bytes=limit_bytes
         )
 
+    def recent(self, channel: str, age_s: float) -> list[Event]:
+        return store.read_recent(self._connection, channel, age_s)
+
     def append(self, drafts: Sequence[Draft]) -> None:
         with _busy():
             self._connection.exec_driver_sql("BEGIN")
             try:
-                store.append(self._connection, drafts)
+                _, events = store.append(self._connection, drafts)
                 self._connection.exec_driver_sql("COMMIT")
             except BaseException:
                 if not self._connection.invalidated:
                     self._connection.exec_driver_sql("ROLLBACK")
                 raise
+        self._on_commit(events)
 
     def prune(self, batch_events: int) -> int:
         with _busy():

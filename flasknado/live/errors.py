@@ -22,4 +22,8 @@ class LogUnavailable(LiveError):
 
 
 class TooManySubscribers(LiveError):
-    """This process holds as many live clients as it may."""
+    """This process holds as many live clients as it may, or the user or address has."""
+
+    def __init__(self, message: str, status: int = 429) -> None:
+        super().__init__(message)
+        self.status = status

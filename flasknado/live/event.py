@@ -18,10 +18,13 @@ from flasknado.live.errors import InvalidCursor, InvalidEvent
 MAX_NAME_CHARS = 128
 """The longest channel or event name."""
 
+REVOCATIONS = "!revoke"
+"""The log's own channel of revocations; no subscriber can name it."""
+
 MAX_OFFSET = 2**63 - 1
 """The largest offset: that of a BIGINT."""
 
-RESERVED_NAMES = frozenset(("open", "error", "reset", "heartbeat"))
+RESERVED_NAMES = frozenset(("open", "error", "reset", "heartbeat", "reconnect", "presence"))
 """Event names that the protocol, or a browser's EventSource, uses itself."""
 
 _CHANNEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/@+=-]*\Z")

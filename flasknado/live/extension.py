@@ -7,20 +7,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fnmatch
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
 from flask import Flask, current_app, has_request_context, request
 from sqlalchemy.orm import scoped_session
+from werkzeug.exceptions import NotFound
 
 from flasknado.errors import ConfigurationError
 from flasknado.live import store, transaction
 from flasknado.live.database import DatabaseLog, SessionLog
-from flasknado.live.event import Event, check_channel, check_name, encode_data
+from flasknado.live.event import REVOCATIONS, Event, check_channel, check_name, encode_data
 from flasknado.live.logs import Log
 from flasknado.live.memory import MemoryLog
 from flasknado.live.options import LiveOptions
+from flasknado.live.tickets import NOBODY, Identity, Tickets
 
 if TYPE_CHECKING:
     from flask_sqlalchemy import SQLAlchemy
@@ -29,10 +34,15 @@ if TYPE_CHECKING:
     from flasknado.live.hub import Hub
 
 MayRead = Callable[[str], bool]
+WhoAsks = Callable[[], Identity | None]
+OnMessage = Callable[[str, Any], Any]
+WhoAsksT = TypeVar("WhoAsksT", bound=WhoAsks)
+OnMessageT = TypeVar("OnMessageT", bound=OnMessage)
 MayReadT = TypeVar("MayReadT", bound=MayRead)
 
 EXTENSION_KEY = "live"
 MEMORY_URL = "memory://"
+MAX_WAITING_SIGNALS = 1000
 
 
 class LiveState:
@@ -42,9 +52,13 @@ class LiveState:
         self.app = app
         self.live = live
         self.options = LiveOptions.from_config(app.config)
+        self.tickets = Tickets(app.secret_key) if app.secret_key else None
+        """`None` without a secret key to sign them with."""
         self.log = self._log(db, url)
         self.hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
         """The hub of each event loop that has needed one (`flasknado.live.hub.hub_of`)."""
+        self.signals: deque[store.Draft] = deque()
+        """The signals that wait for a reader to write them."""
         self._wakers: tuple[Callable[[], None], ...] = ()
 
     def _log(self, db: SQLAlchemy | None, url: str | None) -> Log:
@@ -76,6 +90,19 @@ class LiveState:
         """Call `wake` no longer."""
         self._wakers = tuple(other for other in self._wakers if other != wake)
 
+    def signal(self, draft: store.Draft) -> bool:
+        """Leave a signal to this process's reader, if there is one, which writes several at once.
+
+        May be called on any thread. Above the bound the signal is lost, as a signal may be.
+        """
+        if not self._wakers:
+            return False
+        if len(self.signals) < MAX_WAITING_SIGNALS:
+            self.signals.append(draft)
+        for wake in self._wakers:
+            wake()
+        return True
+
     def check_processes(self, multiprocess: bool) -> None:
         """Raise `ConfigurationError` if other processes would have a log of their own."""
         if multiprocess and self.log.one_process:
@@ -105,6 +132,8 @@ class Live:
     ) -> None:
         self._database_url = database_url
         self._may_read: MayRead | None = None
+        self._who: WhoAsks | None = None
+        self._on_message: list[tuple[str, OnMessage]] = []
         self._captures: list[list[Event]] = []
         if app is not None:
             self.init_app(app, db)
@@ -150,6 +179,49 @@ class Live:
             return False
         return bool(current_app.ensure_sync(self._may_read)(channel))
 
+    def identity(self, function: WhoAsksT) -> WhoAsksT:
+        """Register `function() -> Identity`, which says who asks and until when; a decorator.
+
+        It runs where `authorize`'s function runs. What it names is who `revoke()` ends, who
+        is counted for LIVE_MAX_PER_USER and who is seen on a channel; at `expires_at` (of the
+        session or token) the connection ends. Until one is registered everybody is nobody.
+        """
+        self._who = function
+        return function
+
+    def who(self) -> Identity:
+        """Ask the registered function who asks, in a request context."""
+        if self._who is None:
+            return NOBODY
+        identity = current_app.ensure_sync(self._who)()
+        return NOBODY if identity is None else identity
+
+    def on_message(self, pattern: str) -> Callable[[OnMessageT], OnMessageT]:
+        """Register `function(channel, data)` for what WebSocket clients send; a decorator.
+
+        It gets the messages to channels that match the pattern (`chat:*`, or `*` for all);
+        of several the one registered first. It runs in a Flask request context of the
+        client's handshake, in order for each client, only for channels that the client
+        follows. What it returns is the client's reply; it may `abort(403)`.
+        """
+
+        def register(function: OnMessageT) -> OnMessageT:
+            self._on_message.append((pattern, function))
+            return function
+
+        return register
+
+    def answer(self, channel: str, data: Any) -> str | None:
+        """Give a message to its function, in a request context; return its answer as JSON.
+
+        Raises `NotFound` (404) if no function takes messages to the channel.
+        """
+        for pattern, function in self._on_message:
+            if fnmatch.fnmatchcase(channel, pattern):
+                answer = current_app.ensure_sync(function)(channel, data)
+                return None if answer is None else encode_json(answer, current_app)
+        raise NotFound(f"nothing takes messages to the channel {channel!r}")
+
     def publish(
         self,
         channel: str,
@@ -168,6 +240,30 @@ class Live:
         """
         state = _publishing_state()
         state.log.publish(_draft(state, channel, name, data), session)
+
+    def signal(self, channel: str, name: str, data: Any = None) -> None:
+        """Send what need not be kept ("is typing"): to who is there now, never replayed.
+
+        At once, whatever becomes of the session's transaction; on SQLite a session that has
+        written and not committed takes it along, since nobody else can write before it.
+        Needs an application context. Raises `InvalidEvent`.
+        """
+        state = _publishing_state()
+        draft = _draft(state, channel, name, data, kept=False)
+        if not state.signal(draft):
+            state.log.append([draft])
+
+    def revoke(
+        self, user: str | int, *, session: Session | scoped_session[Any] | None = None
+    ) -> None:
+        """Disconnect a user's live clients everywhere, when the session's transaction commits.
+
+        Tickets that were issued to the user before are worthless from then on. Whoever may
+        still read, reconnects. Where the log has a database of its own, it happens at once.
+        """
+        state = _publishing_state()
+        data = encode_json({"user": str(user), "at": time.time()}, state.app)
+        state.log.publish(store.Draft(REVOCATIONS, "revoke", data), session)
 
     def cursor(self) -> str:
         """Return the log's present end, as text.
@@ -190,6 +286,7 @@ class Live:
 
     def captured(self, events: Sequence[Event]) -> None:
         """Give committed events to every running capture."""
+        events = [event for event in events if event.channel != REVOCATIONS]
         for capture in self._captures:
             capture.extend(events)
 
@@ -221,10 +318,14 @@ def _draft(
     state: LiveState, channel: str, name: str, data: object, *, kept: bool = True
 ) -> store.Draft:
     """Return an event that is not committed yet; raises `InvalidEvent`."""
-    default = getattr(state.app.json, "default", None)
     return store.Draft(
         check_channel(channel),
         check_name(name),
-        encode_data(data, state.options.max_data_bytes, default),
+        encode_json(data, state.app, state.options.max_data_bytes),
         kept,
     )
+
+
+def encode_json(data: object, app: Flask, max_data_bytes: int = 2**31) -> str:
+    """Return what the application's JSON provider makes of data; raises `InvalidEvent`."""
+    return encode_data(data, max_data_bytes, getattr(app.json, "default", None))

@@ -10,10 +10,28 @@ from __future__ import annotations
 
 import json
 import re
-import struct
 from abc import ABC, abstractmethod
+from typing import NamedTuple
 
 from flasknado.live.event import Cursor, Event
+from flasknado.websocket import codec
+
+TICKET_MARK = "~"
+"""Between cursor and ticket, where a client can give back one text only."""
+
+
+CLOSE_ACCESS_ENDED = 4401
+"""The close code for a session or token that has expired or was revoked (4000 up is ours)."""
+
+
+class Farewell(NamedTuple):
+    """What a client is told that is to reconnect."""
+
+    retry_s: float
+    cursor: Cursor | None = None
+    """Up to where it has everything, if that is known."""
+    ticket: str | None = None
+
 
 _SSE_LINE_END = re.compile("\r\n|\r|\n")
 _SSE_FORBIDDEN = re.compile("[\r\n\0]")
@@ -30,6 +48,13 @@ def json_event(epoch: str, event: Event) -> bytes:
 def json_control(name: str, cursor: Cursor) -> bytes:
     """Return what the server itself says (`reset`, `heartbeat`) as a JSON object."""
     return f'{{"id":"{cursor}","channel":null,"event":"{name}","data":null}}'.encode()
+
+
+def json_reconnect(farewell: Farewell) -> bytes:
+    """Return the notice that the client is to reconnect, as a JSON object."""
+    cursor = "null" if farewell.cursor is None else f'"{farewell.cursor}"'
+    data = json.dumps({"retry_s": farewell.retry_s, "ticket": farewell.ticket})
+    return f'{{"id":{cursor},"channel":null,"event":"reconnect","data":{data}}}'.encode()
 
 
 def sse_block(
@@ -64,17 +89,6 @@ def sse_comment(text: str = "") -> bytes:
     return "".join(f": {line}\n" for line in _SSE_LINE_END.split(text)).encode() + b"\n"
 
 
-def websocket_frame(opcode: int, payload: bytes) -> bytes:
-    """Return one unmasked, final frame, as a server sends it (RFC 6455, section 5.2)."""
-    size = len(payload)
-    first = 0x80 | opcode
-    if size < 126:
-        return struct.pack("!BB", first, size) + payload
-    if size <= 0xFFFF:
-        return struct.pack("!BBH", first, 126, size) + payload
-    return struct.pack("!BBQ", first, 127, size) + payload
-
-
 def http_chunk(data: bytes) -> bytes:
     """Return `data` as one chunk of the chunked transfer coding (RFC 9112, section 7.1)."""
     return b"%x\r\n%b\r\n" % (len(data), data)
@@ -101,8 +115,12 @@ class Format(ABC):
         """Return what a stream begins with."""
         return b""
 
-    def closing(self, retry_s: float) -> bytes:  # noqa: ARG002
-        """Return what a stream ends with when the client is to reconnect after `retry_s`."""
+    def closing(self, farewell: Farewell) -> bytes:  # noqa: ARG002
+        """Return what a stream ends with when the client is to reconnect."""
+        return self.ended()
+
+    def ended(self) -> bytes:
+        """Return what a stream ends with."""
         return b""
 
 
@@ -131,6 +149,9 @@ class Ndjson(Format):
     def heartbeat(self, cursor: Cursor) -> bytes:
         return json_control("heartbeat", cursor) + b"\n"
 
+    def closing(self, farewell: Farewell) -> bytes:
+        return json_reconnect(farewell) + b"\n"
+
 
 class Sse(Format):
     """Server-sent events: `id`, `event`, and the JSON object as `data`.
@@ -157,22 +178,37 @@ class Sse(Format):
     def opening(self, retry_s: float) -> bytes:
         return sse_block(retry_s=retry_s)
 
-    def closing(self, retry_s: float) -> bytes:
-        return sse_block(retry_s=retry_s)
+    def closing(self, farewell: Farewell) -> bytes:
+        # A browser gives back the last id and nothing else, so the ticket travels in it.
+        event_id = None
+        if farewell.cursor is not None:
+            event_id = str(farewell.cursor)
+            if farewell.ticket is not None:
+                event_id += TICKET_MARK + farewell.ticket
+        return sse_block(event_id=event_id, retry_s=farewell.retry_s)
 
 
 class WebSocket(Format):
     """JSON text messages; a heartbeat is also a ping, which finds clients that are gone."""
 
     def event(self, epoch: str, event: Event) -> bytes:
-        return websocket_frame(0x1, json_event(epoch, event))
+        return codec.frame(codec.TEXT, json_event(epoch, event))
 
     def reset(self, cursor: Cursor) -> bytes:
-        return websocket_frame(0x1, json_control("reset", cursor))
+        return codec.frame(codec.TEXT, json_control("reset", cursor))
 
     def heartbeat(self, cursor: Cursor) -> bytes:
-        text = websocket_frame(0x1, json_control("heartbeat", cursor))
-        return text + websocket_frame(0x9, b"")
+        text = codec.frame(codec.TEXT, json_control("heartbeat", cursor))
+        return text + codec.frame(codec.PING)
+
+    def closing(self, farewell: Farewell) -> bytes:
+        text = codec.frame(codec.TEXT, json_reconnect(farewell))
+        reason = "the server is restarting: reconnect"
+        return text + codec.close_frame(codec.CLOSE_RESTART, reason)
+
+    def ended(self) -> bytes:
+        reason = "access has ended: authenticate again"
+        return codec.close_frame(CLOSE_ACCESS_ENDED, reason)
 
 
 class Chunked(Format):
@@ -196,9 +232,12 @@ class Chunked(Format):
         data = self._inner.opening(retry_s)
         return http_chunk(data) if data else b""
 
-    def closing(self, retry_s: float) -> bytes:
-        data = self._inner.closing(retry_s)
-        return (http_chunk(data) if data else b"") + b"0\r\n\r\n"
+    def closing(self, farewell: Farewell) -> bytes:
+        data = self._inner.closing(farewell)
+        return (http_chunk(data) if data else b"") + self.ended()
+
+    def ended(self) -> bytes:
+        return b"0\r\n\r\n"
 
 
 JSON_LIST = JsonList()

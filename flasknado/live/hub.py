@@ -12,24 +12,30 @@ Each event is encoded once per format. A client that does not read is never wait
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import random
+import time
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 from flasknado.live.errors import LogUnavailable, TooManySubscribers
-from flasknado.live.event import Cursor, Event
+from flasknado.live.event import REVOCATIONS, Cursor, Event
 from flasknado.live.extension import LiveState
-from flasknado.live.frames import Format
+from flasknado.live.frames import Farewell, Format
+from flasknado.live.limits import Census
 from flasknado.live.log import Answer, LiveBatch, Reader, Report, Request, Started, Stopped
 from flasknado.live.options import LiveOptions
 from flasknado.live.subscriber import CatchUp, Subscriber
+from flasknado.live.tickets import LIFETIME_S, Identity
 
 log = logging.getLogger("flasknado.live")
 
 HEARTBEAT_SLOTS = 16
 """Heartbeats are written to one part of the clients at a time, to keep the loop free."""
 READY_TIMEOUT_S = 5.0
+CLOCK_SKEW_S = 2.0
 DISMISSED_PER_S = 500
 """How fast clients are sent away when the drain window would allow to go faster than need be."""
 
@@ -48,12 +54,18 @@ class Hub:
         self.dropped_slow = 0
         """How many clients were disconnected because they did not read."""
         self._state = state
+        self.gone: Counter[str] = Counter()
+        """How many clients were sent away or disconnected, by the reason."""
         self._subscribers: set[Subscriber] = set()
+        self._expiring: set[Subscriber] = set()
+        self._census = Census(state.options)
+        self._revoked_at: dict[str, float] = {}
+        """The users who were revoked in the lifetime of a ticket, and when."""
         self._joined: dict[str, set[Subscriber]] = {}
         self._slots: list[set[Subscriber]] = [set() for _ in range(HEARTBEAT_SLOTS)]
         self._slot = 0
         self._ready = asyncio.Event()
-        self._reader = Reader(state.log, state.options, loop, self._on_report)
+        self._reader = Reader(state.log, state.options, loop, self._on_report, state.signals)
         self._beat_timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -93,8 +105,33 @@ class Hub:
 
     def _dismiss(self, subscriber: Subscriber) -> None:
         if not subscriber.gone:
+            farewell = Farewell(
+                self.options.retry_s, self.place_of(subscriber), self._ticket_for(subscriber)
+            )
             self.remove(subscriber)
-            subscriber.dismiss(self.options.retry_s)
+            self.gone["drained"] += 1
+            subscriber.dismiss(farewell)
+
+    def _ticket_for(self, subscriber: Subscriber) -> str | None:
+        tickets = self._state.tickets
+        if tickets is None or not subscriber.channels:
+            return None
+        identity = Identity(subscriber.user, subscriber.expires_at)
+        return tickets.issue(identity, subscriber.channels, time.time())
+
+    def admits_by(self, ticket: str, channels: Collection[str]) -> Identity | None:
+        """Return who may read these channels by a ticket, if it is good for all of them."""
+        tickets = self._state.tickets
+        valid = tickets.check(ticket, time.time()) if tickets is not None else None
+        if valid is None or not valid.channels.issuperset(channels):
+            return None
+        user = valid.identity.user
+        if user is not None:
+            # The clocks of several machines may be this far apart.
+            revoked_at = self._revoked_at.get(user, 0.0) + CLOCK_SKEW_S
+            if revoked_at >= valid.issued_at:
+                return None
+        return valid.identity
 
     async def ready(self) -> None:
         """Return when the log can be read; raises `LogUnavailable` if that takes too long."""
@@ -113,11 +150,34 @@ class Hub:
         if len(self._subscribers) >= limit:
             raise TooManySubscribers(
                 f"this process holds {limit} live clients, as many as it may "
-                f"(LIVE_MAX_SUBSCRIBERS): try again later"
+                f"(LIVE_MAX_SUBSCRIBERS): try again later",
+                status=503,
             )
+        self._census.enter(subscriber)
         self._subscribers.add(subscriber)
+        if subscriber.expires_at is not None:
+            self._expiring.add(subscriber)
         subscriber.beat_slot = self._slot
         self._slots[self._slot].add(subscriber)
+
+    def identify(self, subscriber: Subscriber, identity: Identity) -> None:
+        """Note who a client is that was admitted before it said; may be called again.
+
+        Raises `TooManySubscribers` if its user has too many.
+        """
+        if subscriber.user is None:
+            self._census.name(subscriber, identity.user)
+        ends = [t for t in (subscriber.expires_at, identity.expires_at) if t is not None]
+        if ends:
+            subscriber.expires_at = min(ends)
+            self._expiring.add(subscriber)
+
+    def expel(self, subscriber: Subscriber, reason: str) -> None:
+        """Disconnect a client whose access has ended."""
+        if not subscriber.gone:
+            self.remove(subscriber)
+            self.gone[reason] += 1
+            subscriber.expel()
 
     def remove(self, subscriber: Subscriber) -> None:
         """Forget a client; may be called again."""
@@ -125,6 +185,8 @@ class Hub:
             return
         subscriber.gone = True
         self._subscribers.discard(subscriber)
+        self._expiring.discard(subscriber)
+        self._census.leave(subscriber)
         self._slots[subscriber.beat_slot].discard(subscriber)
         self._leave(subscriber, subscriber.channels)
         if subscriber.catch_up is not None:
@@ -133,6 +195,7 @@ class Hub:
     def drop_slow(self, subscriber: Subscriber) -> None:
         """Disconnect a client that does not read; it can resume from the log."""
         self.dropped_slow += 1
+        self.gone["slow"] += 1
         log.info("a live client on %s was disconnected: it does not read", subscriber.channels)
         self.remove(subscriber)
         subscriber.abort()
@@ -189,6 +252,8 @@ class Hub:
         """Return the hub's gauges and counters."""
         return {
             "subscribers": len(self._subscribers),
+            "transports": dict(Counter(s.transport for s in self._subscribers)),
+            "gone": dict(self.gone),
             "channels": len(self._joined),
             "catching_up": sum(s.catch_up is not None for s in self._subscribers),
             "cursor": None if self.cursor is None else str(self.cursor),
@@ -227,6 +292,8 @@ class Hub:
             self._ready.clear()
 
     def _on_started(self, report: Started) -> None:
+        for event in report.revocations:
+            self._revoke(event)
         missed = self.cursor is not None and not report.unbroken
         self.cursor = report.cursor
         self._ready.set()
@@ -240,6 +307,9 @@ class Hub:
         batch = report.batch
         frames: dict[Subscriber, list[bytes]] = {}
         for event in batch.events:
+            if event.channel == REVOCATIONS:
+                self._revoke(event)
+                continue
             encoded: dict[Format, bytes] = {}
             for subscriber in self._joined.get(event.channel, ()):
                 assert subscriber.joined_at is not None
@@ -256,8 +326,20 @@ class Hub:
                     waiting.append(data)
         cursor = self.cursor = Cursor(batch.epoch, batch.complete_to)
         for subscriber, waiting in frames.items():
+            if subscriber.gone:
+                continue
             self.delivered += len(waiting)
             subscriber.send(waiting[0] if len(waiting) == 1 else b"".join(waiting), cursor)
+
+    def _revoke(self, event: Event) -> None:
+        """Disconnect a user everywhere, and forget old revocations."""
+        said = json.loads(event.data)
+        user, at = said["user"], said["at"]
+        old = time.time() - 2 * LIFETIME_S
+        self._revoked_at = {u: t for u, t in self._revoked_at.items() if t > old}
+        self._revoked_at[user] = max(at, self._revoked_at.get(user, at))
+        for subscriber in [s for s in self._subscribers if s.user == user]:
+            self.expel(subscriber, "revoked")
 
     def _on_answer(self, answer: Answer) -> None:
         request, batch = answer.request, answer.batch
@@ -299,6 +381,9 @@ class Hub:
         """Send the head to the clients of the next slot."""
         self._beat_later()
         self._slot = (self._slot + 1) % HEARTBEAT_SLOTS
+        now = time.time()
+        for subscriber in [s for s in self._expiring if s.expires_at and s.expires_at <= now]:
+            self.expel(subscriber, "expired")
         encoded: dict[tuple[Format, Cursor], bytes] = {}
         for subscriber in tuple(self._slots[self._slot]):
             place = self.place_of(subscriber)

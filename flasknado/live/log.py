@@ -18,17 +18,18 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from flasknado.errors import ConfigurationError
 from flasknado.live.bell import Bell
-from flasknado.live.event import Cursor
+from flasknado.live.event import REVOCATIONS, Cursor, Event
 from flasknado.live.logs import Busy, Follower, Log
 from flasknado.live.options import LiveOptions
-from flasknado.live.store import Batch
+from flasknado.live.store import Batch, Draft
+from flasknado.live.tickets import LIFETIME_S
 
 log = logging.getLogger("flasknado.live")
 
@@ -37,6 +38,7 @@ LIVE_BATCH_BYTES = 256 * 1024
 CATCH_UP_BATCH_EVENTS = 200
 CATCH_UP_BATCH_BYTES = 64 * 1024
 PRUNE_BATCH_EVENTS = 500
+REVOCATIONS_AGE_S = 2 * LIFETIME_S
 REPORTS_UNDERWAY = 8
 REQUESTS_PER_TURN = 16
 FIRST_RETRY_S = 0.1
@@ -46,11 +48,13 @@ MAX_RETRY_S = 5.0
 class Started(NamedTuple):
     """The log can be read, and live batches go on from this cursor.
 
-    `unbroken` says that nothing was missed since the last live batch.
+    `unbroken` says that nothing was missed since the last live batch. `revocations` are the
+    recent ones, which tickets are checked against.
     """
 
     cursor: Cursor
     unbroken: bool
+    revocations: Sequence[Event] = ()
 
 
 class Stopped(NamedTuple):
@@ -101,12 +105,14 @@ class Reader:
         options: LiveOptions,
         loop: asyncio.AbstractEventLoop,
         report: Callable[[Report], object],
+        signals: deque[Draft] | None = None,
     ) -> None:
         self._log = live_log
         self._options = options
         self._loop = loop
         self._report = report
         self._requests: deque[Request] = deque()
+        self._signals: deque[Draft] = deque() if signals is None else signals
         self._bell = Bell()
         self._stopping = threading.Event()
         self._underway = threading.Semaphore(REPORTS_UNDERWAY)
@@ -170,6 +176,7 @@ class Reader:
             if follower.changed() or more:
                 more = self._read_live(follower)
             more = self._serve(follower) or more
+            more = self._write_signals(follower) or more
             more = self._prune(follower) or more
 
     def _start_from(self, follower: Follower) -> None:
@@ -181,7 +188,8 @@ class Reader:
         if not unbroken:
             self._cursor = Cursor(bounds.epoch, bounds.head)
         assert self._cursor is not None
-        self._send(Started(self._cursor, unbroken))
+        recent = follower.recent(REVOCATIONS, REVOCATIONS_AGE_S)
+        self._send(Started(self._cursor, unbroken, recent))
 
     def _read_live(self, follower: Follower) -> bool:
         """Report the next events; return whether there are more."""
@@ -251,6 +259,23 @@ class Reader:
                 self._send(Answer(request, batch))
             requests.popleft()
         return bool(requests)
+
+    def _write_signals(self, follower: Follower) -> bool:
+        """Append the signals that wait; return whether the log has to be read for them."""
+        signals = self._signals
+        drafts = [signals.popleft() for _ in range(min(len(signals), LIVE_BATCH_EVENTS))]
+        if not drafts:
+            return False
+        try:
+            follower.append(drafts)
+        except BaseException as error:
+            # They outlive a lost connection.
+            signals.extendleft(reversed(drafts))
+            if not isinstance(error, Busy):
+                raise
+            log.debug("signals have to wait: %s", error)
+            return False
+        return True
 
     def _prune(self, follower: Follower) -> bool:
         """Delete old events now and then, in small batches; return whether there are more."""

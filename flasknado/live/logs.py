@@ -48,6 +48,10 @@ class Follower(ABC):
         """Return the events after an offset; see `flasknado.live.store.read`."""
 
     @abstractmethod
+    def recent(self, channel: str, age_s: float) -> list[Event]:
+        """Return the events of a channel that are younger than `age_s`."""
+
+    @abstractmethod
     def append(self, drafts: Sequence[Draft]) -> None:
         """Append events in a transaction of their own; raises `Busy` if it has to wait."""
 

@@ -84,6 +84,13 @@ class MemoryLog(Log):
                 size_bytes += len(event.data)
             return Batch(self._epoch, self._head, self._floor + 1, events, complete_to)
 
+    def recent(self, channel: str, age_s: float) -> list[Event]:
+        """Return the events of a channel that are younger than `age_s`."""
+        since = time.time() - age_s
+        with self._lock:
+            entries = [e for e in self._entries if e.created_at >= since]
+        return [entry.event for entry in entries if entry.event.channel == channel]
+
     def prune(self, options: LiveOptions, batch_events: int) -> int:
         """Delete at most `batch_events` of the oldest events beyond the retention."""
         now = time.time()
@@ -132,6 +139,9 @@ class MemoryFollower(Follower):
         limit_bytes: int,
     ) -> Batch:
         return self._log.read(after, channels, limit_events, limit_bytes)
+
+    def recent(self, channel: str, age_s: float) -> list[Event]:
+        return self._log.recent(channel, age_s)
 
     def append(self, drafts: Sequence[Draft]) -> None:
         self._log.append(drafts)

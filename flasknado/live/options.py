@@ -37,8 +37,16 @@ class LiveOptions:
     """How many channels one connection may follow."""
     max_subscribers: int = 20_000
     """How many live clients one process holds."""
+    max_per_user: int = 200
+    """How many live clients of one user a process holds."""
+    max_per_address: int = 20_000
+    """How many of one address; as many as of all, for a proxy's clients may seem to have one."""
     max_message_bytes: int = 16 * 1024
     """The largest message that a WebSocket client may send."""
+    max_messages_per_s: float = 50
+    """How many messages a WebSocket client may send a second, on average over two."""
+    message_timeout_s: float = 10
+    """How long the application may take over a client's message."""
     poll_timeout_s: float = 25
     """How long a long-poll waits if it does not say."""
     max_poll_timeout_s: float = 60

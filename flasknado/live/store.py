@@ -251,6 +251,17 @@ def read(
     return Batch(row.epoch, row.head, row.floor + 1, events, complete_to)
 
 
+def read_recent(connection: sa.Connection, channel: str, age_s: float) -> list[Event]:
+    """Return the events of a channel that are younger than `age_s`, oldest first."""
+    wanted = sa.select(live_event.c.offset, live_event.c.channel, live_event.c.name)
+    rows = connection.execute(
+        wanted.add_columns(live_event.c.data)
+        .where(live_event.c.channel == channel, live_event.c.created_at >= time.time() - age_s)
+        .order_by(live_event.c.offset)
+    )
+    return [Event(*row) for row in rows]
+
+
 def prune(
     connection: sa.Connection,
     *,

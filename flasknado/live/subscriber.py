@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from tornado.iostream import IOStream, StreamClosedError
 
 from flasknado.live.event import Cursor
-from flasknado.live.frames import Format
+from flasknado.live.frames import Farewell, Format
+from flasknado.live.tickets import NOBODY, Identity
 
 if TYPE_CHECKING:
     from flasknado.live.hub import Hub
@@ -71,10 +72,28 @@ class CatchUp:
 class Subscriber(ABC):
     """One live client. `format` is how events are written for it."""
 
-    __slots__ = ("beat_slot", "catch_up", "channels", "format", "gone", "joined_at")
+    __slots__ = (
+        "address",
+        "beat_slot",
+        "catch_up",
+        "channels",
+        "expires_at",
+        "format",
+        "gone",
+        "joined_at",
+        "user",
+    )
 
-    def __init__(self, wire_format: Format) -> None:
+    transport: ClassVar[str] = "other"
+    """What the metrics call its kind."""
+
+    def __init__(
+        self, wire_format: Format, identity: Identity = NOBODY, address: str | None = None
+    ) -> None:
         self.format = wire_format
+        self.user = identity.user
+        self.expires_at = identity.expires_at
+        self.address = address
         self.channels: tuple[str, ...] = ()
         self.joined_at: int | None = None
         """Up to where it had everything when it joined the live flow; `None` before."""
@@ -97,8 +116,12 @@ class Subscriber(ABC):
         """Note that a heartbeat interval has passed; `data` is the heartbeat, if there is one."""
 
     @abstractmethod
-    def dismiss(self, retry_s: float) -> None:
-        """Tell it to reconnect after `retry_s`, and end; the hub has removed it."""
+    def dismiss(self, farewell: Farewell) -> None:
+        """Tell it to reconnect, and end; the hub has removed it."""
+
+    @abstractmethod
+    def expel(self) -> None:
+        """End because its access has ended; the hub has removed it."""
 
     @abstractmethod
     def abort(self) -> None:
@@ -116,8 +139,14 @@ class StreamSubscriber(Subscriber):
 
     _stream: IOStream
 
-    def __init__(self, hub: Hub, wire_format: Format) -> None:
-        super().__init__(wire_format)
+    def __init__(
+        self,
+        hub: Hub,
+        wire_format: Format,
+        identity: Identity = NOBODY,
+        address: str | None = None,
+    ) -> None:
+        super().__init__(wire_format, identity, address)
         self._hub = hub
         self._waiting: list[bytes] | None = None
         """What waits for the write under way; `None` while none is."""
@@ -196,9 +225,16 @@ class StreamSubscriber(Subscriber):
         elif data:
             self.write(data)
 
-    def dismiss(self, retry_s: float) -> None:
+    def dismiss(self, farewell: Farewell) -> None:
+        self.end(self.format.closing(farewell))
+
+    def expel(self) -> None:
+        self.end(self.format.ended())
+
+    def end(self, last: bytes) -> None:
+        """Write the last bytes and close once the client has them, or after a while."""
         self._ending = True
-        self.write(self.format.closing(retry_s))
+        self.write(last)
         if self._waiting is None:
             self._stream.close()
         else:

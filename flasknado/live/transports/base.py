@@ -16,11 +16,13 @@ from urllib.parse import urlsplit
 from tornado.web import HTTPError, RequestHandler
 
 from flasknado.errors import ConfigurationError
-from flasknado.live.errors import InvalidCursor, InvalidEvent, LiveError
+from flasknado.live.errors import InvalidCursor, InvalidEvent, LiveError, TooManySubscribers
 from flasknado.live.event import Cursor, check_channel, parse_cursor
 from flasknado.live.extension import Live, LiveState, state_of
+from flasknado.live.frames import TICKET_MARK
 from flasknado.live.hub import Hub, hub_of
-from flasknado.native import Refused, app_of, in_flask
+from flasknado.live.tickets import Identity
+from flasknado.native import Caller, Refused, app_of, in_flask
 
 CORS_KEY = "flasknado.cors"
 """Where `app.extensions` may hold the CORS policy: a function `(origin: str) -> bool`."""
@@ -53,6 +55,11 @@ class LiveHandler(RequestHandler):
         except ConfigurationError as error:
             raise Refused(500, str(error)) from None
 
+    def address(self) -> str | None:
+        """Return the client's address, as a trusted proxy says it."""
+        address = self.request.remote_ip
+        return sys.intern(address) if address else None
+
     def channels(self) -> list[str]:
         """Return the channels asked for, each once; raises `Refused` (400)."""
         channels = list(dict.fromkeys(self.get_query_arguments("channel", strip=False)))
@@ -68,7 +75,7 @@ class LiveHandler(RequestHandler):
         if text is None:
             return None
         with refusals():
-            return parse_cursor(text)
+            return parse_cursor(text.partition(TICKET_MARK)[0])
 
     def last_event_id(self) -> Cursor | None:
         """Return the cursor that a reconnecting EventSource sends.
@@ -79,22 +86,19 @@ class LiveHandler(RequestHandler):
         if not text:
             return None
         try:
-            return parse_cursor(text)
+            return parse_cursor(text.partition(TICKET_MARK)[0])
         except InvalidCursor:
             return NO_LOG
 
-    async def authorize(self, channels: Collection[str]) -> None:
-        """Ask the application who may read these channels; raises `Refused`."""
-        state = self.state
-        denied = await in_flask(
-            self,
-            first_denied,
-            state.live,
-            channels,
-            timeout_s=state.options.authorize_timeout_s,
-        )
-        if denied is not None:
-            raise Refused(403, f"you may not read the channel {denied!r}")
+    def ticket(self) -> str | None:
+        """Return the reconnect ticket, if one is there: apart, or behind a cursor."""
+        behind = self.request.headers.get("Last-Event-ID") or self.get_query_argument("after", "")
+        ticket = self.get_query_argument("ticket", None) or behind.partition(TICKET_MARK)[2]
+        return ticket or None
+
+    async def authorize(self, channels: Collection[str]) -> Identity:
+        """Return who asks, once it may read all these channels; raises `Refused`."""
+        return await authorize(self, self.state, channels, self.ticket())
 
     def allows_origin(self, origin: str) -> bool:
         """Return whether the application's CORS policy allows pages of this origin."""
@@ -147,6 +151,41 @@ class LiveHandler(RequestHandler):
         self.finish(error_body(status_code, message))
 
 
+async def authorize(
+    source: RequestHandler | Caller,
+    state: LiveState,
+    channels: Collection[str],
+    ticket: str | None = None,
+) -> Identity:
+    """Return who asks, once it may read all these channels; raises `Refused`.
+
+    The application is asked, unless a ticket of a minute ago says so. On the loop's thread.
+    """
+    if ticket is not None:
+        hub = hub_of(state, source.settings.get("http_server"))
+        with refusals():
+            await hub.ready()  # else it does not know who was revoked
+        admitted = hub.admits_by(ticket, channels)
+        if admitted is not None:
+            return admitted
+    denied, identity = await in_flask(
+        source,
+        examine,
+        state.live,
+        channels,
+        timeout_s=state.options.authorize_timeout_s,
+    )
+    if denied is not None:
+        raise Refused(403, f"you may not read the channel {denied!r}")
+    return identity
+
+
+def examine(live: Live, channels: Collection[str]) -> tuple[str | None, Identity]:
+    """Return the first channel that may not be read, if any, and who asks; in a request context."""
+    denied = next((channel for channel in channels if not live.may_read(channel)), None)
+    return denied, live.who()
+
+
 def error_body(status: int, message: str | None = None) -> dict[str, Any]:
     """Return the JSON shape of an error."""
     if message is None:
@@ -161,6 +200,8 @@ def refusals() -> Iterator[None]:
         yield
     except (InvalidEvent, InvalidCursor) as error:
         raise Refused(400, str(error)) from None
+    except TooManySubscribers as error:
+        raise Refused(error.status, str(error), {"Retry-After": str(RETRY_AFTER_S)}) from None
     except LiveError as error:
         raise Refused(503, str(error), {"Retry-After": str(RETRY_AFTER_S)}) from None
 
@@ -174,8 +215,3 @@ def check_channels(channels: Collection[str], max_channels: int) -> None:
         )
     for channel in channels:
         check_channel(channel)
-
-
-def first_denied(live: Live, channels: Collection[str]) -> str | None:
-    """Return the first channel that may not be read, or `None`; in a request context."""
-    return next((channel for channel in channels if not live.may_read(channel)), None)

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from flasknado.live.frames import NDJSON, NDJSON_CHUNKED
-from flasknado.live.transports.stream import StreamHandler
+from flasknado.live.transports.stream import ResponseSubscriber, StreamHandler
+
+
+class NdjsonSubscriber(ResponseSubscriber):
+    """A program that reads lines."""
+
+    __slots__ = ()
+    transport = "ndjson"
 
 
 class NdjsonHandler(StreamHandler):
@@ -12,3 +19,4 @@ class NdjsonHandler(StreamHandler):
     content_type = "application/x-ndjson"
     wire_format = NDJSON
     chunked_format = NDJSON_CHUNKED
+    subscriber_type = NdjsonSubscriber

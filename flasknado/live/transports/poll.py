@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from flasknado.live.errors import LogUnavailable
 from flasknado.live.event import Cursor
-from flasknado.live.frames import JSON_LIST
+from flasknado.live.frames import JSON_LIST, Farewell
 from flasknado.live.hub import READY_TIMEOUT_S, Hub
 from flasknado.live.subscriber import Subscriber
+from flasknado.live.tickets import Identity
 from flasknado.live.transports.base import LiveHandler, refusals
 from flasknado.native import Refused
 
@@ -27,8 +28,12 @@ class PollSubscriber(Subscriber):
 
     __slots__ = ("_after", "_expired", "_hub", "answer")
 
-    def __init__(self, hub: Hub, after: Cursor | None) -> None:
-        super().__init__(JSON_LIST)
+    transport = "poll"
+
+    def __init__(
+        self, hub: Hub, after: Cursor | None, identity: Identity, address: str | None
+    ) -> None:
+        super().__init__(JSON_LIST, identity, address)
         self._hub = hub
         self._after = after
         self._expired = False
@@ -49,7 +54,10 @@ class PollSubscriber(Subscriber):
     def beat(self, data: bytes | None) -> None:
         """A long-poll needs no heartbeat: its answer has the cursor."""
 
-    def dismiss(self, retry_s: float) -> None:  # noqa: ARG002
+    def dismiss(self, farewell: Farewell) -> None:  # noqa: ARG002
+        self.abort()
+
+    def expel(self) -> None:
         self.abort()
 
     def abort(self) -> None:
@@ -71,13 +79,13 @@ class PollHandler(LiveHandler):
         channels = self.channels()
         after = self.after()
         timeout_s = self._timeout_s()
-        await self.authorize(channels)
+        identity = await self.authorize(channels)
         hub = self.hub()
         with refusals():
             await hub.ready()
             if self.client_gone:
                 return
-            subscriber = self.subscriber = PollSubscriber(hub, after)
+            subscriber = self.subscriber = PollSubscriber(hub, after, identity, self.address())
             hub.admit(subscriber)
             answer = await self._wait(hub, subscriber, channels, after, timeout_s)
         self.set_header("Content-Type", "application/json")

@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from flasknado.live.frames import SSE, SSE_CHUNKED
-from flasknado.live.transports.stream import StreamHandler
+from flasknado.live.transports.stream import ResponseSubscriber, StreamHandler
+
+
+class EventsSubscriber(ResponseSubscriber):
+    """An EventSource."""
+
+    __slots__ = ()
+    transport = "sse"
 
 
 class EventsHandler(StreamHandler):
@@ -16,3 +23,4 @@ class EventsHandler(StreamHandler):
     content_type = "text/event-stream"
     wire_format = SSE
     chunked_format = SSE_CHUNKED
+    subscriber_type = EventsSubscriber

@@ -49,11 +49,12 @@ class StreamHandler(LiveHandler):
     content_type: ClassVar[str]
     wire_format: ClassVar[Format]
     chunked_format: ClassVar[Format]
+    subscriber_type: ClassVar[type[ResponseSubscriber]]
 
     async def get(self) -> None:
         channels = self.channels()
         after = self.last_event_id() or self.after()
-        await self.authorize(channels)
+        identity = await self.authorize(channels)
         hub = self.hub()
         with refusals():
             await hub.ready()
@@ -61,7 +62,7 @@ class StreamHandler(LiveHandler):
                 return
             chunked = self.request.version == "HTTP/1.1"
             wire_format = self.chunked_format if chunked else self.wire_format
-            subscriber = ResponseSubscriber(hub, wire_format)
+            subscriber = self.subscriber_type(hub, wire_format, identity, self.address())
             hub.admit(subscriber)
         try:
             self._write_head(chunked)

@@ -1,169 +1,166 @@
 """`GET socket`: WebSocket, JSON both ways; one connection may change its channels.
 
-A client says `{"type": "subscribe", "channels": ["posts"], "after": "CURSOR"}` (`after` may
-be left out), `{"type": "unsubscribe", "channels": [...]}` or `{"type": "ping"}`. It gets
-`subscribed`, `unsubscribed`, `pong` and `error` messages, which have a `type`, and events,
-which have `id`, `channel`, `event` and `data` as on every transport.
+What is said is in `flasknado.live.transports.conversation`. The handler shakes hands and is
+gone; what stays is one `SocketSubscriber` with a frame receiver and who called.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections import deque
 from typing import Any
 
-from tornado.websocket import WebSocketHandler
+from tornado.iostream import IOStream, StreamClosedError
 
-from flasknado.live.errors import InvalidCursor, InvalidEvent, LiveError, TooManySubscribers
-from flasknado.live.event import Cursor, parse_cursor
-from flasknado.live.frames import WEBSOCKET, websocket_frame
+from flasknado.live.errors import TooManySubscribers
+from flasknado.live.extension import LiveState
+from flasknado.live.frames import WEBSOCKET
 from flasknado.live.hub import Hub
-from flasknado.live.subscriber import StreamSubscriber
-from flasknado.live.transports.base import LiveHandler, check_channels, error_body, refusals
-from flasknado.native import Refused
+from flasknado.live.limits import Allowance
+from flasknado.live.subscriber import GOODBYE_TIMEOUT_S, StreamSubscriber
+from flasknado.live.transports.base import LiveHandler, refusals
+from flasknado.live.transports.conversation import converse
+from flasknado.native import Caller, Refused
+from flasknado.websocket import codec, handshake
+from flasknado.websocket.codec import Message, Receiver, WebSocketError
 
-CLOSE_TOO_BIG = 1009
-CLOSE_RESTART = 1012
-CLOSE_TRY_LATER = 1013
-"""RFC 6455, section 7.4.1, and IANA's WebSocket close code registry."""
-
-HARD_LIMIT_FACTOR = 8
-"""How far above our limit Tornado's lies, which closes without reading what was sent."""
+READ_BYTES = 64 * 1024
+WAITING_LIMIT = 16
+"""How many messages of one client may wait for the one before them; then it is not read."""
 
 
 class SocketSubscriber(StreamSubscriber):
-    """A WebSocket client: Tornado reads from its stream, the hub writes to it."""
+    """A WebSocket client: the hub writes to it, and its messages are answered one by one."""
 
-    __slots__ = ("_handler",)
+    __slots__ = ("_allowance", "_answering", "_messages", "_receiver", "caller", "state")
+    transport = "websocket"
 
-    def __init__(self, hub: Hub, handler: SocketHandler) -> None:
-        super().__init__(hub, WEBSOCKET)
-        self._handler = handler
-
-    def say(self, message: dict[str, Any]) -> None:
-        """Write a message of the protocol itself."""
-        self.write(websocket_frame(0x1, json.dumps(message, separators=(",", ":")).encode()))
-
-    def dismiss(self, retry_s: float) -> None:  # noqa: ARG002
-        self._handler.end(CLOSE_RESTART, "the server is restarting: reconnect")
-
-
-class SocketHandler(LiveHandler, WebSocketHandler):
-    """One WebSocket client. Its messages are dealt with one after another."""
-
-    subscriber: SocketSubscriber | None = None
-
-    async def prepare(self) -> None:
-        if self.request.method == "GET":
-            with refusals():
-                await self.hub().ready()
-
-    def check_origin(self, origin: str) -> bool:
-        return self.same_origin(origin) or self.allows_origin(origin)
+    def __init__(self, hub: Hub, caller: Caller, state: LiveState, address: str | None) -> None:
+        super().__init__(hub, WEBSOCKET, address=address)
+        self.caller = caller
+        self.state = state
+        self._receiver = Receiver(state.options.max_message_bytes)
+        self._messages: deque[bytes] | None = None
+        """What waits while a message is being answered; `None` while none is."""
+        self._answering: asyncio.Task[None] | None = None
+        self._allowance: Allowance | None = None
 
     @property
-    def max_message_size(self) -> int:
-        return self.state.options.max_message_bytes * HARD_LIMIT_FACTOR
+    def hub(self) -> Hub:
+        """The hub that it belongs to."""
+        return self._hub
 
-    def open(self, *args: str, **kwargs: str) -> None:  # noqa: ARG002
-        assert self.ws_connection is not None
-        hub = self.hub()
-        subscriber = SocketSubscriber(hub, self)
-        try:
-            hub.admit(subscriber)
-        except TooManySubscribers:
-            self.close(CLOSE_TRY_LATER, "this process holds as many live clients as it may")
-            return
-        stream: Any = self.ws_connection.stream
-        subscriber.attach(stream)
-        self.subscriber = subscriber
+    def attach(self, stream: IOStream) -> None:
+        super().attach(stream)
+        stream.set_close_callback(self.leave)
+        self._read()
 
-    async def on_message(self, message: str | bytes) -> None:
-        subscriber = self.subscriber
-        if subscriber is None or subscriber.gone:
-            return
-        limit_bytes = self.state.options.max_message_bytes
-        size_bytes = len(message.encode() if isinstance(message, str) else message)
-        if size_bytes > limit_bytes:
-            self.end(CLOSE_TOO_BIG, f"a message may have {limit_bytes} bytes")
-            return
-        request: dict[str, Any] = {}
-        try:
-            request = _parse(message)
-            await self._act(subscriber, request)
-        except Refused as error:
-            self._complain(subscriber, request, error.status_code, error.message)
-        except (InvalidEvent, InvalidCursor) as error:
-            self._complain(subscriber, request, 400, str(error))
-        except LiveError as error:
-            self._complain(subscriber, request, 503, str(error))
+    def say(self, message: dict[str, Any]) -> None:
+        """Write a message of the protocol itself, unless the client is gone."""
+        if not self.gone:
+            text = json.dumps(message, separators=(",", ":"))
+            self.write(codec.frame(codec.TEXT, text.encode()))
 
-    async def _act(self, subscriber: SocketSubscriber, request: dict[str, Any]) -> None:
-        kind = request.get("type")
-        hub = self.hub()
-        if kind == "ping":
-            place = hub.place_of(subscriber)
-            subscriber.say({"type": "pong", "id": None if place is None else str(place)})
-        elif kind == "subscribe":
-            channels = _channels(request)
-            after = _after(request)
-            together = dict.fromkeys([*subscriber.channels, *channels])
-            check_channels(together, hub.options.max_channels)
-            await self.authorize(channels)
-            await hub.ready()
-            if not subscriber.gone:
-                subscriber.say({"type": "subscribed", "channels": channels})
-                hub.subscribe(subscriber, channels, after)
-        elif kind == "unsubscribe":
-            channels = _channels(request)
-            hub.unsubscribe(subscriber, channels)
-            subscriber.say({"type": "unsubscribed", "channels": channels})
-        else:
-            raise Refused(
-                400,
-                f"the message's type is {str(kind)[:80]!a}: "
-                f"it must be subscribe, unsubscribe or ping",
-            )
-
-    def _complain(
-        self, subscriber: SocketSubscriber, request: dict[str, Any], status: int, message: str
-    ) -> None:
-        if not subscriber.gone:
-            about = {key: value for key, value in request.items() if key in ("channels", "after")}
-            subscriber.say({"type": "error", **error_body(status, message), **about})
-
-    def end(self, code: int, reason: str) -> None:
+    def close(self, code: int | None, reason: str = "") -> None:
         """Close the connection; nothing may follow the closing frame, so the hub lets go first."""
-        self.on_close()
-        self.close(code, reason)
+        self.leave()
+        self.end(codec.close_frame(code, reason))
 
-    def on_close(self) -> None:
-        if self.subscriber is not None:
-            self.subscriber.leave()
+    def end(self, last: bytes) -> None:
+        if self._ending:
+            return
+        self._ending = True
+        self.write(last)
+        # Not closed at once: over unread bytes that would reset what the client has to read.
+        # It closes, or at least answers, when it has read the closing frame.
+        self._hub.loop.call_later(GOODBYE_TIMEOUT_S, self.abort)
+
+    def _read(self) -> None:
+        try:
+            data = asyncio.ensure_future(self._stream.read_bytes(READ_BYTES, partial=True))
+        except StreamClosedError:
+            self.leave()
+            return
+        data.add_done_callback(self._on_data)
+
+    def _on_data(self, data: asyncio.Future[bytes]) -> None:
+        if data.cancelled() or data.exception() is not None:
+            self.leave()
+            return
+        try:
+            for message in self._receiver.receive(data.result()):
+                self._on_frame(message)
+        except WebSocketError as error:
+            self.close(error.code, str(error))
+        if self._messages is None or len(self._messages) < WAITING_LIMIT:
+            self._read()
+
+    def _on_frame(self, message: Message) -> None:
+        if message.opcode == codec.CLOSE:
+            if not self._ending:
+                self.close(message.close_code)
+            self._stream.close()
+        elif self._ending:
+            pass
+        elif message.opcode == codec.PING:
+            self.write(codec.frame(codec.PONG, message.payload))
+        elif message.opcode != codec.PONG:
+            self._on_message(message.payload)
+
+    def _on_message(self, payload: bytes) -> None:
+        if self._messages is not None:
+            self._messages.append(payload)
+            return
+        self._messages = deque((payload,))
+        self._answering = self._hub.loop.create_task(self._answer())
+
+    async def _answer(self) -> None:
+        """Answer the messages that wait, one after another."""
+        messages = self._messages
+        assert messages is not None
+        while messages and not self.gone:
+            was_full = len(messages) >= WAITING_LIMIT
+            await converse(self, messages[0], within_rate=self._within_rate())
+            messages.popleft()
+            if was_full and len(messages) < WAITING_LIMIT:
+                self._read()
+        self._messages = self._answering = None
+
+    def _within_rate(self) -> bool:
+        if self._allowance is None:
+            self._allowance = Allowance(self.state.options.max_messages_per_s)
+        return self._allowance.take()
 
 
-def _parse(message: str | bytes) -> dict[str, Any]:
-    try:
-        request = json.loads(message)
-    except (ValueError, RecursionError):
-        raise Refused(400, "the message is not JSON") from None
-    if not isinstance(request, dict):
-        raise Refused(400, 'the message is not a JSON object, such as {"type": "ping"}')
-    return request
+class SocketHandler(LiveHandler):
+    """The opening handshake. Pages of other origins need the CORS policy's leave."""
 
-
-def _channels(request: dict[str, Any]) -> list[str]:
-    channels = request.get("channels")
-    if not isinstance(channels, list) or not channels:
-        raise Refused(400, 'channels must be a list of names, such as ["posts"]')
-    if not all(isinstance(channel, str) for channel in channels):
-        raise InvalidEvent("a channel is named by a string")
-    return list(dict.fromkeys(channels))
-
-
-def _after(request: dict[str, Any]) -> Cursor | None:
-    after = request.get("after")
-    if after is None:
-        return None
-    if not isinstance(after, str):
-        raise InvalidCursor("after must be a cursor, the id of an event")
-    return parse_cursor(after)
+    async def get(self) -> None:
+        try:
+            handshake.check(self.request)
+        except handshake.HandshakeError as error:
+            raise Refused(error.status, str(error), error.headers) from None
+        origin = self.request.headers.get("Origin")
+        if origin is not None and not (self.same_origin(origin) or self.allows_origin(origin)):
+            raise Refused(403, f"pages of {origin[:80]!a} may not connect")
+        hub = self.hub()
+        with refusals():
+            await hub.ready()
+        if self.client_gone:
+            return
+        subscriber = SocketSubscriber(hub, Caller(self), self.state, self.address())
+        self.set_status(101)
+        try:
+            stream = handshake.accept(self)
+            try:
+                hub.admit(subscriber)
+            except TooManySubscribers as error:
+                # In a closing frame, because a browser shows nothing else to the page.
+                await stream.write(codec.close_frame(codec.CLOSE_TRY_LATER, str(error)))
+                stream.close()
+            else:
+                subscriber.attach(stream)
+        except StreamClosedError:
+            hub.remove(subscriber)
+        self.application.log_request(self)

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 import flasknado.live
 from flasknado import HTTPServer, WSGIContainer
-from flasknado.live import Live
+from flasknado.live import Identity, Live
 from flasknado.live.extension import state_of
 from tests.support.serving import Serving
 
@@ -58,6 +58,16 @@ class LiveApp:
             if self.session:
                 self.db.session.commit()
 
+    def signal(self, channel: str, name: str = "typing", data: Any = None) -> None:
+        with self.app.app_context():
+            self.live.signal(channel, name, data)
+
+    def revoke(self, user: str) -> None:
+        with self.app.app_context():
+            self.live.revoke(user)
+            if self.session:
+                self.db.session.commit()
+
     def cursor(self) -> str:
         with self.app.app_context():
             return self.live.cursor()
@@ -86,10 +96,11 @@ def make_app(
     """Return an application on a SQLite file or at `url`, its tables created.
 
     With `log_url` its log is there, and not in its database.
-    `X-User` says who asks; anybody reads channels that do not begin with `user:`, and only
-    `NAME` reads `user:NAME`.
+    `X-User` says who asks, `X-Expires` until when; anybody reads channels that do not begin
+    with `user:`, and only `NAME` reads `user:NAME`.
     """
     app = Flask("live_tests")
+    app.secret_key = "a secret of the tests"
     url = url or f"sqlite:///{directory / database}"
     app.config.update(SQLALCHEMY_DATABASE_URI=url, **config)
     db = SQLAlchemy()
@@ -112,6 +123,11 @@ def make_app(
     @live.authorize
     def may_read(channel: str) -> bool:
         return not channel.startswith("user:") or channel == f"user:{g.user}"
+
+    @live.identity
+    def who_asks() -> Identity:
+        expires = request.headers.get("X-Expires")
+        return Identity(g.user, float(expires) if expires else None)
 
     with app.app_context():
         db.create_all()

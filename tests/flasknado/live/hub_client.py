@@ -9,23 +9,24 @@ from typing import Any
 
 from flasknado.live.event import Cursor, parse_cursor
 from flasknado.live.extension import state_of
-from flasknado.live.frames import NDJSON
+from flasknado.live.frames import NDJSON, Farewell
 from flasknado.live.hub import Hub, hub_of
 from flasknado.live.subscriber import Subscriber
+from flasknado.live.tickets import NOBODY, Identity
 from tests.flasknado.live.helpers import DEADLINE_S, LiveApp
 
 
 class Client(Subscriber):
     """A client in memory, which keeps what it is sent."""
 
-    def __init__(self, hub: Hub) -> None:
-        super().__init__(NDJSON)
+    def __init__(self, hub: Hub, identity: Identity = NOBODY, address: str | None = None) -> None:
+        super().__init__(NDJSON, identity, address)
         self.hub = hub
         self.stalled = False
         self.received: list[dict[str, Any]] = []
         self.writes = 0
         self.beats: list[bytes | None] = []
-        self.dismissed = self.aborted = False
+        self.dismissed = self.aborted = self.expelled = False
 
     @property
     def idle(self) -> bool:
@@ -39,8 +40,12 @@ class Client(Subscriber):
     def beat(self, data: bytes | None) -> None:
         self.beats.append(data)
 
-    def dismiss(self, retry_s: float) -> None:
+    def dismiss(self, farewell: Farewell) -> None:
         self.dismissed = True
+        self.farewell = farewell
+
+    def expel(self) -> None:
+        self.expelled = True
 
     def abort(self) -> None:
         self.aborted = True

@@ -96,7 +96,7 @@ def test_websocket_events_any_are_one_text_message_each(several: list[Event]) ->
 
 @pytest.mark.parametrize("size", [0, 125, 126, 127, 65535, 65536, 70000])
 def test_websocket_frame_at_the_length_borders_reads_back(size: int) -> None:
-    [frame] = websocket_messages(frames.websocket_frame(0x1, b"x" * size))
+    [frame] = websocket_messages(frames.codec.frame(0x1, b"x" * size))
     assert bytes(frame.data) == b"x" * size
 
 

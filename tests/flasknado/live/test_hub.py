@@ -436,6 +436,8 @@ def test_stats_tell_who_is_there(live_app: LiveApp) -> None:
         await until(lambda: hub.stats()["delivered_total"] == 2)
         assert hub.stats() == {
             "subscribers": 1,
+            "transports": {"other": 1},
+            "gone": {},
             "channels": 2,
             "catching_up": 0,
             "cursor": live_app.cursor(),

@@ -53,5 +53,7 @@ def test_drain_ends_the_stream_whole(live_app: LiveApp) -> None:
         client = StreamClient(served, "/live/ndjson", channel="a")
         next(client.lines())
     # An incomplete chunked body would raise.
-    assert client.response.read() == b""
+    last = json.loads(client.response.read())
+    assert (last["channel"], last["event"], last["data"]["retry_s"]) == (None, "reconnect", 2)
+    assert last["id"] == live_app.cursor()
     client.close()

@@ -139,7 +139,7 @@ def test_cursor_of_another_log_is_reset(live_app: LiveApp, served: Serving) -> N
         ("{", 400, "not JSON"),
         ("[" * 5000, 400, "not JSON"),
         ("[]", 400, "not a JSON object"),
-        ("{}", 400, "'None': it must be subscribe, unsubscribe or ping"),
+        ("{}", 400, "'None': it must be subscribe, unsubscribe, message or ping"),
         ('{"type": "shout"}', 400, "'shout': it must be subscribe"),
         ('{"type": "subscribe"}', 400, "channels must be a list"),
         ('{"type": "subscribe", "channels": []}', 400, "channels must be a list"),
@@ -219,7 +219,8 @@ def test_other_origin_is_refused_unless_the_cors_policy_allows_it(
 
 
 def test_plain_get_is_refused(served: Serving) -> None:
-    assert get(served, "/live/socket")[0] == 400
+    status, headers, body = get(served, "/live/socket")
+    assert (status, headers["Upgrade"], body["code"]) == (426, "websocket", 426)
 
 
 def test_heartbeat_carries_the_head_and_pings(

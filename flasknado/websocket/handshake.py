@@ -1,0 +1,79 @@
+"""The opening handshake of WebSocket (RFC 6455, section 4.2), from a Tornado handler.
+
+The handler checks, answers 101 and gives up its connection; what stays is the stream.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import time
+from typing import Any
+
+from tornado import httputil
+from tornado.iostream import IOStream
+from tornado.web import RequestHandler
+
+from flasknado.http.message import SERVER_SOFTWARE
+
+VERSION = "13"
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_KEY_BYTES = 16
+
+
+class HandshakeError(Exception):
+    """The request does not open a WebSocket; `status` is the answer, `headers` belong to it."""
+
+    def __init__(self, status: int, message: str, headers: dict[str, str]) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = headers
+
+
+def check(request: httputil.HTTPServerRequest) -> None:
+    """Raise `HandshakeError` if a request does not open a WebSocket (section 4.2.1)."""
+    headers = request.headers
+    upgrade = {part.strip().lower() for part in headers.get("Upgrade", "").split(",")}
+    connection = {part.strip().lower() for part in headers.get("Connection", "").split(",")}
+    if request.method != "GET" or "websocket" not in upgrade or "upgrade" not in connection:
+        raise HandshakeError(
+            426, "open this as a WebSocket", {"Upgrade": "websocket", "Connection": "Upgrade"}
+        )
+    if headers.get("Sec-WebSocket-Version") != VERSION:
+        raise HandshakeError(
+            426,
+            f"the version of WebSocket must be {VERSION}",
+            {"Upgrade": "websocket", "Sec-WebSocket-Version": VERSION},
+        )
+    try:
+        key = base64.b64decode(headers.get("Sec-WebSocket-Key", ""), validate=True)
+    except (binascii.Error, ValueError):
+        key = b""
+    if len(key) != _KEY_BYTES:
+        raise HandshakeError(400, "Sec-WebSocket-Key must be 16 bytes in base64", {})
+
+
+def accept_key(key: str) -> str:
+    """Return `Sec-WebSocket-Accept` for a client's key (section 4.2.2)."""
+    return base64.b64encode(hashlib.sha1(key.encode() + _GUID).digest()).decode()
+
+
+def accept(handler: RequestHandler) -> IOStream:
+    """Answer 101 to a request that was checked, and return its connection as a stream.
+
+    On the loop's thread. Raises `StreamClosedError` if the client has gone.
+    """
+    request = handler.request
+    fields = httputil.HTTPHeaders()
+    fields["Upgrade"] = "websocket"
+    fields["Connection"] = "Upgrade"
+    fields["Sec-WebSocket-Accept"] = accept_key(request.headers["Sec-WebSocket-Key"])
+    fields["Server"] = SERVER_SOFTWARE
+    fields["Date"] = httputil.format_timestamp(time.time())
+    start_line = httputil.ResponseStartLine("HTTP/1.1", 101, "Switching Protocols")
+    connection: Any = request.connection
+    connection.write_headers(start_line, fields)
+    stream: IOStream = handler.detach()
+    stream.set_nodelay(True)
+    return stream
