@@ -191,6 +191,7 @@ class RequestParser:
             raise self._refusal(error) from None
         if self.in_head:
             self._keep_partial_head()
+        self._data = b""  # a connection at rest holds nothing of its last request
         self._tail = data[-3:] if self.in_body and self._body_is_chunked() else b""
         return b""
 
