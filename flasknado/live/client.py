@@ -190,15 +190,15 @@ class Client:
             raise ConnectionResetError("the stream ended")
         message = _parse(line)
         self._failures = 0
-        event = LiveEvent(*(message[field] for field in _FIELDS))
-        if event.id is not None and event.name != "presence":
-            self.cursor = event.id
-        if event.channel is not None:
-            return event
-        if event.name == "reset":
-            raise Reset(event.id)
-        if event.name == "reconnect":
-            self._sent_away(**event.data)
+        cursor, channel, name, data = (message[field] for field in _FIELDS)
+        if cursor is not None and name != "presence":
+            self.cursor = cursor
+        if channel is not None:
+            return LiveEvent(cursor, channel, name, data)
+        if name == "reset":
+            raise Reset(cursor)
+        if name == "reconnect":
+            self._sent_away(**data)
         return None
 
     def _sent_away(self, retry_s: float, ticket: str | None, **_: object) -> None:
@@ -241,10 +241,11 @@ class Client:
     def _request_headers(self) -> dict[str, str]:
         token = self._token() if callable(self._token) else self._token
         authorization = {} if token is None else {"Authorization": f"Bearer {token}"}
-        ticket, self._ticket = self._ticket, None
-        resuming = (
-            {} if ticket is None else {"Last-Event-ID": f"{self.cursor}{_TICKET_MARK}{ticket}"}
-        )
+        resuming = {}
+        if self._ticket is not None and self.cursor is not None:
+            # Behind the cursor, where it is in nobody's log.
+            resuming = {"Last-Event-ID": f"{self.cursor}{_TICKET_MARK}{self._ticket}"}
+        self._ticket = None
         return {"Accept": "application/x-ndjson", **self._headers, **authorization, **resuming}
 
     def _refused(self, response: http.client.HTTPResponse) -> None:

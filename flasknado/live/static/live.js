@@ -18,6 +18,7 @@
 //   channels    names to follow                     after   cursor to begin after; else from now on
 //   onEvent     called for each event               onReset called when events were missed
 //   onError     ({ channel, code, message }): the server refused a channel, which is let go
+//   onPresence  ({ channel, event, data }): who reads a channel, if the application keeps count
 //   onStatus    ({ state, transport, leader, retryMs }); state is connecting, open, waiting or closed
 //   share       false: this page has a connection of its own (default true)
 //   key         pages share a connection only under the same key: the user's id, say
@@ -31,8 +32,8 @@
 //
 // The object that connect() returns:
 //   subscribe(channels, { after })   unsubscribe(channels)   close()
-//   send(data)   hand a message to the application's function, over WebSocket; false if there is none
-//   cursor       a cursor that misses nothing, to resume from       status   as onStatus has it
+//   send(channel, data)   give the application a message, over WebSocket; promises its reply
+//   cursor   a cursor that misses nothing, to resume from       status   as onStatus has it
 //
 // All pages of an origin share one connection (Web Locks elect the page that holds it, the others
 // hear it by BroadcastChannel): a browser opens only six to a server over HTTP/1.1. Every message
@@ -62,7 +63,13 @@ const SHORT_LIVES = 3;
 const GATHER_MS = 20;
 const ASK_AGAIN_MS = 1_000;
 
-const CLOSE_TOO_BIG = 1009;
+const TICKET_MS = 55_000;
+const TICKET_MARK = "~";
+
+const CLOSES_OF_A_LOST_CONNECTION = [1005, 1006, 1009];
+// Logged out, revoked or expired: who may still read, or has a new token, gets in again at once.
+const CLOSE_ACCESS_ENDED = 4401;
+const ACCESS_ENDED_MS = 1_000;
 
 /** Follow channels; see the head of this file. */
 export function connect(options = {}) {
@@ -160,6 +167,8 @@ class Client {
   #presence = null;
   #asked = 0;
   #nudging = null;
+  #sent = 0;
+  #replies = new Map(); // ref -> { resolve, reject }
   #listening = new AbortController();
 
   constructor(options) {
@@ -205,10 +214,16 @@ class Client {
     this.#hello();
   }
 
-  send(data) {
-    if (this.#status.state !== "open" || this.#status.transport !== "websocket") return false;
-    this.#tell({ type: "send", data });
-    return true;
+  send(channel, data) {
+    return new Promise((resolve, reject) => {
+      if (this.#status.state !== "open" || this.#status.transport !== "websocket") {
+        reject(new Error("a message needs a WebSocket, and there is none at present"));
+        return;
+      }
+      const ref = `${this.#id} ${++this.#sent}`;
+      this.#replies.set(ref, { resolve, reject });
+      this.#tell({ type: "send", message: { channel, data, ref } });
+    });
   }
 
   close() {
@@ -281,7 +296,8 @@ class Client {
 
   #hello() {
     this.#asked = Date.now();
-    this.#tell({ type: "hello", from: this.#id, places: [...this.#places] });
+    const presence = Boolean(this.#options.onPresence);
+    this.#tell({ type: "hello", from: this.#id, places: [...this.#places], presence });
   }
 
   #nudge(now) {
@@ -294,8 +310,10 @@ class Client {
         return this.#hello();
       case "event":
         return this.#take(message);
-      case "signal":
-        return this.#places.has(message.event.channel) && this.#call("onEvent", message.event);
+      case "presence":
+        return this.#places.has(message.event.channel) && this.#call("onPresence", message.event);
+      case "reply":
+        return this.#settle(message.ref, message.error, message.data);
       case "head":
         return this.#places.meet(message.from, message.to);
       case "reset": {
@@ -324,7 +342,18 @@ class Client {
     }
   }
 
+  #settle(ref, error, data) {
+    const reply = this.#replies.get(ref);
+    this.#replies.delete(ref);
+    if (error) reply?.reject(Object.assign(new Error(error.message), { code: error.code }));
+    else reply?.resolve(data);
+  }
+
   #showStatus(status) {
+    if (status.state !== "open") {
+      const error = { message: "the connection was lost: the message may not have arrived" };
+      for (const ref of [...this.#replies.keys()]) this.#settle(ref, error);
+    }
     const shown = { ...this.#status, ...status, leader: this.#leader !== null };
     const changed = Object.keys(shown).some((name) => shown[name] !== this.#status[name]);
     this.#status = shown;
@@ -371,6 +400,9 @@ class Leader {
   #announce;
   #watch;
   #pages = new Map(); // id -> Places, moved as the page itself moves them
+  #counting = new Set(); // ids of the pages that want presence
+  #presence = new Map(); // channel -> the last that was said of who is there
+  #ticket = { text: null, until: 0 }; // what lets us back in after a deploy
   #reached = new Places(); // how far each channel has been announced
   #head = null; // the furthest place in the log that is known of
   #status = { state: "connecting", transport: null, retryMs: null };
@@ -408,20 +440,29 @@ class Leader {
       this.#welcome(message);
     } else if (message.type === "bye") {
       this.#pages.delete(message.from);
+      this.#counting.delete(message.from);
       this.#updateSoon();
     } else if (message.type === "nudge") {
       if (this.#waiting !== null && (message.now || Date.now() >= this.#dueAt)) this.#startRound();
     } else if (message.type === "send") {
-      this.#connection?.send?.(message.data);
+      if (this.#connection?.send) this.#connection.send(message.message);
+      else this.onReply(message.message.ref, { message: "there is no WebSocket at present" });
     }
   }
 
-  #welcome({ from, places }) {
+  #welcome({ from, places, presence }) {
     if (!this.#pages.has(from)) {
       this.#watch(from, () => this.hear({ type: "bye", from }));
     }
     this.#pages.set(from, new Places(places));
     this.#announce({ type: "status", status: this.#status });
+    if (presence && !this.#counting.has(from)) {
+      this.#counting.add(from);
+      for (const [channel] of places) {
+        const event = this.#presence.get(channel);
+        if (event) this.#announce({ type: "presence", event });
+      }
+    }
     for (const [channel, at] of places) {
       const reached = this.#reached.get(channel) ?? null;
       // Who has no place yet begins where the others are.
@@ -461,14 +502,17 @@ class Leader {
     if (this.#stopped) return;
     const wanted = this.#wanted();
     for (const channel of this.#reached.keys()) {
-      if (!wanted.has(channel)) this.#reached.delete(channel);
+      if (!wanted.has(channel)) {
+        this.#reached.delete(channel);
+        this.#presence.delete(channel);
+      }
     }
     if (wanted.size === 0) {
       this.#disconnect();
       this.#showStatus("connecting");
     } else if (this.#connection || this.#candidate) {
-      this.#connection?.follow(wanted);
-      this.#candidate?.follow(wanted);
+      this.#connection?.follow(wanted, this.#counting.size > 0);
+      this.#candidate?.follow(wanted, this.#counting.size > 0);
     } else if (this.#waiting === null) {
       this.#startRound();
     }
@@ -510,13 +554,14 @@ class Leader {
       else this.#wait();
       return;
     }
-    const connection = new CONNECTIONS[kind](this.#options, this);
+    const ticket = Date.now() < this.#ticket.until ? this.#ticket.text : null;
+    const connection = new CONNECTIONS[kind](this.#options, this, ticket);
     this.#candidate = connection;
     this.#bound = setTimeout(() => {
       connection.close();
       this.onEnd(connection, {});
     }, this.#options.timeoutMs);
-    connection.follow(wanted);
+    connection.follow(wanted, this.#counting.size > 0);
   }
 
   /** A connection has delivered: the first sign that its transport works here. */
@@ -533,8 +578,12 @@ class Leader {
     this.#upgradeLater();
   }
 
-  /** A connection has ended; `retryMs` is how long the server asks to wait. */
-  onEnd(connection, { retryMs = null }) {
+  /**
+   * A connection has ended. `retryMs` is how long the server asks to wait, `withinMs` the time in
+   * which it wants us back, with the `ticket` if it gave one.
+   */
+  onEnd(connection, { retryMs = null, withinMs = null, ticket = null }) {
+    if (ticket) this.#ticket = { text: ticket, until: Date.now() + TICKET_MS };
     if (connection === this.#candidate) {
       this.#candidate = null;
       if (retryMs === null || this.#connection) {
@@ -546,8 +595,8 @@ class Leader {
     } else if (connection === this.#connection) {
       this.#connection = null;
       clearTimeout(this.#upgrading);
-      this.#judge(connection.kind, retryMs);
-      if (!this.#candidate) this.#wait(retryMs);
+      this.#judge(connection.kind, retryMs ?? withinMs);
+      if (!this.#candidate) this.#wait(retryMs, withinMs);
     }
   }
 
@@ -564,11 +613,12 @@ class Leader {
     }
   }
 
-  #wait(retryMs = null) {
+  #wait(retryMs = null, withinMs = null) {
     const { retryMs: firstMs, maxRetryMs } = this.#options;
     const backOffMs = Math.min(firstMs * 2 ** this.#failures++, maxRetryMs);
     // What the server asks for is the least; the rest keeps a crowd from coming at once.
-    const waitMs = Math.max(retryMs ?? 0, backOffMs / 2) + (Math.random() * backOffMs) / 2;
+    let waitMs = Math.max(retryMs ?? 0, backOffMs / 2) + (Math.random() * backOffMs) / 2;
+    if (withinMs !== null && backOffMs === firstMs) waitMs = Math.random() * withinMs;
     clearTimeout(this.#waiting);
     this.#dueAt = Date.now() + waitMs;
     this.#waiting = setTimeout(() => this.#startRound(), waitMs);
@@ -617,8 +667,13 @@ class Leader {
     this.#announce({ type: "event", from, event });
   }
 
-  onSignal(event) {
-    this.#announce({ type: "signal", event });
+  onPresence(event) {
+    this.#presence.set(event.channel, event);
+    this.#announce({ type: "presence", event });
+  }
+
+  onReply(ref, error, data) {
+    this.#announce({ type: "reply", ref, error, data });
   }
 
   onHead(head, from) {
@@ -709,13 +764,16 @@ class Connection {
   closed = false;
   owner;
   options;
+  ticket;
+  presence = false; // whether it asks who is there
   #settled = false; // complete up to the head since it last asked for anything
   #heardAt = 0;
   #listening = null;
 
-  constructor(options, owner) {
+  constructor(options, owner, ticket) {
     this.options = options;
     this.owner = owner;
+    this.ticket = ticket;
   }
 
   close() {
@@ -749,19 +807,26 @@ class Connection {
   accept(message) {
     if (this.closed) return;
     this.owner.onLive(this);
-    const { id, channel, event } = message;
+    const { id, channel, event, data } = message;
     if (channel === null) {
       if (event === "reset") this.reset(id);
       else if (event === "heartbeat") this.head(id);
+      else if (event === "reconnect") this.sentAway(id, data);
     } else if (this.places.has(channel)) {
-      if (id === null) {
-        this.owner.onSignal(message);
+      if (event === "presence") {
+        this.owner.onPresence(message);
       } else {
         const from = this.places.get(channel);
         this.places.set(channel, id);
         this.owner.onEvent(message, from);
       }
     }
+  }
+
+  /** The server goes: everything up to `id` has come, and we are to be back in some time. */
+  sentAway(id, { retry_s: retryS, ticket }) {
+    if (id !== null) this.head(id);
+    this.end({ withinMs: 1000 * retryS, ticket });
   }
 
   head(id) {
@@ -799,13 +864,15 @@ async function tokenOf({ token }) {
 }
 
 /** Make a request of a live endpoint about some channels. */
-async function request(options, path, channels, after, more, signal) {
+async function request(options, path, channels, after, more, signal, ticket = null) {
   const url = new URL(path, options.url);
   for (const channel of channels) url.searchParams.append("channel", channel);
   if (after !== null) url.searchParams.set("after", after);
   for (const [name, value] of Object.entries(more)) url.searchParams.set(name, value);
   const token = await tokenOf(options);
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  // Behind the cursor, where it is in nobody's log.
+  if (ticket && after !== null) headers["Last-Event-ID"] = after + TICKET_MARK + ticket;
   return fetch(url, { headers, credentials: options.credentials, signal, cache: "no-store" });
 }
 
@@ -816,8 +883,13 @@ class SocketConnection extends Connection {
   #underway = []; // what was asked for and not answered, oldest first
   #opening = true; // everything asked for up to now was asked for at the beginning
 
-  follow(wanted) {
+  follow(wanted, presence) {
     this.#wanted = wanted;
+    if (presence && !this.presence) {
+      // Said with each channel, so all that is followed is asked for again, from its place.
+      this.presence = true;
+      for (const [after, channels] of byPlace(this.places)) this.#subscribe(channels, after);
+    }
     if (this.#socket === null) {
       this.#open().catch(() => this.end());
     } else if (this.#socket.readyState === WebSocket.OPEN) {
@@ -835,7 +907,7 @@ class SocketConnection extends Connection {
     const socket = (this.#socket = new WebSocket(url));
     socket.onopen = () => this.#ask();
     socket.onmessage = ({ data }) => this.#hear(JSON.parse(data));
-    socket.onclose = ({ code, reason }) => this.end(goodbye(code, reason));
+    socket.onclose = ({ code }) => this.end(goodbye(code));
   }
 
   #ask() {
@@ -845,26 +917,29 @@ class SocketConnection extends Connection {
       this.#say({ type: "unsubscribe", channels: dropped });
     }
     const underway = new Map(this.#underway.flatMap(({ places }) => [...places]));
-    const together = new Map(); // cursor -> channels
-    for (const [channel, at] of this.missing(this.#wanted, underway)) {
-      together.set(at, [...(together.get(at) ?? []), channel]);
-    }
-    for (const [after, channels] of together) this.#subscribe(channels, after);
+    const missing = this.missing(this.#wanted, underway);
+    for (const [after, channels] of byPlace(missing)) this.#subscribe(channels, after);
     this.#opening = false;
   }
 
   #subscribe(channels, after) {
     const places = new Map(channels.map((channel) => [channel, after]));
     this.#underway.push({ places, fresh: this.#opening });
-    this.#say({ type: "subscribe", channels, ...(after === null ? {} : { after }) });
+    this.#say({
+      type: "subscribe",
+      channels,
+      ...(after !== null && { after }),
+      ...(this.presence && { presence: true }),
+      ...(this.#opening && this.ticket && { ticket: this.ticket }),
+    });
   }
 
   #say(message) {
     this.#socket.send(JSON.stringify(message));
   }
 
-  send(data) {
-    this.#say({ type: "message", data });
+  send(message) {
+    this.#say({ type: "message", ...message });
   }
 
   #hear(message) {
@@ -875,6 +950,10 @@ class SocketConnection extends Connection {
     } else if (message.type === "subscribed") {
       this.begin(this.#underway.shift().places);
       this.owner.onLive(this);
+    } else if (message.type === "reply") {
+      this.owner.onReply(message.ref, null, message.data);
+    } else if (message.type === "error" && message.ref) {
+      this.owner.onReply(message.ref, message);
     } else if (message.type === "error" && message.channels) {
       this.#onRefused(message);
     }
@@ -903,16 +982,22 @@ class SocketConnection extends Connection {
   }
 }
 
-/** What a closing code asks for; undefined codes are a lost connection. */
-function goodbye(code, reason) {
-  const asked = /retry[^0-9]*([0-9.]+)/.exec(reason);
-  if (asked) return { retryMs: 1000 * Number(asked[1]) };
-  const lost = code === 1005 || code === 1006 || code === CLOSE_TOO_BIG;
-  return lost ? {} : { retryMs: 0 };
+/** Channels by the cursor that they are at. */
+function byPlace(places) {
+  const channels = new Map();
+  for (const [channel, at] of places) channels.set(at, [...(channels.get(at) ?? []), channel]);
+  return channels;
+}
+
+/** How to go on after a closing code. */
+function goodbye(code) {
+  if (code === CLOSE_ACCESS_ENDED) return { withinMs: ACCESS_ENDED_MS };
+  return CLOSES_OF_A_LOST_CONNECTION.includes(code) ? {} : { retryMs: 0 };
 }
 
 /** Whether asking again would get the same answer. */
 function isFinal(code) {
+  // Nothing is final that is not said by the server itself, which has a code.
   return code >= 400 && code < 500 && code !== 408 && code !== 429;
 }
 
@@ -921,15 +1006,17 @@ class RequestConnection extends Connection {
   #request = null;
   #wanted = null;
 
-  follow(wanted) {
+  follow(wanted, presence) {
     if (this.#request !== null) {
       const followed = this.places.size ? this.places : this.#wanted;
       const dropped = [...followed.keys()].some((channel) => !wanted.has(channel));
-      if (!dropped && this.missing(wanted, followed).size === 0) return;
+      const same = !dropped && this.presence === presence;
+      if (same && this.missing(wanted, followed).size === 0) return;
       this.#request.abort();
     }
     const request = (this.#request = new AbortController());
     this.#wanted = wanted;
+    this.presence = presence;
     this.places.clear();
     this.#run(new Places(wanted), request.signal)
       .then((reason) => reason && this.end(reason))
@@ -942,8 +1029,7 @@ class RequestConnection extends Connection {
     const failed =
       (await this.#findPlaces(wanted, signal)) ?? (await this.run(wanted, signal));
     if (signal.aborted || this.closed || failed === undefined) return undefined;
-    const { code, retryMs } = failed;
-    if (code === undefined || !isFinal(code)) return { retryMs };
+    if (!isFinal(failed.code)) return failed;
     return this.#findRefused(wanted, failed, signal);
   }
 
@@ -982,7 +1068,8 @@ class RequestConnection extends Connection {
   }
 
   async get(path, channels, after, signal, more = {}) {
-    const response = await request(this.options, path, channels, after, more, signal);
+    const { options, ticket } = this;
+    const response = await request(options, path, channels, after, more, signal, ticket);
     this.heard();
     return response;
   }
@@ -1007,14 +1094,18 @@ class StreamConnection extends RequestConnection {
   kind = "sse";
 
   async run(wanted, signal) {
-    const response = await this.get("events", wanted.keys(), wanted.least, signal);
+    const more = this.presence ? { presence: 1 } : {};
+    const response = await this.get("events", wanted.keys(), wanted.least, signal, more);
+    this.ticket = null;
     if (!response.ok) return failure(response);
     let retryMs = null;
     for await (const block of blocksOf(response.body)) {
       this.heard();
       if (block.retry !== undefined) retryMs = Number(block.retry);
+      const [id, ticket] = (block.id ?? "").split(TICKET_MARK);
       if (block.data !== undefined) this.accept(JSON.parse(block.data));
-      else if (block.id) this.accept({ id: block.id, channel: null, event: "heartbeat" });
+      else if (ticket) this.sentAway(id, { retry_s: retryMs / 1000, ticket });
+      else if (id) this.accept({ id, channel: null, event: "heartbeat" });
       if (this.closed) break;
     }
     return { retryMs };
