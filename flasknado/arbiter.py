@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
@@ -91,6 +92,8 @@ class Arbiter(GunicornArbiter):
         self._reloading = False
         Worker.arbiter_replaces = True
         super().__init__(app)
+        # As this process was started, `-m` included, a new one is (USR2).
+        self.START_CTX["args"] = [sys.executable, *sys.orig_argv[1:]]
 
     # Workers come and go.
 

@@ -7,12 +7,14 @@ parts add theirs with `add_source`. Everything here belongs to the loop's thread
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from flasknado.durations import summed
+from flasknado.errors import ConfigurationError
 from flasknado.http.server import HTTPServer
+from flasknado.native import flask_app_of
 from flasknado.ops.families import COUNTER, GAUGE, HISTOGRAM, Family, labelled, single
 
 Source = Callable[[], Iterable[Family]]
@@ -114,41 +116,38 @@ class LiveSource:
     """
 
     def __init__(self, server: HTTPServer) -> None:
-        self._server = server
         self._hubs: list[Any] = []
+        self._transports: set[str] = set()
+        self._state: Any = None
+        try:
+            app = flask_app_of(server.native.application.settings.get("wsgi_app"))
+        except ConfigurationError:
+            return
+        self._state = app.extensions.get(LIVE_KEY)
 
     def __call__(self) -> list[Family]:
-        self._meet()
+        for hub in list(getattr(self._state, "hubs", {}).values()):
+            if not any(hub is known for known in self._hubs):
+                self._hubs.append(hub)
         if not self._hubs:
             return []
-        subscribers: dict[str, float] = {}
-        disconnects: dict[str, float] = {}
-        delivered = 0.0
-        for hub in self._hubs:
-            stats = hub.stats()
-            _add(subscribers, stats.get("by_transport", {"all": stats["subscribers"]}))
-            _add(disconnects, stats.get("disconnects", {"slow": stats["dropped_slow_total"]}))
-            delivered += stats["delivered_total"]
+        all_stats = [hub.stats() for hub in self._hubs]
+        subscribers = _sums(stats["transports"] for stats in all_stats)
+        self._transports.update(subscribers)
+        gone = _sums(stats["gone"] for stats in all_stats)
+        delivered = sum(stats["delivered_total"] for stats in all_stats)
+        shown = {name: subscribers.get(name, 0) for name in sorted(self._transports)}
+        meaning = "Live clients that were sent away."
         return [
-            labelled(GAUGE, "live_subscribers", "Live clients.", "transport", subscribers),
-            labelled(
-                COUNTER,
-                "live_disconnects",
-                "Live clients that have gone, or were sent away.",
-                "reason",
-                disconnects,
-            ),
+            labelled(GAUGE, "live_subscribers", "Live clients.", "transport", shown),
+            labelled(COUNTER, "live_disconnects", meaning, "reason", gone),
             single(COUNTER, "live_deliveries", "Events written to live clients.", delivered),
         ]
 
-    def _meet(self) -> None:
-        application = self._server.native.application.settings.get("wsgi_app")
-        state = getattr(application, "extensions", {}).get(LIVE_KEY)
-        for hub in list(getattr(state, "hubs", {}).values()):
-            if not any(hub is known for known in self._hubs):
-                self._hubs.append(hub)
 
-
-def _add(total: dict[str, float], more: dict[str, float]) -> None:
-    for key, value in more.items():
-        total[key] = total.get(key, 0) + value
+def _sums(all_counts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for counts in all_counts:
+        for key, value in counts.items():
+            total[key] = total.get(key, 0) + value
+    return total

@@ -40,9 +40,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def serve(folder: Path, *options: str) -> AbstractContextManager[ServerProcess]:
-    # A script, as `flasknado` is one: a new arbiter (USR2) executes it again.
-    (folder / "run.py").write_text("from flasknado.cli import main\nmain()\n")
-    command = ("run.py", "-b", "127.0.0.1:0", "--worker-tmp-dir", str(folder))
+    command = ("-m", "flasknado.cli", "-b", "127.0.0.1:0", "--worker-tmp-dir", str(folder))
     return server_process((*command, *options, "workers:app"), cwd=folder)
 
 
@@ -147,7 +145,8 @@ def test_ops_address_answers_while_every_thread_hangs_and_the_connections_are_fu
             assert requests.get(server.url + "/pid", timeout=10).status_code == 503
             assert requests.get(url + "/-/healthz", timeout=10).ok
             assert values(url)["flasknado_connections_refused_total", ""] >= 1
-        server.process.kill()
+        server.signal(signal.SIGQUIT)
+        assert server.wait() == 0
 
 
 def test_ops_address_after_a_reload_is_answered_by_the_new_workers_only(folder: Path) -> None:
