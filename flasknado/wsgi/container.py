@@ -27,6 +27,7 @@ from flasknado.http.reply import Reply, ResponseSink
 from flasknado.http.request_id import RequestIds, current_request_id
 from flasknado.wsgi.deadline import DeadlineReply, log_stuck
 from flasknado.wsgi.environ import base_environ, build_environ
+from flasknado.wsgi.pacing import Pacer
 from flasknado.wsgi.pool import Pool, PoolFull, Task
 from flasknado.wsgi.response import Response, WSGIApplication
 
@@ -100,6 +101,7 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
             )
         self.application = application
         self.pool = Pool(threads, queue_limit)
+        self._pacer = Pacer(self.pool)
         self.queue_timeout_s = queue_timeout_s
         self.request_timeout_s = request_timeout_s
         self.max_body_bytes = max_body_bytes
@@ -143,11 +145,15 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
         except PoolFull:
             body.stream.close()
             refuse_overload(head, reply)
+        else:
+            if self._pacer.resting:
+                self._pacer.begin()
 
     def stop(self) -> None:
         """End the pool's threads once they have done what waits; later requests get 503."""
         if self._sweeping is not None:
             self._sweeping.cancel()
+        self._pacer.stop()
         self.pool.stop()
 
     def start_request(

@@ -6,7 +6,6 @@ that waits too long is shed: its client is told so and no thread runs it.
 
 from __future__ import annotations
 
-import contextlib
 import contextvars
 import logging
 import queue
@@ -62,25 +61,30 @@ class Pool:
     """A fixed number of named threads behind a bounded queue.
 
     `threads` start at the first `submit()` (so after a fork). At most `queue_limit` tasks
-    wait; one more raises `PoolFull`. `submit` and `shed_older_than` belong to one thread,
-    the loop's; the gauges may be read on any.
+    wait; one more raises `PoolFull`. At most `running_limit` run at once, all threads at
+    first (`flasknado.wsgi.pacing` lowers it while they compute). `submit` and
+    `shed_older_than` belong to one thread, the loop's; the gauges may be read on any.
     """
 
     def __init__(self, threads: int, queue_limit: int, name: str = "flasknado-wsgi") -> None:
         self.threads = threads
         self.queue_limit = queue_limit
         self.name = name
-        self._waiting: deque[Task] = deque()
-        # One True for each task that waits wakes a thread; a False ends one. A thread that
-        # finds its task gone sleeps again, so there may be more of them than tasks, not fewer.
-        self._wakes: queue.SimpleQueue[bool] = queue.SimpleQueue()
-        self._running: list[Task | None] = [None] * threads
         self.waits = [Durations() for _ in range(threads)]
         """How long tasks waited, by the thread that took them."""
         self.refused = 0
         """How many tasks were refused because the queue was full."""
         self.shed = 0
         """How many tasks were shed because they waited too long."""
+        self._lock = threading.Lock()
+        """Guards `_waiting`, `_awake` and `_running_limit` against each other."""
+        self._waiting: deque[Task] = deque()
+        self._awake = 0
+        """How many threads run tasks, one after the other, or have been woken to."""
+        self._running_limit = threads
+        self._wakes: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        """A True wakes a thread; a False ends one."""
+        self._running: list[Task | None] = [None] * threads
         self._workers: list[threading.Thread] = []
         self._stopped = False
 
@@ -96,10 +100,30 @@ class Pool:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits and nothing runs."""
-        return not self.queued and not self.busy
+        """Whether nothing waits and no thread is awake."""
+        return not self._waiting and not self._awake
 
-    def running_since_before(self, age_s: float) -> list[tuple[threading.Thread, Task]]:
+    @property
+    def running_limit(self) -> int:
+        """How many tasks may run at once: from 1 to `threads`."""
+        return self._running_limit
+
+    @running_limit.setter
+    def running_limit(self, limit: int) -> None:
+        with self._lock:
+            self._running_limit = max(1, min(limit, self.threads))
+            more = min(self._running_limit - self._awake, len(self._waiting))
+            if more > 0:
+                self._awake += more
+        for _ in range(more):
+            self._wakes.put(True)
+
+    @property
+    def workers(self) -> list[threading.Thread]:
+        """The threads, once they have been started."""
+        return self._workers
+
+    def running_longer_than(self, age_s: float) -> list[tuple[threading.Thread, Task]]:
         """Return the tasks that have run for longer than `age_s`, each with its thread."""
         limit = time.monotonic() - age_s
         return [
@@ -116,50 +140,34 @@ class Pool:
         if not self._workers:
             self._start()
         task.queued_at = time.monotonic()
-        self._waiting.append(task)
-        self._wakes.put(True)
+        with self._lock:
+            self._waiting.append(task)
+            wake = self._awake < self._running_limit
+            if wake:
+                self._awake += 1
+        if wake:
+            self._wakes.put(True)
 
     def shed_older_than(self, age_s: float) -> int:
         """Shed the tasks that have waited longer than `age_s`; returns how many."""
         limit = time.monotonic() - age_s
+        old: list[Task] = []
+        waiting = self._waiting
+        with self._lock:
+            while waiting and (waiting[0].claimed or waiting[0].queued_at < limit):
+                old.append(waiting.popleft())
         shed = 0
-        while (task := self._take_older_than(limit)) is not None:
+        for task in old:
             if task.claim():
                 shed += 1
-                self.shed += 1
                 task.shed()
+        self.shed += shed
         return shed
-
-    def _take_older_than(self, limit: float) -> Task | None:
-        """Return the first task that waits, out of the queue, if it is old or claimed already."""
-        waiting = self._waiting
-        try:
-            if not _over(waiting[0], limit):
-                return None
-            task = waiting.popleft()
-        except IndexError:
-            return None
-        if not _over(task, limit):
-            # A thread has just taken the old one; this is the next. Its wake may be spent.
-            waiting.appendleft(task)
-            self._wakes.put(True)
-            return None
-        if not self._stopped:
-            with contextlib.suppress(queue.Empty):
-                self._wakes.get_nowait()
-        return task
-
-    def running_longer_than(self, age_s: float) -> list[tuple[threading.Thread, Task]]:
-        """Return the tasks that have run for longer than `age_s`, with their threads."""
-        limit = time.monotonic() - age_s
-        found = zip(self._workers, list(self._running), strict=False)
-        return [
-            (thread, task) for thread, task in found if task is not None and task.started_at < limit
-        ]
 
     def stop(self) -> None:
         """End the threads once they have done what waits; does not wait for them."""
         self._stopped = True
+        self.running_limit = self.threads
         for _ in self._workers:
             self._wakes.put(False)
 
@@ -177,31 +185,32 @@ class Pool:
             self._workers.append(worker)
         if not self._workers:
             raise PoolFull("no thread could be started")
+        self._running_limit = min(self._running_limit, len(self._workers))
 
     def _work(self, number: int) -> None:
         running = self._running
-        waiting = self._waiting
         waits = self.waits[number]
-        awake = self._wakes.get
-        while awake():
-            try:
-                task = waiting.popleft()
-            except IndexError:
-                continue
-            if not task.claim():
-                continue
-            task.started_at = time.monotonic()
-            waits.add(task.started_at - task.queued_at)
-            running[number] = task
-            try:
-                contextvars.Context().run(task.run)
-            except BaseException:
-                log.exception("a task of %s failed", threading.current_thread().name)
-            finally:
-                running[number] = None
-                del task
+        while self._wakes.get():
+            while (task := self._next()) is not None:
+                task.started_at = time.monotonic()
+                waits.add(task.started_at - task.queued_at)
+                running[number] = task
+                try:
+                    contextvars.Context().run(task.run)
+                except BaseException:
+                    log.exception("a task of %s failed", threading.current_thread().name)
+                finally:
+                    running[number] = None
+                    del task
 
-
-def _over(task: Task, limit: float) -> bool:
-    """Return whether a task waits since before `limit`, or somebody has claimed it."""
-    return task.claimed or task.queued_at < limit
+    def _next(self) -> Task | None:
+        """Return the next task of a thread that is awake, or `None`: it is not awake any more."""
+        waiting = self._waiting
+        with self._lock:
+            if self._awake <= self._running_limit:
+                while waiting:
+                    task = waiting.popleft()
+                    if task.claim():
+                        return task
+            self._awake -= 1
+            return None

@@ -1,0 +1,103 @@
+"""How many tasks run at once: as many as there are threads, and fewer while they compute.
+
+Python's threads take turns at the interpreter. Sixteen that compute make the loop wait for
+sixteen turns, again and again in one request, while they finish no sooner than two would.
+So the loop measures how late it comes to its turn; if it is late and the pool's threads
+use the processor, fewer may run at once. Threads that wait (for a database, for another
+server) use little of it, so they are never held back for long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+
+from flasknado.wsgi.pool import Pool
+
+TICK_S = 0.02
+"""How often the loop looks, while more run than may always run."""
+
+LATE_S = 0.003
+"""How late the loop may come to its turn before fewer tasks run; timers are good to 1 ms."""
+
+COMPUTING_SHARE = 0.5
+"""The share of one processor that threads use when they compute rather than wait."""
+
+WAITING_SHARE = 0.35
+"""Below this share threads wait more than they compute, and more may run."""
+
+LEAST_RUNNING = 2
+CALM_TICKS = 50
+"""After so many ticks in which the loop was prompt, one more may run, whatever they do."""
+
+
+class Pacer:
+    """Sets a pool's `running_limit` by what its threads do. Belongs to the loop's thread."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+        self._timer: asyncio.TimerHandle | None = None
+        self._due_at = 0.0
+        self._looked_at = 0.0
+        self._used_s = 0.0
+        self._calm_ticks = 0
+
+    @property
+    def resting(self) -> bool:
+        """Whether nobody looks, because hardly anything runs."""
+        return self._timer is None
+
+    def begin(self) -> None:
+        """Look from now on, until the pool is at rest again."""
+        self._looked_at = time.monotonic()
+        self._used_s = self._processor_seconds()
+        self._later()
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _later(self) -> None:
+        self._due_at = time.monotonic() + TICK_S
+        self._timer = asyncio.get_running_loop().call_later(TICK_S, self._look)
+
+    def _look(self) -> None:
+        now = time.monotonic()
+        used_s = self._processor_seconds()
+        share = (used_s - self._used_s) / max(now - self._looked_at, TICK_S)
+        self.decide(now - self._due_at, share)
+        self._looked_at, self._used_s = now, used_s
+        pool = self._pool
+        if pool.queued or pool.busy > LEAST_RUNNING or pool.running_limit < pool.threads:
+            self._later()
+        else:
+            self._timer = None
+
+    def decide(self, late_s: float, share: float) -> None:
+        """Set the limit, knowing how late the loop is and which share of a processor is used."""
+        pool = self._pool
+        limit = pool.running_limit
+        if late_s > LATE_S and share > COMPUTING_SHARE:
+            self._calm_ticks = 0
+            pool.running_limit = max(LEAST_RUNNING, min(limit, max(pool.busy, 1)) // 2)
+        elif share < WAITING_SHARE:
+            self._calm_ticks = 0
+            pool.running_limit = limit + max(1, limit // 2)
+        elif late_s < LATE_S / 2:
+            self._calm_ticks += 1
+            if self._calm_ticks >= CALM_TICKS:
+                self._calm_ticks = 0
+                pool.running_limit = limit + 1
+
+    def _processor_seconds(self) -> float:
+        """Return the processor time that the pool's threads have used so far, in seconds."""
+        return sum(_used_by(worker) for worker in self._pool.workers)
+
+
+def _used_by(thread: threading.Thread) -> float:
+    if thread.ident is None or not thread.is_alive():
+        return 0.0
+    return time.clock_gettime(time.pthread_getcpuclockid(thread.ident))
