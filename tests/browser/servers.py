@@ -30,9 +30,11 @@ class Site:
         self.url = served.url
 
     def publish(self, channel: str, *data: Any) -> None:
-        """Publish an event for each of `data`, each in a transaction of its own."""
-        for each in data:
-            self.live_app.publish(channel, data=each)
+        """Publish an event for each of `data`, all in one transaction."""
+        with self.live_app.app.app_context():
+            for each in data:
+                self.live_app.live.publish(channel, "note", each)
+            self.live_app.db.session.commit()
 
     @property
     def cursor(self) -> str:
@@ -48,6 +50,18 @@ class Site:
             return subscribers
 
         return self.served.on_loop(count)
+
+    def cut(self) -> None:
+        """Cut every live connection, as a network would: without a word."""
+        app = self.live_app.app
+
+        def cut() -> None:
+            hub = hub_of(state_of(app), self.served.server)
+            for subscriber in tuple(hub._subscribers):
+                hub.remove(subscriber)
+                subscriber.abort()
+
+        self.served.on_loop(cut)
 
 
 def add_page(app: Flask) -> None:

@@ -69,3 +69,33 @@ def test_every_transport_resumes_after_the_server_was_killed(
             assert page.read("resets") == []
         assert plain.read("lastEventId") == publisher.cursor()
         assert plain.read("opened") == 2
+
+
+def test_pages_come_back_by_ticket_after_a_deploy(
+    tmp_path: Path, publisher: LiveApp, open_page: OpenPage
+) -> None:
+    cursor = publisher.cursor()
+
+    def asked() -> int:
+        return len((tmp_path / "asked").read_text().splitlines())
+
+    with running(tmp_path) as server:
+        pages = [
+            open_page(server.url)
+            .connect("a", "b", after=cursor, transports=[kind], share=False)
+            .wait_until_open(kind)
+            for kind in ("websocket", "sse")
+        ]
+        publisher.publish("a", data=1)
+        for page in pages:
+            page.wait_for([1])
+        assert asked() == 2 * len(pages)
+        port = server.port
+        server.stop()
+    publisher.publish("b", data=2)
+    with running(tmp_path, port):
+        publisher.publish("a", data=3)
+        for page in pages:
+            page.wait_for([1, 2, 3])
+            assert page.read("resets") == []
+        assert asked() == 2 * len(pages)

@@ -102,3 +102,25 @@ def test_tabs_of_different_keys_do_not_share(site: Site, open_page: OpenPage) ->
     pages = [open_page(site.url).connect("a", key=key).wait_until_open() for key in ("1", "2")]
     assert [page.status["leader"] for page in pages] == [True, True]
     assert site.connections == 2
+
+
+def test_tabs_whose_connections_are_cut_again_and_again_get_every_event_once(
+    site: Site, open_page: OpenPage
+) -> None:
+    cursor = site.cursor
+    quick = {"after": cursor, "retryMs": 50, "maxRetryMs": 200}
+    pages = [open_page(site.url).connect("a", "b", **quick) for _ in range(3)]
+    for kind in ("sse", "poll"):
+        alone = open_page(site.url).connect("a", "b", transports=[kind], share=False, **quick)
+        pages.append(alone)
+    expected = []
+    for cut in range(6):
+        for number in range(20):
+            expected.append([cut, number])
+            site.publish("ab"[number % 2], [cut, number])
+        for page in pages:
+            page.wait_until_open()
+        site.cut()
+    for page in pages:
+        page.wait_for(expected)
+        assert page.read("resets") == []

@@ -86,6 +86,28 @@ def test_client_goes_on_after_the_server_was_killed(
         assert take(client, 2) == [2, 3]
 
 
+def test_client_comes_back_by_ticket_after_a_deploy(
+    make_live_app: Callable[..., LiveApp], tmp_path: Path
+) -> None:
+    publisher = make_live_app()
+    cursor = publisher.cursor()
+
+    def asked() -> int:
+        return len((tmp_path / "asked").read_text().splitlines())
+
+    with running(tmp_path) as server, ThreadPoolExecutor(1) as thread:
+        client = Client(server.url + "/live", ["a", "b"], after=cursor)
+        events = thread.submit(take, client, 3)
+        publisher.publish("a", data=1)
+        wait_for(lambda: client.cursor == publisher.cursor())
+        server.stop()
+        publisher.publish("b", data=2)
+        with running(tmp_path, server.port), client:
+            publisher.publish("a", data=3)
+            assert events.result(DEADLINE_S) == [1, 2, 3]
+            assert asked() == 2
+
+
 def test_client_with_a_cursor_of_another_log_is_told_and_may_go_on(
     live_app: LiveApp, url: str
 ) -> None:
