@@ -370,6 +370,16 @@ class Connection(asyncio.Protocol):
         if unparsed:
             stream.data_received(bytes(unparsed))
 
+    def leave(self) -> TransportStream:
+        """Take the connection out of HTTP, as a stream; requests that wait are forgotten."""
+        for exchange in self._waiting:
+            self._forget(exchange)
+            exchange.drop()
+        self._waiting = _NONE_WAITING
+        stream = TransportStream(self.transport, self.service, write_paused=self.write_paused)
+        self.detach(stream)
+        return stream
+
     def abort(self) -> None:
         """Cut the connection off; what is waiting for the client is dropped."""
         self._phase_closing()

@@ -23,7 +23,7 @@ from flasknado.http.encode import (
     frame_chunk,
 )
 from flasknado.http.message import Container, RequestHead, ResponseHead, empty_body
-from flasknado.http.reply import Reply
+from flasknado.http.reply import Reply, TakeConnection
 from flasknado.http.sendfile import SocketLoan, send_file
 from flasknado.http.traffic import ORDINARY
 
@@ -250,6 +250,19 @@ class OrdinaryExchange(Reply):
         if self._untaken_bytes:
             size_bytes, self._untaken_bytes = self._untaken_bytes, 0
             self._taken(size_bytes)
+
+    def _hand_over_on_loop(self, head: ResponseHead, take: TakeConnection) -> None:
+        if self._gone:
+            return
+        chunked = self.head.version == "1.1"
+        data = encode_head(head, (CHUNKED if chunked else "") + CLOSE)
+        self.status = head.status
+        self.sent_bytes = len(data)
+        connection = self._connection
+        connection.transport.write(data)
+        connection.stream_begun()
+        if not connection.transport.is_closing():
+            take(connection.leave(), chunked)
 
     def _finish_on_loop(self) -> None:
         if self._gone:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
 
 from flasknado.errors import ClientDisconnected
 from flasknado.http.mailbox import Mailbox
@@ -21,6 +22,11 @@ HIGH_WATER_BYTES = 128 * 1024
 """How much of a stream may wait for its client before the writing thread waits too."""
 
 
+TakeConnection = Callable[[Any, bool], None]
+"""Called on the loop's thread with a connection that has left HTTP, as an `IOStream`, and
+whether what is written to it must be in chunks."""
+
+
 class ResponseSink(Protocol):
     """The part of `Reply` that whoever writes a response needs."""
 
@@ -30,6 +36,7 @@ class ResponseSink(Protocol):
     def start(self, head: ResponseHead) -> None: ...
     def write(self, chunk: bytes) -> None: ...
     def send_file(self, file_fd: int, offset: int, count: int) -> int: ...
+    def hand_over(self, head: ResponseHead, take: TakeConnection) -> None: ...
     def finish(self) -> None: ...
     def abort(self) -> None: ...
 
@@ -88,6 +95,13 @@ class Reply(ABC):
         """
         return 0
 
+    def hand_over(self, head: ResponseHead, take: TakeConnection) -> None:
+        """Send the head of an endless response and leave the connection to `take`. Never waits.
+
+        If the client has gone, `take` is not called.
+        """
+        self._mailbox.post(self._hand_over_on_loop, head, take)
+
     def finish(self) -> None:
         """Say that the body is complete. Never waits."""
         self._mailbox.post(self._finish_on_loop)
@@ -124,6 +138,9 @@ class Reply(ABC):
     @abstractmethod
     def _write_on_loop(self, chunk: bytes) -> None:
         """Write a part; call `_taken(len(chunk))` once the socket took it."""
+
+    @abstractmethod
+    def _hand_over_on_loop(self, head: ResponseHead, take: TakeConnection) -> None: ...
 
     @abstractmethod
     def _finish_on_loop(self) -> None: ...

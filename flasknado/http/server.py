@@ -39,6 +39,7 @@ from flasknado.http.request_id import RequestIds
 from flasknado.http.router import NativeRoute, NativeRoutes
 from flasknado.http.traffic import ResponseHook, Traffic
 from flasknado.wsgi.container import WSGIContainer
+from flasknado.wsgi.handoff import SERVER_KEY
 
 if TYPE_CHECKING:
     from flasknado.http.connection import Connection
@@ -111,6 +112,8 @@ class HTTPServer(TornadoHTTPServer):
             )
         self.container = request_callback if isinstance(request_callback, WSGIContainer) else None
         self.request_ids = self.container.request_ids if self.container else RequestIds()
+        if self.container is not None:
+            self.container.base_environ[SERVER_KEY] = self
         self.limits = _limits_with_options(limits or Limits(), options)
         self.trusted_proxies = TrustedProxies(trusted_proxies)
         self.trusted_hosts = TrustedHosts(trusted_hosts)

@@ -25,7 +25,7 @@ from flasknado.http.message import (
     ResponseHead,
     error_response,
 )
-from flasknado.http.reply import Reply
+from flasknado.http.reply import Reply, TakeConnection
 
 BODY_SLACK_BYTES = 1024 * 1024
 """How far above our own limit Tornado's lies, so that ours is met first."""
@@ -183,6 +183,21 @@ class StockReply(Reply):
             return
         written = self._connection.write(chunk)
         written.add_done_callback(lambda _: self._taken(len(chunk)))
+
+    def _hand_over_on_loop(self, head: ResponseHead, take: TakeConnection) -> None:
+        if self._gone:
+            return
+        fields = httputil.HTTPHeaders()
+        for name, value in head.headers:
+            fields.add(name, value)
+        fields["Connection"] = "close"
+        chunked = self._request.version == "1.1"
+        if chunked:
+            fields["Transfer-Encoding"] = "chunked"
+        start_line = httputil.ResponseStartLine("HTTP/1.1", head.status, head.reason)
+        connection: Any = self._connection
+        connection.write_headers(start_line, fields)
+        take(connection.detach(), chunked)
 
     def _finish_on_loop(self) -> None:
         if self._gone:

@@ -36,6 +36,7 @@ log = logging.getLogger("flasknado.live")
 
 READER_BUSY_TIMEOUT_MS = 100
 WRITER_BUSY_TIMEOUT_S = 10
+READ_LIMIT_BYTES = 1024 * 1024
 LISTENING_POLL_S = 1.0
 """How often a listener looks although nothing has been notified."""
 LOST_AFTER_S = 15
@@ -80,6 +81,18 @@ class DatabaseLog(Log):
                 cursor = store.read_head(connection)
                 assert cursor is not None
             return cursor
+
+    def read(self, after: int, channels: Collection[str], limit_events: int) -> Batch:
+        with self.engine().begin() as connection:
+            if store.read_head(connection) is None:
+                store.create_log(connection)
+            return store.read(
+                connection,
+                after,
+                channels,
+                limit_events=limit_events,
+                limit_bytes=READ_LIMIT_BYTES,
+            )
 
     def append(self, drafts: Sequence[Draft]) -> None:
         with self.engine().begin() as connection:

@@ -28,6 +28,7 @@ from flasknado.live.options import LiveOptions
 from flasknado.live.tickets import NOBODY, Identity, Tickets
 
 if TYPE_CHECKING:
+    from flask import Response
     from flask_sqlalchemy import SQLAlchemy
     from sqlalchemy.orm import Session
 
@@ -272,6 +273,20 @@ class Live:
         between the page and the stream. Needs an application context.
         """
         return str(current_state().log.cursor())
+
+    def stream(self, channels: str | Sequence[str], after: str | None = None) -> Response:
+        """Return a response of server-sent events that the event loop holds; in a view.
+
+        The view decides who may read: what it returns is not authorised again. Its thread,
+        context and transaction end with it. `after` is a cursor, by default what the browser
+        sends when it reconnects (`Last-Event-ID`), else the log's present end. Under another
+        server it is a plain generator, which ends after LIVE_FALLBACK_STREAM_S (when testing,
+        as soon as it has what is there). Raises `InvalidEvent` and `InvalidCursor`.
+        """
+        from flasknado.live.streaming import stream_response
+
+        names = [channels] if isinstance(channels, str) else list(channels)
+        return stream_response(current_state(), [check_channel(name) for name in names], after)
 
     @contextlib.contextmanager
     def capture(self) -> Iterator[list[Event]]:

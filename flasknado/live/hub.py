@@ -160,6 +160,9 @@ class Hub:
         subscriber.beat_slot = self._slot
         self._slots[self._slot].add(subscriber)
 
+    def __contains__(self, subscriber: Subscriber) -> bool:
+        return subscriber in self._subscribers
+
     def identify(self, subscriber: Subscriber, identity: Identity) -> None:
         """Note who a client is that was admitted before it said; may be called again.
 

@@ -83,6 +83,10 @@ class Log(ABC):
         """Return the log's present end."""
 
     @abstractmethod
+    def read(self, after: int, channels: Collection[str], limit_events: int) -> Batch:
+        """Return events after an offset; see `flasknado.live.store.read`."""
+
+    @abstractmethod
     def append(self, drafts: Sequence[Draft]) -> None:
         """Append events at once, in a transaction of their own."""
 

@@ -65,7 +65,11 @@ class MemoryLog(Log):
         yield MemoryFollower(self, bell, options)
 
     def read(
-        self, after: int, channels: Collection[str] | None, limit_events: int, limit_bytes: int
+        self,
+        after: int,
+        channels: Collection[str] | None,
+        limit_events: int,
+        limit_bytes: int = 2**31,
     ) -> Batch:
         """Return events as `flasknado.live.store.read` does."""
         with self._lock:

@@ -51,6 +51,8 @@ class LiveOptions:
     """How long a long-poll waits if it does not say."""
     max_poll_timeout_s: float = 60
     """The longest that a long-poll may ask to wait."""
+    fallback_stream_s: float = 25
+    """How long `live.stream()` holds a thread under a server that cannot take it over."""
     authorize_timeout_s: float = 10
     """How long the application may take to authorise; then the client gets 503."""
 

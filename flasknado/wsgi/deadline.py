@@ -13,7 +13,7 @@ import traceback
 
 from flasknado.errors import ClientDisconnected
 from flasknado.http.message import RequestHead, ResponseHead, plain_response
-from flasknado.http.reply import ResponseSink
+from flasknado.http.reply import ResponseSink, TakeConnection
 
 log = logging.getLogger("flasknado.error")
 
@@ -50,6 +50,11 @@ class DeadlineReply:
     def send_file(self, file_fd: int, offset: int, count: int) -> int:
         """Send a part of a file on the stream that this thread has begun."""
         return self._reply.send_file(file_fd, offset, count)
+
+    def hand_over(self, head: ResponseHead, take: TakeConnection) -> None:
+        """Leave the connection to another, or drop it if the client has had its 504."""
+        if self._begin():
+            self._reply.hand_over(head, take)
 
     def finish(self) -> None:
         """End the stream that this thread has begun."""

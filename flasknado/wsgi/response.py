@@ -28,6 +28,7 @@ from flasknado.http.reply import ResponseSink
 from flasknado.http.request_id import REQUEST_ID_FIELD
 from flasknado.http.sendfile import LEAST_BYTES
 from flasknado.wsgi.file_wrapper import FileWrapper
+from flasknado.wsgi.handoff import HANDOFF_KEY, Handoff
 
 log = logging.getLogger("flasknado.error")
 
@@ -189,10 +190,13 @@ class Response:
         Never raises: an error is logged and becomes a 500, or a closed connection.
         """
         iterable: Iterable[bytes] | None = None
+        handoff: Handoff | None = None
         self._environ = environ
         try:
             iterable = application(environ, self.start_response)
-            self._iterate(iterable)
+            handoff = self._handoff()
+            if handoff is None:
+                self._iterate(iterable)
         except ClientDisconnected:
             log.info("the client left during %s", _request_line(environ))
         except BaseException as error:
@@ -204,6 +208,8 @@ class Response:
                     close()
                 except BaseException:
                     log.exception("close() of the response failed in %s", _request_line(environ))
+        if handoff is not None and self._head is not None:
+            self._reply.hand_over(self._head, handoff.take)
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo = None
@@ -224,6 +230,14 @@ class Response:
         self._head = checked_head(status, headers, request.method, request.request_id)
         request.response_fields = self._head.headers
         return self._push
+
+    def _handoff(self) -> Handoff | None:
+        """Return whom the application leaves its response to, if that is still the same."""
+        handoff = self._environ.get(HANDOFF_KEY)
+        head = self._head
+        if not isinstance(handoff, Handoff) or head is None or self._started:
+            return None
+        return handoff if handoff.fits(head) else None
 
     def _iterate(self, iterable: Iterable[bytes]) -> None:
         if isinstance(iterable, (list, tuple)) and len(iterable) == 1:

@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
-from flasknado.live.frames import SSE, SSE_CHUNKED
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from tornado.iostream import IOStream, StreamClosedError
+
+from flasknado.live.errors import TooManySubscribers
+from flasknado.live.event import Cursor
+from flasknado.live.extension import LiveState
+from flasknado.live.frames import SSE, SSE_CHUNKED, Farewell
+from flasknado.live.hub import hub_of
+from flasknado.live.tickets import Identity
 from flasknado.live.transports.stream import ResponseSubscriber, StreamHandler
+
+log = logging.getLogger("flasknado.live")
 
 
 class EventsSubscriber(ResponseSubscriber):
@@ -24,3 +38,35 @@ class EventsHandler(StreamHandler):
     wire_format = SSE
     chunked_format = SSE_CHUNKED
     subscriber_type = EventsSubscriber
+
+
+def hold(
+    state: LiveState,
+    http_server: Any,
+    stream: IOStream,
+    chunked: bool,
+    channels: Sequence[str],
+    after: Cursor | None,
+    identity: Identity,
+    address: str | None,
+) -> None:
+    """Hold a connection that a view has handed over (`Live.stream`); on the loop's thread."""
+    hub = hub_of(state, http_server)
+    wire_format = SSE_CHUNKED if chunked else SSE
+    subscriber = EventsSubscriber(hub, wire_format, identity, address)
+    try:
+        subscriber.attach(stream)
+        if not hub.draining:
+            hub.admit(subscriber)
+            subscriber.write(wire_format.opening(hub.options.retry_s))
+    except TooManySubscribers as error:
+        log.info("a live stream was sent away: %s", error)
+    except StreamClosedError:
+        hub.remove(subscriber)
+        return
+    if subscriber not in hub:
+        # The head has been sent, so it is the client's reconnecting that has to wait.
+        subscriber.gone = True
+        subscriber.dismiss(Farewell(hub.options.retry_s, after))
+    elif not subscriber.gone:
+        hub.subscribe(subscriber, map(sys.intern, channels), after)
