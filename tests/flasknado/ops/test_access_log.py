@@ -18,8 +18,10 @@ import tornado.websocket
 
 from flasknado import HTTPServer, WSGIContainer, ops
 from flasknado.http.server import LAYERS, LLHTTP
+from flasknado.native import in_flask
 from flasknado.ops.access_lines import template
 from flasknado.ops.scrub import Scrubber
+from flasknado.wsgi.environ import REQUEST_ID_KEY
 from tests.support.poll import poll
 from tests.support.raw import converse
 from tests.support.serving import Serving, serving
@@ -42,6 +44,16 @@ def named() -> Any:
     return "named", 200, {"X-Request-ID": "the-app-says"}
 
 
+@app.get("/name")
+def name_of_the_request() -> str:
+    return str(flask.request.environ[REQUEST_ID_KEY])
+
+
+class InFlask(tornado.web.RequestHandler):
+    async def get(self) -> None:
+        self.write(await in_flask(self, name_of_the_request))
+
+
 class Native(tornado.web.RequestHandler):
     def get(self, name: str) -> None:
         logging.getLogger("native").warning("in native %s", name)
@@ -53,7 +65,7 @@ class Echo(tornado.websocket.WebSocketHandler):
         self.write_message(message)
 
 
-ROUTES = [(r"/native/(\w+)", Native), (r"/echo", Echo)]
+ROUTES = [(r"/native/(\w+)", Native), (r"/echo", Echo), (r"/in-flask", InFlask)]
 
 
 class Lines(logging.Handler):
@@ -66,13 +78,15 @@ class Lines(logging.Handler):
 
 
 @contextlib.contextmanager
-def logged(layer: str = LLHTTP) -> Iterator[tuple[Serving, Lines]]:
+def logged(layer: str = LLHTTP, trusted: tuple[str, ...] = ()) -> Iterator[tuple[Serving, Lines]]:
     lines = Lines()
     logger = logging.Logger("access")  # noqa: LOG001 (the test's own)
     logger.addHandler(lines)
 
     def make() -> HTTPServer:
-        server = HTTPServer(WSGIContainer(app), handlers=ROUTES, http=layer)
+        server = HTTPServer(
+            WSGIContainer(app), handlers=ROUTES, http=layer, trusted_proxies=trusted
+        )
         operations = ops.install(
             server, access_template=template("json", Scrubber()), access_logger=logger
         )
@@ -119,6 +133,30 @@ def test_application_that_names_the_request_itself_is_left_its_name(layer: str) 
     with logged(layer) as (server, _):
         answer = requests.get(server.url + "/named", timeout=5)
     assert answer.headers["X-Request-ID"] == "the-app-says"
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("path", ["/name", "/in-flask"])
+def test_request_has_one_name_everywhere(layer: str, path: str) -> None:
+    with logged(layer) as (server, lines):
+        answer = requests.get(server.url + path, headers={"X-Request-ID": "mine"}, timeout=5)
+        entry = poll(lambda: lines.entries)[0]
+    assert answer.text == answer.headers["X-Request-ID"] == entry["request_id"] != "mine"
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+@pytest.mark.parametrize("path", ["/name", "/native/x"])
+def test_request_that_a_trusted_proxy_has_named_keeps_its_name(layer: str, path: str) -> None:
+    with logged(layer, trusted=("127.0.0.1",)) as (server, lines):
+        answer = requests.get(server.url + path, headers={"X-Request-ID": "proxy-7"}, timeout=5)
+        entry = poll(lambda: lines.entries)[0]
+    assert answer.headers["X-Request-ID"] == entry["request_id"] == "proxy-7"
+
+
+def test_lines_that_are_lost_are_in_the_metrics() -> None:
+    with logged() as (server, _):
+        text = requests.get(server.url + "/-/metrics", timeout=5).text
+    assert "flasknado_access_log_lines_dropped_total 0.0\n" in text
 
 
 def test_stream_is_logged_at_its_end_with_all_its_bytes() -> None:
