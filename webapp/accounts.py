@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from webapp import rules
 from webapp.database import end_transaction
-from webapp.extensions import bcrypt, db
+from webapp.extensions import bcrypt, db, live
 from webapp.models import USER, User
 
 # Beside the first segments of the URL map: the live half's and what may come to be used.
@@ -106,6 +106,16 @@ def authenticate(username: str, password: str) -> User | None:
     if user is not None and user.disabled:
         raise AccountDisabledError(f"The account {user.username} is disabled.")
     return user
+
+
+def set_disabled(user: User, disabled: bool) -> None:
+    """Disable or enable an account; its sessions, tokens and live connections stop at once.
+
+    The caller commits.
+    """
+    user.disabled = disabled
+    if disabled:
+        live.revoke(user.id)
 
 
 def _password_matches(password_hash: str, password: str) -> bool:

@@ -105,7 +105,7 @@ def demote(username: str) -> None:
 @on_database
 def disable(username: str) -> None:
     """Disable an account: its sessions and tokens stop at once."""
-    _user(username).disabled = True
+    accounts.set_disabled(_user(username), True)
     db.session.commit()
     click.echo(f"{username} is disabled now.")
 
@@ -115,7 +115,7 @@ def disable(username: str) -> None:
 @on_database
 def enable(username: str) -> None:
     """Enable a disabled account."""
-    _user(username).disabled = False
+    accounts.set_disabled(_user(username), False)
     db.session.commit()
     click.echo(f"{username} is enabled now.")
 

@@ -9,15 +9,18 @@ matters (`g.token_refusal`).
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from flask import Flask, g, request, session
+from flask import Flask, current_app, g, request, session
+from flask.sessions import SecureCookieSessionInterface
 from flask_jwt_extended import get_current_user
 from werkzeug.exceptions import Forbidden, Unauthorized
 
+from flasknado.live import Identity
 from webapp import tokens
-from webapp.extensions import db
+from webapp.extensions import db, live
 from webapp.models import ADMIN, User
 from webapp.serializers import user_json
 
@@ -34,6 +37,7 @@ def register(app: Flask) -> None:
     """Identify every request, and let native handlers ask who it is of: they cannot import us."""
     app.before_request(load_identity)
     app.extensions[EXTENSION_KEY] = describe
+    live.identity(live_identity)
 
 
 def describe() -> dict[str, Any]:
@@ -44,6 +48,7 @@ def describe() -> dict[str, Any]:
 def load_identity() -> None:
     """Set `g.user`, `g.roles`, `g.by_session` and `g.token_refusal` for this request."""
     g.user, g.roles, g.by_session, g.token_refusal = None, _NO_ROLES, False, None
+    g.token_expires_at = None
     if request.endpoint == "static" or request.method == "OPTIONS":
         return
     try:
@@ -61,8 +66,18 @@ def log_in(user: User) -> None:
 
 
 def log_out() -> None:
-    """End the session."""
+    """End the session, and the live connections of its person when the view commits."""
+    if g.user is not None and g.by_session:
+        live.revoke(g.user.id)
     session.clear()
+
+
+def live_identity() -> Identity:
+    """Return who opens a live connection, and when the session or token behind it ends."""
+    if g.user is None:
+        return Identity()
+    expires_at = _session_expires_at() if g.by_session else g.token_expires_at
+    return Identity(str(g.user.id), expires_at)
 
 
 def current_user() -> User:
@@ -111,6 +126,7 @@ def _load_from_token() -> bool:
     if claims is None:
         return False
     g.user = get_current_user()
+    g.token_expires_at = claims.get("exp")
     # A token gives no more than the account has now.
     g.roles = g.user.roles.intersection(claims.get("roles", ()))
     return True
@@ -123,3 +139,15 @@ def _load_from_session() -> None:
         session.clear()
         return
     g.user, g.roles, g.by_session = user, user.roles, True
+
+
+def _session_expires_at() -> float | None:
+    """Return when the session's cookie, which is dated by its signature, is taken no more."""
+    serializer = SecureCookieSessionInterface().get_signing_serializer(current_app)
+    cookie = request.cookies.get(current_app.config["SESSION_COOKIE_NAME"])
+    if serializer is None or cookie is None:
+        return None
+    _, signed_at = serializer.loads(cookie, return_timestamp=True)
+    lifetime: timedelta = current_app.permanent_session_lifetime
+    expires_at: datetime = signed_at + lifetime
+    return expires_at.timestamp()

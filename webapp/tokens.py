@@ -30,7 +30,7 @@ from werkzeug.exceptions import Unauthorized
 from werkzeug.wrappers import Response
 
 from webapp.errors import answer
-from webapp.extensions import db
+from webapp.extensions import db, live
 from webapp.models import RevokedToken, User, utc_now
 
 _SUBJECT = re.compile(r"[1-9][0-9]{0,8}")
@@ -72,9 +72,13 @@ def verified_claims(
 
 
 def revoke(claims: dict[str, Any]) -> None:
-    """Refuse this token from now on, forget the revoked ones that have expired, and commit."""
+    """Refuse this token from now on, forget the revoked ones that have expired, and commit.
+
+    The live connections of its account end; the ones that it did not open come back.
+    """
     expires_at = datetime.fromtimestamp(claims["exp"], UTC)
     db.session.execute(delete(RevokedToken).where(RevokedToken.expires_at < utc_now()))
+    live.revoke(claims["sub"])
     db.session.merge(RevokedToken(jti=claims["jti"], expires_at=expires_at))
     db.session.commit()
 

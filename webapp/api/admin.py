@@ -8,6 +8,7 @@ from flask import Blueprint
 from sqlalchemy import select
 from werkzeug.exceptions import Conflict, UnprocessableEntity
 
+from webapp import accounts
 from webapp.api.parsing import json_object
 from webapp.database import find
 from webapp.extensions import db
@@ -46,7 +47,7 @@ def change(user_id: int) -> dict[str, Any]:
         raise UnprocessableEntity("disabled must be true or false.")
     if disabled and user.id == current_user().id:
         raise Conflict("You cannot disable the account that you are using.")
-    user.disabled = disabled
+    accounts.set_disabled(user, disabled)
     answer = user_json(user)
     db.session.commit()
     return answer

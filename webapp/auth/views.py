@@ -8,6 +8,7 @@ from werkzeug.wrappers import Response
 from webapp import accounts, identity
 from webapp.auth.forms import LoginForm, RegisterForm
 from webapp.auth.redirects import safe_path
+from webapp.extensions import db
 from webapp.forms import refuse
 
 blueprint = Blueprint("auth", __name__)
@@ -53,8 +54,9 @@ def login() -> Answer:
 
 @blueprint.post("/logout")
 def logout() -> Response:
-    """End the session."""
+    """End the session, and the live connections of whose it was."""
     identity.log_out()
+    db.session.commit()
     flash("You are logged out.")
     return redirect(url_for("pages.timeline"))
 
