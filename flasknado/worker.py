@@ -164,6 +164,8 @@ class Worker(GunicornWorker):
     def handle_abort(self, sig: int, frame: FrameType | None) -> None:
         """Say where every thread is, and end: the arbiter found the loop frozen (ABRT)."""
         faulthandler.dump_traceback(all_threads=True)
+        if self._operations is not None:
+            self._operations.close("frozen")
         super().handle_abort(sig, frame)
 
     async def _beat(self, server: HTTPServer) -> None:
