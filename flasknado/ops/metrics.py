@@ -43,6 +43,7 @@ class Metrics:
         self._server = server
         self._snapshots = snapshots
         self._age = age
+        self._ended: str | None = None
         self._started_at = time.time()
         self._live = sources.LiveSource(server)
 
@@ -60,8 +61,12 @@ class Metrics:
         ]
 
     def write(self, ended: str | None = None) -> None:
-        """Write the numbers down for the other workers; `ended` says why this one ends."""
-        if self._snapshots is not None:
+        """Write the numbers down for the other workers; `ended` says why this one ends.
+
+        What is said first of the end holds, and nothing is written after it.
+        """
+        if self._snapshots is not None and self._ended is None:
+            self._ended = ended
             self._snapshots.write(self._age, self.families(), ended)
 
     async def exposition(self, accept: str) -> tuple[bytes, str]:

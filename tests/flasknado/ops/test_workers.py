@@ -30,6 +30,12 @@ def pid():
 @app.get("/hang")
 def hang():
     threading.Event().wait(60)
+
+class Freeze(tornado.web.RequestHandler):
+    def get(self):
+        threading.Event().wait(60)
+
+routes = [(r"/freeze", Freeze)]
 """
 
 
@@ -92,6 +98,18 @@ def test_counters_over_workers_a_crash_a_reload_and_a_recycling_never_go_backwar
         assert stat.S_IMODE(store.stat().st_mode) == 0o700
         server.stop()
     assert not list(folder.glob("flasknado-*"))
+
+
+def test_worker_whose_loop_is_frozen_leaves_its_last_lines_and_numbers(folder: Path) -> None:
+    options = ("--handlers", "workers:routes", "--timeout", "3", "--access-logfile", "-")
+    with serve(folder, *options) as server:
+        ask(server, 1)
+        with connect(("127.0.0.1", server.port)) as client:
+            client.sendall(b"GET /freeze HTTP/1.1\r\nHost: a\r\n\r\n")
+            server.wait_for_output(r"(?s)Serving as worker.*Serving as worker")
+        assert '"GET /pid HTTP/1.1" 200 ' in server.output
+        assert requests_counted(server.url) == 1
+        assert values(server.url)["flasknado_workers_ended_total", "frozen"] == 1
 
 
 def test_numbers_of_a_killed_arbiter_are_removed_by_the_next_and_no_others(folder: Path) -> None:
