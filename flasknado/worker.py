@@ -161,12 +161,16 @@ class Worker(GunicornWorker):
             self._operations.close("quit")
         leave(0)
 
-    def handle_abort(self, sig: int, frame: FrameType | None) -> None:
-        """Say where every thread is, and end: the arbiter found the loop frozen (ABRT)."""
+    def handle_abort(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (gunicorn's)
+        """Say where every thread is, and end: the arbiter found the loop frozen (ABRT).
+
+        At once: unwinding would let the loop turn again, and take connections to drop them.
+        """
         faulthandler.dump_traceback(all_threads=True)
         if self._operations is not None:
             self._operations.close("frozen")
-        super().handle_abort(sig, frame)
+        self.cfg.worker_abort(self)
+        leave(1)
 
     async def _beat(self, server: HTTPServer) -> None:
         """Once a second: show that the loop turns, and see whether to go on."""
