@@ -67,16 +67,17 @@ def commands(example: Example) -> list[tuple[str, list[str]]]:
     return [(command, printed.strip().splitlines()) for command, printed in pairs]
 
 
-def curl(server: ServerProcess, command: str, count: int) -> list[str]:
-    """Run a command of curl and return the first `count` lines that it prints."""
+def curl(server: ServerProcess, command: str, count: int, directory: Path) -> list[str]:
+    """Run a command of curl in a directory and return the first `count` lines that it prints."""
     program, *arguments = shlex.split(command.replace(PLACE, f"127.0.0.1:{server.port}"))
     limits = ["-sS", "--max-time", str(DEADLINE_S)]
     with subprocess.Popen(
-        [need(program), *limits, *arguments], stdout=subprocess.PIPE, text=True
+        [need(program), *limits, *arguments], cwd=directory, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline().rstrip("\n") for _ in range(count)]
-        process.kill()
+        if "-N" in arguments:
+            process.kill()  # an endless answer; the others end by themselves, cookies written
     return lines
 
 

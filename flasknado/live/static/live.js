@@ -216,13 +216,16 @@ class Client {
 
   send(channel, data) {
     return new Promise((resolve, reject) => {
-      if (this.#status.state !== "open" || this.#status.transport !== "websocket") {
-        reject(new Error("a message needs a WebSocket, and there is none at present"));
-        return;
-      }
       const ref = `${this.#id} ${++this.#sent}`;
       this.#replies.set(ref, { resolve, reject });
-      this.#tell({ type: "send", message: { channel, data, ref } });
+      if (!this.#places.has(channel)) {
+        const message = `subscribe to the channel ${channel} before you send to it`;
+        this.#settle(ref, { code: 403, message });
+      } else if (this.#status.state !== "open" || this.#status.transport !== "websocket") {
+        this.#settle(ref, { message: "a message needs a WebSocket, and there is none at present" });
+      } else {
+        this.#tell({ type: "send", message: { channel, data, ref } });
+      }
     });
   }
 
@@ -881,6 +884,7 @@ class SocketConnection extends Connection {
   #socket = null;
   #wanted = null;
   #underway = []; // what was asked for and not answered, oldest first
+  #unsent = []; // messages to channels that are not followed yet
   #opening = true; // everything asked for up to now was asked for at the beginning
 
   follow(wanted, presence) {
@@ -939,7 +943,18 @@ class SocketConnection extends Connection {
   }
 
   send(message) {
-    this.#say({ type: "message", ...message });
+    if (this.places.has(message.channel)) this.#say({ type: "message", ...message });
+    else this.#unsent.push(message);
+  }
+
+  /** Send what waited for its channel, or answer it if the channel is refused. */
+  #sendWaiting(channels, error) {
+    const waiting = this.#unsent;
+    this.#unsent = [];
+    for (const message of waiting) {
+      if (error && channels.has(message.channel)) this.owner.onReply(message.ref, error);
+      else this.send(message);
+    }
   }
 
   #hear(message) {
@@ -948,8 +963,10 @@ class SocketConnection extends Connection {
     if (message.type === undefined) {
       this.accept(message);
     } else if (message.type === "subscribed") {
-      this.begin(this.#underway.shift().places);
+      const { places } = this.#underway.shift();
+      this.begin(places);
       this.owner.onLive(this);
+      this.#sendWaiting(places);
     } else if (message.type === "reply") {
       this.owner.onReply(message.ref, null, message.data);
     } else if (message.type === "error" && message.ref) {
@@ -968,6 +985,7 @@ class SocketConnection extends Connection {
     const [[channel, after]] = places;
     if (places.size === 1) {
       this.owner.onLive(this);
+      this.#sendWaiting(places, error);
       this.owner.onRefused(this, channel, error, fresh);
       return;
     }
