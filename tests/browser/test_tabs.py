@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
-from tests.browser.page import Page
+import pytest
+
+from tests.browser.page import DEADLINE_S, Page
 from tests.browser.servers import Site
 from tests.support.poll import poll
 
@@ -84,18 +89,32 @@ def test_tabs_with_different_channels_are_merged_into_one_connection(
     later.wait_for(["d5"])
 
 
-def test_tab_with_an_older_cursor_catches_up_without_disturbing_the_others(
-    site: Site, open_page: OpenPage
+@pytest.mark.parametrize("kind", ["websocket", "sse", "poll"])
+def test_tabs_with_an_older_cursor_catch_up_in_the_midst_of_events(
+    kind: str, site: Site, open_page: OpenPage
 ) -> None:
     cursor = site.cursor
-    one = open_page(site.url).connect("a", after=cursor).wait_until_open()
-    site.publish("a", *range(10))
-    one.wait_for(list(range(10)))
-    other = open_page(site.url).connect("a", after=cursor)
-    site.publish("a", *range(10, 20))
-    one.wait_for(list(range(20)))
-    other.wait_for(list(range(20)))
-    assert site.connections == 1
+    stop = threading.Event()
+
+    def publish() -> int:
+        for number in itertools.count(1):
+            site.publish("a", number)
+            if stop.is_set():
+                return number
+        raise AssertionError
+
+    with ThreadPoolExecutor(1) as thread:
+        published = thread.submit(publish)
+        pages = []
+        for _ in range(4):
+            pages.append(open_page(site.url).connect("a", after=cursor, transports=[kind]))
+            poll(lambda: len(pages[-1].seen) > 20)
+        stop.set()
+        expected = list(range(1, published.result(DEADLINE_S) + 1))
+    for page in pages:
+        page.wait_for(expected)
+        assert page.read("resets") == []
+    assert site.connections <= 1  # long-poll is between two answers now and then
 
 
 def test_tabs_of_different_keys_do_not_share(site: Site, open_page: OpenPage) -> None:

@@ -39,8 +39,9 @@
 // hear it by BroadcastChannel): a browser opens only six to a server over HTTP/1.1. Every message
 // of the leader says from which place of its channel on it is complete. A page takes it only if
 // that joins up with what the page has, so neither a new leader nor a second connection nor a
-// repeated stretch of the log can make a gap or a duplicate. Without those interfaces (a page not
-// over HTTPS, an old browser) each page connects alone.
+// repeated stretch of the log can make a gap or a duplicate. The options about the connection are
+// those of the page that holds it. Without those interfaces (a page not over HTTPS, an old browser)
+// each page connects alone.
 
 const DEFAULTS = {
   channels: [],
@@ -62,7 +63,7 @@ const SHORT_LIFE_MS = 5_000;
 const SHORT_LIVES = 3;
 const GATHER_MS = 20;
 const ASK_AGAIN_MS = 1_000;
-
+const MAX_UNSENT = 100;
 const TICKET_MS = 55_000;
 const TICKET_MARK = "~";
 
@@ -859,7 +860,6 @@ class Connection {
     }
     return missing;
   }
-
 }
 
 async function tokenOf({ token }) {
@@ -944,7 +944,8 @@ class SocketConnection extends Connection {
 
   send(message) {
     if (this.places.has(message.channel)) this.#say({ type: "message", ...message });
-    else this.#unsent.push(message);
+    else if (this.#unsent.length < MAX_UNSENT) this.#unsent.push(message);
+    else this.owner.onReply(message.ref, { code: 429, message: "too many messages wait" });
   }
 
   /** Send what waited for its channel, or answer it if the channel is refused. */
@@ -1118,13 +1119,14 @@ class StreamConnection extends RequestConnection {
     if (!response.ok) return failure(response);
     let retryMs = null;
     for await (const block of blocksOf(response.body)) {
+      // What a request that was given up still had says nothing about the places of the next.
+      if (signal.aborted) break;
       this.heard();
       if (block.retry !== undefined) retryMs = Number(block.retry);
       const [id, ticket] = (block.id ?? "").split(TICKET_MARK);
       if (block.data !== undefined) this.accept(JSON.parse(block.data));
       else if (ticket) this.sentAway(id, { retry_s: retryMs / 1000, ticket });
       else if (id) this.accept({ id, channel: null, event: "heartbeat" });
-      if (this.closed) break;
     }
     return { retryMs };
   }
