@@ -188,6 +188,7 @@ def test_start_with_workers_that_die_at_boot_ends_with_the_reason(folder: Path) 
 
 def test_replacement_that_cannot_boot_is_tried_again_less_and_less_often(folder: Path) -> None:
     with serve(folder, "-w", "2") as server:
+        server.wait_for_output(r"(?s)Serving as worker.*Serving as worker")
         first = pid_of_answer(server)
         write_app(folder, "broken", "import a_module_that_is_not_there\n")
         os.kill(first, signal.SIGKILL)
