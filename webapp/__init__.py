@@ -92,4 +92,5 @@ def _configure(app: Flask, settings: Settings) -> None:
         JWT_QUERY_STRING_NAME="access_token",
         # An event carries a whole post: each character is at most 12 bytes of JSON.
         LIVE_MAX_DATA_BYTES=256 * 1024,
+        LIVE_PRESENCE=["post:*"],
     )

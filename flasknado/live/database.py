@@ -15,18 +15,19 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, scoped_session
 
 from flasknado.errors import ConfigurationError
-from flasknado.live import store, transaction
+from flasknado.live import presence, store, transaction
 from flasknado.live.bell import Bell
 from flasknado.live.event import Cursor, Event
 from flasknado.live.logs import Busy, Follower, Log, OnCommit
 from flasknado.live.options import LiveOptions
+from flasknado.live.presence import Key, Presence, Seen
 from flasknado.live.store import Batch, Draft
 
 if TYPE_CHECKING:
@@ -93,6 +94,10 @@ class DatabaseLog(Log):
                 limit_events=limit_events,
                 limit_bytes=READ_LIMIT_BYTES,
             )
+
+    def presence(self, channel: str) -> Presence:
+        with self.engine().connect() as connection:
+            return presence.read(connection, channel)
 
     def append(self, drafts: Sequence[Draft]) -> None:
         with self.engine().begin() as connection:
@@ -162,6 +167,8 @@ class SessionLog(DatabaseLog):
 class DatabaseFollower(Follower):
     """A follower with a connection that commits each statement by itself."""
 
+    _begin: ClassVar[str] = "BEGIN"
+
     def __init__(
         self, connection: sa.Connection, bell: Bell, options: LiveOptions, on_commit: OnCommit
     ) -> None:
@@ -193,16 +200,33 @@ class DatabaseFollower(Follower):
         return store.read_recent(self._connection, channel, age_s)
 
     def append(self, drafts: Sequence[Draft]) -> None:
+        with self._transaction() as connection:
+            _, events = store.append(connection, drafts)
+        self._on_commit(events)
+
+    def see(self, worker: str, changes: Mapping[Key, int]) -> Seen:
+        with self._transaction() as connection:
+            return presence.see(connection, worker, changes)
+
+    def forget(self, worker: str) -> set[str]:
+        with self._transaction() as connection:
+            return presence.forget(connection, [worker])
+
+    def presence(self, channel: str) -> Presence:
+        return presence.read(self._connection, channel)
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        """Begin and commit a transaction that writes; raises `Busy`."""
         with _busy():
-            self._connection.exec_driver_sql("BEGIN")
+            self._connection.exec_driver_sql(self._begin)
             try:
-                _, events = store.append(self._connection, drafts)
+                yield self._connection
                 self._connection.exec_driver_sql("COMMIT")
             except BaseException:
                 if not self._connection.invalidated:
                     self._connection.exec_driver_sql("ROLLBACK")
                 raise
-        self._on_commit(events)
 
     def prune(self, batch_events: int) -> int:
         with _busy():
@@ -220,6 +244,8 @@ class DatabaseFollower(Follower):
 class SQLiteFollower(DatabaseFollower):
     """Asks SQLite every few milliseconds whether the file has changed, which costs 3 us."""
 
+    # At once as a writer: one that has read before may not write if another did meanwhile.
+    _begin = "BEGIN IMMEDIATE"
     _version: int | None = None
 
     def _prepare(self) -> None:

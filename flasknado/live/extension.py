@@ -20,11 +20,13 @@ from werkzeug.exceptions import NotFound
 
 from flasknado.errors import ConfigurationError
 from flasknado.live import store, transaction
+from flasknado.live.attendance import watched
 from flasknado.live.database import DatabaseLog, SessionLog
 from flasknado.live.event import REVOCATIONS, Event, check_channel, check_name, encode_data
 from flasknado.live.logs import Log
 from flasknado.live.memory import MemoryLog
 from flasknado.live.options import LiveOptions
+from flasknado.live.presence import Presence
 from flasknado.live.tickets import NOBODY, Identity, Tickets
 
 if TYPE_CHECKING:
@@ -273,6 +275,18 @@ class Live:
         between the page and the stream. Needs an application context.
         """
         return str(current_state().log.cursor())
+
+    def presence(self, channel: str) -> Presence:
+        """Return who is on a channel, over all workers and machines; half a second old.
+
+        Needs an application context. Raises `ConfigurationError` if nobody counts.
+        """
+        state = current_state()
+        if not watched(check_channel(channel), state.options.presence):
+            raise ConfigurationError(
+                f"it is not counted who is on {channel!r}: name it, or a pattern, in LIVE_PRESENCE"
+            )
+        return state.log.presence(channel)
 
     def stream(self, channels: str | Sequence[str], after: str | None = None) -> Response:
         """Return a response of server-sent events that the event loop holds; in a view.

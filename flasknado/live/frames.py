@@ -38,9 +38,12 @@ _SSE_FORBIDDEN = re.compile("[\r\n\0]")
 
 
 def json_event(epoch: str, event: Event) -> bytes:
-    """Return an event as a JSON object on one line; `data` is embedded as published."""
+    """Return an event as a JSON object on one line; `data` is embedded as published.
+
+    A channel about another (`post:1!presence`) is shown under the other's name.
+    """
     return (
-        f'{{"id":"{epoch}:{event.offset}","channel":"{event.channel}",'
+        f'{{"id":"{epoch}:{event.offset}","channel":"{event.channel.partition("!")[0]}",'
         f'"event":{json.dumps(event.name, ensure_ascii=False)},"data":{event.data}}}'
     ).encode()
 

@@ -15,11 +15,13 @@ import asyncio
 import json
 import logging
 import random
+import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
+from flasknado.live.attendance import Attendance
 from flasknado.live.errors import LogUnavailable, TooManySubscribers
 from flasknado.live.event import REVOCATIONS, Cursor, Event
 from flasknado.live.extension import LiveState
@@ -27,6 +29,7 @@ from flasknado.live.frames import Farewell, Format
 from flasknado.live.limits import Census
 from flasknado.live.log import Answer, LiveBatch, Reader, Report, Request, Started, Stopped
 from flasknado.live.options import LiveOptions
+from flasknado.live.presence import SUFFIX
 from flasknado.live.subscriber import CatchUp, Subscriber
 from flasknado.live.tickets import LIFETIME_S, Identity
 
@@ -65,7 +68,10 @@ class Hub:
         self._slots: list[set[Subscriber]] = [set() for _ in range(HEARTBEAT_SLOTS)]
         self._slot = 0
         self._ready = asyncio.Event()
-        self._reader = Reader(state.log, state.options, loop, self._on_report, state.signals)
+        self._attendance = Attendance(state.options.presence)
+        self._reader = Reader(
+            state.log, state.options, loop, self._on_report, state.signals, self._attendance
+        )
         self._beat_timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -168,8 +174,10 @@ class Hub:
 
         Raises `TooManySubscribers` if its user has too many.
         """
-        if subscriber.user is None:
+        if subscriber.user is None and identity.user is not None:
             self._census.name(subscriber, identity.user)
+            self._attendance.leave(subscriber.channels, None)
+            self._attendance.enter(subscriber.channels, identity.user)
         ends = [t for t in (subscriber.expires_at, identity.expires_at) if t is not None]
         if ends:
             subscriber.expires_at = min(ends)
@@ -190,6 +198,7 @@ class Hub:
         self._subscribers.discard(subscriber)
         self._expiring.discard(subscriber)
         self._census.leave(subscriber)
+        self._attendance.leave(subscriber.channels, subscriber.user)
         self._slots[subscriber.beat_slot].discard(subscriber)
         self._leave(subscriber, subscriber.channels)
         if subscriber.catch_up is not None:
@@ -222,8 +231,17 @@ class Hub:
                 subscriber.joined_at = None
         for channel in channels:
             catch_up.begin(channel, after)
-        subscriber.channels = tuple(catch_up.positions)
+        followed = tuple(catch_up.positions)
+        entered = [channel for channel in followed if channel not in subscriber.channels]
+        self._attendance.enter(entered, subscriber.user)
+        subscriber.channels = followed
         self._read_on(subscriber)
+
+    def tell_presence(self, subscriber: Subscriber, channels: Iterable[str]) -> None:
+        """Have a client told how many are on these channels, of those that are watched."""
+        watched = [sys.intern(c + SUFFIX) for c in channels if self._attendance.watches(c)]
+        if watched:
+            self.subscribe(subscriber, watched, None)
 
     def unsubscribe(self, subscriber: Subscriber, channels: Collection[str]) -> None:
         """Have a client follow these channels no longer."""
@@ -233,6 +251,8 @@ class Hub:
         else:
             for channel in channels:
                 catch_up.end(channel)
+        left = [channel for channel in subscriber.channels if channel in channels]
+        self._attendance.leave(left, subscriber.user)
         subscriber.channels = tuple(c for c in subscriber.channels if c not in channels)
         if not subscriber.channels:
             subscriber.joined_at = None
@@ -375,6 +395,9 @@ class Hub:
         subscriber.joined_at = at.offset
         for channel in subscriber.channels:
             self._joined.setdefault(channel, set()).add(subscriber)
+            if channel.endswith(SUFFIX):
+                # Whatever was told while it caught up is not replayed.
+                self._attendance.touch(channel.removesuffix(SUFFIX))
 
     def _beat_later(self) -> None:
         interval_s = self.options.heartbeat_s / HEARTBEAT_SLOTS

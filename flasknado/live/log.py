@@ -24,6 +24,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from flasknado.errors import ConfigurationError
+from flasknado.live.attendance import Attendance
 from flasknado.live.bell import Bell
 from flasknado.live.event import REVOCATIONS, Cursor, Event
 from flasknado.live.logs import Busy, Follower, Log
@@ -106,6 +107,7 @@ class Reader:
         loop: asyncio.AbstractEventLoop,
         report: Callable[[Report], object],
         signals: deque[Draft] | None = None,
+        attendance: Attendance | None = None,
     ) -> None:
         self._log = live_log
         self._options = options
@@ -113,6 +115,7 @@ class Reader:
         self._report = report
         self._requests: deque[Request] = deque()
         self._signals: deque[Draft] = deque() if signals is None else signals
+        self._attendance = Attendance(()) if attendance is None else attendance
         self._bell = Bell()
         self._stopping = threading.Event()
         self._underway = threading.Semaphore(REPORTS_UNDERWAY)
@@ -177,7 +180,10 @@ class Reader:
                 more = self._read_live(follower)
             more = self._serve(follower) or more
             more = self._write_signals(follower) or more
+            more = self._attendance.write(follower) or more
             more = self._prune(follower) or more
+        with contextlib.suppress(Busy):
+            self._attendance.end(follower)
 
     def _start_from(self, follower: Follower) -> None:
         """Report that the log can be read, going on where the last connection ended."""

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from flasknado.live.bell import Bell
 from flasknado.live.event import Cursor, Event
 from flasknado.live.options import LiveOptions
+from flasknado.live.presence import Key, Presence, Seen
 from flasknado.live.store import Batch, Draft
 
 OnCommit = Callable[[Sequence[Event]], None]
@@ -56,6 +57,18 @@ class Follower(ABC):
         """Append events in a transaction of their own; raises `Busy` if it has to wait."""
 
     @abstractmethod
+    def see(self, worker: str, changes: Mapping[Key, int]) -> Seen:
+        """Write a worker's part in presence; see `flasknado.live.presence.see`."""
+
+    @abstractmethod
+    def forget(self, worker: str) -> set[str]:
+        """Take a worker out of presence; return the channels that it had somebody on."""
+
+    @abstractmethod
+    def presence(self, channel: str) -> Presence:
+        """Return who is on a channel."""
+
+    @abstractmethod
     def prune(self, batch_events: int) -> int:
         """Delete some events beyond the retention, return how many; raises `Busy`."""
 
@@ -85,6 +98,10 @@ class Log(ABC):
     @abstractmethod
     def read(self, after: int, channels: Collection[str], limit_events: int) -> Batch:
         """Return events after an offset; see `flasknado.live.store.read`."""
+
+    @abstractmethod
+    def presence(self, channel: str) -> Presence:
+        """Return who is on a channel."""
 
     @abstractmethod
     def append(self, drafts: Sequence[Draft]) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from flasknado.errors import ConfigurationError
@@ -15,6 +15,7 @@ from flasknado.live.bell import Bell
 from flasknado.live.event import Cursor, Event
 from flasknado.live.logs import Follower, Log, OnCommit
 from flasknado.live.options import LiveOptions
+from flasknado.live.presence import Key, Presence, Seen, presence_of
 from flasknado.live.store import Batch, Draft
 
 LOOKING_INTERVAL_S = 1.0
@@ -36,6 +37,7 @@ class MemoryLog(Log):
         self._lock = threading.Lock()
         self._epoch = store.new_epoch()
         self._entries: deque[_Entry] = deque()
+        self._present: dict[Key, int] = {}
         self._head = 0
         self._floor = 0
 
@@ -95,6 +97,26 @@ class MemoryLog(Log):
             entries = [e for e in self._entries if e.created_at >= since]
         return [entry.event for entry in entries if entry.event.channel == channel]
 
+    def see(self, changes: Mapping[Key, int]) -> None:
+        """Note how many connections users have on channels."""
+        with self._lock:
+            for key, connections in changes.items():
+                self._present.pop(key, None)
+                if connections:
+                    self._present[key] = connections
+
+    def forget_all(self) -> set[str]:
+        """Forget who is there; return the channels that somebody was on."""
+        with self._lock:
+            channels = {channel for channel, _ in self._present}
+            self._present.clear()
+            return channels
+
+    def presence(self, channel: str) -> Presence:
+        with self._lock:
+            there = [(user, n) for (name, user), n in self._present.items() if name == channel]
+        return presence_of(dict(there))
+
     def prune(self, options: LiveOptions, batch_events: int) -> int:
         """Delete at most `batch_events` of the oldest events beyond the retention."""
         now = time.time()
@@ -149,6 +171,16 @@ class MemoryFollower(Follower):
 
     def append(self, drafts: Sequence[Draft]) -> None:
         self._log.append(drafts)
+
+    def see(self, worker: str, changes: Mapping[Key, int]) -> Seen:  # noqa: ARG002
+        self._log.see(changes)
+        return Seen(known=True, lost=set())
+
+    def forget(self, worker: str) -> set[str]:  # noqa: ARG002
+        return self._log.forget_all()
+
+    def presence(self, channel: str) -> Presence:
+        return self._log.presence(channel)
 
     def prune(self, batch_events: int) -> int:
         return self._log.prune(self._options, batch_events)

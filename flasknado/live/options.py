@@ -14,7 +14,7 @@ from flasknado.errors import ConfigurationError
 class LiveOptions:
     """Each field is `app.config["LIVE_" + its name in capitals]`; `_s` is seconds.
 
-    Read once, when the extension is initialised. All must be positive numbers.
+    Read once, when the extension is initialised. All numbers must be positive.
     """
 
     retention_events: int = 100_000
@@ -53,6 +53,8 @@ class LiveOptions:
     """The longest that a long-poll may ask to wait."""
     fallback_stream_s: float = 25
     """How long `live.stream()` holds a thread under a server that cannot take it over."""
+    presence: tuple[str, ...] = ()
+    """Which channels it is counted on who is there, as patterns such as `post:*`."""
     authorize_timeout_s: float = 10
     """How long the application may take to authorise; then the client gets 503."""
 
@@ -62,9 +64,19 @@ class LiveOptions:
         values: dict[str, Any] = {}
         for field in dataclasses.fields(cls):
             key = f"LIVE_{field.name.upper()}"
-            if key in config:
+            if key == "LIVE_PRESENCE" and key in config:
+                values[field.name] = _patterns(key, config[key])
+            elif key in config:
                 values[field.name] = _positive(key, config[key], whole=field.type == "int")
         return cls(**values)
+
+
+def _patterns(key: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) or not all(isinstance(pattern, str) for pattern in value):
+        raise ConfigurationError(
+            f"{key} is {value!r}: it must be a list of channels or patterns, such as ['post:*']"
+        )
+    return tuple(value)
 
 
 def _positive(key: str, value: Any, *, whole: bool) -> float:

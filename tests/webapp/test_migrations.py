@@ -21,7 +21,10 @@ from webapp import database
 from webapp.extensions import db
 
 ROOT = Path(__file__).resolve().parents[2]
-TABLES = {"user_account", "post", "comment", "revoked_token", "live_log", "live_event"}
+TABLES = {"user_account", "post", "comment", "revoked_token", "live_log", "live_event"} | {
+    "live_worker",
+    "live_presence",
+}
 
 
 def tables_of(app: Flask) -> set[str]:

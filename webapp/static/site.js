@@ -91,6 +91,14 @@ const onPost = {
   },
 };
 
+/** Show how many read the post, if that is more than this reader. */
+function showReading({ count }) {
+  const element = document.querySelector("[data-reading]");
+  if (!element) return;
+  element.textContent = `· ${count} reading`;
+  element.hidden = count < 2;
+}
+
 /** Say something above the text, with a link that loads the page again. */
 function notice(text, reloadText) {
   const element = document.querySelector("[data-notice]");
@@ -135,6 +143,7 @@ async function follow(handlers) {
     onEvent({ event, data }) {
       if (Object.hasOwn(handlers, event)) handlers[event](data);
     },
+    onPresence: channel === "posts" ? undefined : ({ data }) => showReading(data),
     onReset: startAgain,
     onError: () => showState("off", "Not live"),
     onStatus({ state }) {

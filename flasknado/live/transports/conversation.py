@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from flasknado.live.errors import InvalidCursor, InvalidEvent, LiveError, TooManySubscribers
 from flasknado.live.event import Cursor, check_channel, parse_cursor
 from flasknado.live.frames import TICKET_MARK
+from flasknado.live.presence import SUFFIX
 from flasknado.live.transports.base import authorize, check_channels, error_body
 from flasknado.native import Refused, in_flask
 from flasknado.websocket import codec
@@ -60,7 +61,7 @@ async def _act(client: SocketSubscriber, request: dict[str, Any]) -> None:
         await _subscribe(client, request)
     elif kind == "unsubscribe":
         channels = _channels(request)
-        client.hub.unsubscribe(client, channels)
+        client.hub.unsubscribe(client, [*channels, *(c + SUFFIX for c in channels)])
         client.say({"type": "unsubscribed", "channels": channels})
     elif kind == "message":
         await _take_message(client, request)
@@ -76,7 +77,8 @@ async def _subscribe(client: SocketSubscriber, request: dict[str, Any]) -> None:
     hub = client.hub
     channels = _channels(request)
     after, ticket = _after(request)
-    together = dict.fromkeys([*client.channels, *channels])
+    named = [channel for channel in client.channels if not channel.endswith(SUFFIX)]
+    together = dict.fromkeys([*named, *channels])
     check_channels(together, hub.options.max_channels)
     identity = await authorize(client.caller, client.state, channels, ticket)
     await hub.ready()
@@ -85,6 +87,8 @@ async def _subscribe(client: SocketSubscriber, request: dict[str, Any]) -> None:
         client.say({"type": "subscribed", "channels": channels})
         # Interned: thousands of clients name the same few channels.
         hub.subscribe(client, map(sys.intern, channels), after)
+        if request.get("presence") is True:
+            hub.tell_presence(client, channels)
 
 
 async def _take_message(client: SocketSubscriber, request: dict[str, Any]) -> None:

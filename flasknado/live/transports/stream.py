@@ -78,6 +78,8 @@ class StreamHandler(LiveHandler):
         if not subscriber.gone:
             # Interned: thousands of clients name the same few channels.
             hub.subscribe(subscriber, map(sys.intern, channels), after)
+            if self.get_query_argument("presence", "") in ("1", "true"):
+                hub.tell_presence(subscriber, channels)
         self.application.log_request(self)
 
     async def head(self) -> None:

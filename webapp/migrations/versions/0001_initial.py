@@ -101,8 +101,25 @@ def upgrade() -> None:
         sqlite_where=sa.text("NOT kept"),
         postgresql_where=sa.text("NOT kept"),
     )
+    op.create_table(
+        "live_worker",
+        sa.Column("id", sa.String(32), nullable=False),
+        sa.Column("seen_at", sa.Double(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_live_worker")),
+    )
+    op.create_table(
+        "live_presence",
+        sa.Column("channel", sa.String(128), nullable=False),
+        sa.Column("worker_id", sa.String(32), nullable=False),
+        sa.Column("user_id", sa.String(255), nullable=False),
+        sa.Column("connections", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint(
+            "channel", "worker_id", "user_id", name=op.f("pk_live_presence")
+        ),
+    )
+    op.create_index("ix_live_presence_worker_id", "live_presence", ["worker_id"])
 
 
 def downgrade() -> None:
-    for table in ("live_event", "live_log", "revoked_token", "comment", "post", "user_account"):
+    for table in ("live_presence", "live_worker", "live_event", "live_log", "revoked_token", "comment", "post", "user_account"):
         op.drop_table(table)
