@@ -66,9 +66,16 @@ def pool(server: HTTPServer) -> list[Family]:
         return []
     threads = server.container.pool
     shed = {"queue_full": threads.refused, "queue_timeout": threads.shed}
-    families = [
+    stuck = server.container.stuck
+    return [
         single(GAUGE, "pool_threads", "Threads that run the application.", threads.threads),
         single(GAUGE, "pool_threads_busy", "Threads that run a request now.", threads.busy),
+        single(
+            GAUGE,
+            "pool_running_limit",
+            "Threads that may run at once; fewer while they compute.",
+            threads.running_limit,
+        ),
         single(GAUGE, "pool_queue_requests", "Requests that wait for a thread.", threads.queued),
         single(GAUGE, "pool_queue_limit", "Requests that may wait.", threads.queue_limit),
         labelled(COUNTER, "pool_shed", "Requests answered 503 by the pool.", "reason", shed),
@@ -79,12 +86,8 @@ def pool(server: HTTPServer) -> list[Family]:
             (),
             {(): summed(threads.waits)},
         ),
+        single(GAUGE, "pool_threads_stuck", "Threads whose request was answered 504.", stuck),
     ]
-    stuck = getattr(server.container, "stuck", None)
-    if stuck is not None:
-        meaning = "Threads whose request has been answered 504 and still runs."
-        families.append(single(GAUGE, "pool_threads_stuck", meaning, stuck))
-    return families
 
 
 def process(started_at: float) -> list[Family]:
