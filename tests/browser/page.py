@@ -12,11 +12,13 @@ DEADLINE_S = 30.0
 
 _CONNECT = """
 const [options, done] = arguments;
-Object.assign(window, { seen: [], ids: [], resets: [], errors: [], statuses: [] });
+Object.assign(window, { seen: [], ids: [], resets: [], errors: [], statuses: [], presence: [] });
+const { presence, ...given } = options;
 import("/live/live.js").then(({ connect }) => {
   window.live = connect({
     retryMs: 100,
-    ...options,
+    ...given,
+    ...(presence && { onPresence: (event) => window.presence.push(event) }),
     onEvent: (event) => { window.seen.push(event.data); window.ids.push(event.id); },
     onReset: (reset) => window.resets.push(reset),
     onError: (error) => window.errors.push(error),
@@ -42,7 +44,10 @@ class Page:
         return self.browser.execute_script(script, *arguments)
 
     def connect(self, *channels: str, **options: Any) -> Page:
-        """Have the page import live.js and follow channels; `options` are those of connect()."""
+        """Have the page import live.js and follow channels; `options` are those of connect().
+
+        With `presence=True` it also asks who is there.
+        """
         self.browser.switch_to.window(self.handle)
         options = {"channels": list(channels), **options}
         error = self.browser.execute_async_script(_CONNECT, options)

@@ -1,10 +1,11 @@
-"""What pages say to the application, and what becomes of them when their access ends."""
+"""What pages and application say to each other beside events, and the end of their access."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from flask import abort
 
 from flasknado.live.tickets import Identity
@@ -66,6 +67,32 @@ def test_signals_arrive_in_order_with_the_events(site: Site, open_page: OpenPage
     page.wait_for([1, "ann"])
     site.publish("a", 2)
     page.wait_for([1, "ann", 2])
+
+
+@pytest.mark.parametrize("kind", ["websocket", "sse"])
+def test_pages_are_told_how_many_are_there_also_those_that_share_a_connection(
+    kind: str, make_site: Callable[..., Site], open_page: OpenPage
+) -> None:
+    site = make_site(LIVE_PRESENCE=["a"])
+
+    def visit(key: str) -> Page:
+        return open_page(site.url).connect("a", presence=True, key=key, transports=[kind])
+
+    def counts(page: Page) -> list[int]:
+        return [event["data"]["count"] for event in page.read("presence")]
+
+    first = visit("1")
+    poll(lambda: counts(first)[-1:], [1].__eq__, DEADLINE_S)
+    other = visit("2")
+    for page in (first, other):
+        poll(lambda page=page: counts(page)[-1:], [2].__eq__, DEADLINE_S)
+    later = visit("1")
+    poll(lambda: counts(later)[-1:], [2].__eq__, DEADLINE_S)
+    assert site.connections == 2
+    other.close()
+    for page in (first, later):
+        poll(lambda page=page: counts(page)[-1:], [1].__eq__, DEADLINE_S)
+        assert page.seen == []
 
 
 def test_revoked_page_comes_back_if_it_may_and_is_told_if_it_may_not(
