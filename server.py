@@ -16,6 +16,13 @@ import flasknado
 from config import Settings, SettingsError, load_settings
 from flasknado.errors import AddressTaken, ConfigurationError
 
+ACCESS_LOGS: dict[str, dict[str, str]] = {
+    "off": {},
+    "text": {"accesslog": "-"},
+    "json": {"accesslog": "-", "access_log_format": "json"},
+}
+"""gunicorn's settings for each value of `ACCESS_LOG`."""
+
 
 def build(settings: Settings) -> flasknado.HTTPServer:
     """Return the whole system: Flask's half, Tornado's half, one server.
@@ -54,6 +61,7 @@ def serve(settings: Settings) -> None:
         threads=settings.threads,
         loglevel=settings.log_level,
         log_format=settings.log_format,
+        **ACCESS_LOGS[settings.access_log],
         proc_name="flasknado",
     )
 

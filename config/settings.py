@@ -191,6 +191,14 @@ class Settings(BaseSettings):
         mend="set LOG_FORMAT=text",
     )
 
+    access_log: Literal["off", "text", "json"] = _setting(
+        "off",
+        unit="name",
+        meaning="The access log on standard output: `text` or `json`, one line a request.",
+        rule="off, text or json",
+        mend="set ACCESS_LOG=text",
+    )
+
     @property
     def max_body_bytes(self) -> int:
         """`max_body_mb` in bytes."""
@@ -201,7 +209,7 @@ class Settings(BaseSettings):
         """Whether the application serves the public."""
         return self.app_env == "production"
 
-    @field_validator("app_env", "log_level", "log_format", mode="before")
+    @field_validator("app_env", "log_level", "log_format", "access_log", mode="before")
     @classmethod
     def _names_have_no_case(cls, value: Any) -> Any:
         return value.strip().lower() if isinstance(value, str) else value

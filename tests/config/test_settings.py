@@ -41,6 +41,7 @@ def test_settings_environment_variables_are_read(monkeypatch: pytest.MonkeyPatch
         "MAX_BODY_MB": "2",
         "LOG_LEVEL": "DEBUG",
         "LOG_FORMAT": "JSON",
+        "ACCESS_LOG": "JSON",
     }
     assert {name.upper() for name in Settings.model_fields} == set(variables)
     for name, value in variables.items():

@@ -171,6 +171,15 @@ def test_address_forwarded_by_a_stranger_is_not_believed(start_server: StartServ
     assert answer.status_code == 200
 
 
+def test_access_log_by_setting_tells_of_requests_on_both_halves(start_server: StartServer) -> None:
+    server = start_server(ACCESS_LOG="json")
+    requests.get(server.url + "/login?access_token=secret", timeout=TIMEOUT_S)
+    requests.get(server.url + "/-/healthz", timeout=TIMEOUT_S)
+    server.wait_for_output(r'"/login')
+    server.wait_for_output(r'"/-/healthz')
+    assert "=secret" not in server.output
+
+
 @pytest.mark.parametrize(
     ("env", "said"),
     [
