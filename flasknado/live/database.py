@@ -99,10 +99,11 @@ class DatabaseLog(Log):
         with self.engine().connect() as connection:
             return presence.read(connection, channel)
 
-    def append(self, drafts: Sequence[Draft]) -> None:
+    def append(self, drafts: Sequence[Draft]) -> Cursor | None:
         with self.engine().begin() as connection:
-            _, events = store.append(connection, drafts)
+            epoch, events = store.append(connection, drafts)
         self._on_commit(events)
+        return Cursor(epoch, events[-1].offset)
 
     @contextlib.contextmanager
     def following(self, bell: Bell, options: LiveOptions) -> Iterator[Follower]:
@@ -146,15 +147,15 @@ class SessionLog(DatabaseLog):
             assert cursor is not None
         return cursor
 
-    def append(self, drafts: Sequence[Draft]) -> None:
+    def append(self, drafts: Sequence[Draft]) -> Cursor | None:
         session = self._session()
         if session.in_transaction():
             connection = session.connection(bind_arguments={"clause": store.live_log})
             if _only_writer(connection):
                 for draft in drafts:
                     self.publish(draft)
-                return
-        super().append(drafts)
+                return None
+        return super().append(drafts)
 
     def _session(self, session: Any = None) -> Session:
         chosen = self._db.session if session is None else session

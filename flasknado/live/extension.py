@@ -46,6 +46,7 @@ MayReadT = TypeVar("MayReadT", bound=MayRead)
 EXTENSION_KEY = "live"
 MEMORY_URL = "memory://"
 MAX_WAITING_SIGNALS = 1000
+MIN_TOKEN_CHARS = 16
 
 
 class LiveState:
@@ -57,6 +58,7 @@ class LiveState:
         self.options = LiveOptions.from_config(app.config)
         self.tickets = Tickets(app.secret_key) if app.secret_key else None
         """`None` without a secret key to sign them with."""
+        self.publish_token = _publish_token(app)
         self.log = self._log(db, url)
         self.hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
         """The hub of each event loop that has needed one (`flasknado.live.hub.hub_of`)."""
@@ -162,6 +164,9 @@ class Live:
                     table.to_metadata(db.metadata)
             transaction.install()
         app.extensions[EXTENSION_KEY] = LiveState(app, self, db, url)
+        from flasknado.live import cli
+
+        app.cli.add_command(cli.group)
 
     def authorize(self, function: MayReadT) -> MayReadT:
         """Register `function(channel) -> bool`, which decides who may read what; a decorator.
@@ -242,7 +247,7 @@ class Live:
         Where the log has a database of its own, the event is committed at once.
         """
         state = _publishing_state()
-        state.log.publish(_draft(state, channel, name, data), session)
+        state.log.publish(draft_of(state, channel, name, data), session)
 
     def signal(self, channel: str, name: str, data: Any = None) -> None:
         """Send what need not be kept ("is typing"): to who is there now, never replayed.
@@ -252,7 +257,7 @@ class Live:
         Needs an application context. Raises `InvalidEvent`.
         """
         state = _publishing_state()
-        draft = _draft(state, channel, name, data, kept=False)
+        draft = draft_of(state, channel, name, data, kept=False)
         if not state.signal(draft):
             state.log.append([draft])
 
@@ -315,7 +320,7 @@ class Live:
 
     def captured(self, events: Sequence[Event]) -> None:
         """Give committed events to every running capture."""
-        events = [event for event in events if event.channel != REVOCATIONS]
+        events = [event for event in events if "!" not in event.channel]
         for capture in self._captures:
             capture.extend(events)
 
@@ -343,7 +348,7 @@ def _publishing_state() -> LiveState:
     return state
 
 
-def _draft(
+def draft_of(
     state: LiveState, channel: str, name: str, data: object, *, kept: bool = True
 ) -> store.Draft:
     """Return an event that is not committed yet; raises `InvalidEvent`."""
@@ -353,6 +358,16 @@ def _draft(
         encode_json(data, state.app, state.options.max_data_bytes),
         kept,
     )
+
+
+def _publish_token(app: Flask) -> str | None:
+    token = app.config.get("LIVE_PUBLISH_TOKEN")
+    if token and (not isinstance(token, str) or len(token) < MIN_TOKEN_CHARS):
+        raise ConfigurationError(
+            f"LIVE_PUBLISH_TOKEN lets anybody publish who guesses it: make it a random text of "
+            f"{MIN_TOKEN_CHARS} characters or more, or leave it empty"
+        )
+    return token or None
 
 
 def encode_json(data: object, app: Flask, max_data_bytes: int = 2**31) -> str:

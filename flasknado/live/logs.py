@@ -104,8 +104,11 @@ class Log(ABC):
         """Return who is on a channel."""
 
     @abstractmethod
-    def append(self, drafts: Sequence[Draft]) -> None:
-        """Append events at once, in a transaction of their own."""
+    def append(self, drafts: Sequence[Draft]) -> Cursor | None:
+        """Append events at once, in a transaction of their own; return the cursor of the last.
+
+        `None` if they had to join a transaction that is not committed yet.
+        """
 
     @abstractmethod
     def following(self, bell: Bell, options: LiveOptions) -> AbstractContextManager[Follower]:

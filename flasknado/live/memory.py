@@ -52,7 +52,7 @@ class MemoryLog(Log):
         with self._lock:
             return Cursor(self._epoch, self._head)
 
-    def append(self, drafts: Sequence[Draft]) -> None:
+    def append(self, drafts: Sequence[Draft]) -> Cursor:
         events: list[Event] = []
         with self._lock:
             for draft in drafts:
@@ -60,7 +60,9 @@ class MemoryLog(Log):
                 event = Event(self._head, *draft[:3])
                 self._entries.append(_Entry(event, draft.kept, time.time()))
                 events.append(event)
+            cursor = Cursor(self._epoch, self._head)
         self._on_commit(events)
+        return cursor
 
     @contextlib.contextmanager
     def following(self, bell: Bell, options: LiveOptions) -> Iterator[Follower]:

@@ -10,6 +10,7 @@ from flasknado.errors import ConfigurationError
 from flasknado.live.transports.javascript import ModuleHandler
 from flasknado.live.transports.ndjson import NdjsonHandler
 from flasknado.live.transports.poll import PollHandler
+from flasknado.live.transports.publish import PublishHandler
 from flasknado.live.transports.sse import EventsHandler
 from flasknado.live.transports.websocket import SocketHandler
 
@@ -26,5 +27,6 @@ def route_table(prefix: str) -> list[URLSpec]:
         URLSpec(rf"{root}/ndjson", NdjsonHandler),
         URLSpec(rf"{root}/poll", PollHandler),
         URLSpec(rf"{root}/socket", SocketHandler),
+        URLSpec(rf"{root}/publish", PublishHandler),
         URLSpec(rf"{root}/live\.js", ModuleHandler),
     ]

@@ -13,9 +13,11 @@ from websockets.streams import StreamReader
 from flasknado.live import frames
 from flasknado.live.errors import InvalidEvent
 from flasknado.live.event import Cursor, Event, check_name, encode_data
+from flasknado.live.frames import Farewell
 from tests.flasknado.live.helpers import EventSourceParser
 
 CURSOR = Cursor("3f2a9c01", 42)
+FAREWELL = Farewell(1.0, CURSOR, "ticket")
 
 
 def is_name(text: str) -> bool:
@@ -130,7 +132,21 @@ def test_sse_heartbeat_moves_the_last_event_id_and_dispatches_nothing() -> None:
 
 def test_sse_opening_and_closing_set_the_reconnection_time() -> None:
     assert parsed(frames.SSE.opening(2)).retry_ms == 2000
-    assert parsed(frames.SSE.closing(0.25)).retry_ms == 250
+    assert parsed(frames.SSE.closing(Farewell(0.25))).retry_ms == 250
+
+
+def test_sse_closing_hides_the_ticket_behind_the_cursor() -> None:
+    parser = parsed(frames.SSE.closing(Farewell(2, CURSOR, "a.b")))
+    assert (parser.last_event_id, parser.messages) == ("3f2a9c01:42~a.b", [])
+
+
+def test_reconnect_has_the_fields_of_an_event() -> None:
+    notice = json.loads(frames.NDJSON.closing(Farewell(2, CURSOR, "a.b")))
+    data = {"retry_s": 2, "ticket": "a.b"}
+    assert notice == {"id": str(CURSOR), "channel": None, "event": "reconnect", "data": data}
+    text, close = websocket_messages(frames.WEBSOCKET.closing(Farewell(2, None, None)))
+    assert json.loads(text.data)["data"] == {"retry_s": 2, "ticket": None}
+    assert close.data[:2] == (1012).to_bytes(2, "big")
 
 
 def test_reset_has_the_fields_of_an_event_on_every_transport() -> None:
@@ -171,12 +187,12 @@ def dechunked(data: bytes) -> tuple[bytes, bool]:
 def test_chunked_is_the_same_bytes_framed(event: Event) -> None:
     plain, chunked = frames.SSE, frames.SSE_CHUNKED
     whole = plain.opening(1) + plain.event("e", event) + plain.reset(CURSOR)
-    whole += plain.heartbeat(CURSOR) + plain.closing(1)
+    whole += plain.heartbeat(CURSOR) + plain.closing(FAREWELL)
     framed = chunked.opening(1) + chunked.event("e", event) + chunked.reset(CURSOR)
-    framed += chunked.heartbeat(CURSOR) + chunked.closing(1)
+    framed += chunked.heartbeat(CURSOR) + chunked.closing(FAREWELL)
     assert dechunked(framed) == (whole, True)
 
 
 def test_chunked_nothing_to_say_is_no_chunk_because_an_empty_one_would_end() -> None:
     assert frames.NDJSON_CHUNKED.opening(1) == b""
-    assert frames.NDJSON_CHUNKED.closing(1) == b"0\r\n\r\n"
+    assert frames.NDJSON_CHUNKED.ended() == b"0\r\n\r\n"
