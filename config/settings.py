@@ -20,6 +20,7 @@ from config.secret_key import MIN_SECRET_BYTES, development_secret, weakness
 PROJECT_ROOT = Path(__file__).resolve().parent.parent
 VAR_DIR = PROJECT_ROOT / "var"
 
+_MIN_TOKEN_CHARS = 16
 _MAKE_SECRET = "python3 -c 'import secrets; print(secrets.token_urlsafe(48))'"
 _HOST_PATTERN = r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])"
 _HOST = re.compile(rf"\.?{_HOST_PATTERN}")
@@ -176,6 +177,16 @@ class Settings(BaseSettings):
         ge=1,
         le=10240,
     )
+    live_publish_token: SecretStr = _setting(
+        SecretStr(""),
+        unit="text",
+        meaning="Lets other programs publish live events by `POST /live/publish`. Who has it can"
+        " tell every reader anything.",
+        rule="random text of at least 16 characters, or nothing",
+        mend=f"set LIVE_PUBLISH_TOKEN to what {_MAKE_SECRET} prints, or nothing to take none",
+        shown_default="none",
+        secret=True,
+    )
     log_level: Literal["debug", "info", "warning", "error", "critical"] = _setting(
         "info",
         unit="name",
@@ -221,6 +232,13 @@ class Settings(BaseSettings):
             problem = weakness(value.get_secret_value())
             if problem:
                 raise ValueError(problem)
+        return value
+
+    @field_validator("live_publish_token", mode="after")
+    @classmethod
+    def _token_cannot_be_guessed(cls, value: SecretStr) -> SecretStr:
+        if 0 < len(value.get_secret_value()) < _MIN_TOKEN_CHARS:
+            raise ValueError("it could be guessed")
         return value
 
     @field_validator("database_url", mode="after")

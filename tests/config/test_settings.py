@@ -39,6 +39,7 @@ def test_settings_environment_variables_are_read(monkeypatch: pytest.MonkeyPatch
         "TRUSTED_HOSTS": "Example.org,.example.net",
         "CORS_ORIGINS": "https://A.example, http://localhost:3000 ,",
         "MAX_BODY_MB": "2",
+        "LIVE_PUBLISH_TOKEN": "a token long enough",
         "LOG_LEVEL": "DEBUG",
         "LOG_FORMAT": "JSON",
         "ACCESS_LOG": "JSON",
@@ -62,6 +63,7 @@ def test_settings_environment_variables_are_read(monkeypatch: pytest.MonkeyPatch
     assert settings.trusted_hosts == ("example.org", ".example.net")
     assert settings.cors_origins == ("https://a.example", "http://localhost:3000")
     assert settings.max_body_bytes == 2 * 1024 * 1024
+    assert settings.live_publish_token.get_secret_value() == "a token long enough"
     assert (settings.log_level, settings.log_format) == ("debug", "json")
 
 
@@ -235,3 +237,12 @@ def test_settings_are_immutable() -> None:
 
     with pytest.raises(ValueError, match="frozen"):
         settings.port = 1  # type: ignore[misc]
+
+
+def test_publish_token_that_could_be_guessed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVE_PUBLISH_TOKEN", "short")
+    with pytest.raises(SettingsError, match="LIVE_PUBLISH_TOKEN") as refused:
+        load_settings()
+    assert "short" not in str(refused.value)
+    monkeypatch.setenv("LIVE_PUBLISH_TOKEN", "x" * 16)
+    assert load_settings().live_publish_token.get_secret_value() == "x" * 16
