@@ -45,7 +45,8 @@ __all__ = [
 def routes(prefix: str = "/live") -> list[URLSpec]:
     """Return the native routes of the live endpoints under a path prefix.
 
-    `GET events` (server-sent events), `ndjson`, `poll` (long-poll) and `socket` (WebSocket).
+    `GET events` (server-sent events), `ndjson`, `poll` (long-poll), `socket` (WebSocket) and
+    `live.js` (the browser's client), and `POST publish`.
     """
     from flasknado.live.transports import route_table
 

@@ -11,7 +11,7 @@ import fnmatch
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import sqlalchemy as sa
 from flask import Flask, current_app, has_request_context, request
@@ -204,14 +204,23 @@ class Live:
         identity = current_app.ensure_sync(self._who)()
         return NOBODY if identity is None else identity
 
-    def on_message(self, pattern: str) -> Callable[[OnMessageT], OnMessageT]:
+    @overload
+    def on_message(self, pattern: OnMessageT) -> OnMessageT: ...
+
+    @overload
+    def on_message(self, pattern: str) -> Callable[[OnMessageT], OnMessageT]: ...
+
+    def on_message(self, pattern: Any) -> Any:
         """Register `function(channel, data)` for what WebSocket clients send; a decorator.
 
-        It gets the messages to channels that match the pattern (`chat:*`, or `*` for all);
-        of several the one registered first. It runs in a Flask request context of the
-        client's handshake, in order for each client, only for channels that the client
-        follows. What it returns is the client's reply; it may `abort(403)`.
+        As `@live.on_message` it gets the messages to all channels, as
+        `@live.on_message("chat:*")` to those that match; of several the one registered first.
+        It runs in a Flask request context of the client's handshake, in order for each
+        client, only for channels that the client follows. What it returns is the client's
+        reply; it may `abort(403)`.
         """
+        if callable(pattern):
+            return self.on_message("*")(pattern)
 
         def register(function: OnMessageT) -> OnMessageT:
             self._on_message.append((pattern, function))

@@ -125,6 +125,10 @@ class Hub:
         identity = Identity(subscriber.user, subscriber.expires_at)
         return tickets.issue(identity, subscriber.channels, time.time())
 
+    def revoked_since(self, user: str | None, moment: float) -> bool:
+        """Return whether a user was revoked after a moment, in seconds since the epoch."""
+        return user is not None and self._revoked_at.get(user, 0.0) >= moment
+
     def admits_by(self, ticket: str, channels: Collection[str]) -> Identity | None:
         """Return who may read these channels by a ticket, if it is good for all of them."""
         tickets = self._state.tickets
@@ -316,7 +320,9 @@ class Hub:
 
     def _on_started(self, report: Started) -> None:
         for event in report.revocations:
-            self._revoke(event)
+            said = json.loads(event.data)
+            # Another machine's clock may be ahead.
+            self._revoke(said["user"], min(said["at"], time.time()))
         missed = self.cursor is not None and not report.unbroken
         self.cursor = report.cursor
         self._ready.set()
@@ -331,7 +337,7 @@ class Hub:
         frames: dict[Subscriber, list[bytes]] = {}
         for event in batch.events:
             if event.channel == REVOCATIONS:
-                self._revoke(event)
+                self._revoke(json.loads(event.data)["user"], time.time())
                 continue
             encoded: dict[Format, bytes] = {}
             for subscriber in self._joined.get(event.channel, ()):
@@ -354,10 +360,8 @@ class Hub:
             self.delivered += len(waiting)
             subscriber.send(waiting[0] if len(waiting) == 1 else b"".join(waiting), cursor)
 
-    def _revoke(self, event: Event) -> None:
-        """Disconnect a user everywhere, and forget old revocations."""
-        said = json.loads(event.data)
-        user, at = said["user"], said["at"]
+    def _revoke(self, user: str, at: float) -> None:
+        """Disconnect a user, and forget old revocations."""
         old = time.time() - 2 * LIFETIME_S
         self._revoked_at = {u: t for u, t in self._revoked_at.items() if t > old}
         self._revoked_at[user] = max(at, self._revoked_at.get(user, at))

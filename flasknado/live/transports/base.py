@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http
 import sys
+import time
 from collections.abc import Collection, Iterator
 from typing import Any
 from urllib.parse import urlsplit
@@ -30,6 +31,8 @@ ALLOWED_METHODS = "GET, HEAD, OPTIONS"
 ALLOWED_HEADERS = "Authorization, Cache-Control, Last-Event-ID"
 PREFLIGHT_MAX_AGE_S = 600
 RETRY_AFTER_S = 2
+ASKED_AGAIN = 3
+"""How often the application is asked when it revokes a user while it answers."""
 
 NO_LOG = Cursor("", 0)
 """A cursor of no log at all, which every log answers with a reset."""
@@ -168,16 +171,22 @@ async def authorize(
         admitted = hub.admits_by(ticket, channels)
         if admitted is not None:
             return admitted
-    denied, identity = await in_flask(
-        source,
-        examine,
-        state.live,
-        channels,
-        timeout_s=state.options.authorize_timeout_s,
-    )
-    if denied is not None:
-        raise Refused(403, f"you may not read the channel {denied!r}")
-    return identity
+    for _ in range(ASKED_AGAIN):
+        asked_at = time.time()
+        denied, identity = await in_flask(
+            source,
+            examine,
+            state.live,
+            channels,
+            timeout_s=state.options.authorize_timeout_s,
+        )
+        if denied is not None:
+            raise Refused(403, f"you may not read the channel {denied!r}")
+        hub = hub_of(state, source.settings.get("http_server"))
+        if not hub.revoked_since(identity.user, asked_at):
+            return identity
+        # What the application said is of before it took that user's access away.
+    raise Refused(503, "your access changes at this moment: try again", {"Retry-After": "2"})
 
 
 def examine(live: Live, channels: Collection[str]) -> tuple[str | None, Identity]:

@@ -10,6 +10,7 @@ import pytest
 from flask import abort, g
 
 from tests.flasknado.live.helpers import LiveApp, SseClient, StreamClient, get, wait_for
+from tests.flasknado.live.transports.test_sse import hub_in
 from tests.flasknado.live.transports.test_websocket import opened, subscribers
 from tests.support.serving import Serving, serving
 
@@ -159,6 +160,43 @@ def test_message_that_is_refused_says_why_and_repeats_its_ref(
         assert (error["type"], error["code"], error["ref"]) == ("error", code, "r")
         assert text in error["message"]
         assert "defect" not in error["message"]
+
+
+def test_message_function_without_a_pattern_takes_what_no_other_takes(
+    chat: LiveApp, served: Serving
+) -> None:
+    @chat.live.on_message
+    def take_all(channel: str, data: Any) -> Any:
+        return f"{channel} for all"
+
+    with opened(served) as client:
+        client.follow("a", "chat:1")
+        client.say(type="message", channel="a", data=1)
+        assert client.hear()["data"] == "a for all"
+        client.say(type="message", channel="chat:1", data="hello")
+        assert client.hear()["data"]["channel"] == "chat:1"
+
+
+def test_revocation_while_the_application_is_asked_is_not_overtaken(
+    live_app: LiveApp, served: Serving
+) -> None:
+    asked: list[str] = []
+
+    @live_app.live.authorize
+    def may_read(channel: str) -> bool:
+        asked.append(channel)
+        if len(asked) == 1:
+            # It has said yes already when the log-out comes, and the hub hears of that first.
+            live_app.revoke("ann")
+            head = live_app.cursor()
+            hub = hub_in(served, live_app)
+            wait_for(lambda: str(hub.cursor) == head)
+            return True
+        return False
+
+    hub_in(served, live_app)
+    assert get(served, "/live/events", ANN, channel="a")[0] == 403
+    assert asked == ["a", "a"]
 
 
 def test_messages_of_a_client_are_taken_in_order(chat: LiveApp, served: Serving) -> None:
