@@ -65,10 +65,16 @@ class Site:
 
 
 def add_page(app: Flask) -> None:
+    """Give an application an empty page, and one that may connect to other origins."""
+
     @app.get("/")
     def page() -> tuple[str, dict[str, str]]:
         headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY}
         return "<!doctype html><title>live</title>", headers
+
+    @app.get("/open")
+    def open_page() -> str:
+        return "<!doctype html><title>live</title>"
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import pytest
+from flask import request
 from tornado.web import RequestHandler
 
 from flasknado.live import store
@@ -207,6 +208,32 @@ def test_faulty_handler_of_the_page_does_not_stop_the_events(
     page.run("const { push } = seen; seen.push = (x) => { push.call(seen, x); throw Error('no'); }")
     site.publish("a", 1, 2)
     page.wait_for([1, 2])
+
+
+@pytest.mark.parametrize("kind", TRANSPORTS)
+def test_page_of_another_origin_is_let_in_by_policy_and_token(
+    kind: str, site: Site, make_site: MakeSite, open_page: OpenPage
+) -> None:
+    other = make_site(database="other.db")
+    other.live_app.app.extensions["flasknado.cors"] = site.url.__eq__
+
+    @other.live_app.live.authorize
+    def may_read(channel: str) -> bool:
+        bearer = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        return "s3cret" in (bearer, request.args.get("access_token"))
+
+    cursor = other.cursor
+    other.publish("a", 1)
+    page = open_page(site.url + "/open").connect(
+        "a", url=f"{other.url}/live", after=cursor, token="s3cret", transports=[kind]
+    )
+    page.wait_for([1])
+    other.publish("a", 2)
+    page.wait_for([1, 2])
+    page.run("live.close()")
+    page.connect("a", url=f"{other.url}/live", token="wrong", transports=[kind])
+    [error] = poll(lambda: page.read("errors"), bool, DEADLINE_S)
+    assert error["code"] == 403
 
 
 def test_module_is_cached_and_revalidated(site: Site, open_page: OpenPage) -> None:
