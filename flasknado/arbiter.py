@@ -23,6 +23,7 @@ from gunicorn.errors import HaltServer
 from gunicorn.glogging import Logger
 from gunicorn.pidfile import Pidfile
 
+from flasknado import options
 from flasknado.board import Board, StopReason, WorkerState
 from flasknado.worker import Worker
 
@@ -98,8 +99,15 @@ class Arbiter(GunicornArbiter):
     # Workers come and go.
 
     def spawn_worker(self) -> int:
-        """Fork a worker; returns its process id in the arbiter, and never in the worker."""
-        pid: int = super().spawn_worker()
+        """Fork a worker; returns its process id in the arbiter, and never in the worker.
+
+        Returns 0 if the system, or the `pre_fork` hook, does not let it start.
+        """
+        try:
+            pid: int = super().spawn_worker()
+        except Exception as error:
+            self._judge_refusal(error)
+            return 0
         worker = self.WORKERS[pid]
         self._members[pid] = Member(
             worker, self._generation, time.monotonic(), Board(worker.tmp.fileno())
@@ -110,8 +118,9 @@ class Arbiter(GunicornArbiter):
         """Start what is missing, unless a worker has just died while booting."""
         if time.monotonic() < self._failures.retry_at:
             return
-        for _ in range(self.num_workers - len(self._current())):
-            self.spawn_worker()
+        for _ in range(self.num_workers - self._places()):
+            if not self.spawn_worker():
+                return
 
     def manage_workers(self) -> None:
         """Bring the workers one step closer to what is wanted; called again and again."""
@@ -120,13 +129,9 @@ class Arbiter(GunicornArbiter):
             self._finish_reload()
         else:
             self._replace_worn()
-            surplus = len(self._current()) - self.num_workers
-            for pid in sorted(self._current(), key=lambda pid: self.WORKERS[pid].age)[:surplus]:
-                if self._replaces_nobody(pid):
-                    self._tell_to_stop(pid, StopReason.SURPLUS)
+            self._retire_surplus()
         self._kill_overdue()
-        if len(self._current()) < self.num_workers:
-            self.spawn_workers()
+        self.spawn_workers()
 
     def wait_for_signals(self, timeout: float | None = 1.0) -> list[int]:
         """Wait for signals, shortly while workers are being changed."""
@@ -162,12 +167,14 @@ class Arbiter(GunicornArbiter):
         unlink = self.reexec_pid == self.master_pid == 0 and not self.systemd
         sock.close_sockets(self.LISTENERS, unlink and not self.cfg.reuse_port)
         self.LISTENERS = []  # type: ignore[misc]  # gunicorn shadows it, too
-        for pid in list(self.WORKERS):
+        grace_s = self._grace_s(StopReason.SHUTDOWN) if graceful else GRACE_MARGIN_S
+        deadline = time.monotonic() + grace_s
+        for pid, member in self._members.items():
             if graceful:
                 self._tell_to_stop(pid, StopReason.SHUTDOWN)
             else:
+                member.stop_deadline = deadline
                 self._kill(pid, signal.SIGQUIT)
-        deadline = time.monotonic() + (self._grace_s() if graceful else GRACE_MARGIN_S)
         while self.WORKERS and time.monotonic() < deadline:
             quick = {signal.SIGINT, signal.SIGQUIT} & set(super().wait_for_signals(timeout=POLL_S))
             if quick and graceful:
@@ -191,26 +198,18 @@ class Arbiter(GunicornArbiter):
         old_address = self.cfg.address
         if not self._read_configuration():
             return
-        self.log.reopen_files()
         if old_address != self.cfg.address:
             self.log.error("the addresses to listen on cannot change in a reload: restart for that")
-        self.cfg.on_reload(self)
-        if self.pidfile is not None:
-            self.pidfile.unlink()
-            self.pidfile = None
-        if self.cfg.pidfile is not None:
-            self.pidfile = Pidfile(self.cfg.pidfile)
-            self.pidfile.create(self.pid)
         # A second HUP starts over: what the first one started is not wanted any more.
         self._retire(lambda member: member.generation == self._generation and self._reloading)
         self._generation += 1
         self._reloading = True
-        for _ in range(self.num_workers):
-            self.spawn_worker()
+        self._failures.retry_at = 0.0
+        self.spawn_workers()
 
     def _read_configuration(self) -> bool:
         """Load the configuration; on failure keep the one that is in force, and return False."""
-        cfg, application = self.app.cfg, self.app.callable
+        cfg, application, workers = self.app.cfg, self.app.callable, self.num_workers
         for name in cfg.env:
             if name in cfg.env_orig:
                 os.environ[name] = cfg.env_orig[name]
@@ -221,12 +220,26 @@ class Arbiter(GunicornArbiter):
             self.app.reload()
             self.app.callable = None
             self.setup(self.app)
+            self.log.reopen_files()
+            self.cfg.on_reload(self)
+            self._renew_pidfile()
         except (SystemExit, Exception) as error:
             self.app.cfg, self.app.callable = cfg, application
             self.setup(self.app)
+            self._num_workers = workers  # signals may have changed it
             self.log.error("the reload is given up, the old workers keep serving: %s", error)
             return False
         return True
+
+    def _renew_pidfile(self) -> None:
+        """Write the file that the configuration names; the old one goes when that is done."""
+        old = self.pidfile
+        new = Pidfile(self.cfg.pidfile) if self.cfg.pidfile is not None else None
+        if new is not None:
+            new.create(self.pid)
+        if old is not None and (new is None or new.fname != old.fname):
+            old.unlink()
+        self.pidfile = new
 
     def _finish_reload(self) -> None:
         new = self._of_generation()
@@ -283,6 +296,16 @@ class Arbiter(GunicornArbiter):
             wait_s,
         )
 
+    def _judge_refusal(self, error: Exception) -> None:
+        """Decide what follows when a worker cannot even be started."""
+        reason = f"a worker could not be started: {error}"
+        if self._reloading:
+            self._give_up_reload(reason)
+        elif not self._failures.any_has_served:
+            raise HaltServer(reason, self.WORKER_BOOT_ERROR)
+        else:
+            self.log.error("%s; the next try is in %s s", reason, self._failures.add())
+
     def _notice_serving(self) -> None:
         for member in self._members.values():
             if not member.has_served and member.board.state != WorkerState.BOOTING:
@@ -302,11 +325,14 @@ class Arbiter(GunicornArbiter):
             elif replacement.has_served:
                 self._tell_to_stop(pid, StopReason.RECYCLE)
 
-    def _replaces_nobody(self, pid: int) -> bool:
-        """Whether a worker beyond the number is one too many, and not half of an exchange."""
-        member = self._members[pid]
-        exchanged = {other.replacement_pid for other in self._members.values()}
-        return pid not in exchanged and member.replacement_pid not in self._members
+    def _retire_surplus(self) -> None:
+        """Tell the oldest of too many workers to go; those that are being exchanged are not."""
+        exchanges = self._exchanges()
+        exchanged = {*exchanges, *exchanges.values()}
+        spare = [pid for pid in self._current() if pid not in exchanged]
+        spare.sort(key=lambda pid: self.WORKERS[pid].age)
+        for pid in spare[: max(0, self._places() - self.num_workers)]:
+            self._tell_to_stop(pid, StopReason.SURPLUS)
 
     def _kill_overdue(self) -> None:
         now = time.monotonic()
@@ -330,6 +356,16 @@ class Arbiter(GunicornArbiter):
             if not member.stopping and (member.generation == generation or not self._reloading)
         ]
 
+    def _exchanges(self) -> dict[int, int]:
+        """Return the worn workers whose replacements have been started, each with that one."""
+        current = set(self._current())
+        replacements = {pid: self._members[pid].replacement_pid for pid in current}
+        return {worn: new for worn, new in replacements.items() if new in current}
+
+    def _places(self) -> int:
+        """Return how many workers there are, a worn one and its replacement counted as one."""
+        return len(self._current()) - len(self._exchanges())
+
     def _of_generation(self) -> dict[int, Member]:
         return {
             pid: member
@@ -348,11 +384,12 @@ class Arbiter(GunicornArbiter):
         if member.stopping:
             return
         member.board.reason = reason
-        member.stop_deadline = time.monotonic() + self._grace_s()
+        member.stop_deadline = time.monotonic() + self._grace_s(reason)
         self._kill(pid, signal.SIGTERM)
 
-    def _grace_s(self) -> float:
-        return float(self.cfg.graceful_timeout) + GRACE_MARGIN_S
+    def _grace_s(self, reason: StopReason) -> float:
+        lame_duck_s = 0.0 if reason.others_serve else options.option(self.cfg, "lame_duck")
+        return float(self.cfg.graceful_timeout) + lame_duck_s + GRACE_MARGIN_S
 
     def _kill(self, pid: int, number: signal.Signals) -> None:
         try:

@@ -79,8 +79,8 @@ class Worker(GunicornWorker):
         for number in (signal.SIGINT, signal.SIGQUIT):
             loop.add_signal_handler(number, self._quit)
         loop.add_signal_handler(signal.SIGUSR1, self.log.reopen_files)
-        if not self.alive:
-            return  # told to stop while booting
+        if not self.alive or self.board.reason is not StopReason.UNTOLD:
+            return  # told to stop while booting, perhaps before signals were heard
         server = self._server()
         for listener in self.sockets:
             wrapped: Any = listener  # gunicorn's wrapper of a socket
@@ -161,6 +161,10 @@ class Worker(GunicornWorker):
             self._operations.close("quit")
         leave(0)
 
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (gunicorn's)
+        """Stop at once while booting: unwinding would pass for an application that fails."""
+        self._quit()
+
     def handle_abort(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (gunicorn's)
         """Say where every thread is, and end: the arbiter found the loop frozen (ABRT).
 
@@ -190,7 +194,9 @@ class Worker(GunicornWorker):
             await asyncio.sleep(HEARTBEAT_S)
 
     def _worn(self, server: HTTPServer) -> bool:
-        """Whether to be replaced: enough requests answered, or too many threads stuck."""
+        """Whether to be replaced: code has changed, enough requests answered, threads stuck."""
+        if not self.alive:
+            return True  # the reloader says so
         container = server.container
         if container is not None and container.request_timeout_s is not None:
             stuck = container.stuck

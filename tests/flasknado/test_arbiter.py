@@ -45,13 +45,25 @@ def write_app(folder: Path, version: str, extra: str = "") -> None:
     (folder / "processes.py").write_text(extra + APP.replace("VERSION", version))
 
 
-def serve(folder: Path, *options: str) -> AbstractContextManager[ServerProcess]:
+def configure(folder: Path, settings: str) -> None:
+    (folder / "settings.py").write_text(settings + "\n")
+
+
+def serve(folder: Path, *options: str, ready: bool = True) -> AbstractContextManager[ServerProcess]:
     command = ("-m", "flasknado.cli", "-b", "127.0.0.1:0", "--handlers", "processes:routes")
-    return server_process((*command, *options, "processes:app"), cwd=folder)
+    return server_process((*command, *options, "processes:app"), cwd=folder, ready=ready)
 
 
 def ask(server: ServerProcess, path: str = "/") -> str:
     return requests.get(server.url + path, timeout=30).text
+
+
+def ask_again(server: ServerProcess) -> str:
+    """As `ask`, but an empty string while nobody serves."""
+    try:
+        return ask(server)
+    except requests.ConnectionError:
+        return ""
 
 
 def pid_of_answer(server: ServerProcess) -> int:
@@ -212,3 +224,104 @@ def swallow(server: ServerProcess, path: str) -> None:
         ask(server, path)
     except requests.RequestException:
         return
+
+
+def test_older_worker_stays_while_a_younger_one_is_replaced(folder: Path) -> None:
+    configure(
+        folder, "def post_fork(server, worker): worker.max_requests = {2: 1}.get(worker.age, 10**9)"
+    )
+    with serve(folder, "-w", "2", "-c", "settings.py") as server:
+        poll(lambda: ask(server), lambda _: "(recycle)" in server.output)
+        server.wait_for_output("Worker exiting")
+    assert "(surplus)" not in server.output
+
+
+def test_worker_that_dies_takes_no_other_with_it(folder: Path) -> None:
+    with serve(folder, "-w", "4") as server:
+        poll(lambda: server.output.count("Serving as worker") == 4)
+        os.kill(pid_of_answer(server), signal.SIGKILL)
+        poll(lambda: server.output.count("Serving as worker") == 5)
+    assert "(surplus)" not in server.output
+
+
+def test_worker_told_to_stop_before_it_hears_signals_stops(folder: Path) -> None:
+    configure(
+        folder,
+        "import os, time\n"
+        "def post_fork(server, worker):\n"
+        "    while not os.path.exists('go'): time.sleep(0.01)",
+    )
+    with serve(folder, "-c", "settings.py", ready=False) as server:
+        server.wait_for_output("Booting worker")
+        server.signal(signal.SIGTERM)
+        server.wait_for_output("Handling signal: term")
+        (folder / "go").touch()
+        assert server.wait(10) == 0
+
+
+def test_lame_duck_does_not_shorten_the_drain(folder: Path) -> None:
+    with serve(folder, "--lame-duck", "6", "--graceful-timeout", "1") as server:
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+    assert "SIGKILL" not in server.output
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        "def on_reload(server): raise RuntimeError('the hook fails')",
+        "def pre_fork(server, worker):\n    if worker.age > 1: raise OSError('the fork fails')",
+    ],
+)
+def test_hangup_with_a_failing_step_keeps_the_old_workers(folder: Path, settings: str) -> None:
+    configure(folder, settings)
+    with serve(folder, "-w", "1", "-c", "settings.py") as server:
+        before = pid_of_answer(server)
+        server.signal(signal.SIGHUP)
+        server.wait_for_output("the reload is given up, the old workers keep serving: .* fails")
+        server.signal(signal.SIGUSR1)
+        server.wait_for_output("Handling signal: usr1")
+        assert pid_of_answer(server) == before
+
+
+def test_hangup_onto_a_pid_file_that_cannot_be_written_keeps_the_old_one(folder: Path) -> None:
+    configure(folder, "pidfile = 'one.pid'")
+    with serve(folder, "-c", "settings.py") as server:
+        configure(folder, "pidfile = 'no/such/folder/two.pid'")
+        server.signal(signal.SIGHUP)
+        server.wait_for_output("the reload is given up, the old workers keep serving")
+        assert (folder / "one.pid").read_text().strip() == str(server.pid)
+        configure(folder, "pidfile = 'two.pid'")
+        server.signal(signal.SIGHUP)
+        server.wait_for_output("Reloaded")
+        assert (folder / "two.pid").read_text().strip() == str(server.pid)
+        assert not (folder / "one.pid").exists()
+
+
+def test_hangup_that_is_given_up_keeps_the_number_of_workers(folder: Path) -> None:
+    configure(folder, "workers = 1")
+    with serve(folder, "-c", "settings.py") as server:
+        server.signal(signal.SIGTTIN)
+        poll(lambda: server.output.count("Serving as worker") == 2)
+        configure(folder, "workers = 'many'")
+        server.signal(signal.SIGHUP)
+        server.wait_for_output("the reload is given up")
+        server.signal(signal.SIGTTIN)
+        poll(lambda: server.output.count("Serving as worker") == 3)
+    assert "(surplus)" not in server.output
+
+
+def test_interrupt_while_workers_boot_is_no_failure(folder: Path) -> None:
+    write_app(folder, "slow", "import time\nprint('importing', flush=True)\ntime.sleep(60)\n")
+    with serve(folder, "-w", "3", ready=False) as server:
+        poll(lambda: server.output.count("importing") == 3)
+        server.signal(signal.SIGINT)
+        assert server.wait() == 0
+    assert "could not boot" not in server.output
+
+
+def test_changed_code_restarts_the_worker_with_the_reloader(folder: Path) -> None:
+    with serve(folder, "-w", "1", "--reload") as server:
+        assert ask(server).startswith("one ")
+        write_app(folder, "second")
+        poll(lambda: ask_again(server).startswith("second "))
