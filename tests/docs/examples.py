@@ -81,11 +81,21 @@ def curl(server: ServerProcess, command: str, count: int, directory: Path) -> li
     return lines
 
 
+def flask(command: str, directory: Path) -> list[str]:
+    """Run a command of flask beside the application and return the lines that it prints."""
+    return run([sys.executable, "-m", *shlex.split(command)], directory).splitlines()
+
+
 def python(server: ServerProcess, example: Example, directory: Path) -> str:
     """Run an example in Python beside the application and return what it prints."""
     source = example.text.replace(PLACE, f"127.0.0.1:{server.port}")
+    return run([sys.executable, "-c", source], directory)
+
+
+def run(arguments: list[str], directory: Path) -> str:
+    """Run a program that imports the application in a directory; returns what it prints."""
     done = subprocess.run(
-        [sys.executable, "-c", source],
+        arguments,
         cwd=directory,
         env={**os.environ, "PYTHONPATH": os.pathsep.join((str(directory), str(PROJECT_ROOT)))},
         capture_output=True,

@@ -9,7 +9,7 @@ from pathlib import Path
 from flasknado.live.event import RESERVED_NAMES
 from flasknado.live.options import LiveOptions
 from tests.docs import live_settings
-from tests.docs.examples import PAGE, commands, curl, examples, python, running_shop
+from tests.docs.examples import PAGE, commands, curl, examples, flask, python, running_shop
 
 
 def test_table_of_settings_is_the_one_of_the_code() -> None:
@@ -18,7 +18,8 @@ def test_table_of_settings_is_the_one_of_the_code() -> None:
 
 def test_every_setting_that_the_page_names_exists() -> None:
     named = set(re.findall(r"\bLIVE_[A-Z_]+\b", PAGE.read_text()))
-    assert named == {f"LIVE_{field.name.upper()}" for field in dataclasses.fields(LiveOptions)}
+    options = {f"LIVE_{field.name.upper()}" for field in dataclasses.fields(LiveOptions)}
+    assert named == options | {"LIVE_PUBLISH_TOKEN"}
 
 
 def test_every_reserved_name_is_on_the_page() -> None:
@@ -33,12 +34,15 @@ def test_examples_print_what_the_page_says(tmp_path: Path) -> None:
         for example, following in zip(page[1:], [*page[2:], None], strict=True):
             if example.language == "console":
                 for command, printed in commands(example):
-                    if command.startswith("curl"):
+                    if command.startswith("curl "):
                         assert curl(server, command, len(printed), tmp_path) == printed
+                        ran += 1
+                    elif command.startswith("flask "):
+                        assert flask(command, tmp_path) == printed
                         ran += 1
             elif example.language == "python":
                 assert following is not None
                 assert following.language == "text"
                 assert python(server, example, tmp_path) == following.text
                 ran += 1
-    assert ran >= 7
+    assert ran >= 14
