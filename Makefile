@@ -1,6 +1,6 @@
 # Flasknado's commands; `make help` lists them, CI runs the same ones.
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint bench loadtest nginx demo lock clean
+.PHONY: help install serve test lint bench loadtest locust compare nginx demo lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -28,8 +28,14 @@ lint: $(VENV)/.dev  ## run the linter and the type checker
 bench: $(VENV)/.runtime $(BENCH)/.bench  ## measure this server against others, side by side (needs wrk)
 	@$(BIN)/python -m loadtests.bench $(ARGS)
 
-loadtest: $(VENV)/.runtime $(LOADTEST)/.loadtest  ## compare with Flask's development server, under locust
-	@$(BIN)/python -m loadtests.compare $(ARGS)
+loadtest: $(VENV)/.runtime $(LOADTEST)/.loadtest  ## compare with Flask's development server, under locust (FULL=1, PEERS=, TARGET=)
+	@$(BIN)/python -m loadtests.loadtest $(if $(FULL),--full) $(if $(PEERS),--peers "$(PEERS)") $(if $(TARGET),--target "$(TARGET)") $(ARGS)
+
+locust: $(VENV)/.runtime $(LOADTEST)/.loadtest  ## the same load tests on locust's pages (TARGET=, SHAPE=spike)
+	@$(BIN)/python -m loadtests.web $(if $(SHAPE),--shape $(SHAPE)) $(if $(TARGET),--target "$(TARGET)") $(ARGS)
+
+compare: $(VENV)/.runtime  ## compare two stored load tests (A=var/loadtest/one B=var/loadtest/other)
+	@$(BIN)/python -m loadtests.compare "$(A)" "$(B)" $(ARGS)
 
 nginx: $(VENV)/.runtime  ## two servers and nginx in front of them, on one port (PORT=8080)
 	@$(BIN)/python -m config.nginx $(ARGS)

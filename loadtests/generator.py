@@ -6,6 +6,7 @@ Its users wait for an answer before they ask again, so their number, not a rate,
 from __future__ import annotations
 
 import contextlib
+import csv
 import json
 import os
 import resource
@@ -17,16 +18,18 @@ from pathlib import Path
 from typing import Any
 
 from loadtests.interrupts import held
-from loadtests.processes import end_group, pinned
-from loadtests.scenarios import Scenario
+from loadtests.processes import Cores, end_group, pinned
+from loadtests.scenarios import LIVE_METHODS, Scenario
 from loadtests.servers import ROOT
 
 LOCUST = ROOT / ".venv-loadtest" / "bin" / "locust"
 LOCUSTFILE = ROOT / "loadtests" / "locustfile.py"
 INSTALL_LOCUST = "make .venv-loadtest/.loadtest"
 BUSY_GENERATOR = 0.9
-"""The share of its core above which the generator, not the server, may be the limit."""
+"""The share of its cores above which the generator, not the server, may be the limit."""
 _GRACE_S = 30.0
+_ERRORS_SHOWN = 3
+NO_CORES = Cores(None, None)
 
 
 class GeneratorFailed(Exception):
@@ -34,11 +37,25 @@ class GeneratorFailed(Exception):
 
 
 @dataclass(frozen=True)
+class Delivery:
+    """What the live clients received; times run from the publisher's question to the arrival.
+
+    `lost` are gaps in the numbers of what arrived, silences, and connections cut.
+    """
+
+    received: int
+    lost: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True)
 class Report:
     """What locust's users saw; the percentiles are of all answers, failures too.
 
     `per_second` counts successful requests. `generator_share` is the processor time that locust
-    used, as a share of one core.
+    used, as a share of its cores. `errors` are the most frequent failures, in locust's words.
     """
 
     requests: int
@@ -48,39 +65,58 @@ class Report:
     p95_ms: float
     p99_ms: float
     generator_share: float
+    delivery: Delivery | None = None
+    errors: tuple[str, ...] = ()
 
     @property
     def limited_by_generator(self) -> bool:
         return self.generator_share > BUSY_GENERATOR
 
+    @property
+    def all_failures(self) -> int:
+        """Failed requests, and what the live clients missed."""
+        return self.failures + (self.delivery.lost if self.delivery else 0)
+
 
 def run(
     scenario: Scenario,
+    users: int,
     url: str,
     seconds: float,
     folder: Path,
-    core: int | None = None,
+    cores: Cores = NO_CORES,
     locustfile: Path = LOCUSTFILE,
 ) -> Report:
-    """Let a scenario's users loose on a URL; raises `GeneratorFailed`."""
+    """Let a scenario's users loose on a URL; raises `GeneratorFailed`.
+
+    There is a process of locust for each core of the generator. `folder` keeps locust's own
+    report, `locust.json`, until the next run.
+    """
     if not LOCUST.exists():
         raise GeneratorFailed(f"locust is not installed: run {INSTALL_LOCUST}")
+    for leftover in folder.glob("locust*"):
+        leftover.unlink()
     stored = folder / "locust.json"
-    stored.unlink(missing_ok=True)
+    crowd = scenario.crowd(users)
+    counts = [{"user_class_name": name, "fixed_count": n} for name, n in crowd.items()]
+    everybody = str(sum(crowd.values()))
+    processes = 1 + len(cores.spare)
     command = [
-        *(str(LOCUST), "--locustfile", str(locustfile), scenario.user, "--headless"),
-        *("--users", str(scenario.users), "--spawn-rate", str(scenario.users)),
+        *(str(LOCUST), "--locustfile", str(locustfile), *crowd, "--headless"),
+        *("--config-users", json.dumps(counts), "--users", everybody, "--spawn-rate", everybody),
         *("--run-time", f"{seconds:g}s", "--host", url, "--only-summary"),
-        *("--json-file", str(stored.with_suffix("")), "--exit-code-on-error", "0"),
+        *("--json-file", str(stored.with_suffix("")), "--csv", str(stored.with_suffix(""))),
+        *("--exit-code-on-error", "0"),
+        *(("--processes", str(processes)) if processes > 1 else ()),
     ]
     used_before_s = _children_s()
-    output = _finish(pinned(core, command), folder, seconds + _GRACE_S)
+    output = _finish(pinned(cores.generator, command, *cores.spare), folder, seconds + _GRACE_S)
     used_s = _children_s() - used_before_s
     try:
         entries = json.loads(stored.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise GeneratorFailed(f"locust gave no report: {output[-500:]}") from None
-    return parse(entries, used_s)
+    return parse(entries, used_s / processes, _errors(folder / "locust_failures.csv"))
 
 
 def _finish(command: Sequence[str], folder: Path, timeout_s: float) -> str:
@@ -105,20 +141,22 @@ def _finish(command: Sequence[str], folder: Path, timeout_s: float) -> str:
     return output.decode(errors="replace").strip()
 
 
-def parse(entries: Sequence[Mapping[str, Any]], generator_s: float = 0.0) -> Report:
-    """Add up what locust's `--json-file` says of each URL; raises `GeneratorFailed`."""
+def parse(
+    entries: Sequence[Mapping[str, Any]], generator_s: float = 0.0, errors: Sequence[str] = ()
+) -> Report:
+    """Add up what locust's `--json-file` says of each URL; raises `GeneratorFailed`.
+
+    `generator_s` is the processor time of each of its processes.
+    """
     entries = [entry for entry in entries if entry["num_requests"]]
-    if not entries:
-        raise GeneratorFailed("locust made no request")
-    requests = sum(entry["num_requests"] for entry in entries)
-    failures = sum(entry["num_failures"] for entry in entries)
-    times: Counter[float] = Counter()
-    for entry in entries:
-        for milliseconds, count in entry["response_times"].items():
-            times[float(milliseconds)] += count
+    asked = [entry for entry in entries if entry["method"] not in LIVE_METHODS.values()]
+    if not asked:
+        raise GeneratorFailed("locust made no request" + "".join(f"; {text}" for text in errors))
+    requests, failures = _count(asked)
+    times = _times(asked)
     # Locust's clock for a URL starts with the first answer, which was asked for before.
-    begins = min(entry["start_time"] - entry["min_response_time"] / 1000 for entry in entries)
-    ends = max(entry["last_request_timestamp"] for entry in entries)
+    begins = min(entry["start_time"] - entry["min_response_time"] / 1000 for entry in asked)
+    ends = max(entry["last_request_timestamp"] for entry in asked)
     duration_s = max(ends - begins, 0.001)
     return Report(
         requests=requests,
@@ -128,6 +166,51 @@ def parse(entries: Sequence[Mapping[str, Any]], generator_s: float = 0.0) -> Rep
         p95_ms=percentile_ms(times, 95),
         p99_ms=percentile_ms(times, 99),
         generator_share=generator_s / duration_s,
+        delivery=_delivery([entry for entry in entries if entry not in asked]),
+        errors=tuple(errors),
+    )
+
+
+def _delivery(entries: Sequence[Mapping[str, Any]]) -> Delivery | None:
+    if not entries:
+        return None
+    counted, lost = _count(entries)
+    arrived = [entry for entry in entries if entry["name"] == "delivery"]
+    times = _times(arrived)
+    # Locust gives every event a time; one that never arrived has none.
+    times[0.0] -= sum(entry["num_failures"] for entry in arrived)
+    return Delivery(
+        received=counted - lost,
+        lost=lost,
+        p50_ms=percentile_ms(times, 50),
+        p95_ms=percentile_ms(times, 95),
+        p99_ms=percentile_ms(times, 99),
+    )
+
+
+def _count(entries: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    requests = sum(entry["num_requests"] for entry in entries)
+    return requests, sum(entry["num_failures"] for entry in entries)
+
+
+def _times(entries: Sequence[Mapping[str, Any]]) -> Counter[float]:
+    times: Counter[float] = Counter()
+    for entry in entries:
+        for milliseconds, count in entry["response_times"].items():
+            times[float(milliseconds)] += count
+    return times
+
+
+def _errors(failures: Path) -> tuple[str, ...]:
+    """Return the most frequent lines of locust's `--csv` file of failures."""
+    try:
+        with failures.open(encoding="utf-8", newline="") as file:
+            rows = sorted(csv.DictReader(file), key=lambda row: -int(row["Occurrences"]))
+    except OSError:
+        return ()
+    return tuple(
+        f"{row['Occurrences']} times {row['Method']} {row['Name']}: {row['Error'][:200]}"
+        for row in rows[:_ERRORS_SHOWN]
     )
 
 

@@ -14,11 +14,33 @@ from locust import events
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from loadtests.scenarios.api import ApiReader
+from loadtests.scenarios.compute import Computer
+from loadtests.scenarios.mix import Visitor
 from loadtests.scenarios.page import PageReader
+from loadtests.scenarios.poll import LongPoller
+from loadtests.scenarios.publisher import Publisher
+from loadtests.scenarios.read import ApiReader
+from loadtests.scenarios.small_json import JsonReader
+from loadtests.scenarios.sse import SseListener
+from loadtests.scenarios.upload import Uploader
 from loadtests.scenarios.wait import Waiter
+from loadtests.scenarios.websocket_client import WebSocketClient
+from loadtests.scenarios.write import Writer
 
-__all__ = ["ApiReader", "PageReader", "Waiter"]
+__all__ = [
+    "ApiReader",
+    "Computer",
+    "JsonReader",
+    "LongPoller",
+    "PageReader",
+    "Publisher",
+    "SseListener",
+    "Uploader",
+    "Visitor",
+    "Waiter",
+    "WebSocketClient",
+    "Writer",
+]
 
 
 @events.init.add_listener

@@ -33,10 +33,14 @@ class ServerFailed(Exception):
 
 @dataclass(frozen=True)
 class Cores:
-    """Which processor core the server gets and which the generator; `None` is any."""
+    """Which processor core the server gets and which the generator; `None` is any.
+
+    `spare` are the other cores, for more processes of the generator.
+    """
 
     server: int | None
     generator: int | None
+    spare: tuple[int, ...] = ()
 
     @classmethod
     def of_this_machine(cls) -> Cores:
@@ -44,12 +48,14 @@ class Cores:
         usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
         if len(usable) < 2 or shutil.which("taskset") is None:
             return cls(None, None)
-        return cls(usable[0], usable[1])
+        return cls(usable[0], usable[1], tuple(usable[2:]))
 
 
-def pinned(core: int | None, command: Sequence[str]) -> list[str]:
-    """Return the command that runs `command` on one core."""
-    return [*command] if core is None else ["taskset", "--cpu-list", str(core), *command]
+def pinned(core: int | None, command: Sequence[str], *more: int) -> list[str]:
+    """Return the command that runs `command` on one core, or on `more` beside it."""
+    if core is None:
+        return [*command]
+    return ["taskset", "--cpu-list", ",".join(map(str, (core, *more))), *command]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The servers that are compared, as data: how each is started, installed, and what it is good at.
 
-Shared by `loadtests.compare` and `loadtests.bench`. In commands and files `{name}` stands for a
+Shared by `loadtests.loadtest` and `loadtests.bench`. In commands and files `{name}` stands for a
 field of `Target`.
 """
 
@@ -60,7 +60,8 @@ class Server:
 
     `version` is a command whose output names the version; it fails when the server is not
     installed. `files` are written into the target's folder before the start. `pooled` says
-    whether views run on `Target.threads` threads, `native` whether Tornado's handlers run beside.
+    whether views run on `Target.threads` threads, `native` whether Tornado's handlers run beside,
+    `single` that there is one thread for everything.
     """
 
     name: str
@@ -70,6 +71,7 @@ class Server:
     good_at: str
     pooled: bool = True
     native: bool = False
+    single: bool = False
     files: Mapping[str, str] = field(default_factory=dict)
 
     def installed_version(self) -> str | None:
@@ -146,6 +148,7 @@ _TABLE = (
         "make install",
         "developing: it reloads and has a debugger; one request at a time",
         pooled=False,
+        single=True,
     ),
     Server(
         "tornado-wsgi",
@@ -247,6 +250,7 @@ _TABLE = (
         INSTALL_BENCH,
         "the same with one thread: no view may wait",
         pooled=False,
+        single=True,
     ),
     Server(
         "bjoern",
@@ -258,6 +262,7 @@ _TABLE = (
         f"apt-get install gcc python3-dev libev-dev && {REBUILD_BENCH}",
         "short views on one thread: no view may wait",
         pooled=False,
+        single=True,
     ),
     Server(
         "fastwsgi",
@@ -269,6 +274,7 @@ _TABLE = (
         f"apt-get install gcc python3-dev && {REBUILD_BENCH}",
         "short views on one thread: no view may wait",
         pooled=False,
+        single=True,
     ),
 )
 

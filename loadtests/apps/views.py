@@ -1,4 +1,4 @@
-"""Views that each cost one thing: almost nothing, some JSON, waiting, computing, a body.
+"""Views that each cost one thing: almost nothing, some JSON, waiting, computing, bodies.
 
 `app` has them at the root; `loadtests.apps.bundled` under `/loadtest`.
 """
@@ -47,6 +47,12 @@ def compute() -> str:
 @blueprint.post("/echo")
 def echo() -> bytes:
     return request.get_data()
+
+
+@blueprint.post("/upload")
+def upload() -> dict[str, int]:
+    """Read a form's file to its end."""
+    return {"bytes": len(request.files["file"].read())}
 
 
 app = Flask(__name__)

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import sys
@@ -22,9 +21,9 @@ from loadtests.bench.suite import BENCHMARKS
 from loadtests.interrupts import Interrupted, interruptible
 from loadtests.processes import Cores
 from loadtests.servers import OURS, ROOT, SERVERS, Server
+from loadtests.terminal import INTERRUPTED_STATUS, say
 
 QUICK_IDLE_CONNECTIONS = 2_000
-INTERRUPTED_STATUS = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -123,12 +122,6 @@ def keep(data: dict[str, object], page: str) -> None:
     (folder / "results.json").write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
     (folder / "results.md").write_text(page, encoding="utf-8")
     say(f"\nWritten to {folder.relative_to(ROOT)}/")
-
-
-def say(line: str) -> None:
-    """Print a line at once, so that progress is seen in a pipe too."""
-    with contextlib.suppress(BrokenPipeError):
-        print(line, flush=True)  # noqa: T201 (the user's terminal)
 
 
 if __name__ == "__main__":

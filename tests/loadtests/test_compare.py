@@ -1,46 +1,55 @@
-"""The command that compares with Flask's development server."""
+"""Two stored runs, compared: worse is worse beyond the threshold and the rounds' own spread."""
 
 from __future__ import annotations
 
-import signal
-import subprocess
-import sys
-from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
-from loadtests import compare, generator
-from tests.loadtests.fakes import needs_locust
-from tests.support.poll import poll
-from tests.support.process import PROJECT_ROOT
+from loadtests import compare
+from loadtests.results import Results
+from tests.loadtests.samples import made_up
 
 
-def test_compare_without_locust_says_how_to_install_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def stored(folder: Path, results: Results) -> str:
+    folder.mkdir()
+    results.save(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("after", "status"), [(400.0, 0), (900.0, 0), (365.0, 0), (330.0, 1), (40.0, 1)]
+)
+def test_compare_fails_beyond_the_threshold_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], after: float, status: int
 ) -> None:
-    monkeypatch.setattr(generator, "LOCUST", PROJECT_ROOT / "no-such-file")
+    before = stored(tmp_path / "a", made_up(400.0))
 
-    assert compare.main([]) == 1
-    assert generator.INSTALL_LOCUST in capsys.readouterr().out
-
-
-def test_compare_unknown_server_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        compare.main(["--servers", "flask-dev,apache"])
-
-    assert "no server is named 'apache'" in capsys.readouterr().err
+    assert compare.main([before, stored(tmp_path / "b", made_up(after))]) == status
+    assert ("is worse in 2 of 3" in capsys.readouterr().out) == bool(status)
 
 
-@needs_locust
-def test_compare_when_interrupted_leaves_no_process_behind(
-    marked: Callable[[], list[str]],
+def test_compare_threshold_may_be_given(tmp_path: Path) -> None:
+    runs = [stored(tmp_path / "a", made_up(400.0)), stored(tmp_path / "b", made_up(330.0))]
+
+    assert compare.main([*runs, "--threshold", "30"]) == 0
+
+
+def test_compare_new_failures_are_worse_whatever_the_speed(tmp_path: Path) -> None:
+    before = stored(tmp_path / "a", made_up(400.0))
+
+    assert compare.main([before, stored(tmp_path / "b", made_up(900.0, failures=1))]) == 1
+
+
+def test_compare_without_a_run_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert compare.main([str(tmp_path / "none"), str(tmp_path)]) == 2
+    assert "cannot be read" in capsys.readouterr().out
+
+
+def test_compare_of_a_server_that_neither_has_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = [sys.executable, "-m", "loadtests.compare", "--only", "wait", "--seconds", "60"]
-    with subprocess.Popen(command, cwd=PROJECT_ROOT, stdout=subprocess.PIPE, text=True) as run:
-        poll(marked, lambda lines: any("--locustfile" in line for line in lines) or run.poll(), 60)
+    run = stored(tmp_path / "a", made_up())
 
-        run.send_signal(signal.SIGINT)
-
-        assert run.stdout is not None
-        assert run.wait(30) == 130, run.stdout.read()
-    assert marked() == []
+    assert compare.main([run, run, "--server", "waitress"]) == 2
+    assert "nothing of waitress in common" in capsys.readouterr().out

@@ -6,15 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from loadtests import comparison, generator
-from loadtests.comparison import Sample
-from loadtests.generator import GeneratorFailed, Report
+from loadtests import generator
+from loadtests.generator import Delivery, GeneratorFailed
 from loadtests.scenarios import SCENARIOS
-from loadtests.servers import OURS
 from tests.loadtests.fakes import Fake, needs_locust
 
 ENTRY = {
     "name": "/",
+    "method": "GET",
     "num_requests": 100,
     "num_failures": 10,
     "start_time": 1000.0,
@@ -22,10 +21,6 @@ ENTRY = {
     "min_response_time": 500.0,
     "response_times": {"5": 90, "50": 9, "700": 1},
 }
-
-
-def report(per_second: float, failures: int = 0, share: float = 0.1) -> Report:
-    return Report(1000, failures, per_second, 1, 2, 3, share)
 
 
 def test_parse_adds_up_all_urls() -> None:
@@ -45,31 +40,32 @@ def test_parse_of_a_run_without_requests_is_refused() -> None:
         generator.parse([])
 
 
-def test_comparison_table_shows_ratio_failures_and_a_limited_generator() -> None:
-    samples = [
-        Sample(0, "flask-dev", "page", report(100)),
-        Sample(0, OURS, "page", report(300, failures=7, share=0.95)),
-        Sample(1, OURS, "page", report(500)),
-        Sample(1, "flask-dev", "page", report(100)),
-    ]
+def test_parse_keeps_deliveries_apart_and_their_times_without_the_lost() -> None:
+    delivery = {
+        **ENTRY,
+        "method": "SSE",
+        "name": "delivery",
+        "num_requests": 12,
+        "num_failures": 2,
+        "response_times": {"0": 2, "6": 9, "30": 1},
+    }
+    cut = {**delivery, "name": "connection", "num_requests": 1, "num_failures": 1}
 
-    _, _, baseline, ours = comparison.as_table(
-        samples, [SCENARIOS["page"]], "flask-dev"
-    ).splitlines()
+    found = generator.parse([ENTRY, delivery, {**cut, "response_times": {"0": 1}}])
 
-    assert "400 ± 25 %" in ours
-    assert "4.00 (3.00 to 5.00)" in ours
-    assert "(limit)" in ours
-    assert " 7 |" in ours
-    assert "(" not in baseline
-    assert comparison.failures_of(samples) == {"flask-dev": 0, OURS: 7}
+    assert (found.requests, found.failures, found.all_failures) == (100, 10, 13)
+    assert found.delivery == Delivery(received=10, lost=3, p50_ms=6, p95_ms=30, p99_ms=30)
+
+
+def test_parse_of_a_busy_generator_marks_the_run() -> None:
+    assert generator.parse([ENTRY], generator_s=9.6).limited_by_generator
 
 
 @needs_locust
 def test_locust_against_a_slow_server_gives_the_known_answer(fake: Fake, tmp_path: Path) -> None:
     fake.wait_s = 0.1
 
-    found = generator.run(SCENARIOS["page"], fake.url, 2, tmp_path)
+    found = generator.run(SCENARIOS["page"], 16, fake.url, 2, tmp_path)
 
     # 16 users who each wait 100 ms get at most 160 answers a second.
     assert found.failures == 0
@@ -81,8 +77,9 @@ def test_locust_against_a_slow_server_gives_the_known_answer(fake: Fake, tmp_pat
 def test_locust_against_a_failing_server_reports_every_failure(fake: Fake, tmp_path: Path) -> None:
     fake.status, fake.wait_s = 500, 0.02
 
-    found = generator.run(SCENARIOS["page"], fake.url, 2, tmp_path)
+    found = generator.run(SCENARIOS["page"], 16, fake.url, 2, tmp_path)
 
     assert found.requests > 0
     assert found.failures == found.requests
     assert found.per_second == 0
+    assert "500" in found.errors[0]

@@ -1,0 +1,164 @@
+"""Two kinds of charts as SVG: lines over the number of users, and bars around a ratio of one.
+
+Colours come from the page's style sheet (`.s0` to `.s7`), so that one picture serves light and
+dark. Positions are in the units of the picture's `viewBox`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+WIDTH, HEIGHT = 420, 250
+LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 40
+BAR_HEIGHT, BAR_GAP = 18, 10
+BAR_LEFT, BAR_RIGHT = 150, 60
+COLOURS = 8
+TIMES = "\N{MULTIPLICATION SIGN}"
+
+DASHES = {"p50": "", "p95": "6 3", "p99": "1.5 3"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """Points (x, y, low, high) in ascending order of x; `series` chooses the colour."""
+
+    label: str
+    series: int
+    points: Sequence[tuple[float, float, float, float]]
+    dash: str = ""
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A value with its least and greatest."""
+
+    label: str
+    series: int
+    value: float
+    low: float
+    high: float
+
+
+def lines(title: str, unit: str, drawn: Sequence[Line], *, logarithmic: bool = False) -> str:
+    """Return a chart of lines over the number of users; the bands are the rounds' ranges."""
+    points = [point for line in drawn for point in line.points]
+    xs = sorted({point[0] for point in points})
+    top = max((point[3] for point in points), default=1.0) or 1.0
+    bottom = min((point[2] for point in points if point[2] > 0), default=1.0)
+    y_of, ticks = _logarithmic(bottom, top) if logarithmic else _linear(top)
+    step = (WIDTH - LEFT - RIGHT) / max(len(xs) - 1, 1)
+
+    def x_of(users: float) -> float:
+        # Numbers of users are steps, not a scale: 1, 8 and 32 stand equally far apart.
+        return LEFT + (xs.index(users) * step if len(xs) > 1 else step / 2)
+
+    parts = [_open(title, HEIGHT)]
+    for tick in ticks:
+        y = y_of(tick)
+        parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
+        parts.append(_text(LEFT - 6, y + 4, short(tick), "end"))
+    parts += [_text(x_of(x), HEIGHT - BOTTOM + 18, f"{x:g}", "middle") for x in xs]
+    middle = (LEFT + WIDTH - RIGHT) / 2
+    parts.append(_text(middle, HEIGHT - 6, f"users → {unit}", "middle", "axis"))
+    for line in drawn:
+        parts.append(_line(line, x_of, y_of))
+    return "".join([*parts, "</svg>"])
+
+
+def _line(line: Line, x_of: Callable[[float], float], y_of: Callable[[float], float]) -> str:
+    colour = f"s{line.series % COLOURS}"
+    places = [(x_of(x), y_of(y)) for x, y, _, _ in line.points]
+    path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+    upper = [f"{x_of(x):.1f} {y_of(high):.1f}" for x, _, _, high in line.points]
+    lower = [f"{x_of(x):.1f} {y_of(low):.1f}" for x, _, low, _ in reversed(line.points)]
+    dash = f' stroke-dasharray="{line.dash}"' if line.dash else ""
+    dots = "".join(
+        f'<circle class="dot" cx="{x:.1f}" cy="{y:.1f}" r="3">'
+        f"<title>{escape(line.label)}, {point[0]:g} users: {short(point[1])}</title></circle>"
+        for (x, y), point in zip(places, line.points, strict=True)
+    )
+    band = f'<path class="band" d="M{"L".join([*upper, *lower])}Z"/>' if not line.dash else ""
+    return f'<g class="{colour}">{band}<path class="line" d="{path}"{dash}/>{dots}</g>'
+
+
+def bars(title: str, drawn: Sequence[Bar]) -> str:
+    """Return bars from 1 to each ratio on a logarithmic scale, with the rounds' range."""
+    low = min([bar.low for bar in drawn] + [0.5])
+    high = max([bar.high for bar in drawn] + [2.0])
+    height = TOP + len(drawn) * (BAR_HEIGHT + BAR_GAP) + 26
+    span = math.log(high / low) or 1.0
+
+    def x_of(ratio: float) -> float:
+        share = math.log(max(ratio, low) / low) / span
+        return BAR_LEFT + share * (WIDTH * 2 - BAR_LEFT - BAR_RIGHT)
+
+    parts = [_open(title, height, WIDTH * 2)]
+    bottom = height - 24
+    for tick in (tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if low <= tick <= high):
+        emphasis = "one" if tick == 1 else "grid"
+        parts.append(f'<path class="{emphasis}" d="M{x_of(tick):.1f} {TOP - 6}V{bottom}"/>')
+        parts.append(_text(x_of(tick), height - 6, f"{TIMES}{tick:g}", "middle"))
+    for number, bar in enumerate(drawn):
+        y = TOP + number * (BAR_HEIGHT + BAR_GAP)
+        middle = y + BAR_HEIGHT / 2
+        left, right = sorted((x_of(1), x_of(bar.value)))
+        parts.append(_text(BAR_LEFT - 8, middle + 4, bar.label, "end", "name"))
+        parts.append(
+            f'<g class="s{bar.series % COLOURS}"><rect class="bar" x="{left:.1f}" y="{y:.1f}"'
+            f' width="{max(right - left, 1):.1f}" height="{BAR_HEIGHT}" rx="2"/>'
+            f'<path class="range" d="M{x_of(bar.low):.1f} {middle:.1f}H{x_of(bar.high):.1f}"/></g>'
+        )
+        parts.append(
+            _text(
+                max(right, x_of(bar.high)) + 6,
+                middle + 4,
+                f"{TIMES}{bar.value:.2f}",
+                "start",
+                "value",
+            )
+        )
+    return "".join([*parts, "</svg>"])
+
+
+def short(value: float) -> str:
+    """Return a number with two or three digits, thousands as k."""
+    if value >= 10_000:
+        return f"{value / 1000:.0f}k"
+    if value >= 1000:
+        return f"{value / 1000:.1f}".removesuffix(".0") + "k"
+    return f"{value:.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def _linear(top: float) -> tuple[Callable[[float], float], list[float]]:
+    size = 10 ** math.floor(math.log10(top))
+    step = next(size * part for part in (0.1, 0.2, 0.5, 1, 2) if top <= size * part * 5.001)
+    ticks = [step * count for count in range(math.ceil(top / step) + 1)]
+    room = HEIGHT - TOP - BOTTOM
+    return lambda value: HEIGHT - BOTTOM - value / ticks[-1] * room, ticks
+
+
+def _logarithmic(bottom: float, top: float) -> tuple[Callable[[float], float], list[float]]:
+    first, last = math.floor(math.log10(bottom)), math.ceil(math.log10(top))
+    last = max(last, first + 1)
+    ticks = [10.0**power for power in range(first, last + 1)]
+    room = HEIGHT - TOP - BOTTOM
+
+    def y_of(value: float) -> float:
+        share = (math.log10(max(value, ticks[0])) - first) / (last - first)
+        return HEIGHT - BOTTOM - share * room
+
+    return y_of, ticks
+
+
+def _open(title: str, height: float, width: float = WIDTH) -> str:
+    label = escape(title, quote=True)
+    return f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{label}">'
+
+
+def _text(x: float, y: float, text: str, anchor: str, kind: str = "tick") -> str:
+    return (
+        f'<text class="{kind}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+    )

@@ -1,0 +1,194 @@
+"""The report's page: what was measured on what, charts, tables, and what was not possible."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+
+from loadtests import machine, results
+from loadtests.report import charts
+from loadtests.report.charts import Bar, Line
+from loadtests.results import Cell, Results
+
+_STYLE = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
+
+
+def page(found: Results) -> str:
+    """Return the whole page; it needs no other file."""
+    sections = [
+        _summary(found),
+        _ratios(found),
+        *(_scenario(found, name) for name in found.scenarios if found.cells(name)),
+        _live(found),
+        _table(found),
+        _remarks(found),
+    ]
+    title = f"Load test, {found.machine['date']}"
+    return (
+        f'<!doctype html>\n<html lang="en">\n<meta charset="utf-8">\n'
+        f"<title>{escape(title)}</title>\n"
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
+        f"<style>\n{_STYLE}</style>\n<main>\n<h1>{escape(title)}</h1>\n"
+        + "\n".join(filter(None, sections))
+        + "\n</main>\n</html>\n"
+    )
+
+
+def _summary(found: Results) -> str:
+    about = (
+        f"{found.rounds} rounds of {found.seconds:g} s for each measurement, the servers in turn, "
+        "every other round backwards. Numbers are medians, bands and ranges are from the worst "
+        "round to the best."
+    )
+    legend = "".join(
+        f'<li class="s{number % charts.COLOURS}"><i></i>{escape(name)} '
+        f"<small>{escape(version)}</small></li>"
+        for number, (name, version) in enumerate(found.servers.items())
+    )
+    text = machine.sentence(found.machine).replace("**", "")
+    return f'<p>{escape(text)}</p><p>{about}</p><ul class="legend">{legend}</ul>'
+
+
+def _ratios(found: Results) -> str:
+    """Draw throughput over the baseline's, at each scenario's greatest number of users."""
+    drawn = []
+    for name in found.scenarios:
+        cells = found.cells(name)
+        most = max((cell.users for cell in cells), default=0)
+        for cell in cells:
+            ratio = found.ratio(cell)
+            if cell.users == most and ratio is not None:
+                label = f"{name}, {cell.users} users"
+                drawn.append(Bar(label, _series(found, cell), ratio.median, ratio.low, ratio.high))
+    if not drawn:
+        return ""
+    return (
+        f"<h2>Throughput against {escape(found.baseline)}</h2>"
+        f"<figure>{charts.bars('ratio for each scenario', drawn)}<figcaption>"
+        "How many times as many answers a second, on a logarithmic scale; to the left of 1 it is"
+        " slower.</figcaption></figure>"
+    )
+
+
+def _scenario(found: Results, name: str) -> str:
+    cells = found.cells(name)
+    servers = list(dict.fromkeys(cell.server for cell in cells))
+    by_server = {server: [cell for cell in cells if cell.server == server] for server in servers}
+    heading = f"<h2>{escape(name)} <small>{escape(found.scenarios[name])}</small></h2>"
+    throughput = [
+        Line(server, _series(found, own[0]), [_rate(cell) for cell in own])
+        for server, own in by_server.items()
+    ]
+    latency = [
+        Line(f"{server} {percentile}", _series(found, own[0]), points, charts.DASHES[percentile])
+        for server, own in by_server.items()
+        for percentile, points in _latencies(own)
+    ]
+    figures = [
+        (charts.lines(f"{name}: requests/s", "requests/s", throughput), "throughput"),
+        (
+            charts.lines(f"{name}: latency", "ms", latency, logarithmic=True),
+            "latency: p50 whole, p95 dashed, p99 dotted",
+        ),
+    ]
+    return f'{heading}<div class="pair">{"".join(_figure(*figure) for figure in figures)}</div>'
+
+
+def _rate(cell: Cell) -> tuple[float, float, float, float]:
+    rate = cell.per_second
+    return cell.users, rate.median, rate.low, rate.high
+
+
+def _latencies(
+    cells: Sequence[Cell],
+) -> Iterable[tuple[str, list[tuple[float, float, float, float]]]]:
+    for number, percentile in enumerate(charts.DASHES):
+        yield percentile, _points(cells, [cell.percentiles_ms()[number] for cell in cells])
+
+
+def _points(
+    cells: Sequence[Cell], values: Sequence[float]
+) -> list[tuple[float, float, float, float]]:
+    # A logarithmic scale has no zero; locust rounds to whole milliseconds.
+    shown = [max(value, 1.0) for value in values]
+    return [(cell.users, ms, ms, ms) for cell, ms in zip(cells, shown, strict=True)]
+
+
+def _live(found: Results) -> str:
+    """Show what live clients received, and how long it took."""
+    cells = [cell for name in found.scenarios for cell in found.cells(name) if cell.deliveries]
+    if not cells:
+        return ""
+    drawn = []
+    for name in dict.fromkeys(cell.scenario for cell in cells):
+        own = [cell for cell in cells if cell.scenario == name]
+        for number, percentile in enumerate(charts.DASHES):
+            values = [results.delivery_percentiles_ms(cell)[number] for cell in own]
+            points = _points(own, values)
+            series = list(found.scenarios).index(name)
+            drawn.append(Line(f"{name} {percentile}", series, points, charts.DASHES[percentile]))
+    names = dict.fromkeys(cell.scenario for cell in cells)
+    legend = "".join(
+        f'<li class="s{list(found.scenarios).index(name) % charts.COLOURS}"><i></i>'
+        f"{escape(name)}</li>"
+        for name in names
+    )
+    chart = charts.lines("delivery latency", "ms", drawn, logarithmic=True)
+    return (
+        "<h2>What the live clients received</h2>"
+        "<p>From the moment when the publisher asked until the event was there, through a view, "
+        "a transaction and the loop, while other users browse without pause.</p>"
+        f'<ul class="legend">{legend}</ul>'
+        f'<div class="pair">{_figure(chart, "delivery: p50 whole, p95 dashed, p99 dotted")}'
+        f"<div>{_html_table(results.delivery_table(found))}</div></div>"
+    )
+
+
+def _table(found: Results) -> str:
+    return f"<h2>All numbers</h2>{_html_table(results.as_table(found))}"
+
+
+def _remarks(found: Results) -> str:
+    remarks = list(results.not_possible(found))
+    if any(cell.limited for name in found.scenarios for cell in found.cells(name)):
+        remarks.append(
+            "(limit): the generator was at its own limit, so the server may be able to do more;"
+            " make bench measures with a faster generator."
+        )
+    for name, message in (found.failed or {}).items():
+        remarks.append(f"{name} was left out: {message}")
+    for name, install in (found.skipped or {}).items():
+        remarks.append(f"{name} is not installed: {install}")
+    remarks += results.errors_of(found.samples)
+    items = "".join(f"<li>{escape(remark)}</li>" for remark in remarks)
+    return f"<h2>Remarks</h2><ul>{items}</ul>" if items else ""
+
+
+def _figure(chart: str, caption: str) -> str:
+    return f"<figure>{chart}<figcaption>{escape(caption)}</figcaption></figure>"
+
+
+def _html_table(markdown: str) -> str:
+    """Return the HTML of one of our Markdown tables."""
+    head, rule, *body = (
+        [cell.strip() for cell in line.strip("|").split("|")] for line in markdown.splitlines()
+    )
+    kinds = ["number" if cell.endswith(":") else "name" for cell in rule]
+
+    def row(cells: Sequence[str], tag: str) -> str:
+        return "".join(
+            f'<{tag} class="{kind}">{escape(cell)}</{tag}>'
+            for cell, kind in zip(cells, kinds, strict=True)
+        )
+
+    rows = "".join(f"<tr>{row(cells, 'td')}</tr>" for cells in body)
+    return (
+        f'<div class="wide"><table><thead><tr>{row(head, "th")}</tr></thead>'
+        f"<tbody>{rows}</tbody></table></div>"
+    )
+
+
+def _series(found: Results, cell: Cell) -> int:
+    return list(found.servers).index(cell.server)

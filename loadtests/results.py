@@ -1,0 +1,242 @@
+"""The results of a run: stored as JSON and CSV, summarised over the rounds, shown as a table."""
+
+from __future__ import annotations
+
+import csv
+import json
+import statistics
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from loadtests.generator import Delivery, Report
+from loadtests.tables import Summary, number, table, with_spread
+
+JSON_NAME = "results.json"
+CSV_NAME = "results.csv"
+
+
+class NoResults(Exception):
+    """A folder has no run's results, in one sentence."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One scenario with one number of users on one server in one round."""
+
+    round: int
+    server: str
+    scenario: str
+    users: int
+    report: Report
+
+
+@dataclass(frozen=True)
+class Cell:
+    """All rounds of one scenario with one number of users on one server."""
+
+    server: str
+    scenario: str
+    users: int
+    reports: tuple[Report, ...]
+
+    @property
+    def per_second(self) -> Summary:
+        return Summary.of(report.per_second for report in self.reports)
+
+    @property
+    def failures(self) -> int:
+        return sum(report.all_failures for report in self.reports)
+
+    @property
+    def generator_share(self) -> float:
+        return statistics.median(report.generator_share for report in self.reports)
+
+    @property
+    def limited(self) -> bool:
+        return any(report.limited_by_generator for report in self.reports)
+
+    @property
+    def deliveries(self) -> list[Delivery]:
+        return [report.delivery for report in self.reports if report.delivery]
+
+    def middle(self, value: Callable[[Report], float]) -> float:
+        """Return the median of the rounds."""
+        return statistics.median(map(value, self.reports))
+
+    def percentiles_ms(self) -> tuple[float, float, float]:
+        """Return p50, p95 and p99, each the median of the rounds."""
+        return (
+            self.middle(lambda report: report.p50_ms),
+            self.middle(lambda report: report.p95_ms),
+            self.middle(lambda report: report.p99_ms),
+        )
+
+
+@dataclass(frozen=True)
+class Results:
+    """A run. `servers` are name and version, the baseline first; `scenarios` name and purpose.
+
+    `impossible` are server, scenario and reason; `skipped` name and the line that installs it;
+    `failed` name and message.
+    """
+
+    machine: dict[str, Any]
+    seconds: float
+    rounds: int
+    servers: dict[str, str]
+    scenarios: dict[str, str]
+    samples: tuple[Sample, ...]
+    impossible: tuple[tuple[str, str, str], ...] = ()
+    skipped: dict[str, str] | None = None
+    failed: dict[str, str] | None = None
+
+    @property
+    def baseline(self) -> str:
+        return next(iter(self.servers))
+
+    def cells(self, scenario: str) -> list[Cell]:
+        """Return what was measured of a scenario, by users, the baseline first."""
+        order = list(self.servers)
+        found: dict[tuple[int, str], list[Report]] = {}
+        for sample in self.samples:
+            if sample.scenario == scenario:
+                found.setdefault((sample.users, sample.server), []).append(sample.report)
+        return [
+            Cell(server, scenario, users, tuple(reports))
+            for (users, server), reports in sorted(
+                found.items(), key=lambda item: (item[0][0], order.index(item[0][1]))
+            )
+        ]
+
+    def ratio(self, cell: Cell) -> Summary | None:
+        """Return throughput over the baseline's, round by round; `None` if there is none."""
+        if cell.server == self.baseline:
+            return None
+        rates = {
+            (sample.round, sample.server): sample.report.per_second
+            for sample in self.samples
+            if sample.scenario == cell.scenario and sample.users == cell.users
+        }
+        ratios = [
+            rates[round_number, cell.server] / rate
+            for (round_number, server), rate in rates.items()
+            if server == self.baseline and rate > 0 and (round_number, cell.server) in rates
+        ]
+        return Summary.of(ratios) if ratios else None
+
+    def save(self, folder: Path) -> None:
+        """Write JSON, which has everything, and CSV, a line for each sample."""
+        text = json.dumps(asdict(self), indent=1) + "\n"
+        (folder / JSON_NAME).write_text(text, encoding="utf-8")
+        plain = [entry.name for entry in fields(Report) if entry.name not in ("delivery", "errors")]
+        live = [entry.name for entry in fields(Delivery)]
+        with (folder / CSV_NAME).open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(
+                ["round", "server", "scenario", "users", *plain, *(f"live_{name}" for name in live)]
+            )
+            for sample in self.samples:
+                report, delivery = sample.report, sample.report.delivery
+                writer.writerow(
+                    [
+                        *(sample.round, sample.server, sample.scenario, sample.users),
+                        *(getattr(report, name) for name in plain),
+                        *(getattr(delivery, name) if delivery else "" for name in live),
+                    ]
+                )
+
+
+def load(folder: Path) -> Results:
+    """Read a stored run, given its folder or its JSON file; raises `NoResults`."""
+    path = folder if folder.is_file() else folder / JSON_NAME
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        samples = tuple(_sample(entry) for entry in data.pop("samples"))
+        impossible = tuple((one, two, why) for one, two, why in data.pop("impossible"))
+        return Results(**data, samples=samples, impossible=impossible)
+    except OSError as error:
+        raise NoResults(f"{path} cannot be read: {error.strerror}") from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise NoResults(f"{path} is not the results of make loadtest: {error!r}") from None
+
+
+def _sample(entry: dict[str, Any]) -> Sample:
+    plain = dict(entry["report"])
+    delivery = Delivery(**plain["delivery"]) if plain["delivery"] else None
+    report = Report(**{**plain, "errors": tuple(plain["errors"]), "delivery": delivery})
+    return Sample(entry["round"], entry["server"], entry["scenario"], entry["users"], report)
+
+
+def as_table(results: Results) -> str:
+    """Return the Markdown table: a row for each scenario, number of users and server."""
+    rows = []
+    for scenario in results.scenarios:
+        for cell in results.cells(scenario):
+            against = results.ratio(cell)
+            limited = " (limit)" if cell.limited else ""
+            rows.append(
+                [
+                    *(scenario, cell.server, str(cell.users)),
+                    with_spread(cell.per_second),
+                    *(number(value) for value in cell.percentiles_ms()),
+                    number(cell.failures),
+                    f"{100 * cell.generator_share:.0f}{limited}",
+                    ratio_text(against),
+                ]
+            )
+        for server, its_scenario, reason in results.impossible:
+            if its_scenario == scenario and reason:
+                rows.append([scenario, server, "-", "not possible", *6 * [""]])
+    headings = ["scenario", "server", "users", "requests/s", "p50 ms", "p95 ms", "p99 ms"]
+    return table([*headings, "failures", "generator %", "ratio"], rows, names=2)
+
+
+def delivery_table(results: Results) -> str:
+    """Return what the live clients received, as a Markdown table; empty if there were none."""
+    rows = [
+        [
+            *(cell.scenario, cell.server, str(cell.users)),
+            number(sum(delivery.received for delivery in cell.deliveries)),
+            number(sum(delivery.lost for delivery in cell.deliveries)),
+            *map(number, delivery_percentiles_ms(cell)),
+        ]
+        for scenario in results.scenarios
+        for cell in results.cells(scenario)
+        if cell.deliveries
+    ]
+    headings = ["live clients", "server", "users", "received", "lost", "p50 ms", "p95 ms", "p99 ms"]
+    return table(headings, rows, names=2) if rows else ""
+
+
+def delivery_percentiles_ms(cell: Cell) -> tuple[float, float, float]:
+    """Return the deliveries' p50, p95 and p99, each the median of the rounds."""
+    every = [(each.p50_ms, each.p95_ms, each.p99_ms) for each in cell.deliveries]
+    p50, p95, p99 = (statistics.median(values) for values in zip(*every, strict=True))
+    return p50, p95, p99
+
+
+def not_possible(results: Results) -> Iterator[str]:
+    """Yield a sentence for each server and reason."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for server, scenario, reason in results.impossible:
+        reasons.setdefault((server, reason), []).append(scenario)
+    for (server, reason), scenarios in reasons.items():
+        yield f"Not possible with {server}: {', '.join(scenarios)}; {reason}."
+
+
+def ratio_text(against: Summary | None) -> str:
+    """Return `3.10 (2.90 to 3.30)`, or nothing."""
+    if against is None:
+        return ""
+    if against.low == against.high:
+        return f"{against.median:.2f}"
+    return f"{against.median:.2f} ({against.low:.2f} to {against.high:.2f})"
+
+
+def errors_of(samples: Sequence[Sample]) -> Iterator[str]:
+    """Yield what failed, in locust's words."""
+    for sample in samples:
+        for text in sample.report.errors:
+            yield f"{sample.server}, {sample.scenario}, {sample.users} users: {text}"

@@ -1,0 +1,69 @@
+"""Results: summed up inside rounds, kept and read again, honest about what was not possible."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from loadtests import results
+from loadtests.results import NoResults
+from tests.loadtests.samples import made_up
+
+
+def test_results_saved_are_read_as_they_were(tmp_path: Path) -> None:
+    found = made_up(failures=3)
+
+    found.save(tmp_path)
+
+    assert results.load(tmp_path) == found
+    assert results.load(tmp_path / results.JSON_NAME) == found
+
+
+def test_results_csv_has_a_line_for_each_sample(tmp_path: Path) -> None:
+    found = made_up()
+
+    found.save(tmp_path)
+
+    with (tmp_path / results.CSV_NAME).open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len(found.samples)
+    assert rows[-1]["live_lost"] == "2"
+    assert rows[0]["per_second"] == "100.0"
+    assert rows[0]["live_lost"] == ""
+
+
+def test_results_ratio_is_taken_inside_each_round() -> None:
+    found = made_up(ours=400.0)
+    baseline, ours = found.cells("page")[:2]
+
+    ratio = found.ratio(ours)
+
+    assert found.ratio(baseline) is None
+    assert ratio is not None
+    assert (ratio.high, ratio.low) == (4.0, 3.5)
+
+
+def test_results_table_shows_failures_a_limited_generator_and_what_is_not_possible() -> None:
+    lines = results.as_table(made_up(failures=7, share=0.95)).splitlines()
+
+    assert "(limit)" in lines[3]
+    assert " 14 |" in lines[3]
+    assert "3.75 (3.50 to 4.00)" in lines[3]
+    assert "not possible" in lines[-1]
+
+
+def test_results_of_live_clients_show_what_was_lost() -> None:
+    lines = results.delivery_table(made_up()).splitlines()
+
+    assert [cell.strip() for cell in lines[2].strip("|").split("|")][2:5] == ["50", "90", "2"]
+
+
+@pytest.mark.parametrize("text", [None, "{", "{}", "[]", '{"samples": [{}]}'])
+def test_results_that_are_none_are_refused_in_a_sentence(tmp_path: Path, text: str | None) -> None:
+    if text is not None:
+        (tmp_path / results.JSON_NAME).write_text(text, encoding="utf-8")
+
+    with pytest.raises(NoResults, match=r"results\.json (cannot be read|is not the results)"):
+        results.load(tmp_path)
