@@ -10,6 +10,7 @@ two may be left out), `{"type": "unsubscribe", "channels": [...]}`, `{"type": "p
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,8 @@ from flasknado.websocket import codec
 
 if TYPE_CHECKING:
     from flasknado.live.transports.websocket import SocketSubscriber
+
+log = logging.getLogger("flasknado.live")
 
 MESSAGES_LANE = "live-messages"
 """The threads of client messages: a slow one must not hold up who wants to subscribe."""
@@ -50,6 +53,9 @@ async def converse(client: SocketSubscriber, payload: bytes, *, within_rate: boo
         _complain(client, request, 400, str(error))
     except LiveError as error:
         _complain(client, request, 503, str(error))
+    except Exception:
+        log.exception("a live client's message could not be answered")
+        client.close(codec.CLOSE_INTERNAL_ERROR, "the server met an error: reconnect")
 
 
 async def _act(client: SocketSubscriber, request: dict[str, Any]) -> None:
