@@ -10,13 +10,10 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 
-from flasknado.errors import ConfigurationError
 from flasknado.http.head import checked_host
 from flasknado.http.message import RequestHead
+from flasknado.http.networks import Networks
 from flasknado.http.request_id import accepted_request_id
-
-UNIX_SOCKET = "unix"
-"""The entry of a list of trusted proxies that stands for every peer on a Unix socket."""
 
 _FORWARDED = frozenset(
     (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-request-id")
@@ -31,42 +28,14 @@ class TrustedProxies:
     """
 
     def __init__(self, networks: Iterable[str] = ()) -> None:
-        self._networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
-        self._unix = False
-        self._everybody = False
-        for text in networks:
-            if text == UNIX_SOCKET:
-                self._unix = True
-            elif text == "*":
-                self._everybody = True
-            else:
-                self._networks.append(_network(text))
-        self._known: dict[str, bool] = {}
+        self._networks = Networks(networks, "the list of trusted proxies")
 
     def __bool__(self) -> bool:
-        return bool(self._networks) or self._unix or self._everybody
+        return bool(self._networks)
 
     def trusts(self, address: str | None) -> bool:
         """Return whether a peer is trusted; `None` is a peer on a Unix socket."""
-        if self._everybody:
-            return True
-        if address is None:
-            return self._unix
-        known = self._known.get(address)
-        if known is None:
-            if len(self._known) >= 1024:
-                self._known.clear()
-            known = self._known[address] = self._contains(address)
-        return known
-
-    def _contains(self, address: str) -> bool:
-        try:
-            ip = ipaddress.ip_address(address.partition("%")[0])
-        except ValueError:
-            return False
-        if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-            ip = ip.ipv4_mapped
-        return any(ip in network for network in self._networks)
+        return self._networks.has(address)
 
     def apply(self, head: RequestHead) -> None:
         """Set the client, scheme, host and request id that a trusted peer forwards.
@@ -100,16 +69,6 @@ class TrustedProxies:
             head.client = (address, 0)
             if not self.trusts(address):
                 return
-
-
-def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
-    try:
-        return ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        raise ConfigurationError(
-            f"the trusted proxy {text!r} is not an IP address, a CIDR block such as "
-            f"10.0.0.0/8, 'unix' or '*': correct the list of trusted proxies"
-        ) from None
 
 
 def _bare_address(text: str) -> str | None:

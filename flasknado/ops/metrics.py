@@ -7,11 +7,9 @@ The client library sees them when somebody asks, so a request pays next to nothi
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import os
 import time
 from collections.abc import Iterable
-from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -19,7 +17,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.registry import Collector
 
-from flasknado.errors import ConfigurationError
+from flasknado.http.networks import UNIX_SOCKET, Networks
 from flasknado.http.server import HTTPServer
 from flasknado.ops import sources
 from flasknado.ops.counting import Requests
@@ -27,7 +25,9 @@ from flasknado.ops.families import Family, added, exposed, with_worker
 from flasknado.ops.health import OpsHandler
 from flasknado.ops.snapshots import Snapshots
 
-UNIX_SOCKET = "unix"
+TORNADO_UNIX_PEER = "0.0.0.0"
+"""The address that Tornado gives to a peer on a Unix socket."""
+
 LOCAL = ("127.0.0.0/8", "::1", UNIX_SOCKET)
 
 
@@ -130,34 +130,8 @@ class Allowed:
     """
 
     def __init__(self, networks: Iterable[str] = LOCAL) -> None:
-        self._networks: list[Any] = []
-        self._unix = self._everybody = False
-        for text in networks:
-            if text == UNIX_SOCKET:
-                self._unix = True
-            elif text == "*":
-                self._everybody = True
-            else:
-                self._networks.append(_network(text))
+        self._networks = Networks(networks, "metrics_allow")
 
     def allows(self, address: str | None) -> bool:
-        """Return whether an address is among them; a Unix socket's peer is `0.0.0.0` in Tornado."""
-        if self._everybody:
-            return True
-        try:
-            ip: Any = ipaddress.ip_address((address or "").partition("%")[0])
-        except ValueError:
-            return False
-        if getattr(ip, "ipv4_mapped", None) is not None:
-            ip = ip.ipv4_mapped
-        return (self._unix and ip.is_unspecified) or any(ip in known for known in self._networks)
-
-
-def _network(text: str) -> Any:
-    try:
-        return ipaddress.ip_network(text, strict=False)
-    except ValueError:
-        raise ConfigurationError(
-            f"metrics_allow has {text!r}, which is not an IP address, a CIDR block such as "
-            f"10.0.0.0/8, 'unix' or '*': correct it"
-        ) from None
+        """Return whether a peer, as Tornado names it, is among them."""
+        return self._networks.has(None if address == TORNADO_UNIX_PEER else address or "")

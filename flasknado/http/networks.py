@@ -1,0 +1,71 @@
+"""Sets of addresses that somebody has listed: IP addresses, CIDR blocks, `unix`, `*`. Pure."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+
+from flasknado.errors import ConfigurationError
+
+UNIX_SOCKET = "unix"
+"""The entry that stands for every peer on a Unix socket."""
+
+EVERYBODY = "*"
+
+_KNOWN_LIMIT = 1024
+
+
+class Networks:
+    """The listed addresses. May be used on any thread.
+
+    `entries` are IP addresses, CIDR blocks, `unix`, or `*` for everybody; `setting` names the
+    list in the error. Raises `ConfigurationError` for anything else.
+    """
+
+    def __init__(self, entries: Iterable[str], setting: str) -> None:
+        self._networks: list[ipaddress.IPv4Network | ipaddress.IPv6Network] = []
+        self._unix = False
+        self._everybody = False
+        for entry in entries:
+            if entry == UNIX_SOCKET:
+                self._unix = True
+            elif entry == EVERYBODY:
+                self._everybody = True
+            else:
+                self._networks.append(_network(entry, setting))
+        self._known: dict[str, bool] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._networks) or self._unix or self._everybody
+
+    def has(self, address: str | None) -> bool:
+        """Return whether an address is listed; `None` is a peer on a Unix socket."""
+        if self._everybody:
+            return True
+        if address is None:
+            return self._unix
+        known = self._known.get(address)
+        if known is None:
+            if len(self._known) >= _KNOWN_LIMIT:
+                self._known.clear()
+            known = self._known[address] = self._contains(address)
+        return known
+
+    def _contains(self, address: str) -> bool:
+        try:
+            ip = ipaddress.ip_address(address.partition("%")[0])
+        except ValueError:
+            return False
+        if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+            ip = ip.ipv4_mapped
+        return any(ip in network for network in self._networks)
+
+
+def _network(entry: str, setting: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(entry, strict=False)
+    except ValueError:
+        raise ConfigurationError(
+            f"{setting} has {entry!r}, which is not an IP address, a CIDR block such as "
+            f"10.0.0.0/8, 'unix' or '*': correct it"
+        ) from None
