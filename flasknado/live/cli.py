@@ -15,9 +15,9 @@ from flask.cli import AppGroup
 from flasknado.errors import FlasknadoError
 from flasknado.live.bell import Bell
 from flasknado.live.event import Cursor, check_channel, parse_cursor
-from flasknado.live.extension import LiveState, current_state, draft_of
 from flasknado.live.frames import json_control, json_event
 from flasknado.live.logs import Follower
+from flasknado.live.state import LiveState, current_state, draft_of
 
 BATCH_EVENTS = 500
 BATCH_BYTES = 1024 * 1024

@@ -24,21 +24,21 @@ from typing import Any
 from flasknado.live.attendance import Attendance
 from flasknado.live.errors import LogUnavailable, TooManySubscribers
 from flasknado.live.event import REVOCATIONS, Cursor, Event
-from flasknado.live.extension import LiveState
 from flasknado.live.frames import Farewell, Format
+from flasknado.live.gate import Gate
 from flasknado.live.limits import Census
 from flasknado.live.log import Answer, LiveBatch, Reader, Report, Request, Started, Stopped
 from flasknado.live.options import LiveOptions
 from flasknado.live.presence import SUFFIX
+from flasknado.live.state import LiveState
 from flasknado.live.subscriber import CatchUp, Subscriber
-from flasknado.live.tickets import LIFETIME_S, Identity
+from flasknado.live.tickets import Identity
 
 log = logging.getLogger("flasknado.live")
 
 HEARTBEAT_SLOTS = 16
 """Heartbeats are written to one part of the clients at a time, to keep the loop free."""
 READY_TIMEOUT_S = 5.0
-CLOCK_SKEW_S = 2.0
 DISMISSED_PER_S = 500
 """How fast clients are sent away when the drain window would allow to go faster than need be."""
 
@@ -62,8 +62,7 @@ class Hub:
         self._subscribers: set[Subscriber] = set()
         self._expiring: set[Subscriber] = set()
         self._census = Census(state.options)
-        self._revoked_at: dict[str, float] = {}
-        """The users who were revoked in the lifetime of a ticket, and when."""
+        self.gate = Gate(state.tickets)
         self._joined: dict[str, set[Subscriber]] = {}
         self._slots: list[set[Subscriber]] = [set() for _ in range(HEARTBEAT_SLOTS)]
         self._slot = 0
@@ -112,36 +111,11 @@ class Hub:
     def _dismiss(self, subscriber: Subscriber) -> None:
         if not subscriber.gone:
             farewell = Farewell(
-                self.options.retry_s, self.place_of(subscriber), self._ticket_for(subscriber)
+                self.options.retry_s, self.place_of(subscriber), self.gate.ticket_for(subscriber)
             )
             self.remove(subscriber)
             self.gone["drained"] += 1
             subscriber.dismiss(farewell)
-
-    def _ticket_for(self, subscriber: Subscriber) -> str | None:
-        tickets = self._state.tickets
-        if tickets is None or not subscriber.channels:
-            return None
-        identity = Identity(subscriber.user, subscriber.expires_at)
-        return tickets.issue(identity, subscriber.channels, time.time())
-
-    def revoked_since(self, user: str | None, moment: float) -> bool:
-        """Return whether a user was revoked after a moment, in seconds since the epoch."""
-        return user is not None and self._revoked_at.get(user, 0.0) >= moment
-
-    def admits_by(self, ticket: str, channels: Collection[str]) -> Identity | None:
-        """Return who may read these channels by a ticket, if it is good for all of them."""
-        tickets = self._state.tickets
-        valid = tickets.check(ticket, time.time()) if tickets is not None else None
-        if valid is None or not valid.channels.issuperset(channels):
-            return None
-        user = valid.identity.user
-        if user is not None:
-            # The clocks of several machines may be this far apart.
-            revoked_at = self._revoked_at.get(user, 0.0) + CLOCK_SKEW_S
-            if revoked_at >= valid.issued_at:
-                return None
-        return valid.identity
 
     async def ready(self) -> None:
         """Return when the log can be read; raises `LogUnavailable` if that takes too long."""
@@ -361,10 +335,8 @@ class Hub:
             subscriber.send(waiting[0] if len(waiting) == 1 else b"".join(waiting), cursor)
 
     def _revoke(self, user: str, at: float) -> None:
-        """Disconnect a user, and forget old revocations."""
-        old = time.time() - 2 * LIFETIME_S
-        self._revoked_at = {u: t for u, t in self._revoked_at.items() if t > old}
-        self._revoked_at[user] = max(at, self._revoked_at.get(user, at))
+        """Disconnect a user."""
+        self.gate.revoke(user, at)
         for subscriber in [s for s in self._subscribers if s.user == user]:
             self.expel(subscriber, "revoked")
 

@@ -14,8 +14,8 @@ from flask import Response, request
 
 from flasknado.live.errors import InvalidCursor
 from flasknado.live.event import Cursor, parse_cursor
-from flasknado.live.extension import LiveState
 from flasknado.live.frames import SSE, TICKET_MARK
+from flasknado.live.state import LiveState
 from flasknado.wsgi.handoff import HANDOFF_KEY, SERVER_KEY, Handoff
 
 LOOKING_INTERVAL_S = 0.5

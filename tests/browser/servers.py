@@ -11,8 +11,8 @@ from typing import Any
 
 from flask import Flask
 
-from flasknado.live.extension import state_of
 from flasknado.live.hub import hub_of
+from flasknado.live.state import state_of
 from tests.flasknado.live.helpers import LiveApp
 from tests.support.process import ServerProcess, server_process
 from tests.support.serving import Serving

@@ -19,9 +19,10 @@ from tornado.web import HTTPError, RequestHandler
 from flasknado.errors import ConfigurationError
 from flasknado.live.errors import InvalidCursor, InvalidEvent, LiveError, TooManySubscribers
 from flasknado.live.event import Cursor, check_channel, parse_cursor
-from flasknado.live.extension import Live, LiveState, state_of
+from flasknado.live.extension import Live
 from flasknado.live.frames import TICKET_MARK
 from flasknado.live.hub import Hub, hub_of
+from flasknado.live.state import LiveState, state_of
 from flasknado.live.tickets import Identity
 from flasknado.native import Caller, Refused, app_of, in_flask
 
@@ -168,7 +169,7 @@ async def authorize(
         hub = hub_of(state, source.settings.get("http_server"))
         with refusals():
             await hub.ready()  # else it does not know who was revoked
-        admitted = hub.admits_by(ticket, channels)
+        admitted = hub.gate.admits_by(ticket, channels)
         if admitted is not None:
             return admitted
     for _ in range(ASKED_AGAIN):
@@ -183,7 +184,7 @@ async def authorize(
         if denied is not None:
             raise Refused(403, f"you may not read the channel {denied!r}")
         hub = hub_of(state, source.settings.get("http_server"))
-        if not hub.revoked_since(identity.user, asked_at):
+        if not hub.gate.revoked_since(identity.user, asked_at):
             return identity
         # What the application said is of before it took that user's access away.
     raise Refused(503, "your access changes at this moment: try again", {"Retry-After": "2"})

@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 from tornado.web import stream_request_body
 
-from flasknado.live.extension import LiveState, draft_of
+from flasknado.live.state import LiveState, draft_of
 from flasknado.live.store import Draft
 from flasknado.live.transports.base import LiveHandler, refusals
 from flasknado.native import Refused

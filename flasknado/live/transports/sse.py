@@ -11,9 +11,9 @@ from tornado.iostream import IOStream, StreamClosedError
 
 from flasknado.live.errors import TooManySubscribers
 from flasknado.live.event import Cursor
-from flasknado.live.extension import LiveState
 from flasknado.live.frames import SSE, SSE_CHUNKED, Farewell
 from flasknado.live.hub import hub_of
+from flasknado.live.state import LiveState
 from flasknado.live.tickets import Identity
 from flasknado.live.transports.stream import ResponseSubscriber, StreamHandler
 

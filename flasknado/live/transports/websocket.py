@@ -14,10 +14,10 @@ from typing import Any
 from tornado.iostream import IOStream, StreamClosedError
 
 from flasknado.live.errors import TooManySubscribers
-from flasknado.live.extension import LiveState
 from flasknado.live.frames import WEBSOCKET
 from flasknado.live.hub import Hub
 from flasknado.live.limits import Allowance
+from flasknado.live.state import LiveState
 from flasknado.live.subscriber import GOODBYE_TIMEOUT_S, StreamSubscriber
 from flasknado.live.transports.base import LiveHandler, refusals
 from flasknado.live.transports.conversation import converse

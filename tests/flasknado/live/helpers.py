@@ -20,7 +20,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 import flasknado.live
 from flasknado import HTTPServer, WSGIContainer
 from flasknado.live import Identity, Live
-from flasknado.live.extension import state_of
+from flasknado.live.state import state_of
 from tests.support.serving import Serving
 
 DEADLINE_S = 15.0

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from flasknado.live.event import Cursor, parse_cursor
-from flasknado.live.extension import state_of
 from flasknado.live.frames import NDJSON, Farewell
 from flasknado.live.hub import Hub, hub_of
+from flasknado.live.state import state_of
 from flasknado.live.subscriber import Subscriber
 from flasknado.live.tickets import NOBODY, Identity
 from tests.flasknado.live.helpers import DEADLINE_S, LiveApp

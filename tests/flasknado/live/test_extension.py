@@ -17,7 +17,7 @@ from flask_sqlalchemy import SQLAlchemy
 from flasknado.errors import ConfigurationError
 from flasknado.live import InvalidEvent, Live
 from flasknado.live.event import parse_cursor
-from flasknado.live.extension import state_of
+from flasknado.live.state import state_of
 from tests.flasknado.live.helpers import LiveApp
 
 

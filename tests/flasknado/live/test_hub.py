@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from flasknado.live import log as live_log
 from flasknado.live.errors import LogUnavailable, TooManySubscribers
 from flasknado.live.event import Cursor, Event, parse_cursor
-from flasknado.live.extension import state_of
 from flasknado.live.frames import NDJSON, Format, Ndjson
 from flasknado.live.hub import Hub, hub_of
+from flasknado.live.state import state_of
 from tests.flasknado.live.helpers import LiveApp
 from tests.flasknado.live.hub_client import Client, joined, joined_client, until, with_hub
 

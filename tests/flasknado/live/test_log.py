@@ -20,10 +20,10 @@ from flask_sqlalchemy import SQLAlchemy
 from flasknado.live import log as live_log
 from flasknado.live import store
 from flasknado.live.database import SessionLog
-from flasknado.live.extension import state_of
 from flasknado.live.log import Answer, LiveBatch, Reader, Report, Request, Started, Stopped
 from flasknado.live.logs import Log
 from flasknado.live.options import LiveOptions
+from flasknado.live.state import state_of
 from tests.flasknado.live.helpers import LiveApp, wait_for
 
 

@@ -11,9 +11,9 @@ import sqlalchemy as sa
 
 from flasknado.errors import ConfigurationError
 from flasknado.live import attendance, presence
-from flasknado.live.extension import state_of
 from flasknado.live.hub import Hub, hub_of
 from flasknado.live.presence import Presence
+from flasknado.live.state import state_of
 from flasknado.live.tickets import Identity
 from tests.flasknado.live.helpers import LiveApp, SseClient, wait_for
 from tests.flasknado.live.hub_client import Client, until, with_hub

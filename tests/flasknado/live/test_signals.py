@@ -113,7 +113,7 @@ def test_signals_are_pruned_and_leave_every_cursor_resumable(make_live_app: Make
 
 
 def test_signals_that_wait_are_bounded(live_app: LiveApp, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flasknado.live.extension.MAX_WAITING_SIGNALS", 3)
+    monkeypatch.setattr("flasknado.live.state.MAX_WAITING_SIGNALS", 3)
     state = live_app.app.extensions["live"]
     state.add_waker(lambda: None)
     for _ in range(10):

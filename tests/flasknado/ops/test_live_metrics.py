@@ -9,7 +9,7 @@ from pathlib import Path
 import requests
 
 from flasknado import HTTPServer, ops
-from flasknado.live.extension import state_of
+from flasknado.live.state import state_of
 from tests.flasknado.live.helpers import make_app
 from tests.support.poll import poll
 from tests.support.raw import connect

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from flasknado.live.extension import state_of
 from flasknado.live.hub import hub_of
+from flasknado.live.state import state_of
 from tests.flasknado.live.helpers import LiveApp, StreamClient, get, wait_for
 from tests.support.serving import Serving, serving
 

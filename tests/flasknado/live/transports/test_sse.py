@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from flasknado.live.event import parse_cursor
-from flasknado.live.extension import state_of
 from flasknado.live.hub import Hub, hub_of
+from flasknado.live.state import state_of
 from tests.flasknado.live.helpers import DEADLINE_S, LiveApp, SseClient, get, wait_for
 from tests.support.serving import Serving, serving
 

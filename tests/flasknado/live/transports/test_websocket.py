@@ -11,8 +11,8 @@ import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from flasknado.live.extension import state_of
 from flasknado.live.hub import hub_of
+from flasknado.live.state import state_of
 from tests.flasknado.live.helpers import DEADLINE_S, LiveApp, get, wait_for
 from tests.support.serving import Serving, serving
 

@@ -1,0 +1,145 @@
+"""What one Flask application has of `Live`: where its log is, and who reads it here.
+
+No Tornado here, as in `flasknado.live.extension`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+from flask import Flask, current_app
+
+from flasknado.errors import ConfigurationError
+from flasknado.live import store
+from flasknado.live.database import DatabaseLog, SessionLog
+from flasknado.live.event import Event, check_channel, check_name, encode_data
+from flasknado.live.logs import Log
+from flasknado.live.memory import MemoryLog
+from flasknado.live.options import LiveOptions
+from flasknado.live.tickets import Tickets
+
+if TYPE_CHECKING:
+    from flask_sqlalchemy import SQLAlchemy
+
+    from flasknado.live.extension import Live
+    from flasknado.live.hub import Hub
+
+EXTENSION_KEY = "live"
+MEMORY_URL = "memory://"
+MAX_WAITING_SIGNALS = 1000
+MIN_TOKEN_CHARS = 16
+
+
+class LiveState:
+    """What one Flask application has of `Live`: `app.extensions["live"]`."""
+
+    def __init__(self, app: Flask, live: Live, db: SQLAlchemy | None, url: str | None) -> None:
+        self.app = app
+        self.live = live
+        self.options = LiveOptions.from_config(app.config)
+        self.tickets = Tickets(app.secret_key) if app.secret_key else None
+        """`None` without a secret key to sign them with."""
+        self.publish_token = _publish_token(app)
+        self.log = self._log(db, url)
+        self.hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
+        """The hub of each event loop that has needed one (`flasknado.live.hub.hub_of`)."""
+        self.signals: deque[store.Draft] = deque()
+        """The signals that wait for a reader to write them."""
+        self._wakers: tuple[Callable[[], None], ...] = ()
+
+    def _log(self, db: SQLAlchemy | None, url: str | None) -> Log:
+        if db is not None:
+            return SessionLog(self._engine_of(db), db, self.committed)
+        assert url is not None
+        if url == MEMORY_URL:
+            return MemoryLog(self.committed)
+        return DatabaseLog(url, self.committed)
+
+    def _engine_of(self, db: SQLAlchemy) -> Callable[[], sa.Engine]:
+        def engine() -> sa.Engine:
+            with self.app.app_context():
+                return db.engine
+
+        return engine
+
+    def committed(self, events: Sequence[Event]) -> None:
+        """Tell the readers of this process, and whoever captures, of committed events."""
+        self.live.captured(events)
+        for wake in self._wakers:
+            wake()
+
+    def add_waker(self, wake: Callable[[], None]) -> None:
+        """Have `wake()` called after each commit that published, on the committing thread."""
+        self._wakers = (*self._wakers, wake)
+
+    def remove_waker(self, wake: Callable[[], None]) -> None:
+        """Call `wake` no longer."""
+        self._wakers = tuple(other for other in self._wakers if other != wake)
+
+    def signal(self, draft: store.Draft) -> bool:
+        """Leave a signal to this process's reader, if there is one, which writes several at once.
+
+        May be called on any thread. Above the bound the signal is lost, as a signal may be.
+        """
+        if not self._wakers:
+            return False
+        if len(self.signals) < MAX_WAITING_SIGNALS:
+            self.signals.append(draft)
+        for wake in self._wakers:
+            wake()
+        return True
+
+    def check_processes(self, multiprocess: bool) -> None:
+        """Raise `ConfigurationError` if other processes would have a log of their own."""
+        if multiprocess and self.log.one_process:
+            raise ConfigurationError(
+                "a log of live events in memory is seen by one process only, and this server "
+                "has several: give Live a database, or run one worker"
+            )
+
+
+def state_of(app: Flask) -> LiveState:
+    """Return what `app` has of `Live`; raises `ConfigurationError` if it has nothing."""
+    state = app.extensions.get(EXTENSION_KEY)
+    if not isinstance(state, LiveState):
+        raise ConfigurationError(
+            f"the Flask application {app.name!r} has no live events: "
+            f"call live.init_app(app, db) in its factory"
+        )
+    return state
+
+
+def current_state() -> LiveState:
+    """Return what the current application has of `Live`; needs an application context."""
+    return state_of(current_app)
+
+
+def draft_of(
+    state: LiveState, channel: str, name: str, data: object, *, kept: bool = True
+) -> store.Draft:
+    """Return an event that is not committed yet; raises `InvalidEvent`."""
+    return store.Draft(
+        check_channel(channel),
+        check_name(name),
+        encode_json(data, state.app, state.options.max_data_bytes),
+        kept,
+    )
+
+
+def encode_json(data: object, app: Flask, max_data_bytes: int = 2**31) -> str:
+    """Return what the application's JSON provider makes of data; raises `InvalidEvent`."""
+    return encode_data(data, max_data_bytes, getattr(app.json, "default", None))
+
+
+def _publish_token(app: Flask) -> str | None:
+    token = app.config.get("LIVE_PUBLISH_TOKEN")
+    if token and (not isinstance(token, str) or len(token) < MIN_TOKEN_CHARS):
+        raise ConfigurationError(
+            f"LIVE_PUBLISH_TOKEN lets anybody publish who guesses it: make it a random text of "
+            f"{MIN_TOKEN_CHARS} characters or more, or leave it empty"
+        )
+    return token or None
