@@ -394,14 +394,19 @@ class Connection(asyncio.Protocol):
             return
         self.deadline = NEVER
         active = self.active
-        if self._phase is _Phase.LINGERING:
+        lingers = self._phase is _Phase.LINGERING
+        if self.transport.get_write_buffer_size() and (lingers or active is None):
+            # The answer is still on its way; its own deadline cuts off who does not take it.
+            self._watch_writing()
+            limits = self.service.limits
+            rest_s = limits.linger_timeout_s if lingers else limits.keep_alive_timeout_s
+            self.deadline = self.service.deadline(rest_s)
+        elif lingers:
             self.abort()
         elif active is not None:
             self._judge_body(active)
         elif self._parser is not None and self._parser.in_head:
             self.refuse(RequestError(408, "the head of the request did not arrive in time"))
-        elif self.transport.get_write_buffer_size():
-            self.abort()
         else:
             self._close()
 
@@ -478,6 +483,9 @@ class Connection(asyncio.Protocol):
                     break
                 else:
                     self._go_on()
+        except Exception:
+            log.exception("a request could not be taken")
+            self.abort()
         finally:
             self._advancing = False
         self._go_on()
@@ -630,6 +638,9 @@ class Connection(asyncio.Protocol):
 
     def _write_progresses(self) -> bool:
         """Whether the client took anything since the last look; begins the next one if so."""
+        if not self.transport.get_write_buffer_size() and self._phase is not _Phase.CLOSING:
+            self.write_deadline = NEVER
+            return True
         taken_bytes = self._taken_bytes()
         if taken_bytes <= self._taken_mark_bytes:
             return False

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tornado.web import RequestHandler, stream_request_body
 
 from flasknado.errors import ConfigurationError
 from flasknado.http.limits import Limits
@@ -20,6 +21,17 @@ from tests.support.raw import connect, read_to_end, statuses
 MakeSite = Callable[..., Site]
 SWEEP_S = 0.05
 HOST = b"Host: a\r\n"
+
+
+@stream_request_body
+class EarlyAnswer(RequestHandler):
+    """Answers at length before the body of its request has come."""
+
+    def prepare(self) -> None:
+        self.finish(b"x" * 8_000_000)
+
+    def data_received(self, chunk: bytes) -> None:
+        """Take no note of it."""
 
 
 def limits(**changed: Any) -> Limits:
@@ -111,6 +123,29 @@ def test_client_that_takes_nothing_is_cut_off(make_site: MakeSite, llhttp: str, 
         poll(lambda: site.server.traffic.ordinary_requests + site.server.traffic.native_requests)
         poll(lambda: site.server.traffic.connections_open == 0)
         poll(lambda: site.server.traffic.in_flight == 0)
+
+
+@pytest.mark.parametrize("path", ["/big", "/early"])
+def test_client_that_takes_a_large_answer_slowly_gets_it_whole(
+    make_site: MakeSite, llhttp: str, path: str
+) -> None:
+    site = make_site(
+        llhttp,
+        limits=limits(write_timeout_s=0.5, keep_alive_timeout_s=0.2, linger_timeout_s=0.2),
+    )
+    site.serving.on_loop(lambda: site.server.add_handlers([(r"/early", EarlyAnswer)]))
+    with connect(site.address, receive_buffer_bytes=64 * 1024) as sock:
+        length = b"Content-Length: 9\r\n" if path == "/early" else b""
+        sock.sendall(b"GET %b HTTP/1.1\r\n%b%b\r\n" % (path.encode(), HOST, length))
+        sizes: list[int] = []
+
+        def take() -> bool:
+            sizes.append(len(sock.recv(100_000)))
+            return sizes[-1] == 0 or sum(sizes) > 8_000_000
+
+        poll(take)
+
+    assert sum(sizes) > 8_000_000
 
 
 @pytest.mark.parametrize(
