@@ -46,7 +46,7 @@ class Dispatch(httputil.HTTPMessageDelegate):
             server.trusted_hosts.check(head)
         except RequestError as error:
             server.traffic.requests_refused += 1
-            refuse(self._connection, None, error)
+            refuse(self._connection, None, error, start_line.method)
             if server.traffic.on_response is not None:
                 server.traffic.on_response(None, error.status, 0, 0.0, REFUSED)
             return None

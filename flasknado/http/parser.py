@@ -317,7 +317,7 @@ class RequestParser:
             text = method.decode("latin-1")
             if len(_methods) < _METHODS_LIMIT:
                 _methods[method] = text
-        return parse_head(
+        head = parse_head(
             text,
             url.decode("latin-1"),
             version,
@@ -326,6 +326,9 @@ class RequestParser:
             server=self._server,
             scheme=self._scheme,
         )
+        if not self._parser.should_keep_alive():
+            head.keep_alive = False  # llhttp heeds Proxy-Connection, too, and takes no more
+        return head
 
     def _read_request_line(self, method: bytes, url: bytes) -> str:
         """Return the version that the request line names, and move on to the end of the head.

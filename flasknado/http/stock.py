@@ -87,6 +87,7 @@ class ContainerDelegate(httputil.HTTPMessageDelegate):
         self._connection = connection
         self._head = head
         self._body: BodyBuffer | None = None
+        self._method = ""
         self._refused = False
 
     def headers_received(
@@ -95,6 +96,7 @@ class ContainerDelegate(httputil.HTTPMessageDelegate):
         headers: httputil.HTTPHeaders,
     ) -> Awaitable[None] | None:
         assert isinstance(start_line, httputil.RequestStartLine)
+        self._method = start_line.method
         try:
             if self._head is None:
                 self._head = head_from(start_line, headers, self._connection)
@@ -136,7 +138,7 @@ class ContainerDelegate(httputil.HTTPMessageDelegate):
 
     def _refuse(self, error: RequestError) -> None:
         self._refused = True
-        refuse(self._connection, self._head, error)
+        refuse(self._connection, self._head, error, self._method)
 
 
 class StockReply(Reply):
@@ -214,10 +216,15 @@ class StockReply(Reply):
 
 
 def refuse(
-    connection: httputil.HTTPConnection, head: RequestHead | None, error: RequestError
+    connection: httputil.HTTPConnection, head: RequestHead | None, error: RequestError, method: str
 ) -> None:
-    """Answer a request that no application sees, and close; on the loop's thread."""
+    """Answer a request that no application sees, and close; on the loop's thread.
+
+    `head` is `None` if it is not valid; the method is known then, too.
+    """
     response, body = error_response(head, error)
+    if method == "HEAD":
+        body = b""
     fields = httputil.HTTPHeaders()
     for name, value in response.headers:
         fields.add(name, value)

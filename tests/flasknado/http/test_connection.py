@@ -369,3 +369,21 @@ def test_upgrade_with_a_body_to_a_native_route_is_refused(shared_site: Site, lay
     request = post("/native/a", b"abc", b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
 
     assert statuses(converse(shared_site.address, request + get("/b"))) == [400]
+
+
+@pytest.mark.parametrize("path", ["/a", "/native/a"])
+def test_proxy_connection_close_does_not_cost_the_next_request(
+    shared_site: Site, path: str
+) -> None:
+    """Proxies pass the field on, and the next request on their connection is another client's."""
+    with Wire(shared_site.address) as wire:
+        answer = wire.ask(get(path, b"Proxy-Connection: close\r\n"))
+        assert answer.status == 200
+        if answer.header("Connection") != "close":
+            assert wire.ask(get(path)).status == 200
+
+
+def test_head_that_is_refused_gets_its_status(shared_site: Site) -> None:
+    said = converse(shared_site.address, b"HEAD / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n")
+
+    assert statuses(said) == [400]
