@@ -33,8 +33,12 @@ class SocketLoan:
 
     def grant(self, fd: int) -> None:
         """Lend a duplicate of `fd`, which the thread closes. On the loop's thread."""
-        self.fd = os.dup(fd)
-        self._settled.set()
+        try:
+            self.fd = os.dup(fd)
+        except OSError:  # too many are open: the thread goes on without
+            pass
+        finally:
+            self._settled.set()
 
     def refuse(self) -> None:
         """Lend nothing. On the loop's thread."""

@@ -185,8 +185,9 @@ class HTTPServer(TornadoHTTPServer):
         """Cut off all connections, but those that a native handler has detached."""
         await super().close_all_connections()
         if self._service is not None:
-            self._service.close_connections()
+            # Again and again: a TLS handshake that ends meanwhile makes one more.
             while self._service.connections:
+                self._service.close_connections()
                 await asyncio.sleep(0)
 
     def _make_listeners(self) -> Listeners:

@@ -133,6 +133,14 @@ def test_file_to_a_client_that_never_reads_is_given_up(file: Path) -> None:
             assert len(read_all(client)) < len(CONTENT)
 
 
+def test_loan_that_cannot_be_duplicated_is_refused() -> None:
+    loan = sendfile.SocketLoan()
+
+    loan.grant(-1)
+
+    assert loan.wait() is None
+
+
 def test_file_sent_in_step_leaves_the_loop_free(file: Path) -> None:
     """While a file waits for its client, others are served."""
     with serve(file) as server, socket.socket() as slow:
