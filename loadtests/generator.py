@@ -9,7 +9,6 @@ import contextlib
 import csv
 import json
 import os
-import resource
 import subprocess
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -19,14 +18,14 @@ from typing import Any
 
 from loadtests.interrupts import held
 from loadtests.processes import Cores, end_group, pinned
-from loadtests.scenarios import LIVE_METHODS, Scenario
+from loadtests.scenarios import LIVE_METHODS, PROCESSOR_FOLDER, Scenario
 from loadtests.servers import ROOT
 
 LOCUST = ROOT / ".venv-loadtest" / "bin" / "locust"
 LOCUSTFILE = ROOT / "loadtests" / "locustfile.py"
 INSTALL_LOCUST = "make .venv-loadtest/.loadtest"
 BUSY_GENERATOR = 0.9
-"""The share of its cores above which the generator, not the server, may be the limit."""
+"""The share of a core above which the generator, not the server, may be the limit."""
 _GRACE_S = 30.0
 _ERRORS_SHOWN = 3
 NO_CORES = Cores(None, None)
@@ -54,8 +53,9 @@ class Delivery:
 class Report:
     """What locust's users saw; the percentiles are of all answers, failures too.
 
-    `per_second` counts successful requests. `generator_share` is the processor time that locust
-    used, as a share of its cores. `errors` are the most frequent failures, in locust's words.
+    `per_second` counts successful requests. `generator_share` is the processor time of
+    locust's busiest process, as a share of a core. `errors` are the most frequent failures, in
+    locust's words.
     """
 
     requests: int
@@ -109,14 +109,12 @@ def run(
         *("--exit-code-on-error", "0"),
         *(("--processes", str(processes)) if processes > 1 else ()),
     ]
-    used_before_s = _children_s()
     output = _finish(pinned(cores.generator, command, *cores.spare), folder, seconds + _GRACE_S)
-    used_s = _children_s() - used_before_s
     try:
         entries = json.loads(stored.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         raise GeneratorFailed(f"locust gave no report: {output[-500:]}") from None
-    return parse(entries, used_s / processes, _errors(folder / "locust_failures.csv"))
+    return parse(entries, _busiest(folder), _errors(folder / "locust_failures.csv"))
 
 
 def _finish(command: Sequence[str], folder: Path, timeout_s: float) -> str:
@@ -125,7 +123,7 @@ def _finish(command: Sequence[str], folder: Path, timeout_s: float) -> str:
             process = subprocess.Popen(
                 command,
                 cwd=folder,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                env={**os.environ, "PYTHONPATH": str(ROOT), PROCESSOR_FOLDER: str(folder)},
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -142,11 +140,11 @@ def _finish(command: Sequence[str], folder: Path, timeout_s: float) -> str:
 
 
 def parse(
-    entries: Sequence[Mapping[str, Any]], generator_s: float = 0.0, errors: Sequence[str] = ()
+    entries: Sequence[Mapping[str, Any]], share: float = 0.0, errors: Sequence[str] = ()
 ) -> Report:
     """Add up what locust's `--json-file` says of each URL; raises `GeneratorFailed`.
 
-    `generator_s` is the processor time of each of its processes.
+    `share` is the processor time of its busiest process, as a share of a core.
     """
     entries = [entry for entry in entries if entry["num_requests"]]
     asked = [entry for entry in entries if entry["method"] not in LIVE_METHODS.values()]
@@ -165,7 +163,7 @@ def parse(
         p50_ms=percentile_ms(times, 50),
         p95_ms=percentile_ms(times, 95),
         p99_ms=percentile_ms(times, 99),
-        generator_share=generator_s / duration_s,
+        generator_share=share,
         delivery=_delivery([entry for entry in entries if entry not in asked]),
         errors=tuple(errors),
     )
@@ -225,6 +223,7 @@ def percentile_ms(times: Mapping[float, int], percent: float) -> float:
     return float("inf")
 
 
-def _children_s() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+def _busiest(folder: Path) -> float:
+    """Return the greatest of the shares that locust's processes have told."""
+    told = [json.loads(path.read_text()) for path in folder.glob("locust-processor-*.json")]
+    return max(told, default=0.0)

@@ -30,7 +30,7 @@ from loadtests.terminal import INTERRUPTED_STATUS, say
 BASELINE = "flask-dev"
 SECONDS, FULL_SECONDS = 3.0, 5.0
 ROUNDS, FULL_ROUNDS = 2, 3
-START_S = 2.5
+START_S = 1.5
 """What starting the generator adds to a measurement, about."""
 
 
@@ -127,6 +127,8 @@ def run(options: argparse.Namespace) -> int:
     )
     found.save(folder)
     (folder / "report.html").write_text(report.page(found), encoding="utf-8")
+    if picture := report.picture(found):
+        (folder / "ratios.svg").write_text(picture, encoding="utf-8")
     show(found)
     say(f"\nReport: {(folder / 'report.html').relative_to(ROOT)} (JSON and CSV beside it)")
     return _status(measured)
@@ -187,6 +189,8 @@ def show(found: Results) -> None:
         say(live + "\n")
     for sentence in results.not_possible(found):
         say(sentence)
+    for name, message in (found.failed or {}).items():
+        say(f"{name} was left out: {message}")
     for text in results.errors_of(found.samples):
         say(text)
     if any(sample.report.limited_by_generator for sample in found.samples):

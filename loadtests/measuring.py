@@ -25,7 +25,9 @@ MODULE = "loadtests.apps.bundled"
 HANDLERS = "async_handlers:routes"
 PREPARE_TIMEOUT_S = 60
 ONE_THREAD = "it has one thread: the first client to hold on would shut out everybody else"
-WSGI_ONLY = "it serves WSGI only, where a client that holds on takes a thread and WebSocket is not"
+WSGI_ONLY = (
+    "it serves WSGI only: a client that holds on would take a thread, and there is no WebSocket"
+)
 
 
 class CannotMeasure(Exception):
@@ -164,11 +166,14 @@ def _load(
 @contextmanager
 def served(server: Server, prepared: Path, folder: Path, cores: Cores) -> Iterator[Running]:
     """Run a server with a fresh copy of the database; raises `ServerFailed`."""
-    database = folder / "served.db"
-    for leftover in folder.glob("served.db*"):
-        leftover.unlink()
+    fresh = folder / "fresh"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir()
+    database = fresh / "served.db"
     shutil.copyfile(prepared, database)
-    database.chmod(0o666)  # a server that drops root's rights has to write to it
+    # A server that drops root's rights has to write to it, and SQLite to files beside it.
+    fresh.chmod(0o777)
+    database.chmod(0o666)
     target = Target(free_port(), str(folder), MODULE, handlers=HANDLERS)
     environment = _environment(database)
     with running(server, target, core=cores.server, environment=environment) as process:

@@ -42,7 +42,7 @@ class Bar:
     high: float
 
 
-def lines(title: str, unit: str, drawn: Sequence[Line], *, logarithmic: bool = False) -> str:
+def lines(title: str, drawn: Sequence[Line], *, logarithmic: bool = False) -> str:
     """Return a chart of lines over the number of users; the bands are the rounds' ranges."""
     points = [point for line in drawn for point in line.points]
     xs = sorted({point[0] for point in points})
@@ -62,7 +62,7 @@ def lines(title: str, unit: str, drawn: Sequence[Line], *, logarithmic: bool = F
         parts.append(_text(LEFT - 6, y + 4, short(tick), "end"))
     parts += [_text(x_of(x), HEIGHT - BOTTOM + 18, f"{x:g}", "middle") for x in xs]
     middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(_text(middle, HEIGHT - 6, f"users → {unit}", "middle", "axis"))
+    parts.append(_text(middle, HEIGHT - 6, "users", "middle", "axis"))
     for line in drawn:
         parts.append(_line(line, x_of, y_of))
     return "".join([*parts, "</svg>"])
@@ -155,7 +155,10 @@ def _logarithmic(bottom: float, top: float) -> tuple[Callable[[float], float], l
 
 def _open(title: str, height: float, width: float = WIDTH) -> str:
     label = escape(title, quote=True)
-    return f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{label}">'
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" role="img"'
+        f' aria-label="{label}">'
+    )
 
 
 def _text(x: float, y: float, text: str, anchor: str, kind: str = "tick") -> str:

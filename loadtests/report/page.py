@@ -11,6 +11,7 @@ from loadtests.report import charts
 from loadtests.report.charts import Bar, Line
 from loadtests.results import Cell, Results
 
+_RATIO_TITLE = "How many times as many answers a second, for each scenario"
 _STYLE = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
 
 
@@ -19,7 +20,7 @@ def page(found: Results) -> str:
     sections = [
         _summary(found),
         _ratios(found),
-        *(_scenario(found, name) for name in found.scenarios if found.cells(name)),
+        *(_scenario(found, name) for name in found.scenarios),
         _live(found),
         _table(found),
         _remarks(found),
@@ -37,10 +38,11 @@ def page(found: Results) -> str:
 
 
 def _summary(found: Results) -> str:
+    rounds = "One round" if found.rounds == 1 else f"{found.rounds} rounds"
     about = (
-        f"{found.rounds} rounds of {found.seconds:g} s for each measurement, the servers in turn, "
-        "every other round backwards. Numbers are medians, bands and ranges are from the worst "
-        "round to the best."
+        f"{rounds} of {found.seconds:g} s for each measurement, the servers in turn, every other"
+        " round backwards. Numbers are medians, bands and ranges are from the worst round to the"
+        " best."
     )
     legend = "".join(
         f'<li class="s{number % charts.COLOURS}"><i></i>{escape(name)} '
@@ -51,8 +53,29 @@ def _summary(found: Results) -> str:
     return f'<p>{escape(text)}</p><p>{about}</p><ul class="legend">{legend}</ul>'
 
 
+def picture(found: Results) -> str:
+    """Return the chart of ratios as an SVG file of its own; empty if nothing is compared."""
+    drawn = _ratio_bars(found)
+    if not drawn:
+        return ""
+    head, rest = charts.bars(_RATIO_TITLE, drawn).split(">", 1)
+    return f"{head}><style>\n{_STYLE}</style>{rest}\n"
+
+
 def _ratios(found: Results) -> str:
-    """Draw throughput over the baseline's, at each scenario's greatest number of users."""
+    drawn = _ratio_bars(found)
+    if not drawn:
+        return ""
+    return (
+        f"<h2>Throughput against {escape(found.baseline)}</h2>"
+        f"<figure>{charts.bars(_RATIO_TITLE, drawn)}<figcaption>"
+        "How many times as many answers a second, on a logarithmic scale; to the left of 1 it is"
+        " slower.</figcaption></figure>"
+    )
+
+
+def _ratio_bars(found: Results) -> list[Bar]:
+    """Return throughput over the baseline's, at each scenario's greatest number of users."""
     drawn = []
     for name in found.scenarios:
         cells = found.cells(name)
@@ -62,18 +85,14 @@ def _ratios(found: Results) -> str:
             if cell.users == most and ratio is not None:
                 label = f"{name}, {cell.users} users"
                 drawn.append(Bar(label, _series(found, cell), ratio.median, ratio.low, ratio.high))
-    if not drawn:
-        return ""
-    return (
-        f"<h2>Throughput against {escape(found.baseline)}</h2>"
-        f"<figure>{charts.bars('ratio for each scenario', drawn)}<figcaption>"
-        "How many times as many answers a second, on a logarithmic scale; to the left of 1 it is"
-        " slower.</figcaption></figure>"
-    )
+    return drawn
 
 
 def _scenario(found: Results, name: str) -> str:
+    """Draw a scenario over the number of users; one number is in the table, and no chart."""
     cells = found.cells(name)
+    if len({cell.users for cell in cells}) < 2:
+        return ""
     servers = list(dict.fromkeys(cell.server for cell in cells))
     by_server = {server: [cell for cell in cells if cell.server == server] for server in servers}
     heading = f"<h2>{escape(name)} <small>{escape(found.scenarios[name])}</small></h2>"
@@ -87,10 +106,10 @@ def _scenario(found: Results, name: str) -> str:
         for percentile, points in _latencies(own)
     ]
     figures = [
-        (charts.lines(f"{name}: requests/s", "requests/s", throughput), "throughput"),
+        (charts.lines(f"{name}: requests/s", throughput), "throughput, requests/s"),
         (
-            charts.lines(f"{name}: latency", "ms", latency, logarithmic=True),
-            "latency: p50 whole, p95 dashed, p99 dotted",
+            charts.lines(f"{name}: latency in ms", latency, logarithmic=True),
+            "latency, ms: p50 whole, p95 dashed, p99 dotted",
         ),
     ]
     return f'{heading}<div class="pair">{"".join(_figure(*figure) for figure in figures)}</div>'
@@ -135,14 +154,14 @@ def _live(found: Results) -> str:
         f"{escape(name)}</li>"
         for name in names
     )
-    chart = charts.lines("delivery latency", "ms", drawn, logarithmic=True)
+    chart = charts.lines("delivery latency in ms", drawn, logarithmic=True)
     return (
         "<h2>What the live clients received</h2>"
         "<p>From the moment when the publisher asked until the event was there, through a view, "
         "a transaction and the loop, while other users browse without pause.</p>"
         f'<ul class="legend">{legend}</ul>'
-        f'<div class="pair">{_figure(chart, "delivery: p50 whole, p95 dashed, p99 dotted")}'
-        f"<div>{_html_table(results.delivery_table(found))}</div></div>"
+        f'<div class="pair">{_figure(chart, "delivery, ms: p50 whole, p95 dashed, p99 dotted")}'
+        f"</div>{_html_table(results.delivery_table(found))}"
     )
 
 

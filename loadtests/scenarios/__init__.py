@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 LIVE_METHODS = {"poll": "POLL", "sse": "SSE", "websocket": "WS"}
 """What locust calls the deliveries of a live scenario, by the scenario's name."""
+PROCESSOR_FOLDER = "FLASKNADO_LOADTEST_FOLDER"
+"""The environment variable with the folder where each process of locust tells its use."""
 _BROWSING = {"PageReader": 4, "Publisher": 1}
 _LIVE_PROBE = "/live/poll?channel=posts&timeout_s=0"
 
@@ -104,7 +106,8 @@ _TABLE = (
         "poll",
         "LongPoller",
         "long-polls held open while 4 users browse",
-        levels=(20, 100),
+        levels=(10, 50, 200),
+        usual=(10, 50),
         probe=_LIVE_PROBE,
         beside=_BROWSING,
         live=True,
@@ -113,8 +116,8 @@ _TABLE = (
         "sse",
         "SseListener",
         "event streams held open while 4 users browse",
-        levels=(20, 100),
-        usual=(50,),
+        levels=(10, 50, 200),
+        usual=(10, 50),
         probe=_LIVE_PROBE,
         beside=_BROWSING,
         live=True,
@@ -123,8 +126,8 @@ _TABLE = (
         "websocket",
         "WebSocketClient",
         "WebSockets held open while 4 users browse",
-        levels=(20, 100),
-        usual=(50,),
+        levels=(10, 50, 200),
+        usual=(10, 50),
         probe=_LIVE_PROBE,
         beside=_BROWSING,
         live=True,

@@ -26,7 +26,7 @@ ENTRY = {
 def test_parse_adds_up_all_urls() -> None:
     other = {**ENTRY, "num_failures": 0, "last_request_timestamp": 1019.5}
 
-    found = generator.parse([ENTRY, other], generator_s=4.0)
+    found = generator.parse([ENTRY, other], share=0.2)
 
     assert (found.requests, found.failures) == (200, 10)
     assert found.per_second == pytest.approx(190 / 20)
@@ -58,7 +58,7 @@ def test_parse_keeps_deliveries_apart_and_their_times_without_the_lost() -> None
 
 
 def test_parse_of_a_busy_generator_marks_the_run() -> None:
-    assert generator.parse([ENTRY], generator_s=9.6).limited_by_generator
+    assert generator.parse([ENTRY], share=0.95).limited_by_generator
 
 
 @needs_locust
@@ -71,6 +71,7 @@ def test_locust_against_a_slow_server_gives_the_known_answer(fake: Fake, tmp_pat
     assert found.failures == 0
     assert 80 < found.per_second <= 165
     assert 99 <= found.p50_ms < 200
+    assert 0 < found.generator_share < 1
 
 
 @needs_locust

@@ -61,15 +61,16 @@ def test_loadtest_of_a_target_keeps_report_and_raw_data_and_skips_what_it_has_no
     monkeypatch.setattr(loadtest, "ROOT", tmp_path)
     # The fake answers every GET, but takes no POST.
     fake.wait_s = 0.02
-    arguments = ["--target", fake.url, "--only", "wait", "--users", "2", "--rounds", "1"]
+    arguments = ["--target", fake.url, "--only", "wait", "--users", "1,2", "--rounds", "1"]
 
     assert loadtest.main([*arguments, "--seconds", "1"]) == 0
 
     [folder] = (tmp_path / "var" / "loadtest").iterdir()
-    [sample] = results.load(folder).samples
-    assert sample.server == fake.url
-    assert 20 <= sample.report.p50_ms < 60
-    assert [path.name for path in (folder / "raw").iterdir()] == ["1-target-wait-2.json"]
+    one, two = results.load(folder).samples
+    assert (one.server, one.users, two.users) == (fake.url, 1, 2)
+    assert 20 <= two.report.p50_ms < 60
+    raw = sorted(path.name for path in (folder / "raw").iterdir())
+    assert raw == ["1-target-wait-1.json", "1-target-wait-2.json"]
     assert "<svg" in (folder / "report.html").read_text(encoding="utf-8")
 
 
