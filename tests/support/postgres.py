@@ -34,8 +34,7 @@ def programs() -> Path:
     versions = [p for p in DEBIAN.glob("*/bin") if (p / "postgres").exists()]
     if versions:
         return max(versions, key=lambda path: float(path.parent.name))
-    need("pg_ctl")
-    return Path(need("postgres")).parent
+    return Path(need("postgres")).resolve().parent
 
 
 class PostgresServer:
