@@ -29,6 +29,9 @@ from flasknado.ops import Operations, bind
 from flasknado.ops.settings import operations_of, operations_server, snapshots_of
 
 HEARTBEAT_S = 1.0
+END_S = 1.0
+"""How long cancelled tasks of a worker that ends have to clean up."""
+
 SWITCH_INTERVAL_S = 0.0005
 """How long a computing thread may keep the interpreter while the loop waits for it."""
 
@@ -67,10 +70,10 @@ class Worker(GunicornWorker):
         self._raise_file_limit()
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(self._serve())
-        # Pool threads may hang for ever, and the interpreter would wait for them.
-        self.log.info("Worker exiting (pid: %s)", self.pid)
-        self.cfg.worker_exit(None, self)
-        leave(0)
+            # Threads of the pool and of the loop may hang for ever, and closing would wait.
+            self.log.info("Worker exiting (pid: %s)", self.pid)
+            self.cfg.worker_exit(None, self)
+            leave(0)
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
@@ -93,6 +96,7 @@ class Worker(GunicornWorker):
         await self._drain(server)
         heartbeat.cancel()
         self._operations.close(self.board.reason.name.lower())
+        await end_tasks()
 
     async def _drain(self, server: HTTPServer) -> None:
         """Let what runs finish, within the grace; readiness says so first if nobody else serves."""
@@ -213,6 +217,15 @@ class Worker(GunicornWorker):
             assert self._stopping is not None
             self.board.reason = StopReason.RECYCLE
             self._stopping.set()
+
+
+async def end_tasks() -> None:
+    """Cancel the tasks that still run, and give them a moment to end."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=END_S)
 
 
 def leave(status: int) -> None:

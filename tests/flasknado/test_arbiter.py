@@ -15,7 +15,7 @@ from tests.support.poll import poll
 from tests.support.process import ServerProcess, server_process
 
 APP = """
-import os, time, flask, tornado.web
+import asyncio, os, time, flask, tornado.web
 app = flask.Flask("processes")
 
 @app.get("/")
@@ -31,7 +31,18 @@ class Freeze(tornado.web.RequestHandler):
     def get(self):
         time.sleep(600)
 
-routes = [(r"/freeze", Freeze)]
+class Leave(tornado.web.RequestHandler):
+    def get(self):
+        asyncio.get_running_loop().run_in_executor(None, time.sleep, 600)
+        self.cleaning = asyncio.create_task(self.clean())
+
+    async def clean(self):
+        try:
+            await asyncio.sleep(600)
+        finally:
+            print("cleaned", flush=True)
+
+routes = [(r"/freeze", Freeze), (r"/leave", Leave)]
 """
 
 
@@ -257,6 +268,15 @@ def test_worker_told_to_stop_before_it_hears_signals_stops(folder: Path) -> None
         server.wait_for_output("Handling signal: term")
         (folder / "go").touch()
         assert server.wait(10) == 0
+
+
+def test_worker_ends_in_time_whatever_handlers_have_left_behind(folder: Path) -> None:
+    with serve(folder, "--graceful-timeout", "1") as server:
+        ask(server, "/leave")
+        server.signal(signal.SIGTERM)
+        assert server.wait() == 0
+    assert "cleaned" in server.output
+    assert "SIGKILL" not in server.output
 
 
 def test_lame_duck_does_not_shorten_the_drain(folder: Path) -> None:
