@@ -122,6 +122,8 @@ class LiveHandler(RequestHandler):
         headers = {"Vary": "Origin"}
         if origin is not None and self.allows_origin(origin):
             headers["Access-Control-Allow-Origin"] = origin
+            # Without leave a page of another origin cannot see when to come back, nor the name.
+            headers["Access-Control-Expose-Headers"] = "Retry-After, X-Request-ID"
         return headers
 
     def set_default_headers(self) -> None:

@@ -34,6 +34,7 @@ def test_cors_allowed_origin_may_read_every_answer(
     _, headers, _ = get(served, path, origin, method="HEAD", channel="a")
     assert headers["Vary"] == "Origin"
     assert headers["Access-Control-Allow-Origin"] == GOOD
+    assert "Retry-After" in headers["Access-Control-Expose-Headers"]
     status, headers, _ = get(served, path, origin, channel="user:x")
     assert (status, headers["Access-Control-Allow-Origin"]) == (403, GOOD)
 
