@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,7 @@ Say = Callable[[str], None]
 MODULE = "loadtests.apps.bundled"
 HANDLERS = "async_handlers:routes"
 PREPARE_TIMEOUT_S = 60
+_SECRET_KEY = secrets.token_hex(32)
 ONE_THREAD = "it has one thread: the first client to hold on would shut out everybody else"
 WSGI_ONLY = (
     "it serves WSGI only: a client that holds on would take a thread, and there is no WebSocket"
@@ -181,4 +183,8 @@ def served(server: Server, prepared: Path, folder: Path, cores: Cores) -> Iterat
 
 
 def _environment(database: Path) -> dict[str, str]:
-    return {"DATABASE_URL": f"sqlite:///{database}", "APP_ENV": "development"}
+    return {
+        "DATABASE_URL": f"sqlite:///{database}",
+        "APP_ENV": "development",
+        "SECRET_KEY": _SECRET_KEY,
+    }

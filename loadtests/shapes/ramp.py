@@ -19,5 +19,5 @@ class Ramp(LoadTestShape):
         elapsed = self.get_run_time() / run_time_s
         if elapsed >= 1:
             return None
-        users = max(1, round((options.users or 100) * (int(elapsed * STEPS) + 1) / STEPS))
+        users = max(1, round((options.num_users or 100) * (int(elapsed * STEPS) + 1) / STEPS))
         return users, users

@@ -18,5 +18,5 @@ class Soak(LoadTestShape):
         options = self.runner.environment.parsed_options
         if self.get_run_time() >= (options.run_time or 3600):
             return None
-        users = options.users or 50
+        users = options.num_users or 50
         return users, max(0.1, users / RISE_S)

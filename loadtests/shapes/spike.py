@@ -20,7 +20,7 @@ class Spike(LoadTestShape):
         elapsed = self.get_run_time() / (options.run_time or 120)
         if elapsed >= 1:
             return None
-        users = options.users or 100
+        users = options.num_users or 100
         if not BEGINS <= elapsed < ENDS:
             users = max(1, round(users * CALM_SHARE))
         return users, users
