@@ -188,7 +188,11 @@ class Worker(GunicornWorker):
         while True:
             self.notify()
             now = time.monotonic()
-            self._operations.beat(lag_s=max(0.0, now - due_at))
+            try:
+                self._operations.beat(lag_s=max(0.0, now - due_at))
+            except Exception:
+                # Without a heartbeat the worker would be killed, for its numbers alone.
+                self.log.exception("the numbers of this worker could not be made")
             due_at = now + HEARTBEAT_S
             if self.ppid != os.getppid():
                 self.log.info("The arbiter has gone, stopping worker with pid: %s", self.pid)

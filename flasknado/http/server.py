@@ -56,6 +56,9 @@ TORNADO = "tornado"
 LAYERS = (LLHTTP, TORNADO)
 DRAIN_POLL_S = 0.05
 
+CLOSE_S = 2.0
+"""How long all close callbacks that are coroutines may take together."""
+
 DRAIN_LINGER_S = 1.0
 """How long a draining server awaits the next request of connections that are open and silent.
 
@@ -265,7 +268,7 @@ class HTTPServer(TornadoHTTPServer):
         self.stop()
         if self._service is not None:
             self._service.keep_alive = False
-        await _call_each(self._drain_callbacks, timeout_s)
+        await _call_each(self._drain_callbacks, timeout_s, limit_s=timeout_s)
         quiet_polls = 0
         while quiet_polls < 2 and time.monotonic() < deadline:
             lingers = time.monotonic() < began + DRAIN_LINGER_S
@@ -275,7 +278,7 @@ class HTTPServer(TornadoHTTPServer):
         if self.container is not None:
             self.container.stop()
         await self.close_all_connections()
-        await _call_each(self._close_callbacks)
+        await _call_each(self._close_callbacks, limit_s=CLOSE_S)
         return finished
 
     def _is_quiet(self, lingers: bool) -> bool:
@@ -287,12 +290,16 @@ class HTTPServer(TornadoHTTPServer):
         return not (lingers and self._connections)
 
 
-async def _call_each(callbacks: Iterable[Callable[..., Any]], *args: float) -> None:
+async def _call_each(callbacks: Iterable[Callable[..., Any]], *args: float, limit_s: float) -> None:
+    """Call all, one after the other; those that are coroutines have `limit_s` together."""
+    ends_at = time.monotonic() + limit_s
     for callback in callbacks:
         try:
             result = callback(*args)
             if inspect.isawaitable(result):
-                await result
+                await asyncio.wait_for(result, max(0.0, ends_at - time.monotonic()))
+        except TimeoutError:
+            log.error("a callback of the server did not end in time: %r", callback)
         except Exception:
             log.exception("a callback of the server failed: %r", callback)
 

@@ -15,6 +15,7 @@ import pytest
 import uvloop
 
 from flasknado import HTTPServer, WSGIContainer
+from flasknado.http import server as server_module
 from flasknado.http.server import DRAIN_LINGER_S, LAYERS
 from tests.flasknado.wsgi.wire import Wire
 from tests.support.poll import poll
@@ -127,6 +128,32 @@ def test_drain_with_nobody_connected_does_not_linger(served: Serving) -> None:
     began = time.monotonic()
     assert begin_drain(served).result(20)
     assert time.monotonic() - began < DRAIN_LINGER_S
+
+
+def test_drain_ends_in_time_with_callbacks_that_do_not(
+    served: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "CLOSE_S", 0.1)
+    closed: list[float] = []
+
+    over = False
+
+    async def hang(*_: float) -> None:
+        while not over:
+            await asyncio.sleep(0.05)
+
+    async def note(*_: float) -> None:
+        closed.append(time.monotonic())
+
+    served.server.add_drain_callback(hang)
+    served.server.add_close_callback(note)
+    served.server.add_close_callback(hang)
+
+    began = time.monotonic()
+    asyncio.run_coroutine_threadsafe(served.server.drain(0.2), served.loop).result(10)
+    over = True
+
+    assert 0.2 <= closed[0] - began < 5
 
 
 def test_drain_waits_for_a_request_under_way(served: Serving) -> None:
