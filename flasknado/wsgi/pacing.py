@@ -4,7 +4,8 @@ Python's threads take turns at the interpreter. Sixteen that compute make the lo
 sixteen turns, again and again in one request, while they finish no sooner than two would.
 So the loop measures how late it comes to its turn; if it is late and the pool's threads
 use the processor, fewer may run at once. Threads that wait (for a database, for another
-server) use little of it, so they are never held back for long.
+server) use little of it, so they are never held back for long; nor is anybody by a few
+that compute for seconds, for those are not counted against the limit.
 """
 
 from __future__ import annotations
@@ -28,6 +29,11 @@ WAITING_SHARE = 0.35
 """Below this share threads wait more than they compute, and more may run."""
 
 LEAST_RUNNING = 2
+"""How many may always run, beside those that have run for long."""
+
+LONG_S = 0.25
+"""Tasks that have run for longer would keep the others waiting, so others run beside them."""
+
 CALM_TICKS = 50
 """After so many ticks in which the loop was prompt, one more may run, whatever they do."""
 
@@ -81,18 +87,21 @@ class Pacer:
     def decide(self, late_s: float, share: float) -> None:
         """Set the limit, knowing how late the loop is and which share of a processor is used."""
         pool = self._pool
-        limit = pool.running_limit
+        least = LEAST_RUNNING + len(pool.running_longer_than(LONG_S))
+        limit = max(least, pool.running_limit)
         if late_s > LATE_S and share > COMPUTING_SHARE:
             self._calm_ticks = 0
-            pool.running_limit = max(LEAST_RUNNING, min(limit, max(pool.busy, 1)) // 2)
+            limit = max(least, min(limit, pool.busy) // 2)
         elif share < WAITING_SHARE:
             self._calm_ticks = 0
-            pool.running_limit = limit + max(1, limit // 2)
+            limit += max(1, limit // 2)
         elif late_s < LATE_S / 2:
             self._calm_ticks += 1
             if self._calm_ticks >= CALM_TICKS:
                 self._calm_ticks = 0
-                pool.running_limit = limit + 1
+                limit += 1
+        if limit != pool.running_limit:
+            pool.running_limit = limit
 
     def _processor_seconds(self) -> float:
         """Return the processor time that the pool's threads have used so far, in seconds."""

@@ -19,6 +19,8 @@ from tests.support.serving import Serving, serving
 THREADS = 8
 CLIENTS = 2 * THREADS
 
+reports_end = threading.Event()
+
 
 def make_server() -> HTTPServer:
     app = flask.Flask("pacing")
@@ -29,6 +31,12 @@ def make_server() -> HTTPServer:
         while time.thread_time() < ends:
             sum(range(500))
         return "computed"
+
+    @app.get("/report")
+    def report() -> str:
+        while not reports_end.is_set():
+            sum(range(400_000))
+        return "reported"
 
     @app.get("/wait")
     def wait() -> str:
@@ -79,6 +87,25 @@ def test_tasks_that_compute_run_few_at_once_and_then_many_that_wait(server: Serv
     with Clients(server.url + "/wait"):
         poll(lambda: pool.busy == THREADS)
     assert pool.running_limit == THREADS
+
+
+def test_tasks_that_compute_for_long_do_not_keep_others_waiting(server: Serving) -> None:
+    pool = pool_of(server)
+    reports_end.clear()
+    reports = [
+        threading.Thread(target=requests.get, args=(f"{server.url}/report",))
+        for _ in range(LEAST_RUNNING)
+    ]
+    for report in reports:
+        report.start()
+    try:
+        poll(lambda: pool.busy == LEAST_RUNNING and pool.running_limit < THREADS)
+        assert requests.get(f"{server.url}/wait", timeout=10).status_code == 200
+        assert pool.busy == LEAST_RUNNING
+    finally:
+        reports_end.set()
+        for report in reports:
+            report.join(20)
 
 
 def test_system_without_clocks_of_threads_serves_without_pacing(
