@@ -55,7 +55,7 @@ class Report:
 
     `per_second` counts successful requests. `generator_share` is the processor time of
     locust's busiest process, as a share of a core. `errors` are the most frequent failures, in
-    locust's words.
+    locust's words. `server_s` is the processor time that the server used, if it is ours to watch.
     """
 
     requests: int
@@ -67,6 +67,12 @@ class Report:
     generator_share: float
     delivery: Delivery | None = None
     errors: tuple[str, ...] = ()
+    server_s: float | None = None
+
+    @property
+    def per_core_second(self) -> float | None:
+        """Successful requests for each second of the server's processor time."""
+        return (self.requests - self.failures) / self.server_s if self.server_s else None
 
     @property
     def limited_by_generator(self) -> bool:

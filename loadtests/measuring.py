@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import secrets
 import shutil
@@ -92,7 +93,7 @@ def run(plan: Plan, folder: Path, raw: Path, say: Say) -> Measured:
                 continue
             try:
                 with served(server, prepared, folder, plan.cores) as process:
-                    _load(plan, round_number, server.name, process.url, raw, measured, say)
+                    _load(plan, round_number, process, raw, measured, say)
             except (ServerFailed, GeneratorFailed) as error:
                 measured.failed[server.name] = str(error)
                 say(f"  {server.name} is left out from here on: {error}")
@@ -105,7 +106,7 @@ def run_target(plan: Plan, url: str, raw: Path, say: Say) -> Measured:
     parts = urlsplit(url)
     _probe(plan, (parts.hostname or "", parts.port or 80), url, measured)
     for round_number in range(plan.rounds):
-        _load(plan, round_number, url, url, raw, measured, say)
+        _load(plan, round_number, url, raw, measured, say)
     return measured
 
 
@@ -144,15 +145,23 @@ def _probe(plan: Plan, address: tuple[str, int], name: str, measured: Measured) 
 
 
 def _load(
-    plan: Plan, round_number: int, name: str, url: str, raw: Path, measured: Measured, say: Say
+    plan: Plan, round_number: int, served: Running | str, raw: Path, measured: Measured, say: Say
 ) -> None:
+    """Run all scenarios on a server, or on a URL of which nothing more is known."""
+    watched = None if isinstance(served, str) else served
+    name = watched.server.name if watched else str(served)
+    label = name if watched else "target"
+    url = watched.url if watched else name
     for scenario in plan.scenarios:
         if (name, scenario.name) in measured.impossible:
             continue
         for users in plan.levels[scenario.name]:
+            used_before_s = watched.processor_s() if watched else 0.0
             report = generator.run(scenario, users, url, plan.seconds, raw, plan.cores)
+            if watched:
+                used_s = watched.processor_s() - used_before_s
+                report = dataclasses.replace(report, server_s=used_s)
             measured.samples.append(Sample(round_number, name, scenario.name, users, report))
-            label = "target" if name == url else name
             (raw / "locust.json").replace(
                 raw / f"{round_number + 1}-{label}-{scenario.name}-{users}.json"
             )

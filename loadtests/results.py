@@ -46,6 +46,12 @@ class Cell:
         return Summary.of(report.per_second for report in self.reports)
 
     @property
+    def per_core_second(self) -> float | None:
+        """The median of requests for each second of the server's processor time, if known."""
+        known = [report.per_core_second for report in self.reports]
+        return statistics.median(value for value in known if value) if any(known) else None
+
+    @property
     def failures(self) -> int:
         return sum(report.all_failures for report in self.reports)
 
@@ -180,6 +186,7 @@ def as_table(results: Results) -> str:
                 [
                     *(scenario, cell.server, str(cell.users)),
                     with_spread(cell.per_second),
+                    number(cell.per_core_second) if cell.per_core_second else "",
                     *(number(value) for value in cell.percentiles_ms()),
                     number(cell.failures),
                     f"{100 * cell.generator_share:.0f}{limited}",
@@ -188,9 +195,10 @@ def as_table(results: Results) -> str:
             )
         for server, its_scenario, reason in results.impossible:
             if its_scenario == scenario and reason:
-                rows.append([scenario, server, "-", "not possible", *6 * [""]])
-    headings = ["scenario", "server", "users", "requests/s", "p50 ms", "p95 ms", "p99 ms"]
-    return table([*headings, "failures", "generator %", "ratio"], rows, names=2)
+                rows.append([scenario, server, "-", "not possible", *7 * [""]])
+    headings = ["scenario", "server", "users", "requests/s", "per core second"]
+    headings += ["p50 ms", "p95 ms", "p99 ms", "failures", "generator %", "ratio"]
+    return table(headings, rows, names=2)
 
 
 def delivery_table(results: Results) -> str:
