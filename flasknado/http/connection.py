@@ -20,7 +20,7 @@ from tornado.iostream import StreamClosedError
 from flasknado.errors import RequestError
 from flasknado.http.encode import CLOSE, encode_head
 from flasknado.http.exchange import OrdinaryExchange
-from flasknado.http.message import Address, RequestHead, error_response
+from flasknado.http.message import RequestHead, as_address, error_response
 from flasknado.http.parser import HEAD_SLICE_BYTES, RequestParser
 from flasknado.http.service import NEVER, Exchange, Service, report
 from flasknado.http.stream import TransportStream
@@ -653,10 +653,3 @@ class Connection(asyncio.Protocol):
         if self.active is not None:
             written += self.active.sent_bytes
         return written - self.transport.get_write_buffer_size()
-
-
-def as_address(address: object) -> Address | None:
-    """Return an IPv4 or IPv6 socket address as host and port; `None` for a Unix socket."""
-    if isinstance(address, tuple) and len(address) >= 2:
-        return str(address[0]), int(address[1])
-    return None

@@ -116,6 +116,13 @@ def empty_body() -> Body:
     return Body(io.BytesIO(), 0)
 
 
+def as_address(address: object) -> Address | None:
+    """Return an IPv4 or IPv6 socket address as host and port; `None` for a Unix socket."""
+    if isinstance(address, tuple) and len(address) >= 2:
+        return str(address[0]), int(address[1])
+    return None
+
+
 class ResponseHead(NamedTuple):
     """Status, reason and header fields of one final response, ready but for the framing.
 

@@ -23,6 +23,7 @@ from flasknado.http.message import (
     Container,
     RequestHead,
     ResponseHead,
+    as_address,
     error_response,
 )
 from flasknado.http.reply import Reply, TakeConnection
@@ -68,7 +69,7 @@ def head_from(
         start_line.path,
         start_line.version.removeprefix("HTTP/"),
         fields,
-        client=_as_address(getattr(context, "address", None)),
+        client=as_address(getattr(context, "address", None)),
         server=_local_address(connection),
         scheme=getattr(context, "protocol", "http"),
     )
@@ -241,14 +242,7 @@ def _close(connection: httputil.HTTPConnection) -> None:
         close()
 
 
-def _as_address(address: object) -> Address | None:
-    """Return an IPv4 or IPv6 socket address as host and port; `None` for a Unix socket."""
-    if isinstance(address, tuple) and len(address) >= 2:
-        return str(address[0]), int(address[1])
-    return None
-
-
 def _local_address(connection: httputil.HTTPConnection) -> Address | None:
     stream: Any = getattr(connection, "stream", None)
     local: socket.socket | None = getattr(stream, "socket", None)
-    return _as_address(local.getsockname()) if local is not None else None
+    return as_address(local.getsockname()) if local is not None else None
