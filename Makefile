@@ -1,6 +1,6 @@
 # Flasknado's commands; `make help` lists them, CI runs the same ones.
 .DEFAULT_GOAL := help
-.PHONY: help install serve test lint bench loadtest locust compare nginx demo lock clean
+.PHONY: help install serve test chaos lint bench loadtest locust compare nginx demo lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -19,6 +19,9 @@ serve: $(VENV)/.runtime  ## serve the bundled application (PORT=8000, WORKERS=1,
 
 test: $(VENV)/.dev  ## run the tests (ARGS="-k name" for some of them)
 	@$(BIN)/python -m pytest $(ARGS)
+
+chaos: $(VENV)/.dev  ## judge live events while processes die (ARGS="--seconds 300 --subscribers 1000")
+	@$(BIN)/python -m tests.live_server.chaos $(ARGS)
 
 lint: $(VENV)/.dev  ## run the linter and the type checker
 	@$(BIN)/ruff check .
