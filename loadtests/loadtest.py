@@ -30,6 +30,7 @@ from loadtests.terminal import INTERRUPTED_STATUS, say
 BASELINE = "flask-dev"
 SECONDS, FULL_SECONDS = 3.0, 5.0
 ROUNDS, FULL_ROUNDS = 2, 3
+BUSY_LOAD_AVERAGE = 0.8
 START_S = 1.5
 """What starting the generator adds to a measurement, about."""
 
@@ -107,6 +108,8 @@ def run(options: argparse.Namespace) -> int:
     levels = {each.name: _levels(each, options) for each in scenarios}
     plan = Plan(servers, scenarios, levels, options.seconds, options.rounds, cores)
     say(_announcement(plan, len(versions)))
+    if described["load_average_at_start"] > BUSY_LOAD_AVERAGE:
+        say("The machine is busy with something else, so expect a large spread.")
     folder = ROOT / "var" / "loadtest" / time.strftime("%Y-%m-%d-%H%M%S")
     (folder / "raw").mkdir(parents=True)
     try:
@@ -114,6 +117,7 @@ def run(options: argparse.Namespace) -> int:
     except BaseException:
         shutil.rmtree(folder)
         raise
+    described["load_average_at_end"] = machine.load_average()
     found = Results(
         machine=described,
         seconds=plan.seconds,

@@ -21,8 +21,13 @@ def describe(cores: Cores) -> dict[str, Any]:
         "python": platform.python_version(),
         "server_core": cores.server,
         "generator_core": cores.generator,
-        "load_average_at_start": round(os.getloadavg()[0], 2),
+        "load_average_at_start": load_average(),
     }
+
+
+def load_average() -> float:
+    """Return how many processes wanted a processor in the last minute, on average."""
+    return round(os.getloadavg()[0], 2)
 
 
 def sentence(machine: dict[str, Any]) -> str:
@@ -35,8 +40,13 @@ def sentence(machine: dict[str, Any]) -> str:
     return (
         f"{machine['date']}, {machine['processor']}, {machine['cores']} cores, "
         f"{machine['system']}, Python {machine['python']}; {pinned}; "
-        f"load average at the start {machine['load_average_at_start']}."
+        f"load average at the start {machine['load_average_at_start']}{_at_the_end(machine)}."
     )
+
+
+def _at_the_end(machine: dict[str, Any]) -> str:
+    end = machine.get("load_average_at_end")
+    return "" if end is None else f", at the end {end}"
 
 
 def _processor() -> str:
