@@ -33,7 +33,15 @@ WAITING_LIMIT = 16
 class SocketSubscriber(StreamSubscriber):
     """A WebSocket client: the hub writes to it, and its messages are answered one by one."""
 
-    __slots__ = ("_allowance", "_answering", "_messages", "_receiver", "caller", "state")
+    __slots__ = (
+        "_allowance",
+        "_answering",
+        "_messages",
+        "_reading",
+        "_receiver",
+        "caller",
+        "state",
+    )
     transport = "websocket"
 
     def __init__(self, hub: Hub, caller: Caller, state: LiveState, address: str | None) -> None:
@@ -45,6 +53,8 @@ class SocketSubscriber(StreamSubscriber):
         """What waits while a message is being answered; `None` while none is."""
         self._answering: asyncio.Task[None] | None = None
         self._allowance: Allowance | None = None
+        self._reading = False
+        """Whether more is being read; not while as many messages wait as may."""
 
     @property
     def hub(self) -> Hub:
@@ -77,6 +87,7 @@ class SocketSubscriber(StreamSubscriber):
         self._hub.loop.call_later(GOODBYE_TIMEOUT_S, self.abort)
 
     def _read(self) -> None:
+        self._reading = True
         try:
             data = asyncio.ensure_future(self._stream.read_bytes(READ_BYTES, partial=True))
         except StreamClosedError:
@@ -93,7 +104,13 @@ class SocketSubscriber(StreamSubscriber):
                 self._on_frame(message)
         except WebSocketError as error:
             self.close(error.code, str(error))
-        if self._messages is None or len(self._messages) < WAITING_LIMIT:
+        self._reading = False
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Read more, unless that is under way or as many messages wait as may."""
+        full = self._messages is not None and len(self._messages) >= WAITING_LIMIT
+        if not self._reading and not full:
             self._read()
 
     def _on_frame(self, message: Message) -> None:
@@ -120,11 +137,9 @@ class SocketSubscriber(StreamSubscriber):
         messages = self._messages
         assert messages is not None
         while messages and not self.gone:
-            was_full = len(messages) >= WAITING_LIMIT
             await converse(self, messages[0], within_rate=self._within_rate())
             messages.popleft()
-            if was_full and len(messages) < WAITING_LIMIT:
-                self._read()
+            self._read_on()
         self._messages = self._answering = None
 
     def _within_rate(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from flask import abort, g
 
+from flasknado.live.transports.websocket import WAITING_LIMIT, SocketSubscriber
 from tests.flasknado.live.helpers import LiveApp, SseClient, StreamClient, get, wait_for
 from tests.flasknado.live.transports.test_sse import hub_in
 from tests.flasknado.live.transports.test_websocket import opened, subscribers
@@ -205,6 +207,33 @@ def test_messages_of_a_client_are_taken_in_order(chat: LiveApp, served: Serving)
         for n in range(60):
             client.say(type="message", channel="chat:1", data=n)
         assert [client.hear()["data"] for _ in range(60)] == list(range(60))
+
+
+def test_messages_that_fill_the_queue_while_one_is_answered_do_not_stop_the_reading(
+    live_app: LiveApp, served: Serving
+) -> None:
+    begun, released = threading.Event(), threading.Event()
+
+    @live_app.live.on_message("chat:*")
+    def take(channel: str, data: Any) -> Any:
+        begun.set()
+        assert released.wait(15)
+        return data
+
+    with opened(served) as client:
+        client.follow("chat:1")
+        client.say(type="message", channel="chat:1", data=0)
+        assert begun.wait(15)
+        for n in range(1, WAITING_LIMIT):
+            client.say(type="message", channel="chat:1", data=n)
+        hub = hub_in(served, live_app)
+        (subscriber,) = served.on_loop(lambda: list(hub._subscribers))
+        assert isinstance(subscriber, SocketSubscriber)
+        wait_for(lambda: not served.on_loop(lambda: subscriber._reading))
+        released.set()
+        client.say(type="message", channel="chat:1", data="last")
+        heard = [client.hear()["data"] for _ in range(WAITING_LIMIT + 1)]
+    assert heard == [*range(WAITING_LIMIT), "last"]
 
 
 def test_messages_over_the_rate_are_dropped_with_an_error(
