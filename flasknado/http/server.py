@@ -258,8 +258,9 @@ class HTTPServer(TornadoHTTPServer):
         """Stop accepting, let what runs finish, close the rest; True if all finished in time.
 
         Every response is its connection's last from now on, and says so (`Connection: close`);
-        connections at rest have `DRAIN_LINGER_S` to send one more request. Drain callbacks get
-        the window. Detached connections (WebSocket) are theirs to close and are not waited for.
+        connections at rest have `DRAIN_LINGER_S` to send one more request. A request that still
+        waits for a thread at the end is answered 503. Drain callbacks get the window. Detached
+        connections (WebSocket) are theirs to close and are not waited for.
         """
         began = time.monotonic()
         deadline = began + timeout_s
@@ -276,6 +277,9 @@ class HTTPServer(TornadoHTTPServer):
             await asyncio.sleep(DRAIN_POLL_S)
         finished = quiet_polls == 2
         if self.container is not None:
+            if self.container.shed_waiting():
+                # Refusals are handed to the loop, and need a turn of it to be written.
+                await asyncio.sleep(DRAIN_POLL_S)
             self.container.stop()
         await self.close_all_connections()
         await _call_each(self._close_callbacks, limit_s=CLOSE_S)

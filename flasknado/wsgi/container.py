@@ -149,6 +149,10 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
             if self._pacer.resting:
                 self._pacer.begin()
 
+    def shed_waiting(self) -> int:
+        """Answer 503 to every request that waits for a thread; returns how many."""
+        return self.pool.shed_older_than(0.0)
+
     def stop(self) -> None:
         """End the pool's threads once they have done what waits; later requests get 503."""
         if self._sweeping is not None:
