@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 
 from loadtests import machine
-from loadtests.bench import report, rounds, wrk
+from loadtests.bench import live_fanout, report, rounds, wrk
 from loadtests.bench.benchmark import Plan
 from loadtests.bench.suite import BENCHMARKS
 from loadtests.interrupts import Interrupted, interruptible
@@ -24,6 +24,7 @@ from loadtests.servers import OURS, ROOT, SERVERS, Server
 from loadtests.terminal import INTERRUPTED_STATUS, say
 
 QUICK_IDLE_CONNECTIONS = 2_000
+NAMES = (*BENCHMARKS, live_fanout.BENCHMARK.name)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,7 +46,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m loadtests.bench", description="Measure servers side by side, with wrk."
     )
-    parser.add_argument("--only", action="append", choices=BENCHMARKS, metavar="NAME")
+    parser.add_argument("--only", action="append", choices=NAMES, metavar="NAME")
     parser.add_argument("--servers", metavar="NAME,NAME", help=f"of {', '.join(SERVERS)}")
     parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--rounds", type=_positive, default=5)
@@ -77,17 +78,21 @@ def run(options: argparse.Namespace) -> int:
         # The generators and this process, which is one of them, stay off the server's core.
         os.sched_setaffinity(0, {cores.generator})
     described = machine.describe(cores)
-    benchmarks = [BENCHMARKS[name] for name in options.only or BENCHMARKS]
+    names = options.only or NAMES
+    benchmarks = [benchmark for name, benchmark in BENCHMARKS.items() if name in names]
     wanted = [name for name in options.servers if any(name in b.servers for b in benchmarks)]
 
     versions, skipped = installed(wanted)
     say("Asking every server the same questions:")
     failed = rounds.check_equivalence([SERVERS[name] for name in versions], plan, say)
     servers: dict[str, Server] = {name: SERVERS[name] for name in versions if name not in failed}
+    todo = [(benchmark, servers) for benchmark in benchmarks]
+    if live_fanout.BENCHMARK.name in names:
+        todo.append((live_fanout.BENCHMARK, live_fanout.installed(skipped, say)))
     results = []
-    for benchmark in benchmarks:
+    for benchmark, its_servers in todo:
         say(f"\n{benchmark.title}")
-        results.append(rounds.run(benchmark, servers, plan, say))
+        results.append(rounds.run(benchmark, its_servers, plan, say))
         say("\n" + report.one_table(results[-1]))
         for goal in benchmark.goals(results[-1].medians()):
             say(f"  {goal}")

@@ -1,0 +1,56 @@
+"""The live benchmark counts every delivery, on this project's server and on stock Tornado."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+
+import pytest
+
+from loadtests.bench import live_fanout, rounds
+from loadtests.bench.__main__ import parse
+from loadtests.bench.benchmark import FAILURES, Plan
+from loadtests.processes import Cores
+from loadtests.servers import OURS
+from loadtests.tables import Summary
+
+PLAN = Plan(Cores(None, None), seconds=1, rounds=1, warm_up_s=0, idle_connections=40)
+
+
+@pytest.mark.parametrize("name", [OURS, "tornado"])
+def test_live_fanout_every_event_reaches_every_client_of_both_transports(name: str) -> None:
+    server = live_fanout.servers()[name]
+    if name != OURS:  # the environment of the servers to compare with may be missing
+        server = dataclasses.replace(server, command=(sys.executable, *server.command[1:]))
+    with rounds.served(server, PLAN) as running:
+        values = live_fanout.measure(running, PLAN)
+    assert values[FAILURES] == 0
+    for metric in live_fanout.BENCHMARK.metrics:
+        assert metric.key in values
+    for transport in live_fanout.TRANSPORTS:
+        assert values[f"{transport}_per_second"] > 0
+        assert 0 < values[f"{transport}_p50_ms"] <= values[f"{transport}_p99_ms"]
+
+
+def test_live_fanout_names_the_package_of_a_server_that_is_missing() -> None:
+    missing = live_fanout.servers("/no/such/module.so")["nchan"]
+    assert missing.installed_version() is None
+    assert "libnginx-mod-nchan" in missing.install
+
+
+def test_live_fanout_compares_with_both_and_bounds_memory() -> None:
+    def summaries(rate: float) -> dict[str, Summary]:
+        keys = [f"{transport}_per_second" for transport in live_fanout.TRANSPORTS]
+        return {key: Summary.of([rate]) for key in keys}
+
+    ours = summaries(100) | {"sse_bytes": Summary.of([3000])}
+    medians = {OURS: ours, "nchan": summaries(200), "tornado": summaries(20)}
+    verdicts = {goal.text: goal.met for goal in live_fanout.goals(medians)}
+    assert verdicts["sse deliveries against nchan"] is False
+    assert verdicts["websocket deliveries against tornado"] is True
+    assert verdicts["resident KB for each sse client"] is True
+    assert "resident KB for each websocket client" not in verdicts
+
+
+def test_live_fanout_is_run_by_its_name() -> None:
+    assert parse(["--only", "live"]).only == ["live"]
