@@ -13,8 +13,12 @@ import re
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
-from flasknado.live.event import Cursor, Event
+from flasknado.live.errors import InvalidCursor
+from flasknado.live.event import Cursor, Event, parse_cursor
 from flasknado.websocket import codec
+
+NO_LOG = Cursor("", 0)
+"""A cursor of no log at all, which every log answers with a reset."""
 
 TICKET_MARK = "~"
 """Between cursor and ticket, where a client can give back one text only."""
@@ -249,3 +253,16 @@ NDJSON_CHUNKED = Chunked(NDJSON)
 SSE = Sse()
 SSE_CHUNKED = Chunked(SSE)
 WEBSOCKET = WebSocket()
+
+
+def cursor_of_last_event_id(text: str | None) -> Cursor | None:
+    """Return the cursor in the `Last-Event-ID` of a reconnecting EventSource, if there is one.
+
+    A text that is no cursor leads to a reset: an error would end an EventSource for good.
+    """
+    if not text:
+        return None
+    try:
+        return parse_cursor(text.partition(TICKET_MARK)[0])
+    except InvalidCursor:
+        return NO_LOG

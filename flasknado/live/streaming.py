@@ -12,21 +12,21 @@ from typing import Any
 
 from flask import Response, request
 
-from flasknado.live.errors import InvalidCursor
 from flasknado.live.event import Cursor, parse_cursor
-from flasknado.live.frames import SSE, TICKET_MARK
+from flasknado.live.frames import SSE, cursor_of_last_event_id
 from flasknado.live.state import LiveState
 from flasknado.wsgi.handoff import HANDOFF_KEY, SERVER_KEY, Handoff
 
 LOOKING_INTERVAL_S = 0.5
 BATCH_EVENTS = 200
-NO_LOG = Cursor("", 0)
-"""A cursor of no log at all, which every log answers with a reset."""
 
 
 def stream_response(state: LiveState, channels: Sequence[str], after: str | None) -> Response:
     """Return the response of `Live.stream`, which says more; in a request context."""
-    cursor = parse_cursor(after) if after is not None else _last_event_id()
+    if after is not None:
+        cursor: Cursor | None = parse_cursor(after)
+    else:
+        cursor = cursor_of_last_event_id(request.headers.get("Last-Event-ID"))
     server = request.environ.get(SERVER_KEY)
     # Here, while there is a context: the loop has none.
     identity = state.live.who()
@@ -43,16 +43,6 @@ def stream_response(state: LiveState, channels: Sequence[str], after: str | None
 
         request.environ[HANDOFF_KEY] = Handoff(response.headers["Content-Type"], take)
     return response
-
-
-def _last_event_id() -> Cursor | None:
-    text = request.headers.get("Last-Event-ID")
-    if not text:
-        return None
-    try:
-        return parse_cursor(text.partition(TICKET_MARK)[0])
-    except InvalidCursor:
-        return NO_LOG
 
 
 def _fallback(state: LiveState, channels: Sequence[str], after: Cursor | None) -> Iterator[bytes]:

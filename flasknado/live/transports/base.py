@@ -20,7 +20,7 @@ from flasknado.errors import ConfigurationError
 from flasknado.live.errors import InvalidCursor, InvalidEvent, LiveError, TooManySubscribers
 from flasknado.live.event import Cursor, check_channel, parse_cursor
 from flasknado.live.extension import Live
-from flasknado.live.frames import TICKET_MARK
+from flasknado.live.frames import TICKET_MARK, cursor_of_last_event_id
 from flasknado.live.hub import Hub, hub_of
 from flasknado.live.state import LiveState, state_of
 from flasknado.live.tickets import Identity
@@ -34,9 +34,6 @@ PREFLIGHT_MAX_AGE_S = 600
 RETRY_AFTER_S = 2
 ASKED_AGAIN = 3
 """How often the application is asked when it revokes a user while it answers."""
-
-NO_LOG = Cursor("", 0)
-"""A cursor of no log at all, which every log answers with a reset."""
 
 
 class LiveHandler(RequestHandler):
@@ -82,17 +79,8 @@ class LiveHandler(RequestHandler):
             return parse_cursor(text.partition(TICKET_MARK)[0])
 
     def last_event_id(self) -> Cursor | None:
-        """Return the cursor that a reconnecting EventSource sends.
-
-        One that is none leads to a reset: an error would end an EventSource for good.
-        """
-        text = self.request.headers.get("Last-Event-ID")
-        if not text:
-            return None
-        try:
-            return parse_cursor(text.partition(TICKET_MARK)[0])
-        except InvalidCursor:
-            return NO_LOG
+        """Return the cursor that a reconnecting EventSource sends."""
+        return cursor_of_last_event_id(self.request.headers.get("Last-Event-ID"))
 
     def ticket(self) -> str | None:
         """Return the reconnect ticket, if one is there: apart, or behind a cursor."""
