@@ -171,6 +171,8 @@ class RequestParser:
         return found + 4 if found >= 0 else len(data)
 
     def _feed_piece(self, data: bytes) -> bytes:
+        if self.ended:
+            return b""
         if self._method == b"":
             return self._take_unknown_method(data)
         self._data = data
