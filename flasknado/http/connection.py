@@ -632,7 +632,7 @@ class Connection(asyncio.Protocol):
                 waiter.exception()  # nobody has to look
 
     def _watch_writing(self) -> None:
-        if self.write_deadline is NEVER and not self.gone:
+        if self.write_deadline == NEVER and not self.gone:
             self._taken_mark_bytes = self._taken_bytes()
             self.write_deadline = self.service.deadline(self.service.limits.write_timeout_s)
 

@@ -146,7 +146,7 @@ class RequestParser:
         llhttp does not tell where a request ends, so it is given pieces that end where one may.
         """
         start = pieces = 0
-        while True:
+        while not self.ended:
             end = self._piece_end(data, start) if pieces < PIECES_LIMIT else len(data)
             self._exact = pieces < PIECES_LIMIT
             if start == 0 and end == len(data):
@@ -156,6 +156,7 @@ class RequestParser:
                 return rest + data[end:]
             start = end
             pieces += 1
+        return b""
 
     def _piece_end(self, data: bytes, start: int) -> int:
         """Return how far to parse: to the end of a body of known length, or past an empty line."""
@@ -171,8 +172,6 @@ class RequestParser:
         return found + 4 if found >= 0 else len(data)
 
     def _feed_piece(self, data: bytes) -> bytes:
-        if self.ended:
-            return b""
         if self._method == b"":
             return self._take_unknown_method(data)
         self._data = data
