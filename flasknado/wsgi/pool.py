@@ -112,11 +112,7 @@ class Pool:
     def running_limit(self, limit: int) -> None:
         with self._lock:
             self._running_limit = max(1, min(limit, self.threads))
-            more = min(self._running_limit - self._awake, len(self._waiting))
-            if more > 0:
-                self._awake += more
-        for _ in range(more):
-            self._wakes.put(True)
+        self.wake()
 
     @property
     def workers(self) -> list[threading.Thread]:
@@ -132,8 +128,12 @@ class Pool:
             if task is not None and task.started_at < limit
         ]
 
-    def submit(self, task: Task) -> None:
-        """Have a thread run `task`; raises `PoolFull`, then or after `stop()`."""
+    def submit(self, task: Task, *, wake: bool = True) -> None:
+        """Have a thread run `task`; raises `PoolFull`, then or after `stop()`.
+
+        Who has several to submit says `wake=False` and calls `wake()` after the last: a thread
+        that wakes before takes the interpreter from the one that submits.
+        """
         if self._stopped or len(self._waiting) >= self.queue_limit:
             self.refused += 1
             raise PoolFull(f"{self.queue_limit} requests are waiting already")
@@ -142,10 +142,16 @@ class Pool:
         task.queued_at = time.monotonic()
         with self._lock:
             self._waiting.append(task)
-            wake = self._awake < self._running_limit
-            if wake:
-                self._awake += 1
         if wake:
+            self.wake()
+
+    def wake(self) -> None:
+        """Wake threads for the tasks that wait, as many as may run at once."""
+        with self._lock:
+            more = min(len(self._waiting), self._running_limit - self._awake)
+            if more > 0:
+                self._awake += more
+        for _ in range(more):
             self._wakes.put(True)
 
     def shed_older_than(self, age_s: float) -> int:
