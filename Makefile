@@ -1,12 +1,15 @@
 # Flasknado's commands; `make help` lists them, CI runs the same ones.
 .DEFAULT_GOAL := help
-.PHONY: help install serve test chaos lint bench loadtest locust compare nginx demo lock clean
+.PHONY: help install serve test test-compiled chaos lint wheel bench loadtest locust compare nginx demo lock clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOADTEST := .venv-loadtest
 BENCH := .venv-bench
+COMPILED := build/compiled
+COMPILED_TESTS := tests/flasknado/test_compiled.py tests/flasknado/http tests/flasknado/wsgi tests/fuzz -k "not tornado"
+PACKAGE := $(shell find flasknado -type f -not -name '*.pyc')
 PIP_INSTALL := -m pip --disable-pip-version-check install --quiet --require-hashes --only-binary :all:
 
 help:  ## list the targets
@@ -20,6 +23,10 @@ serve: $(VENV)/.runtime  ## serve the bundled application (PORT=8000, WORKERS=1,
 test: $(VENV)/.dev  ## run the tests (ARGS="-k name" for some of them)
 	@$(BIN)/python -m pytest $(ARGS)
 
+test-compiled: $(COMPILED)/.built  ## run the tests of what is compiled against its compiled form
+	@PYTHONPATH=$(CURDIR)/$(COMPILED) FLASKNADO_COMPILED=1 $(BIN)/python -m pytest \
+	  -o "pythonpath=$(COMPILED) ." $(or $(ARGS),$(COMPILED_TESTS))
+
 chaos: $(VENV)/.dev  ## judge live events while processes die (ARGS="--seconds 300 --subscribers 1000")
 	@$(BIN)/python -m tests.live_server.chaos $(ARGS)
 
@@ -27,6 +34,8 @@ lint: $(VENV)/.dev  ## run the linter and the type checker
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+
+wheel: $(COMPILED)/.built  ## build dist/*.whl with what every request passes through compiled to C (needs gcc)
 
 bench: $(VENV)/.runtime $(BENCH)/.bench  ## measure this server against others, side by side (needs wrk)
 	@$(BIN)/python -m loadtests.bench $(ARGS)
@@ -77,13 +86,23 @@ $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
 	@$(BIN)/python $(PIP_INSTALL) -r requirements/dev.txt
 	@touch $@
 
+# In a copy, so that no compiled module stays beside the source that it was made from.
+$(COMPILED)/.built: $(PACKAGE) pyproject.toml $(VENV)/.dev
+	@echo "Compiling a wheel into dist/"
+	@rm -rf $(COMPILED) dist && mkdir -p $(COMPILED)
+	@cp -R flasknado pyproject.toml README.md CHANGES.md LICENSE $(COMPILED)
+	@HATCH_BUILD_HOOKS_ENABLE=1 $(BIN)/python -m pip --disable-pip-version-check wheel --quiet \
+	  --no-deps --no-build-isolation --wheel-dir dist $(COMPILED) || \
+	  { echo "Compiling needs gcc and Python's headers: apt-get install gcc python3-dev" >&2; exit 1; }
+	@touch $@
+
 $(LOADTEST)/.loadtest: requirements/loadtest.txt
 	@echo "Installing requirements/loadtest.txt into $(LOADTEST)"
 	@$(PYTHON) -m venv $(LOADTEST)
 	@$(LOADTEST)/bin/python $(PIP_INSTALL) -r requirements/loadtest.txt
 	@touch $@
 
-$(BENCH)/.bench: requirements/bench.txt requirements/bench-bjoern.txt requirements/bench-fastwsgi.txt requirements/runtime.txt
+$(BENCH)/.bench: requirements/bench.txt requirements/bench-bjoern.txt requirements/bench-fastwsgi.txt requirements/runtime.txt $(PACKAGE)
 	@echo "Installing the servers to compare with into $(BENCH)"
 	@$(PYTHON) -m venv $(BENCH)
 	@$(BENCH)/bin/python $(PIP_INSTALL) -r requirements/runtime.txt -r requirements/bench.txt
@@ -92,4 +111,7 @@ $(BENCH)/.bench: requirements/bench.txt requirements/bench-bjoern.txt requiremen
 	    -r requirements/bench-$$name.txt 2>/dev/null || \
 	  echo "$$name cannot be built here, so it is left out: apt-get install gcc python3-dev libev-dev"; \
 	done
+	@if command -v gcc >/dev/null; then $(MAKE) --no-print-directory wheel && \
+	  $(BENCH)/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --force-reinstall dist/*.whl; \
+	else echo "flasknado-compiled is left out: apt-get install gcc python3-dev"; fi
 	@touch $@

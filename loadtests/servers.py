@@ -96,9 +96,9 @@ def _version_of(distribution: str, python: str = "{bench}/python") -> tuple[str,
     return (python, "-c", program)
 
 
-def _ours(layer: str) -> tuple[str, ...]:
+def _ours(layer: str, environment: str = "{venv}") -> tuple[str, ...]:
     return (
-        "{venv}/flasknado",
+        environment + "/flasknado",
         *("--http", layer, "--handlers", "{handlers}"),
         *("--bind", "127.0.0.1:{port}", "--workers", "1", "--threads", "{threads}"),
         *("--log-level", "warning", "{module}:{attribute}"),
@@ -128,6 +128,18 @@ _TABLE = (
         _version_of("flasknado", "{venv}/python"),
         "make install",
         "views and live endpoints in one process",
+        native=True,
+    ),
+    Server(
+        "flasknado-compiled",
+        _ours("llhttp", "{bench}"),
+        (
+            *("{bench}/python", "-c"),
+            "from importlib.metadata import version; from flasknado.http import parser;"
+            " assert not parser.__file__.endswith('.py'); print(version('flasknado'))",
+        ),
+        f"apt-get install gcc python3-dev && {REBUILD_BENCH}",
+        "the same, its hot modules compiled to C from the same source (make wheel)",
         native=True,
     ),
     Server(
@@ -280,4 +292,6 @@ _TABLE = (
 
 SERVERS: Mapping[str, Server] = {server.name: server for server in _TABLE}
 OURS = "flasknado"
+OURS_COMPILED = "flasknado-compiled"
 OURS_ON_STOCK = "flasknado-stock"
+ALL_OURS = (OURS, OURS_COMPILED, OURS_ON_STOCK)

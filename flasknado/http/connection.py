@@ -1,4 +1,4 @@
-"""One client's connection: an `asyncio.Protocol` that turns bytes into exchanges, in order.
+"""One client's connection: a protocol of asyncio's that turns bytes into exchanges, in order.
 
 Bytes go to a `RequestParser`; each request becomes an exchange (`OrdinaryExchange` for the
 container, `NativeExchange` for Tornado's handlers). One exchange is active; requests read
@@ -52,11 +52,14 @@ class _Phase(enum.Enum):
     CLOSING = enum.auto()
 
 
-class Connection(asyncio.Protocol):
-    """One client; belongs to the loop's thread. Made by the loop for each accepted socket."""
+class Connection:
+    """One client; belongs to the loop's thread. Made by the loop for each accepted socket.
+
+    It has all of `asyncio.Protocol`'s methods without inheriting them: a class with an
+    interpreted base cannot be compiled whole.
+    """
 
     __slots__ = (
-        "__weakref__",
         "_advancing",
         "_drain_waiters",
         "_eof",

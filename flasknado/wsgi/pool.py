@@ -14,6 +14,8 @@ import time
 from abc import ABC, abstractmethod
 from collections import deque
 
+from mypy_extensions import mypyc_attr
+
 from flasknado.durations import Durations
 from flasknado.errors import FlasknadoError
 
@@ -24,6 +26,7 @@ class PoolFull(FlasknadoError):
     """As many tasks wait as may wait; try again later."""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class Task(ABC):
     """Something for a pool thread to do, claimed by exactly one: a thread, or the shedder."""
 

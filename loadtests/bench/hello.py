@@ -14,7 +14,7 @@ from loadtests.bench.benchmark import (
     throughput,
 )
 from loadtests.processes import Running
-from loadtests.servers import OURS, OURS_ON_STOCK, SERVERS
+from loadtests.servers import ALL_OURS, OURS, OURS_COMPILED, SERVERS
 
 
 def measure(running: Running, plan: Plan) -> Values:
@@ -22,14 +22,15 @@ def measure(running: Running, plan: Plan) -> Values:
 
 
 def goals(medians: Medians) -> list[Goal]:
-    """At least the best of all, 4 times stock Tornado, 3 times the development server."""
-    ours = median(medians, OURS, PER_SECOND)
+    """At least the best of all, 4 times stock Tornado, 3 times the development server.
+
+    What is compared is the compiled form, as the C and Rust servers are, where it is installed.
+    """
+    ours = median(medians, OURS_COMPILED, PER_SECOND) or median(medians, OURS, PER_SECOND)
     if ours is None:
         return []
     others = {
-        name: values[PER_SECOND].median
-        for name, values in medians.items()
-        if name not in (OURS, OURS_ON_STOCK)
+        name: values[PER_SECOND].median for name, values in medians.items() if name not in ALL_OURS
     }
     found = []
     if others:

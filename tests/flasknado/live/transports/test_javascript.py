@@ -50,7 +50,7 @@ def test_module_cannot_be_posted_to(served: Serving) -> None:
 
 
 def test_module_is_in_the_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    buildapi = pytest.importorskip("flit_core.buildapi")
+    backend = pytest.importorskip("hatchling.build")
     monkeypatch.chdir(PROJECT_ROOT)
-    with zipfile.ZipFile(tmp_path / buildapi.build_wheel(str(tmp_path))) as wheel:
+    with zipfile.ZipFile(tmp_path / backend.build_wheel(str(tmp_path))) as wheel:
         assert wheel.read("flasknado/live/static/live.js") == MODULE.read_bytes()
