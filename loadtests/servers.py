@@ -134,7 +134,7 @@ _TABLE = (
         "flasknado-compiled",
         _ours("llhttp", "{bench}"),
         (
-            *("{bench}/python", "-c"),
+            *("{bench}/python", "-P", "-c"),
             "from importlib.metadata import version; from flasknado.http import parser;"
             " assert not parser.__file__.endswith('.py'); print(version('flasknado'))",
         ),
