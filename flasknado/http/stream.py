@@ -204,6 +204,13 @@ class TransportStream(asyncio.Protocol):
         """Write; raises `StreamClosedError` after the close and `StreamBufferFullError` above
         `max_write_buffer_size`.
         """
+        return self.push(data) or self._service.soon()
+
+    def push(self, data: bytes | memoryview) -> asyncio.Future[None] | None:
+        """Write as `write()` does; returns `None` at once if the client keeps up.
+
+        For those who write to thousands of clients and take turns with others by themselves.
+        """
         if self._closed or self._transport.is_closing():
             raise StreamClosedError(real_error=self.error)
         if (
@@ -214,7 +221,7 @@ class TransportStream(asyncio.Protocol):
         self._transport.write(data)
         self.sent_bytes += len(data)
         if not self._write_paused:
-            return self._service.soon()
+            return None
         future = self._service.loop.create_future()
         self._waiters.append(future)
         return future

@@ -65,7 +65,7 @@ class Stopped(NamedTuple):
 
 
 class LiveBatch(NamedTuple):
-    """The next events of the live flow."""
+    """The next events of the live flow; `Reader.taken()` is to be called when they are off."""
 
     batch: Batch
 
@@ -97,7 +97,8 @@ class Reader:
     """The thread that follows the log.
 
     `report(report)` is called on the loop's thread, in order; at most `REPORTS_UNDERWAY`
-    are on their way there. The thread ends with `stop()`, or when the loop is found closed.
+    are on their way there, or are live batches that wait there. The thread ends with `stop()`,
+    or when the loop is found closed.
     """
 
     def __init__(
@@ -309,5 +310,10 @@ class Reader:
 
     def _arrive(self, report: Report) -> None:
         """Hand a report over; on the loop's thread."""
-        self._underway.release()
+        if not isinstance(report, LiveBatch):
+            self._underway.release()
         self._report(report)
+
+    def taken(self) -> None:
+        """Note that a live batch waits no more, so that another may be reported."""
+        self._underway.release()

@@ -71,7 +71,13 @@ def follow(live_app: LiveApp) -> Iterator[Callable[..., Following]]:
         def start(log: Log | None = None, **options: Any) -> Following:
             reports: list[Report] = []
             log = log or state_of(live_app.app).log
-            reader = Reader(log, LiveOptions(**options), loop, reports.append)
+
+            def note(report: Report) -> None:
+                reports.append(report)
+                if isinstance(report, LiveBatch):
+                    reader.taken()
+
+            reader = Reader(log, LiveOptions(**options), loop, note)
             readers.append(reader)
             following = Following(reader, reports)
             reader.start()
