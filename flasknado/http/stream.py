@@ -38,6 +38,28 @@ class TransportStream(asyncio.Protocol):
     arrived can still be read. `passive` gives a view that does not read.
     """
 
+    # Thousands are held open, and each is looked at for every event.
+    __slots__ = (
+        "_buffer",
+        "_close_callback",
+        "_closed",
+        "_find",
+        "_into",
+        "_lost",
+        "_reader",
+        "_reading_paused",
+        "_service",
+        "_transport",
+        "_waiters",
+        "_write_paused",
+        "error",
+        "io_loop",
+        "max_buffer_size",
+        "max_write_buffer_size",
+        "on_lost",
+        "sent_bytes",
+    )
+
     def __init__(
         self,
         transport: asyncio.Transport,

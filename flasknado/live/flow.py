@@ -113,19 +113,29 @@ class LiveFlow:
         current = self._round
         cursor = current.cursor
         complete_to = cursor.offset
-        left = SLICE_CLIENTS
-        for subscriber in islice(current.targets, SLICE_CLIENTS):
-            left -= 1
+        first = current.first
+        wire_format: Format | None = None
+        channels: tuple[str, ...] = ()
+        events, data = 0, b""
+        written = count = 0
+        for count, subscriber in enumerate(islice(current.targets, SLICE_CLIENTS), 1):
             place = subscriber.place
             # Who left, or joined after this was reported, has it or gets it otherwise.
             if place is None or place >= complete_to or subscriber.gone:
                 continue
             subscriber.place = complete_to
-            events, data = current.frames(subscriber, place)
+            if place >= first:
+                wire_format = None
+                events, data = current.frames(subscriber, place)
+            elif subscriber.format is not wire_format or subscriber.channels != channels:
+                # Most get what the one before them got.
+                wire_format, channels = subscriber.format, subscriber.channels
+                events, data = current.frames(subscriber, place)
             if events:
-                self.delivered += events
+                written += events
                 subscriber.send(data, cursor)
-        if left:
+        self.delivered += written
+        if count < SLICE_CLIENTS:
             self._round = None
             self.cursor = cursor
 
@@ -151,7 +161,7 @@ class _Round:
         for batch in batches:
             for event in batch.events:
                 self._events.setdefault(event.channel, []).append(event)
-        self._first = min((events[0].offset for events in self._events.values()), default=0)
+        self.first = min((events[0].offset for events in self._events.values()), default=0)
         members = [joined[channel] for channel in self._events if channel in joined]
         # A copy: clients come and go while the round lasts.
         self.targets: Iterator[Subscriber] = iter(
@@ -166,7 +176,7 @@ class _Round:
         if len(channels) > 1:
             # Those who differ in what is quiet at present get the same.
             channels = tuple([channel for channel in channels if channel in self._events])
-        if place >= self._first:
+        if place >= self.first:
             return self._join(subscriber.format, channels, place)
         key = (subscriber.format, channels)
         found = self._shared.get(key)
