@@ -117,8 +117,9 @@ class LiveFlow:
         wire_format: Format | None = None
         channels: tuple[str, ...] = ()
         events, data = 0, b""
-        written = count = 0
-        for count, subscriber in enumerate(islice(current.targets, SLICE_CLIENTS), 1):
+        written = 0
+        targets = tuple(islice(current.targets, SLICE_CLIENTS))
+        for subscriber in targets:
             place = subscriber.place
             # Who left, or joined after this was reported, has it or gets it otherwise.
             if place is None or place >= complete_to or subscriber.gone:
@@ -135,7 +136,7 @@ class LiveFlow:
                 written += events
                 subscriber.send(data, cursor)
         self.delivered += written
-        if count < SLICE_CLIENTS:
+        if len(targets) < SLICE_CLIENTS:
             self._round = None
             self.cursor = cursor
 
