@@ -107,6 +107,7 @@ class Clients:
             self._sockets[sock.fileno()] = sock
             self._epoll.register(sock, select.EPOLLIN)
         self.closed = 0
+        self._buffer = bytearray(_READ_BYTES)
         self._sockets[self._publisher.fileno()] = self._publisher
         self._epoll.register(self._publisher, select.EPOLLIN)
 
@@ -130,6 +131,7 @@ class Clients:
         `note(events, at)` is told of each read that had some.
         """
         got = 0
+        buffer = self._buffer
         ends = time.monotonic() + timeout_s
         while got < wanted:
             ready = self._epoll.poll(max(ends - time.monotonic(), 0))
@@ -137,15 +139,15 @@ class Clients:
                 break
             for fd, _ in ready:
                 try:
-                    data = self._sockets[fd].recv(_READ_BYTES)
+                    size_bytes = self._sockets[fd].recv_into(buffer)
                 except BlockingIOError:
                     continue
                 except OSError:
-                    data = b""
-                if not data:
+                    size_bytes = 0
+                if not size_bytes:
                     self._epoll.unregister(fd)
                     self.closed += 1
-                elif events := data.count(MARK):
+                elif events := buffer.count(MARK, 0, size_bytes):
                     got += events
                     note(events, time.monotonic())
         return got
