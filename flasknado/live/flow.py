@@ -12,6 +12,7 @@ garbage collector to walk through everything that the process holds.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -20,6 +21,8 @@ from flasknado.live.event import Cursor, Event
 from flasknado.live.frames import Format
 from flasknado.live.store import Batch
 from flasknado.live.subscriber import Subscriber
+
+log = logging.getLogger("flasknado.live")
 
 SLICE_CLIENTS = 250
 """How many clients are written to in one turn of the loop: about 2 ms of it."""
@@ -125,16 +128,22 @@ class LiveFlow:
             if place is None or place >= complete_to or subscriber.gone:
                 continue
             subscriber.place = complete_to
-            if place >= first:
-                wire_format = None
-                events, data = current.frames(subscriber, place)
-            elif subscriber.format is not wire_format or subscriber.channels != channels:
-                # Most get what the one before them got.
-                wire_format, channels = subscriber.format, subscriber.channels
-                events, data = current.frames(subscriber, place)
-            if events:
-                written += events
-                subscriber.send(data, cursor)
+            try:
+                if place >= first:
+                    wire_format = None
+                    events, data = current.frames(subscriber, place)
+                elif subscriber.format is not wire_format or subscriber.channels != channels:
+                    # Most get what the one before them got.
+                    events, data = current.frames(subscriber, place)
+                    wire_format, channels = subscriber.format, subscriber.channels
+                if events:
+                    subscriber.send(data, cursor)
+                    written += events
+            except Exception:
+                # It comes back and resumes; the others have no part in it.
+                log.exception("a live client on %s could not be written to", subscriber.channels)
+                subscriber.place = place
+                subscriber.abort()
         self.delivered += written
         if len(targets) < SLICE_CLIENTS:
             self._round = None

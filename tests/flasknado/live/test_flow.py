@@ -27,6 +27,7 @@ class Client(Subscriber):
         self.channels = channels
         self.writes: list[bytes] = []
         self.then: Callable[[], object] = lambda: None
+        self.aborted = False
 
     def send(self, data: bytes, cursor: Cursor) -> None:
         assert cursor.epoch == EPOCH
@@ -47,7 +48,7 @@ class Client(Subscriber):
         raise AssertionError
 
     def abort(self) -> None:
-        raise AssertionError
+        self.aborted = True
 
 
 class Flow(LiveFlow):
@@ -257,6 +258,27 @@ def test_more_combinations_of_channels_than_are_shared_get_their_own(
         assert sorted(client.offsets() for client in clients) == sorted(
             [[n] for n in range(1, 5)] * 2
         )
+
+    play(body)
+
+
+def test_client_that_cannot_be_written_to_is_cut_off_and_the_others_go_on(
+    slices_of_two: None, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def body(flow: Flow) -> None:
+        broken, *others = flow.clients(6, "a")
+
+        def fail() -> None:
+            raise ZeroDivisionError
+
+        broken.then = fail
+        flow.publish("a")
+        flow.publish("a")
+        await until(lambda: flow.cursor == Cursor(EPOCH, 2))
+        assert broken.aborted
+        assert [client.offsets() for client in others] == [[1, 2]] * 5
+        assert not any(client.aborted for client in others)
+        assert "could not be written to" in caplog.text
 
     play(body)
 
