@@ -38,6 +38,28 @@ class TransportStream(asyncio.Protocol):
     arrived can still be read. `passive` gives a view that does not read.
     """
 
+    # Thousands are held open, and each is looked at for every event.
+    __slots__ = (
+        "_buffer",
+        "_close_callback",
+        "_closed",
+        "_find",
+        "_into",
+        "_lost",
+        "_reader",
+        "_reading_paused",
+        "_service",
+        "_transport",
+        "_waiters",
+        "_write_paused",
+        "error",
+        "io_loop",
+        "max_buffer_size",
+        "max_write_buffer_size",
+        "on_lost",
+        "sent_bytes",
+    )
+
     def __init__(
         self,
         transport: asyncio.Transport,
@@ -204,6 +226,13 @@ class TransportStream(asyncio.Protocol):
         """Write; raises `StreamClosedError` after the close and `StreamBufferFullError` above
         `max_write_buffer_size`.
         """
+        return self.push(data) or self._service.soon()
+
+    def push(self, data: bytes | memoryview) -> asyncio.Future[None] | None:
+        """Write as `write()` does; returns `None` at once if the client keeps up.
+
+        For those who write to thousands of clients and take turns with others by themselves.
+        """
         if self._closed or self._transport.is_closing():
             raise StreamClosedError(real_error=self.error)
         if (
@@ -214,7 +243,7 @@ class TransportStream(asyncio.Protocol):
         self._transport.write(data)
         self.sent_bytes += len(data)
         if not self._write_paused:
-            return self._service.soon()
+            return None
         future = self._service.loop.create_future()
         self._waiters.append(future)
         return future

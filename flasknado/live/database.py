@@ -115,7 +115,12 @@ class DatabaseLog(Log):
             )
         store.check_dialect(engine.dialect.name)
         kind = SQLiteFollower if engine.dialect.name == "sqlite" else PostgresFollower
-        with engine.connect() as connection:
+        with contextlib.ExitStack() as stack:
+            connection = engine.connect()
+            driver: Any = connection.connection.dbapi_connection
+            # SQLAlchemy forgets a detached connection that is lost without closing it.
+            stack.callback(driver.close)
+            stack.enter_context(connection)
             connection.execution_options(isolation_level="AUTOCOMMIT")
             connection.detach()
             follower = kind(connection, bell, options, self._on_commit)

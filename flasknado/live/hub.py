@@ -24,6 +24,7 @@ from typing import Any
 from flasknado.live.attendance import Attendance
 from flasknado.live.errors import LogUnavailable, TooManySubscribers
 from flasknado.live.event import REVOCATIONS, Cursor, Event
+from flasknado.live.flow import LiveFlow
 from flasknado.live.frames import Farewell, Format
 from flasknado.live.gate import Gate
 from flasknado.live.limits import Census
@@ -31,6 +32,7 @@ from flasknado.live.log import Answer, LiveBatch, Reader, Report, Request, Start
 from flasknado.live.options import LiveOptions
 from flasknado.live.presence import SUFFIX
 from flasknado.live.state import LiveState
+from flasknado.live.store import Batch
 from flasknado.live.subscriber import CatchUp, Subscriber
 from flasknado.live.tickets import Identity
 
@@ -49,11 +51,7 @@ class Hub:
     def __init__(self, state: LiveState, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self.options: LiveOptions = state.options
-        self.cursor: Cursor | None = None
-        """How far the live flow has been delivered; `None` until the log has been read."""
         self.draining = False
-        self.delivered = 0
-        """How many events have been written to clients, each client counted."""
         self.dropped_slow = 0
         """How many clients were disconnected because they did not read."""
         self._state = state
@@ -63,7 +61,6 @@ class Hub:
         self._expiring: set[Subscriber] = set()
         self._census = Census(state.options)
         self.gate = Gate(state.tickets)
-        self._joined: dict[str, set[Subscriber]] = {}
         self._slots: list[set[Subscriber]] = [set() for _ in range(HEARTBEAT_SLOTS)]
         self._slot = 0
         self._ready = asyncio.Event()
@@ -71,6 +68,7 @@ class Hub:
         self._reader = Reader(
             state.log, state.options, loop, self._on_report, state.signals, self._attendance
         )
+        self._flow = LiveFlow(loop, self._reader.taken)
         self._beat_timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -89,6 +87,7 @@ class Hub:
             self.remove(subscriber)
             subscriber.abort()
         self._state.remove_waker(self._reader.wake)
+        self._flow.close()
         self._reader.stop()
 
     async def drain(self, window_s: float) -> None:
@@ -178,7 +177,7 @@ class Hub:
         self._census.leave(subscriber)
         self._attendance.leave(subscriber.channels, subscriber.user)
         self._slots[subscriber.beat_slot].discard(subscriber)
-        self._leave(subscriber, subscriber.channels)
+        self._flow.leave(subscriber, subscriber.channels)
         if subscriber.catch_up is not None:
             subscriber.catch_up.cancel()
 
@@ -205,8 +204,8 @@ class Hub:
             if place is not None:
                 for channel in subscriber.channels:
                     catch_up.begin(channel, place)
-                self._leave(subscriber, subscriber.channels)
-                subscriber.joined_at = None
+                self._flow.leave(subscriber, subscriber.channels)
+                subscriber.place = None
         for channel in channels:
             catch_up.begin(channel, after)
         followed = tuple(catch_up.positions)
@@ -225,7 +224,7 @@ class Hub:
         """Have a client follow these channels no longer."""
         catch_up = subscriber.catch_up
         if catch_up is None:
-            self._leave(subscriber, channels)
+            self._flow.leave(subscriber, channels)
         else:
             for channel in channels:
                 catch_up.end(channel)
@@ -233,21 +232,24 @@ class Hub:
         self._attendance.leave(left, subscriber.user)
         subscriber.channels = tuple(c for c in subscriber.channels if c not in channels)
         if not subscriber.channels:
-            subscriber.joined_at = None
+            subscriber.place = None
             if catch_up is not None:
                 catch_up.cancel()
                 subscriber.catch_up = None
 
     def place_of(self, subscriber: Subscriber) -> Cursor | None:
         """Return up to where a client has everything; `None` while it catches up."""
-        if subscriber.joined_at is None or self.cursor is None:
-            return None
-        return Cursor(self.cursor.epoch, max(self.cursor.offset, subscriber.joined_at))
+        return self._flow.place_of(subscriber)
 
     def drained(self, subscriber: Subscriber) -> None:
         """Note that a client has taken all that was written to it."""
         if not subscriber.gone:
             self._read_on(subscriber)
+
+    @property
+    def cursor(self) -> Cursor | None:
+        """How far the live flow has been delivered; `None` until the log has been read."""
+        return self._flow.cursor
 
     def stats(self) -> dict[str, Any]:
         """Return the hub's gauges and counters."""
@@ -255,22 +257,13 @@ class Hub:
             "subscribers": len(self._subscribers),
             "transports": dict(Counter(s.transport for s in self._subscribers)),
             "gone": dict(self.gone),
-            "channels": len(self._joined),
+            "channels": self._flow.channels,
             "catching_up": sum(s.catch_up is not None for s in self._subscribers),
             "cursor": None if self.cursor is None else str(self.cursor),
             "log_readable": self._ready.is_set(),
-            "delivered_total": self.delivered,
+            "delivered_total": self._flow.delivered,
             "dropped_slow_total": self.dropped_slow,
         }
-
-    def _leave(self, subscriber: Subscriber, channels: Iterable[str]) -> None:
-        """Take a client out of the live flow of these channels."""
-        for channel in channels:
-            members = self._joined.get(channel)
-            if members is not None:
-                members.discard(subscriber)
-                if not members:
-                    del self._joined[channel]
 
     def _read_on(self, subscriber: Subscriber) -> None:
         """Ask for the next batch of a client that catches up, if it has taken the last."""
@@ -283,7 +276,7 @@ class Hub:
 
     def _on_report(self, report: Report) -> None:
         if isinstance(report, LiveBatch):
-            self._on_live_batch(report)
+            self._on_live_batch(report.batch)
         elif isinstance(report, Answer):
             if not report.request.cancelled:
                 self._on_answer(report)
@@ -297,42 +290,22 @@ class Hub:
             said = json.loads(event.data)
             # Another machine's clock may be ahead.
             self._revoke(said["user"], min(said["at"], time.time()))
-        missed = self.cursor is not None and not report.unbroken
-        self.cursor = report.cursor
         self._ready.set()
+        if report.unbroken and self.cursor is not None:
+            return
+        self._flow.finish()
+        missed = self.cursor is not None
+        self._flow.cursor = report.cursor
         if missed:
-            joined = {s for members in self._joined.values() for s in members}
-            for subscriber in joined:
-                subscriber.joined_at = report.cursor.offset
+            for subscriber in self._flow.members():
+                subscriber.place = report.cursor.offset
                 subscriber.send(subscriber.format.reset(report.cursor), report.cursor)
 
-    def _on_live_batch(self, report: LiveBatch) -> None:
-        batch = report.batch
-        frames: dict[Subscriber, list[bytes]] = {}
+    def _on_live_batch(self, batch: Batch) -> None:
         for event in batch.events:
             if event.channel == REVOCATIONS:
                 self._revoke(json.loads(event.data)["user"], time.time())
-                continue
-            encoded: dict[Format, bytes] = {}
-            for subscriber in self._joined.get(event.channel, ()):
-                assert subscriber.joined_at is not None
-                if event.offset <= subscriber.joined_at:
-                    continue
-                data = encoded.get(subscriber.format)
-                if data is None:
-                    data = subscriber.format.event(batch.epoch, event)
-                    encoded[subscriber.format] = data
-                waiting = frames.get(subscriber)
-                if waiting is None:
-                    frames[subscriber] = [data]
-                else:
-                    waiting.append(data)
-        cursor = self.cursor = Cursor(batch.epoch, batch.complete_to)
-        for subscriber, waiting in frames.items():
-            if subscriber.gone:
-                continue
-            self.delivered += len(waiting)
-            subscriber.send(waiting[0] if len(waiting) == 1 else b"".join(waiting), cursor)
+        self._flow.deliver(batch)
 
     def _revoke(self, user: str, at: float) -> None:
         """Disconnect a user."""
@@ -356,7 +329,7 @@ class Hub:
             return
         events, complete = _advance(catch_up, batch.events, batch.complete_to, batch.head)
         data = b"".join(subscriber.format.event(batch.epoch, event) for event in events)
-        self.delivered += len(events)
+        self._flow.delivered += len(events)
         if complete:
             self._join(subscriber, head)
             data += subscriber.format.heartbeat(head)
@@ -368,9 +341,8 @@ class Hub:
     def _join(self, subscriber: Subscriber, at: Cursor) -> None:
         """Join a client to the live flow."""
         subscriber.catch_up = None
-        subscriber.joined_at = at.offset
+        self._flow.join(subscriber, at.offset)
         for channel in subscriber.channels:
-            self._joined.setdefault(channel, set()).add(subscriber)
             if channel.endswith(SUFFIX):
                 # Whatever was told while it caught up is not replayed.
                 self._attendance.touch(channel.removesuffix(SUFFIX))

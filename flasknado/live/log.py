@@ -65,7 +65,7 @@ class Stopped(NamedTuple):
 
 
 class LiveBatch(NamedTuple):
-    """The next events of the live flow."""
+    """The next events of the live flow; `Reader.taken()` is to be called when they are off."""
 
     batch: Batch
 
@@ -97,7 +97,8 @@ class Reader:
     """The thread that follows the log.
 
     `report(report)` is called on the loop's thread, in order; at most `REPORTS_UNDERWAY`
-    are on their way there. The thread ends with `stop()`, or when the loop is found closed.
+    are on their way there, or are live batches that wait there. The thread ends with `stop()`,
+    or when the loop is found closed.
     """
 
     def __init__(
@@ -243,28 +244,34 @@ class Reader:
     def _serve(self, follower: Follower) -> bool:
         """Answer some requests; return whether there are more."""
         requests = self._requests
-        bounds: Batch | None = None
-        # Counted before anything is read, so that those who ask for the bounds may share them.
+        # Counted before anything is read, so that those who ask for the same may share it: many
+        # clients that come back at once want the same events.
+        shared: dict[tuple[int | None, tuple[str, ...]], Batch] = {}
         for _ in range(min(len(requests), REQUESTS_PER_TURN)):
             # Taken out after the read: a request outlives a lost connection.
             request = requests[0]
             if not request.cancelled:
-                if request.after is None:
-                    batch = bounds = bounds or follower.bounds()
-                else:
-                    batch = follower.read(
-                        request.after,
-                        request.channels,
-                        limit_events=CATCH_UP_BATCH_EVENTS,
-                        limit_bytes=CATCH_UP_BATCH_BYTES,
-                    )
+                key = (request.after, () if request.after is None else tuple(request.channels))
+                batch = shared.get(key)
+                if batch is None:
+                    batch = shared[key] = self._read_for(follower, request)
                 if not self._continues(batch):
                     self._start_from_new(follower, batch)
-                    bounds = None
+                    shared.clear()
                     continue
                 self._send(Answer(request, batch))
             requests.popleft()
         return bool(requests)
+
+    def _read_for(self, follower: Follower, request: Request) -> Batch:
+        if request.after is None:
+            return follower.bounds()
+        return follower.read(
+            request.after,
+            request.channels,
+            limit_events=CATCH_UP_BATCH_EVENTS,
+            limit_bytes=CATCH_UP_BATCH_BYTES,
+        )
 
     def _write_signals(self, follower: Follower) -> bool:
         """Append the signals that wait; return whether the log has to be read for them."""
@@ -309,5 +316,10 @@ class Reader:
 
     def _arrive(self, report: Report) -> None:
         """Hand a report over; on the loop's thread."""
-        self._underway.release()
+        if not isinstance(report, LiveBatch):
+            self._underway.release()
         self._report(report)
+
+    def taken(self) -> None:
+        """Note that a live batch waits no more, so that another may be reported."""
+        self._underway.release()

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from tornado.iostream import IOStream, StreamClosedError
 
+from flasknado.http.stream import TransportStream
 from flasknado.live.event import Cursor
 from flasknado.live.frames import Farewell, Format
 from flasknado.live.tickets import NOBODY, Identity
@@ -80,7 +81,7 @@ class Subscriber(ABC):
         "expires_at",
         "format",
         "gone",
-        "joined_at",
+        "place",
         "user",
     )
 
@@ -95,8 +96,9 @@ class Subscriber(ABC):
         self.expires_at = identity.expires_at
         self.address = address
         self.channels: tuple[str, ...] = ()
-        self.joined_at: int | None = None
-        """Up to where it had everything when it joined the live flow; `None` before."""
+        self.place: int | None = None
+        """Up to where it had everything when it joined the live flow, or was last written to
+        since; `None` before. It has what the hub has delivered to all, too."""
         self.catch_up: CatchUp | None = None
         self.gone = False
         """True once the hub has removed it."""
@@ -173,7 +175,10 @@ class StreamSubscriber(Subscriber):
         return self._backlog_bytes
 
     def send(self, data: bytes, cursor: Cursor) -> None:  # noqa: ARG002
-        self.write(data)
+        if self._waiting is None:
+            self._write_now(data)
+        else:
+            self.write(data)
 
     def write(self, data: bytes) -> None:
         """Write bytes without waiting; disconnects a client that has too many unread."""
@@ -187,10 +192,15 @@ class StreamSubscriber(Subscriber):
         self._waiting.append(data)
 
     def _write_now(self, data: bytes) -> None:
+        stream: Any = self._stream
+        written: asyncio.Future[None] | None
         try:
-            written = self._stream.write(data)
+            # Tornado's own stream makes a future for each write.
+            written = (stream.push if type(stream) is TransportStream else stream.write)(data)
         except StreamClosedError:
             self._hub.remove(self)
+            return
+        if written is None:
             return
         if written.done():
             self._backlog_bytes = 0

@@ -12,19 +12,19 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from loadtests import machine
-from loadtests.bench import live_fanout, report, rounds, wrk
+from loadtests.bench import report, rounds, wrk
 from loadtests.bench.benchmark import Plan
-from loadtests.bench.suite import BENCHMARKS
+from loadtests.bench.suite import BENCHMARKS, LIVE
 from loadtests.interrupts import Interrupted, interruptible
 from loadtests.processes import Cores
 from loadtests.servers import OURS, ROOT, SERVERS, Server
 from loadtests.terminal import INTERRUPTED_STATUS, say
 
 QUICK_IDLE_CONNECTIONS = 2_000
-NAMES = (*BENCHMARKS, live_fanout.BENCHMARK.name)
+NAMES = (*BENCHMARKS, *LIVE)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,8 +87,9 @@ def run(options: argparse.Namespace) -> int:
     failed = rounds.check_equivalence([SERVERS[name] for name in versions], plan, say)
     servers: dict[str, Server] = {name: SERVERS[name] for name in versions if name not in failed}
     todo = [(benchmark, servers) for benchmark in benchmarks]
-    if live_fanout.BENCHMARK.name in names:
-        todo.append((live_fanout.BENCHMARK, live_fanout.installed(skipped, say)))
+    for name, (benchmark, servers_of) in LIVE.items():
+        if name in names:
+            todo.append((benchmark, those_installed(servers_of(), skipped)))
     results = []
     for benchmark, its_servers in todo:
         say(f"\n{benchmark.title}")
@@ -118,6 +119,20 @@ def installed(names: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
         else:
             versions[name] = version
     return versions, skipped
+
+
+def those_installed(servers: Mapping[str, Server], skipped: dict[str, str]) -> dict[str, Server]:
+    """Return the servers that are installed; the install lines of the others go to `skipped`."""
+    there = {}
+    for name, server in servers.items():
+        version = server.installed_version()
+        if version is None:
+            skipped[name] = server.install
+            say(f"{name} is not installed: {server.install}")
+        else:
+            there[name] = server
+            say(f"{name} for live events: {version}")
+    return there
 
 
 def keep(data: dict[str, object], page: str) -> None:

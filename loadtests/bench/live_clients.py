@@ -2,8 +2,9 @@
 
 python -m loadtests.bench.live_clients SERVER TRANSPORT PORT COUNT
 
-Prints `ready` when all have had an event, waits for a line, and prints what it measured as
-JSON. An event is counted by a byte that is in no other part of any answer.
+Prints `ready` when all have had an event. Then it does what each line says (`single`, `burst`,
+`at_once`) and prints what it measured as JSON. An event is counted by a byte that is in no other
+part of any answer.
 """
 
 from __future__ import annotations
@@ -106,6 +107,7 @@ class Clients:
             self._sockets[sock.fileno()] = sock
             self._epoll.register(sock, select.EPOLLIN)
         self.closed = 0
+        self._buffer = bytearray(_READ_BYTES)
         self._sockets[self._publisher.fileno()] = self._publisher
         self._epoll.register(self._publisher, select.EPOLLIN)
 
@@ -129,6 +131,7 @@ class Clients:
         `note(events, at)` is told of each read that had some.
         """
         got = 0
+        buffer = self._buffer
         ends = time.monotonic() + timeout_s
         while got < wanted:
             ready = self._epoll.poll(max(ends - time.monotonic(), 0))
@@ -136,47 +139,65 @@ class Clients:
                 break
             for fd, _ in ready:
                 try:
-                    data = self._sockets[fd].recv(_READ_BYTES)
+                    size_bytes = self._sockets[fd].recv_into(buffer)
                 except BlockingIOError:
                     continue
                 except OSError:
-                    data = b""
-                if not data:
+                    size_bytes = 0
+                if not size_bytes:
                     self._epoll.unregister(fd)
                     self.closed += 1
-                elif events := data.count(MARK):
+                elif events := buffer.count(MARK, 0, size_bytes):
                     got += events
                     note(events, time.monotonic())
         return got
 
 
-def measure(clients: Clients, count: int) -> dict[str, float]:
-    """Publish single events and bursts; return rates, latencies and what was lost."""
+def singles(clients: Clients, count: int) -> dict[str, float]:
+    """Publish events, each after the last has reached everybody: rate and latency."""
     latencies: list[float] = []
+    rates: list[float] = []
     lost = 0
     for _ in range(SINGLE_EVENTS):
+        times: list[float] = []
+
+        def note(events: int, at: float, times: list[float] = times) -> None:
+            times.extend([at] * events)
+
         began = time.monotonic()
-
-        def note_latency(events: int, at: float, began: float = began) -> None:
-            latencies.extend([at - began] * events)
-
         clients.publish(1)
-        lost += count - clients.receive(count, TIMEOUT_S, note_latency)
-    result = {}
-    rate, missed = burst_rate(clients, count, lambda: clients.publish(BURST_EVENTS))
-    result["per_second"] = rate
-    lost += missed
-    if clients.burst_at_once is not None:
-        rate, missed = burst_rate(clients, count, clients.publish_at_once)
-        result["at_once_per_second"] = rate
-        lost += missed
+        lost += count - clients.receive(count, TIMEOUT_S, note)
+        latencies.extend(at - began for at in times)
+        rates.append(rate_of(len(times), times))
     percentiles = statistics.quantiles(latencies, n=100) if len(latencies) > 1 else [0.0] * 99
     return {
-        **result,
+        "single_per_second": statistics.median(rates),
         "p50_ms": percentiles[49] * 1000,
         "p99_ms": percentiles[98] * 1000,
         "failures": lost + clients.closed,
     }
+
+
+def bursts(clients: Clients, count: int) -> dict[str, float]:
+    """Publish bursts of events, each committed on its own."""
+    rate, lost = burst_rate(clients, count, lambda: clients.publish(BURST_EVENTS))
+    return {"per_second": rate, "failures": lost + clients.closed}
+
+
+def bursts_at_once(clients: Clients, count: int) -> dict[str, float]:
+    """Publish bursts of events, each burst as one transaction, where the server has such."""
+    if clients.burst_at_once is None:
+        return {"failures": clients.closed}
+    rate, lost = burst_rate(clients, count, clients.publish_at_once)
+    return {"at_once_per_second": rate, "failures": lost + clients.closed}
+
+
+PHASES = {"single": singles, "burst": bursts, "at_once": bursts_at_once}
+
+
+def rate_of(events: int, times: list[float]) -> float:
+    """Return the events a second between the first and the last arrival."""
+    return events / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else 0.0
 
 
 def burst_rate(clients: Clients, count: int, publish: Callable[[], None]) -> tuple[float, int]:
@@ -193,7 +214,7 @@ def burst_rate(clients: Clients, count: int, publish: Callable[[], None]) -> tup
         publish()
         got = clients.receive(wanted, TIMEOUT_S, note_time)
         lost += wanted - got
-        rates.append(got / (times[-1] - times[0]) if len(times) > 1 else 0.0)
+        rates.append(rate_of(got, times))
     return statistics.median(rates), lost
 
 
@@ -207,7 +228,7 @@ def warm_up(clients: Clients, count: int) -> bool:
 
 
 def main(server: str, transport: str, port: int, count: int) -> int:
-    """Connect, say so, measure, and print the result."""
+    """Connect, say so, and measure what is asked for until the input ends."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     clients = Clients(server, transport, port, count)
@@ -215,13 +236,13 @@ def main(server: str, transport: str, port: int, count: int) -> int:
         return 1
     sys.stdout.write("ready\n")
     sys.stdout.flush()
-    sys.stdin.readline()
-    used_before, began = time.process_time(), time.monotonic()
-    result = measure(clients, count)
-    used = time.process_time() - used_before
-    result["generator_percent"] = 100 * used / (time.monotonic() - began)
-    sys.stdout.write(json.dumps(result) + "\n")
-    sys.stdout.flush()
+    for line in sys.stdin:
+        used_before, began = time.process_time(), time.monotonic()
+        result = PHASES[line.strip()](clients, count)
+        used = time.process_time() - used_before
+        result["generator_percent"] = 100 * used / (time.monotonic() - began)
+        sys.stdout.write(json.dumps(result) + "\n")
+        sys.stdout.flush()
     # Closing thousands of sockets one by one is nobody's concern.
     os._exit(0)
 

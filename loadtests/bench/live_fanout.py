@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import subprocess
-import sys
-import threading
-from collections.abc import Callable
-
-from loadtests.bench import rounds, wrk
+from loadtests.bench import rounds
 from loadtests.bench.benchmark import (
     FAILURES,
+    GENERATOR,
     Benchmark,
     Goal,
     Medians,
@@ -20,13 +14,19 @@ from loadtests.bench.benchmark import (
     Values,
     median,
 )
-from loadtests.bench.live_clients import BURST_EVENTS, TOKEN
-from loadtests.interrupts import held
-from loadtests.processes import Running, end_group, pinned
-from loadtests.servers import INSTALL_BENCH, OURS, ROOT, Server
+from loadtests.bench.live_clients import BURST_EVENTS, BURSTS, SINGLE_EVENTS
+from loadtests.bench.live_helper import helping
+from loadtests.bench.live_servers import flasknado
+from loadtests.processes import Running
+from loadtests.servers import INSTALL_BENCH, OURS, Server
 
 TRANSPORTS = ("sse", "websocket")
-DEADLINE_S = 180.0
+PHASES = (
+    ("single", "single_us", SINGLE_EVENTS),
+    ("burst", "burst_us", BURSTS * BURST_EVENTS),
+    ("at_once", None, 0),
+)
+"""What the clients are asked for, the metric of the server's processor time, and the events."""
 NCHAN_MODULE = "/usr/lib/nginx/modules/ngx_nchan_module.so"
 NCHAN_CONFIGURATION = """
 load_module {module};
@@ -64,19 +64,7 @@ http {{{{
 def servers(nchan_module: str = NCHAN_MODULE) -> dict[str, Server]:
     """Return the servers of this benchmark: no view is compared, so the table has none of them."""
     return {
-        OURS: Server(
-            OURS,
-            (
-                *("env", "LIVE_DATABASE_URL=sqlite:///{folder}/live.db"),
-                f"LIVE_PUBLISH_TOKEN={TOKEN}",
-                *("{venv}/flasknado", "--handlers", "flasknado.live:routes"),
-                *("--bind", "127.0.0.1:{port}", "--workers", "1", "--threads", "{threads}"),
-                *("--log-level", "warning", "loadtests.apps.live:app"),
-            ),
-            ("{venv}/flasknado", "--version"),
-            "make install",
-            "every event is committed to a database, and resumable",
-        ),
+        OURS: flasknado(OURS),
         "tornado": Server(
             "tornado",
             ("{bench}/python", "-m", "loadtests.apps.live_tornado", "{port}"),
@@ -95,20 +83,6 @@ def servers(nchan_module: str = NCHAN_MODULE) -> dict[str, Server]:
     }
 
 
-def installed(skipped: dict[str, str], say: Callable[[str], None]) -> dict[str, Server]:
-    """Return the servers that are installed; the install lines of the others go to `skipped`."""
-    there = {}
-    for name, server in servers().items():
-        version = server.installed_version()
-        if version is None:
-            skipped[name] = server.install
-            say(f"{name} is not installed: {server.install}")
-        else:
-            there[name] = server
-            say(f"{name} for live events: {version}")
-    return there
-
-
 def subscribers(plan: Plan) -> int:
     """Return how many clients there are of each transport: 5,000, fewer with --quick."""
     return plan.idle_connections // 2
@@ -120,53 +94,41 @@ def measure(running: Running, plan: Plan) -> Values:
     with rounds.served(running.server, plan) as fresh:
         values |= _measure_one(fresh, TRANSPORTS[1], plan)
     failures = sum(values.pop(f"{transport}_{FAILURES}") for transport in TRANSPORTS)
-    generator = max(values.pop(f"{transport}_generator_percent") for transport in TRANSPORTS)
-    return {**values, FAILURES: failures, "generator_percent": generator}
+    generator = max(values.pop(f"{transport}_{GENERATOR}") for transport in TRANSPORTS)
+    return {**values, FAILURES: failures, GENERATOR: generator}
 
 
 def _measure_one(running: Running, transport: str, plan: Plan) -> Values:
     count = subscribers(plan)
     arguments = [running.server.name, transport, str(running.target.port), str(count)]
-    command = [sys.executable, "-m", "loadtests.bench.live_clients", *arguments]
     resident_before = running.resident_bytes()
-    with contextlib.ExitStack() as stack:
-        with held():
-            helper = subprocess.Popen(
-                pinned(plan.cores.generator, command),
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                process_group=0,
-            )
-            stack.callback(end_group, helper)
-        assert helper.stdin is not None
-        assert helper.stdout is not None
-        stack.callback(helper.stdout.close)
-        stack.callback(helper.stdin.close)
-        deadline = threading.Timer(DEADLINE_S, helper.kill)
-        stack.callback(deadline.cancel)
-        deadline.start()
-        if helper.stdout.readline().strip() != "ready":
-            raise wrk.GeneratorFailed(f"{count} clients ({transport}) did not all get an event")
-        resident = running.resident_bytes() - resident_before
-        output, _ = helper.communicate("go\n")
-        if helper.returncode:
-            raise wrk.GeneratorFailed(f"the clients ({transport}) ended with {helper.returncode}")
-    measured = {f"{transport}_{key}": float(value) for key, value in json.loads(output).items()}
-    return {**measured, f"{transport}_bytes": resident / count}
+    failures = busiest = 0.0
+    measured: Values = {}
+    with helping("loadtests.bench.live_clients", arguments, plan) as helper:
+        measured["bytes"] = (running.resident_bytes() - resident_before) / count
+        for phase, key, events in PHASES:
+            used_before_s = running.processor_s()
+            values = helper.ask(phase)
+            failures += values.pop(FAILURES)
+            busiest = max(busiest, values.pop(GENERATOR))
+            measured |= values
+            if key is not None:
+                measured[key] = 1e6 * (running.processor_s() - used_before_s) / (events * count)
+    measured |= {FAILURES: failures, GENERATOR: busiest}
+    return {f"{transport}_{key}": value for key, value in measured.items()}
 
 
 def goals(medians: Medians) -> list[Goal]:
     """As many deliveries as nchan, 2.5 times stock Tornado's; 4 KB and 6 KB each."""
     found = []
     for transport, memory_kb in zip(TRANSPORTS, (4, 6), strict=True):
-        ours = median(medians, OURS, f"{transport}_per_second")
-        for peer, bound in (("nchan", 1.0), ("tornado", 2.5)):
-            theirs = median(medians, peer, f"{transport}_per_second")
-            if ours is not None and theirs:
-                text = f"{transport} deliveries against {peer}"
-                found.append(Goal(text, ours / theirs, bound, True))
+        for key, events in (("per_second", "burst"), ("single_per_second", "single events")):
+            ours = median(medians, OURS, f"{transport}_{key}")
+            for peer, bound in (("nchan", 1.0), ("tornado", 2.5)):
+                theirs = median(medians, peer, f"{transport}_{key}")
+                if ours is not None and theirs:
+                    text = f"{transport} deliveries against {peer}, {events}"
+                    found.append(Goal(text, ours / theirs, bound, True))
         memory = median(medians, OURS, f"{transport}_bytes")
         if memory is not None:
             text = f"resident KB for each {transport} client"
@@ -177,22 +139,30 @@ def goals(medians: Medians) -> list[Goal]:
 def _metrics() -> tuple[Metric, ...]:
     rates, rest = [], []
     for transport, short in zip(TRANSPORTS, ("SSE", "WS"), strict=True):
-        rates.append(Metric(f"{transport}_per_second", f"{short} deliveries/s"))
+        rates += [
+            Metric(f"{transport}_per_second", f"{short} deliveries/s"),
+            Metric(f"{transport}_single_per_second", f"{short} single"),
+        ]
         rest += [
+            Metric(f"{transport}_burst_us", f"{short} us each", 1),
+            Metric(f"{transport}_single_us", f"{short} single us", 1),
             Metric(f"{transport}_at_once_per_second", f"{short} in one transaction"),
             Metric(f"{transport}_p50_ms", f"{short} p50 ms", 1),
             Metric(f"{transport}_p99_ms", f"{short} p99 ms", 1),
             Metric(f"{transport}_bytes", f"{short} bytes each"),
         ]
-    return (*rates, *rest, Metric(FAILURES, "failures"), Metric("generator_percent", "generator %"))
+    return (*rates, *rest, Metric(FAILURES, "failures"), Metric(GENERATOR, "generator %"))
 
 
 BENCHMARK = Benchmark(
     name="live",
     title="5,000 live clients of one channel",
     method=f"Deliveries a second from the first to the last arrival of {BURST_EVENTS} events,"
-    " published one by one on one connection (median of three), and of the same events published"
-    " in one transaction, where the server has such; p50 and p99 from publish to receipt of single"
+    " published one by one on one connection (median of three); of single events, each published"
+    " when the last has reached everybody (median); and of a burst published"
+    " in one transaction, where the server has such. `us each` is the server's processor time for"
+    " each delivery, publishing included, in microseconds: what a busy machine disturbs least."
+    " p50 and p99 from publish to receipt of single"
     " events; resident memory of the server's processes for each client."
     " One worker; 1,000 clients with --quick. Ours commits every event to SQLite first, the"
     " others keep it in memory.",

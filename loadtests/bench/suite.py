@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from loadtests.bench import (
     blocking,
@@ -10,13 +10,24 @@ from loadtests.bench import (
     idle,
     latency_computing,
     latency_waiting,
+    live_append,
+    live_fanout,
+    live_latency,
+    live_resume,
     native,
     small_json,
 )
 from loadtests.bench.benchmark import Benchmark
+from loadtests.servers import Server
 
 _MODULES = (hello, small_json, native, latency_waiting, latency_computing, blocking, idle)
 
 BENCHMARKS: Mapping[str, Benchmark] = {
     module.BENCHMARK.name: module.BENCHMARK for module in _MODULES
 }
+
+LIVE: Mapping[str, tuple[Benchmark, Callable[[], dict[str, Server]]]] = {
+    module.BENCHMARK.name: (module.BENCHMARK, module.servers)
+    for module in (live_fanout, live_latency, live_append, live_resume)
+}
+"""The benchmarks of live events, which have servers of their own: no view is compared."""

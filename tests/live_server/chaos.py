@@ -31,6 +31,8 @@ import sqlalchemy as sa
 from flask import Flask
 
 from flasknado.live import Live
+from flasknado.live.database import DatabaseLog
+from flasknado.live.state import state_of
 from flasknado.live.store import live_event, live_log
 from tests.live_server.followers import DEAF_CHANNEL, Fleet
 from tests.support.poll import poll
@@ -148,6 +150,9 @@ class Publisher(threading.Thread):
         self._over.set()
         self.join(DEADLINE_S)
         assert not self.is_alive(), "the publisher hangs"
+        its_log = state_of(self.app).log
+        assert isinstance(its_log, DatabaseLog)
+        its_log.engine().dispose()
 
 
 class Chaos:

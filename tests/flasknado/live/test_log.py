@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -19,7 +20,8 @@ from flask_sqlalchemy import SQLAlchemy
 
 from flasknado.live import log as live_log
 from flasknado.live import store
-from flasknado.live.database import SessionLog
+from flasknado.live.bell import Bell
+from flasknado.live.database import SessionLog, SQLiteFollower
 from flasknado.live.log import Answer, LiveBatch, Reader, Report, Request, Started, Stopped
 from flasknado.live.logs import Log
 from flasknado.live.options import LiveOptions
@@ -71,7 +73,13 @@ def follow(live_app: LiveApp) -> Iterator[Callable[..., Following]]:
         def start(log: Log | None = None, **options: Any) -> Following:
             reports: list[Report] = []
             log = log or state_of(live_app.app).log
-            reader = Reader(log, LiveOptions(**options), loop, reports.append)
+
+            def note(report: Report) -> None:
+                reports.append(report)
+                if isinstance(report, LiveBatch):
+                    reader.taken()
+
+            reader = Reader(log, LiveOptions(**options), loop, note)
             readers.append(reader)
             following = Following(reader, reports)
             reader.start()
@@ -348,6 +356,48 @@ def test_reader_leaves_the_pool_of_the_application_alone(
 ) -> None:
     started(follow())
     assert live_app.engine().pool.checkedout() == 0  # type: ignore[attr-defined]
+
+
+def test_connection_of_a_follower_that_is_lost_is_closed(live_app: LiveApp) -> None:
+    bell = Bell()
+    with state_of(live_app.app).log.following(bell, LiveOptions()) as follower:
+        assert isinstance(follower, SQLiteFollower)
+        driver = follower._connection.connection.dbapi_connection
+        assert driver is not None
+        follower._connection.invalidate()
+    bell.close()
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        driver.cursor()
+
+
+def test_requests_for_the_same_are_one_read(
+    live_app: LiveApp, follow: Callable[..., Following], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    live_app.publish("a", "a", "b")
+    following = follow()
+    started(following)
+    reads: list[tuple[str, ...]] = []
+    read = store.read
+
+    def counted(connection: Any, after: int, channels: Any, **limits: Any) -> store.Batch:
+        reads.append(channels)
+        return read(connection, after, channels, **limits)
+
+    monkeypatch.setattr(store, "read", counted)
+    requests = [Request(None, ("a",), 0) for _ in range(5)] + [
+        Request(None, ("b",), 0),
+        Request(None, ("a",), 1),
+    ]
+    # All are there before the reader looks.
+    following.reader._requests.extend(requests)
+    following.reader.wake()
+    answers: list[Answer] = wait_for(
+        lambda: len(following.of_kind(Answer)) == 7 and following.of_kind(Answer), "the answers"
+    )
+    assert [answer.request for answer in answers] == requests
+    offsets = [[event.offset for event in answer.batch.events] for answer in answers]
+    assert offsets == [[1, 2]] * 5 + [[3], [2]]
+    assert [channels for channels in reads if channels] == [("a",), ("b",), ("a",)]
 
 
 def test_reader_puts_sqlite_into_wal_mode(

@@ -40,14 +40,18 @@ def test_live_fanout_names_the_package_of_a_server_that_is_missing() -> None:
 
 def test_live_fanout_compares_with_both_and_bounds_memory() -> None:
     def summaries(rate: float) -> dict[str, Summary]:
-        keys = [f"{transport}_per_second" for transport in live_fanout.TRANSPORTS]
+        keys = [
+            f"{transport}_{key}"
+            for transport in live_fanout.TRANSPORTS
+            for key in ("per_second", "single_per_second")
+        ]
         return {key: Summary.of([rate]) for key in keys}
 
     ours = summaries(100) | {"sse_bytes": Summary.of([3000])}
     medians = {OURS: ours, "nchan": summaries(200), "tornado": summaries(20)}
     verdicts = {goal.text: goal.met for goal in live_fanout.goals(medians)}
-    assert verdicts["sse deliveries against nchan"] is False
-    assert verdicts["websocket deliveries against tornado"] is True
+    assert verdicts["sse deliveries against nchan, burst"] is False
+    assert verdicts["websocket deliveries against tornado, single events"] is True
     assert verdicts["resident KB for each sse client"] is True
     assert "resident KB for each websocket client" not in verdicts
 
