@@ -21,6 +21,8 @@ from flasknado.live.state import LiveState, current_state, draft_of
 
 BATCH_EVENTS = 500
 BATCH_BYTES = 1024 * 1024
+BUSY_TIMEOUT_S = 10.0
+"""How long a command waits for whoever has locked SQLite: nobody waits for it meanwhile."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -151,7 +153,7 @@ def renew() -> None:
 def _following(state: LiveState) -> Iterator[Follower]:
     bell = Bell()
     try:
-        with state.log.following(bell, state.options) as follower:
+        with state.log.following(bell, state.options, busy_timeout_s=BUSY_TIMEOUT_S) as follower:
             yield follower
     finally:
         bell.close()

@@ -25,7 +25,7 @@ from flasknado.errors import ConfigurationError
 from flasknado.live import presence, store, transaction
 from flasknado.live.bell import Bell
 from flasknado.live.event import Cursor, Event
-from flasknado.live.logs import Busy, Follower, Log, OnCommit
+from flasknado.live.logs import READER_BUSY_TIMEOUT_S, Busy, Follower, Log, OnCommit
 from flasknado.live.options import LiveOptions
 from flasknado.live.presence import Key, Presence, Seen
 from flasknado.live.store import Batch, Draft
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("flasknado.live")
 
-READER_BUSY_TIMEOUT_MS = 100
 WRITER_BUSY_TIMEOUT_S = 10
 READ_LIMIT_BYTES = 1024 * 1024
 LISTENING_POLL_S = 1.0
@@ -106,7 +105,9 @@ class DatabaseLog(Log):
         return Cursor(epoch, events[-1].offset)
 
     @contextlib.contextmanager
-    def following(self, bell: Bell, options: LiveOptions) -> Iterator[Follower]:
+    def following(
+        self, bell: Bell, options: LiveOptions, *, busy_timeout_s: float = READER_BUSY_TIMEOUT_S
+    ) -> Iterator[Follower]:
         engine = self.engine()
         if store.in_memory(engine.url):
             raise ConfigurationError(
@@ -123,7 +124,7 @@ class DatabaseLog(Log):
             stack.enter_context(connection)
             connection.execution_options(isolation_level="AUTOCOMMIT")
             connection.detach()
-            follower = kind(connection, bell, options, self._on_commit)
+            follower = kind(connection, bell, options, self._on_commit, busy_timeout_s)
             if store.read_head(connection) is None:
                 store.create_log(connection)
             yield follower
@@ -176,15 +177,20 @@ class DatabaseFollower(Follower):
     _begin: ClassVar[str] = "BEGIN"
 
     def __init__(
-        self, connection: sa.Connection, bell: Bell, options: LiveOptions, on_commit: OnCommit
+        self,
+        connection: sa.Connection,
+        bell: Bell,
+        options: LiveOptions,
+        on_commit: OnCommit,
+        busy_timeout_s: float,
     ) -> None:
         self._connection = connection
         self._on_commit = on_commit
         self._bell = bell
         self._options = options
-        self._prepare()
+        self._prepare(busy_timeout_s)
 
-    def _prepare(self) -> None:
+    def _prepare(self, busy_timeout_s: float) -> None:
         """Set the connection up."""
 
     def bounds(self) -> Batch:
@@ -254,9 +260,8 @@ class SQLiteFollower(DatabaseFollower):
     _begin = "BEGIN IMMEDIATE"
     _version: int | None = None
 
-    def _prepare(self) -> None:
-        # Waiting for a writer would hold up every subscriber; writing can be tried again.
-        self._connection.exec_driver_sql(f"PRAGMA busy_timeout = {READER_BUSY_TIMEOUT_MS}")
+    def _prepare(self, busy_timeout_s: float) -> None:
+        self._connection.exec_driver_sql(f"PRAGMA busy_timeout = {round(busy_timeout_s * 1000)}")
         _use_wal(self._connection)
 
     def wait(self) -> None:
@@ -280,7 +285,7 @@ class PostgresFollower(DatabaseFollower):
     _notified = False
     _files: tuple[int, ...] = ()
 
-    def _prepare(self) -> None:
+    def _prepare(self, busy_timeout_s: float) -> None:  # noqa: ARG002 (SQLite's)
         if self._connection.dialect.driver != "psycopg":
             return
         driver: Any = self._connection.connection.dbapi_connection

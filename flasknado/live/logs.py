@@ -77,6 +77,10 @@ class Follower(ABC):
         """Take note that the log ends before an offset that it once had."""
 
 
+READER_BUSY_TIMEOUT_S = 0.1
+"""Short: every subscriber waits with the reader, and what could not be done can be tried again."""
+
+
 class Busy(Exception):
     """The log cannot be written at this moment: try again in the next turn."""
 
@@ -111,5 +115,10 @@ class Log(ABC):
         """
 
     @abstractmethod
-    def following(self, bell: Bell, options: LiveOptions) -> AbstractContextManager[Follower]:
-        """Open a follower for the calling thread; its `wait()` is ended by the bell."""
+    def following(
+        self, bell: Bell, options: LiveOptions, *, busy_timeout_s: float = READER_BUSY_TIMEOUT_S
+    ) -> AbstractContextManager[Follower]:
+        """Open a follower for the calling thread; its `wait()` is ended by the bell.
+
+        `busy_timeout_s`: how long it waits where SQLite is locked by another.
+        """

@@ -13,7 +13,7 @@ from flasknado.errors import ConfigurationError
 from flasknado.live import store
 from flasknado.live.bell import Bell
 from flasknado.live.event import Cursor, Event
-from flasknado.live.logs import Follower, Log, OnCommit
+from flasknado.live.logs import READER_BUSY_TIMEOUT_S, Follower, Log, OnCommit
 from flasknado.live.options import LiveOptions
 from flasknado.live.presence import Key, Presence, Seen, presence_of
 from flasknado.live.store import Batch, Draft
@@ -65,7 +65,13 @@ class MemoryLog(Log):
         return cursor
 
     @contextlib.contextmanager
-    def following(self, bell: Bell, options: LiveOptions) -> Iterator[Follower]:
+    def following(
+        self,
+        bell: Bell,
+        options: LiveOptions,
+        *,
+        busy_timeout_s: float = READER_BUSY_TIMEOUT_S,  # noqa: ARG002 (nothing is ever locked)
+    ) -> Iterator[Follower]:
         yield MemoryFollower(self, bell, options)
 
     def read(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -101,6 +102,25 @@ def test_prune_and_stats_tell_what_is_kept(app: LiveApp) -> None:
     said = json.loads(run(app, "stats").output)
     assert (said["cursor"], said["oldest"], said["events"]) == (app.cursor(), 4, 2)
     assert run(app, "prune").output == "0 events deleted.\n"
+
+
+def test_command_waits_for_a_moment_in_which_sqlite_is_locked(
+    make_live_app: MakeApp, tmp_path: Any
+) -> None:
+    live_app = make_live_app(log_url=f"sqlite:///{tmp_path}/log.db")
+    live_app.publish("a")
+    other = sqlite3.connect(tmp_path / "log.db", isolation_level=None, check_same_thread=False)
+    # Without WAL, as while it is being switched on, a writer locks readers out.
+    other.execute("PRAGMA journal_mode = DELETE")
+    other.execute("BEGIN EXCLUSIVE")
+    unlock = threading.Timer(0.5, other.rollback)
+    unlock.start()
+
+    result = run(live_app, "stats")
+
+    unlock.join()
+    other.close()
+    assert (result.exit_code, "cursor" in result.output) == (0, True), result.output
 
 
 def test_renew_gives_the_log_another_name(app: LiveApp) -> None:
