@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
 import threading
 import time
@@ -14,17 +13,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from loadtests.bench.wrk import INSTALL_WRK
-from loadtests.generator import INSTALL_LOCUST, LOCUST
 from loadtests.processes import Running
 from loadtests.servers import Server, Target
 
-needs_wrk = pytest.mark.skipif(
-    shutil.which("wrk") is None, reason=f"wrk is not installed: run {INSTALL_WRK}"
-)
-needs_locust = pytest.mark.skipif(
-    not LOCUST.exists(), reason=f"locust is not installed: run {INSTALL_LOCUST}"
-)
+needs_wrk = pytest.mark.usefixtures("wrk")
+needs_locust = pytest.mark.usefixtures("locust")
 
 
 @dataclass
