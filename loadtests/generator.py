@@ -84,6 +84,21 @@ class Report:
         return self.failures + (self.delivery.lost if self.delivery else 0)
 
 
+def installed_version() -> str:
+    """Return the installed locust's version; raises `GeneratorFailed`."""
+    try:
+        done = subprocess.run(
+            [str(LOCUST), "--version"],
+            capture_output=True,
+            text=True,
+            timeout=_GRACE_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise GeneratorFailed(f"locust does not run: {error}") from None
+    return done.stdout.split()[1]
+
+
 def run(
     scenario: Scenario,
     users: int,
