@@ -198,14 +198,8 @@ def show(found: Results) -> None:
     say("\n" + results.as_table(found) + "\n")
     if live := results.delivery_table(found):
         say(live + "\n")
-    for sentence in results.not_possible(found):
+    for sentence in results.remarks(found):
         say(sentence)
-    for name, message in (found.failed or {}).items():
-        say(f"{name} was left out: {message}")
-    for text in results.errors_of(found.samples):
-        say(text)
-    if any(sample.report.limited_by_generator for sample in found.samples):
-        say("Where it says (limit), the generator was at its own limit: see make bench.")
 
 
 def _status(measured: Measured) -> int:

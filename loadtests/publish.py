@@ -73,7 +73,7 @@ def put(page: str, text: str) -> str:
 
 
 def _results(found: Results) -> str:
-    sentences = (*results.not_possible(found), *_verdicts(found))
+    sentences = (*results.remarks(found), *_verdicts(found))
     parts = [
         _conditions(found),
         f"![Requests/s, as multiples of {found.baseline}'s]({CHART_NAME})",
@@ -103,8 +103,8 @@ def _conditions(found: Results) -> str:
     wide = [cell for cell in every if cell.per_second.spread >= _WIDE_SPREAD]
     if wide:
         text += (
-            f" In {len(wide)} of {len(every)} measurements the rounds differ by ±10 % or more: the"
-            " machine had something else to do, and these numbers are rough."
+            f" In {len(wide)} of {len(every)} measurements the rounds differ by ±10 % or more, so"
+            " these numbers are rough."
         )
     return text
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from loadtests.generator import Delivery, Report
 from loadtests.tables import Summary, number, table, with_spread
+from loadtests.usage import SHARED_CORE
 
 JSON_NAME = "results.json"
 CSV_NAME = "results.csv"
@@ -62,6 +63,10 @@ class Cell:
     @property
     def limited(self) -> bool:
         return any(report.limited_by_generator for report in self.reports)
+
+    @property
+    def shared(self) -> bool:
+        return any(report.shared for report in self.reports)
 
     @property
     def deliveries(self) -> list[Delivery]:
@@ -185,7 +190,7 @@ def as_table(results: Results) -> str:
             rows.append(
                 [
                     *(scenario, cell.server, str(cell.users)),
-                    with_spread(cell.per_second),
+                    with_spread(cell.per_second) + (" (shared)" if cell.shared else ""),
                     number(cell.per_core_second) if cell.per_core_second else "",
                     *(number(value) for value in cell.percentiles_ms()),
                     number(cell.failures),
@@ -232,6 +237,24 @@ def not_possible(results: Results) -> Iterator[str]:
         reasons.setdefault((server, reason), []).append(scenario)
     for (server, reason), scenarios in reasons.items():
         yield f"Not possible with {server}: {', '.join(scenarios)}; {reason}."
+
+
+def remarks(results: Results) -> Iterator[str]:
+    """Yield what has to be said about the tables: what is missing, marked, left out, or failed."""
+    yield from not_possible(results)
+    if any(sample.report.limited_by_generator for sample in results.samples):
+        yield (
+            "(limit): the generator was at its own limit, so the server may be able to do more;"
+            " make bench measures with a faster generator."
+        )
+    if any(sample.report.shared for sample in results.samples):
+        yield (
+            f"(shared): other processes had more than {100 * SHARED_CORE:.0f} % of the server's"
+            " core in a round, so this is no result; the number per core second suffers least."
+        )
+    for name, message in (results.failed or {}).items():
+        yield f"{name} was left out: {message}"
+    yield from errors_of(results.samples)
 
 
 def ratio_text(against: Summary | None) -> str:

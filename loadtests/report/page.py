@@ -170,17 +170,8 @@ def _table(found: Results) -> str:
 
 
 def _remarks(found: Results) -> str:
-    remarks = list(results.not_possible(found))
-    if any(cell.limited for name in found.scenarios for cell in found.cells(name)):
-        remarks.append(
-            "(limit): the generator was at its own limit, so the server may be able to do more;"
-            " make bench measures with a faster generator."
-        )
-    for name, message in (found.failed or {}).items():
-        remarks.append(f"{name} was left out: {message}")
-    for name, install in (found.skipped or {}).items():
-        remarks.append(f"{name} is not installed: {install}")
-    remarks += results.errors_of(found.samples)
+    skipped = (f"{name} is not installed: {line}" for name, line in (found.skipped or {}).items())
+    remarks = [*results.remarks(found), *skipped]
     items = "".join(f"<li>{escape(remark)}</li>" for remark in remarks)
     return f"<h2>Remarks</h2><ul>{items}</ul>" if items else ""
 
