@@ -100,11 +100,15 @@ def _conditions(found: Results) -> str:
         f" {found.rounds} rounds of {found.seconds:g} s."
     )
     every = [cell for name in found.scenarios for cell in found.cells(name)]
-    wide = [cell for cell in every if cell.per_second.spread >= _WIDE_SPREAD]
-    if wide:
+    if wide := sum(cell.per_second.spread >= _WIDE_SPREAD for cell in every):
         text += (
-            f" In {len(wide)} of {len(every)} measurements the rounds differ by ±10 % or more, so"
-            " these numbers are rough."
+            f" In {wide} of {len(every)} measurements the rounds differ by ±10 % or more, so these"
+            " numbers are rough."
+        )
+    if shared := sum(cell.shared for cell in every):
+        text += (
+            f" In {shared} of {len(every)} other processes used the server's core: **the machine was not"
+            " quiet**, and these are no results yet."
         )
     return text
 

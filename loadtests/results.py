@@ -213,7 +213,7 @@ def delivery_table(results: Results) -> str:
             *(cell.scenario, cell.server, str(cell.users)),
             number(sum(delivery.received for delivery in cell.deliveries)),
             number(sum(delivery.lost for delivery in cell.deliveries)),
-            *map(number, delivery_percentiles_ms(cell)),
+            *([number(value) for value in delivery_percentiles_ms(cell) or ()] or 3 * [""]),
         ]
         for scenario in results.scenarios
         for cell in results.cells(scenario)
@@ -223,9 +223,14 @@ def delivery_table(results: Results) -> str:
     return table(headings, rows, names=2) if rows else ""
 
 
-def delivery_percentiles_ms(cell: Cell) -> tuple[float, float, float]:
-    """Return the deliveries' p50, p95 and p99, each the median of the rounds."""
-    every = [(each.p50_ms, each.p95_ms, each.p99_ms) for each in cell.deliveries]
+def delivery_percentiles_ms(cell: Cell) -> tuple[float, float, float] | None:
+    """Return the deliveries' p50, p95 and p99, each the median of the rounds; `None` without any.
+
+    A round in which nothing arrived has no times.
+    """
+    every = [(each.p50_ms, each.p95_ms, each.p99_ms) for each in cell.deliveries if each.received]
+    if not every:
+        return None
     p50, p95, p99 = (statistics.median(values) for values in zip(*every, strict=True))
     return p50, p95, p99
 

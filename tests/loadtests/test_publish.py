@@ -80,6 +80,17 @@ def test_publish_of_rounds_that_disagree_says_so(root: Path) -> None:
     assert "In 1 of 4 measurements the rounds differ by ±10 % or more" in docs
 
 
+def test_publish_of_a_run_on_a_machine_that_was_not_quiet_says_so(root: Path) -> None:
+    found = fit()
+    first, *others = found.samples
+    disturbed = dataclasses.replace(first, report=report(100, others_share=0.5))
+
+    publish.publish(dataclasses.replace(found, samples=(disturbed, *others)), root)
+
+    for name in ("README.md", "docs/loadtests.md"):
+        assert "In 1 of 4 other processes used the server's core" in (root / name).read_text()
+
+
 def test_publish_of_a_run_with_failures_is_refused(root: Path) -> None:
     with pytest.raises(CannotPublish, match="has no failures"):
         publish.publish(dataclasses.replace(made_up(failures=1)), root)
