@@ -30,7 +30,7 @@ PREPARE_TIMEOUT_S = 60
 _SECRET_KEY = secrets.token_hex(32)
 ONE_THREAD = "it has one thread: the first client to hold on would shut out everybody else"
 WSGI_ONLY = (
-    "it serves WSGI only: a client that holds on would take a thread, and there is no WebSocket"
+    "the application's live endpoints are Tornado handlers, and only WSGI applications run there"
 )
 
 
@@ -166,7 +166,7 @@ def _load(
                 raw / f"{round_number + 1}-{label}-{scenario.name}-{users}.json"
             )
             say(
-                f"  round {round_number + 1} of {plan.rounds}: {label:<12} "
+                f"  round {round_number + 1} of {plan.rounds}: {label:<16} "
                 f"{scenario.name:<9} {users:>4} users {report.per_second:8,.0f} requests/s, "
                 f"{report.all_failures} failures"
             )

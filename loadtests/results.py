@@ -236,12 +236,15 @@ def delivery_percentiles_ms(cell: Cell) -> tuple[float, float, float] | None:
 
 
 def not_possible(results: Results) -> Iterator[str]:
-    """Yield a sentence for each server and reason."""
-    reasons: dict[tuple[str, str], list[str]] = {}
+    """Yield a sentence for each reason, with the servers and scenarios that it holds for."""
+    scenarios: dict[tuple[str, str], list[str]] = {}
     for server, scenario, reason in results.impossible:
-        reasons.setdefault((server, reason), []).append(scenario)
-    for (server, reason), scenarios in reasons.items():
-        yield f"Not possible with {server}: {', '.join(scenarios)}; {reason}."
+        scenarios.setdefault((server, reason), []).append(scenario)
+    servers: dict[tuple[str, str], list[str]] = {}
+    for (server, reason), names in scenarios.items():
+        servers.setdefault((", ".join(names), reason), []).append(server)
+    for (names, reason), its_servers in servers.items():
+        yield f"Not possible with {', '.join(its_servers)}: {names}; {reason}."
 
 
 def remarks(results: Results) -> Iterator[str]:

@@ -55,6 +55,18 @@ def test_results_table_shows_failures_a_limited_generator_and_what_is_not_possib
     assert "not possible" in lines[-1]
 
 
+def test_results_not_possible_for_one_reason_with_several_servers_are_one_sentence() -> None:
+    impossible = [
+        (server, scenario, "why") for server in ("a", "b") for scenario in ("sse", "poll")
+    ]
+    found = dataclasses.replace(made_up(), impossible=(*impossible, ("c", "sse", "why")))
+
+    assert list(results.not_possible(found)) == [
+        "Not possible with a, b: sse, poll; why.",
+        "Not possible with c: sse; why.",
+    ]
+
+
 def test_results_measured_while_others_used_the_core_are_marked() -> None:
     found = made_up()
     quiet, *others = found.samples
