@@ -243,8 +243,8 @@ def not_possible(results: Results) -> Iterator[str]:
     servers: dict[tuple[str, str], list[str]] = {}
     for (server, reason), names in scenarios.items():
         servers.setdefault((", ".join(names), reason), []).append(server)
-    for (names, reason), its_servers in servers.items():
-        yield f"Not possible with {', '.join(its_servers)}: {names}; {reason}."
+    for (what, reason), its_servers in servers.items():
+        yield f"Not possible with {', '.join(its_servers)}: {what}; {reason}."
 
 
 def remarks(results: Results) -> Iterator[str]:
