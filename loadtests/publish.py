@@ -107,8 +107,8 @@ def _conditions(found: Results) -> str:
         )
     if shared := sum(cell.shared for cell in every):
         text += (
-            f" In {shared} of {len(every)} other processes used its core: **the machine was"
-            " not quiet**, and these are no results yet."
+            f" In {shared} of {len(every)} other processes used the server's core:"
+            " **the machine was not quiet**, and these are no results yet."
         )
     return text
 

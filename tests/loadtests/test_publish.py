@@ -88,7 +88,7 @@ def test_publish_of_a_run_on_a_machine_that_was_not_quiet_says_so(root: Path) ->
     publish.publish(dataclasses.replace(found, samples=(disturbed, *others)), root)
 
     for name in ("README.md", "docs/loadtests.md"):
-        assert "In 1 of 4 other processes used its core" in (root / name).read_text()
+        assert "In 1 of 4 other processes used the server's core" in (root / name).read_text()
 
 
 def test_publish_of_a_run_with_failures_is_refused(root: Path) -> None:
