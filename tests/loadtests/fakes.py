@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,8 @@ class Fake:
     wait_s: float = 0.0
     closes: bool = False
     port: int = 0
+    connections: int = 0
+    """How many are open now."""
 
     @property
     def url(self) -> str:
@@ -38,6 +41,8 @@ class Fake:
 @contextlib.contextmanager
 def faking(fake: Fake) -> Iterator[Fake]:
     """Serve what `fake` says on a free port, each connection on a thread of its own."""
+
+    counting = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -57,6 +62,16 @@ def faking(fake: Fake) -> Iterator[Fake]:
     class Quiet(ThreadingHTTPServer):
         request_queue_size = 128
         daemon_threads = True
+
+        def process_request(self, *arguments: Any) -> None:
+            with counting:
+                fake.connections += 1
+            super().process_request(*arguments)
+
+        def shutdown_request(self, *arguments: Any) -> None:
+            super().shutdown_request(*arguments)
+            with counting:
+                fake.connections -= 1
 
         def handle_error(self, *arguments: object) -> None:
             pass  # a client that goes away is what the tests are about
