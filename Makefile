@@ -40,8 +40,8 @@ wheel: $(COMPILED)/.built  ## build dist/*.whl with what every request passes th
 bench: $(VENV)/.runtime $(BENCH)/.bench  ## measure this server against others, side by side (needs wrk)
 	@$(BIN)/python -m loadtests.bench $(ARGS)
 
-loadtest: $(VENV)/.runtime $(LOADTEST)/.loadtest  ## compare with Flask's development server, under locust (FULL=1, PEERS=, TARGET=)
-	@$(BIN)/python -m loadtests.loadtest $(if $(FULL),--full) $(if $(PEERS),--peers "$(PEERS)") $(if $(TARGET),--target "$(TARGET)") $(ARGS)
+loadtest: $(VENV)/.runtime $(LOADTEST)/.loadtest  ## compare with Flask's development server, under locust (FULL=1, PEERS=, TARGET=, PUBLISH=1)
+	@$(BIN)/python -m loadtests.loadtest $(if $(FULL),--full) $(if $(PEERS),--peers "$(PEERS)") $(if $(TARGET),--target "$(TARGET)") $(if $(PUBLISH),--publish) $(ARGS)
 
 locust: $(VENV)/.runtime $(LOADTEST)/.loadtest  ## the same load tests on locust's pages (TARGET=, SHAPE=spike)
 	@$(BIN)/python -m loadtests.web $(if $(SHAPE),--shape $(SHAPE)) $(if $(TARGET),--target "$(TARGET)") $(ARGS)

@@ -20,6 +20,7 @@ from loadtests.interrupts import held
 from loadtests.processes import Cores, end_group, pinned
 from loadtests.scenarios import LIVE_METHODS, PROCESSOR_FOLDER, Scenario
 from loadtests.servers import ROOT
+from loadtests.usage import SHARED_CORE
 
 LOCUST = ROOT / ".venv-loadtest" / "bin" / "locust"
 LOCUSTFILE = ROOT / "loadtests" / "locustfile.py"
@@ -55,7 +56,8 @@ class Report:
 
     `per_second` counts successful requests. `generator_share` is the processor time of
     locust's busiest process, as a share of a core. `errors` are the most frequent failures, in
-    locust's words. `server_s` is the processor time that the server used, if it is ours to watch.
+    locust's words. `server_s` is the processor time that the server used, and `others_share` what
+    other processes had of its core meanwhile, if it is ours to watch.
     """
 
     requests: int
@@ -68,11 +70,17 @@ class Report:
     delivery: Delivery | None = None
     errors: tuple[str, ...] = ()
     server_s: float | None = None
+    others_share: float | None = None
 
     @property
     def per_core_second(self) -> float | None:
         """Successful requests for each second of the server's processor time."""
         return (self.requests - self.failures) / self.server_s if self.server_s else None
+
+    @property
+    def shared(self) -> bool:
+        """Whether other processes on the server's core have been measured too."""
+        return (self.others_share or 0.0) > SHARED_CORE
 
     @property
     def limited_by_generator(self) -> bool:
@@ -82,6 +90,21 @@ class Report:
     def all_failures(self) -> int:
         """Failed requests, and what the live clients missed."""
         return self.failures + (self.delivery.lost if self.delivery else 0)
+
+
+def installed_version() -> str:
+    """Return the installed locust's version; raises `GeneratorFailed`."""
+    try:
+        done = subprocess.run(
+            [str(LOCUST), "--version"],
+            capture_output=True,
+            text=True,
+            timeout=_GRACE_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise GeneratorFailed(f"locust does not run: {error}") from None
+    return done.stdout.split()[1]
 
 
 def run(

@@ -15,13 +15,14 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from loadtests import generator, machine, measuring, report, results
+from loadtests import generator, machine, measuring, publish, report, results
 from loadtests.equivalence import NotEquivalent
 from loadtests.generator import GeneratorFailed
 from loadtests.interrupts import Interrupted, interruptible
 from loadtests.local import NotLocal, local_url
 from loadtests.measuring import CannotMeasure, Measured, Plan
 from loadtests.processes import Cores
+from loadtests.publish import CannotPublish
 from loadtests.results import Results
 from loadtests.scenarios import SCENARIOS, Scenario
 from loadtests.servers import OURS, ROOT, SERVERS, Server
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Interrupted:
         say("Interrupted: every server and generator is ended, nothing is kept.")
         return INTERRUPTED_STATUS
-    except (CannotMeasure, GeneratorFailed, NotEquivalent) as error:
+    except (CannotMeasure, CannotPublish, GeneratorFailed, NotEquivalent) as error:
         say(str(error))
         return 1
 
@@ -64,6 +65,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--peers", default="", metavar="'NAME NAME'", help=f"of {', '.join(SERVERS)}"
     )
     parser.add_argument("--target", type=_local_url, metavar="URL", help="what runs there instead")
+    parser.add_argument(
+        "--publish", action="store_true", help="put table and chart into docs and README"
+    )
     options = parser.parse_args(arguments)
     options.seconds = options.seconds or (FULL_SECONDS if options.full else SECONDS)
     options.rounds = options.rounds or (FULL_ROUNDS if options.full else ROUNDS)
@@ -97,7 +101,7 @@ def run(options: argparse.Namespace) -> int:
     cores = Cores.of_this_machine()
     if cores.generator is not None:
         os.sched_setaffinity(0, {cores.generator, *cores.spare})
-    described = machine.describe(cores)
+    described = machine.describe(cores) | {"locust": generator.installed_version()}
     skipped: dict[str, str] = {}
     servers: list[Server] = []
     versions = {options.target: "what runs there"} if options.target else {}
@@ -135,6 +139,9 @@ def run(options: argparse.Namespace) -> int:
         (folder / "ratios.svg").write_text(picture, encoding="utf-8")
     show(found)
     say(f"\nReport: {(folder / 'report.html').relative_to(ROOT)} (JSON and CSV beside it)")
+    if options.publish:
+        publish.publish(found, ROOT)
+        say(f"It is in {publish.PLACES} now.")
     return _status(measured)
 
 
@@ -191,14 +198,8 @@ def show(found: Results) -> None:
     say("\n" + results.as_table(found) + "\n")
     if live := results.delivery_table(found):
         say(live + "\n")
-    for sentence in results.not_possible(found):
+    for sentence in results.remarks(found):
         say(sentence)
-    for name, message in (found.failed or {}).items():
-        say(f"{name} was left out: {message}")
-    for text in results.errors_of(found.samples):
-        say(text)
-    if any(sample.report.limited_by_generator for sample in found.samples):
-        say("Where it says (limit), the generator was at its own limit: see make bench.")
 
 
 def _status(measured: Measured) -> int:

@@ -9,7 +9,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -20,6 +20,7 @@ from loadtests.processes import Cores, Running, ServerFailed, free_port, running
 from loadtests.results import Sample
 from loadtests.scenarios import Scenario
 from loadtests.servers import ROOT, VENV, Server, Target
+from loadtests.usage import Meter
 
 Say = Callable[[str], None]
 
@@ -29,7 +30,7 @@ PREPARE_TIMEOUT_S = 60
 _SECRET_KEY = secrets.token_hex(32)
 ONE_THREAD = "it has one thread: the first client to hold on would shut out everybody else"
 WSGI_ONLY = (
-    "it serves WSGI only: a client that holds on would take a thread, and there is no WebSocket"
+    "the application's live endpoints are Tornado handlers, and only WSGI applications run there"
 )
 
 
@@ -156,17 +157,16 @@ def _load(
         if (name, scenario.name) in measured.impossible:
             continue
         for users in plan.levels[scenario.name]:
-            used_before_s = watched.processor_s() if watched else 0.0
+            meter = Meter(watched, plan.cores.server) if watched else None
             report = generator.run(scenario, users, url, plan.seconds, raw, plan.cores)
-            if watched:
-                used_s = watched.processor_s() - used_before_s
-                report = dataclasses.replace(report, server_s=used_s)
+            if meter:
+                report = dataclasses.replace(report, **asdict(meter.read()))
             measured.samples.append(Sample(round_number, name, scenario.name, users, report))
             (raw / "locust.json").replace(
                 raw / f"{round_number + 1}-{label}-{scenario.name}-{users}.json"
             )
             say(
-                f"  round {round_number + 1} of {plan.rounds}: {label:<12} "
+                f"  round {round_number + 1} of {plan.rounds}: {label:<16} "
                 f"{scenario.name:<9} {users:>4} users {report.per_second:8,.0f} requests/s, "
                 f"{report.all_failures} failures"
             )

@@ -12,6 +12,7 @@ from typing import Any
 
 from loadtests.generator import Delivery, Report
 from loadtests.tables import Summary, number, table, with_spread
+from loadtests.usage import SHARED_CORE
 
 JSON_NAME = "results.json"
 CSV_NAME = "results.csv"
@@ -62,6 +63,10 @@ class Cell:
     @property
     def limited(self) -> bool:
         return any(report.limited_by_generator for report in self.reports)
+
+    @property
+    def shared(self) -> bool:
+        return any(report.shared for report in self.reports)
 
     @property
     def deliveries(self) -> list[Delivery]:
@@ -185,7 +190,7 @@ def as_table(results: Results) -> str:
             rows.append(
                 [
                     *(scenario, cell.server, str(cell.users)),
-                    with_spread(cell.per_second),
+                    with_spread(cell.per_second) + (" (shared)" if cell.shared else ""),
                     number(cell.per_core_second) if cell.per_core_second else "",
                     *(number(value) for value in cell.percentiles_ms()),
                     number(cell.failures),
@@ -208,7 +213,7 @@ def delivery_table(results: Results) -> str:
             *(cell.scenario, cell.server, str(cell.users)),
             number(sum(delivery.received for delivery in cell.deliveries)),
             number(sum(delivery.lost for delivery in cell.deliveries)),
-            *map(number, delivery_percentiles_ms(cell)),
+            *([number(value) for value in delivery_percentiles_ms(cell) or ()] or 3 * [""]),
         ]
         for scenario in results.scenarios
         for cell in results.cells(scenario)
@@ -218,20 +223,46 @@ def delivery_table(results: Results) -> str:
     return table(headings, rows, names=2) if rows else ""
 
 
-def delivery_percentiles_ms(cell: Cell) -> tuple[float, float, float]:
-    """Return the deliveries' p50, p95 and p99, each the median of the rounds."""
-    every = [(each.p50_ms, each.p95_ms, each.p99_ms) for each in cell.deliveries]
+def delivery_percentiles_ms(cell: Cell) -> tuple[float, float, float] | None:
+    """Return the deliveries' p50, p95 and p99, each the median of the rounds; `None` without any.
+
+    A round in which nothing arrived has no times.
+    """
+    every = [(each.p50_ms, each.p95_ms, each.p99_ms) for each in cell.deliveries if each.received]
+    if not every:
+        return None
     p50, p95, p99 = (statistics.median(values) for values in zip(*every, strict=True))
     return p50, p95, p99
 
 
 def not_possible(results: Results) -> Iterator[str]:
-    """Yield a sentence for each server and reason."""
-    reasons: dict[tuple[str, str], list[str]] = {}
+    """Yield a sentence for each reason, with the servers and scenarios that it holds for."""
+    scenarios: dict[tuple[str, str], list[str]] = {}
     for server, scenario, reason in results.impossible:
-        reasons.setdefault((server, reason), []).append(scenario)
-    for (server, reason), scenarios in reasons.items():
-        yield f"Not possible with {server}: {', '.join(scenarios)}; {reason}."
+        scenarios.setdefault((server, reason), []).append(scenario)
+    servers: dict[tuple[str, str], list[str]] = {}
+    for (server, reason), names in scenarios.items():
+        servers.setdefault((", ".join(names), reason), []).append(server)
+    for (what, reason), its_servers in servers.items():
+        yield f"Not possible with {', '.join(its_servers)}: {what}; {reason}."
+
+
+def remarks(results: Results) -> Iterator[str]:
+    """Yield what has to be said about the tables: what is missing, marked, left out, or failed."""
+    yield from not_possible(results)
+    if any(sample.report.limited_by_generator for sample in results.samples):
+        yield (
+            "(limit): the generator was at its own limit, so the server may be able to do more;"
+            " make bench measures with a faster generator."
+        )
+    if any(sample.report.shared for sample in results.samples):
+        yield (
+            f"(shared): other processes had more than {100 * SHARED_CORE:.0f} % of the server's"
+            " core in a round, so this is no result; the number per core second suffers least."
+        )
+    for name, message in (results.failed or {}).items():
+        yield f"{name} was left out: {message}"
+    yield from errors_of(results.samples)
 
 
 def ratio_text(against: Summary | None) -> str:

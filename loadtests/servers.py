@@ -96,6 +96,14 @@ def _version_of(distribution: str, python: str = "{bench}/python") -> tuple[str,
     return (python, "-c", program)
 
 
+def _flask_and_werkzeug() -> tuple[str, ...]:
+    program = (
+        "from importlib.metadata import version;"
+        " print('Flask', version('flask') + ', Werkzeug', version('werkzeug'))"
+    )
+    return ("{venv}/python", "-c", program)
+
+
 def _ours(layer: str, environment: str = "{venv}") -> tuple[str, ...]:
     return (
         environment + "/flasknado",
@@ -156,7 +164,7 @@ _TABLE = (
             *("{venv}/flask", "--app", "{module}:{attribute}", "run", "--without-threads"),
             *("--no-reload", "--no-debugger", "--host", "127.0.0.1", "--port", "{port}"),
         ),
-        _version_of("werkzeug", "{venv}/python"),
+        _flask_and_werkzeug(),
         "make install",
         "developing: it reloads and has a debugger; one request at a time",
         pooled=False,

@@ -102,8 +102,9 @@ def forget(connection: sa.Connection, workers: Sequence[str]) -> set[str]:
     """Delete workers and return the channels that they had somebody on."""
     theirs = live_presence.c.worker_id.in_(workers)
     channels = set(connection.scalars(sa.select(live_presence.c.channel).where(theirs)))
-    connection.execute(sa.delete(live_presence).where(theirs))
+    # In the order of `see()`: a worker that writes meanwhile waits, and is no deadlock.
     connection.execute(sa.delete(live_worker).where(live_worker.c.id.in_(workers)))
+    connection.execute(sa.delete(live_presence).where(theirs))
     return channels
 
 
@@ -143,7 +144,10 @@ def _write(
 def _clear(connection: sa.Connection, now: Any) -> set[str]:
     gone = list(
         connection.scalars(
-            sa.select(live_worker.c.id).where(live_worker.c.seen_at < now - LOST_AFTER_S)
+            sa.select(live_worker.c.id)
+            .where(live_worker.c.seen_at < now - LOST_AFTER_S)
+            # One that is locked lives, or is being cleared away by somebody else.
+            .with_for_update(skip_locked=True)
         )
     )
     return forget(connection, gone) if gone else set()

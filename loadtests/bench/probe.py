@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import math
 import time
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -41,11 +42,11 @@ def probe(
 ) -> Probed:
     """Ask `path` at a steady rate for `seconds`, in turn on several kept-alive connections."""
     begins = time.perf_counter()
-    interval_s = connections / per_second
+    count = round(seconds * per_second)
 
     def one(number: int) -> Probed:
-        first_due = begins + number / per_second
-        return _on_one_connection(address, path, first_due, interval_s, begins + seconds)
+        timetable = [begins + each / per_second for each in range(number, count, connections)]
+        return _on_one_connection(address, path, timetable, begins + seconds)
 
     with ThreadPoolExecutor(connections, "probe") as threads:
         parts = list(threads.map(one, range(connections)))
@@ -54,13 +55,13 @@ def probe(
 
 
 def _on_one_connection(
-    address: tuple[str, int], path: str, due: float, interval_s: float, ends: float
+    address: tuple[str, int], path: str, timetable: Iterable[float], ends: float
 ) -> Probed:
     connection = http.client.HTTPConnection(*address, timeout=TIMEOUT_S)
     latencies_ms: list[float] = []
     failures = 0
     try:
-        while due < ends:
+        for due in timetable:
             now = time.perf_counter()
             if now > ends:
                 # It would be sent too late to be answered in time: it has waited so long at least.
@@ -71,7 +72,6 @@ def _on_one_connection(
                     latencies_ms.append(1000 * (time.perf_counter() - due))
                 else:
                     failures += 1
-            due += interval_s
     finally:
         connection.close()
     return Probed(latencies_ms, failures)

@@ -1,4 +1,4 @@
-"""Two kinds of charts as SVG: lines over the number of users, and bars around a ratio of one.
+"""Charts as SVG: lines over the number of users, bars around a ratio of one, and spans of time.
 
 Colours come from the page's style sheet (`.s0` to `.s7`), so that one picture serves light and
 dark. Positions are in the units of the picture's `viewBox`.
@@ -15,6 +15,7 @@ WIDTH, HEIGHT = 420, 250
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 40
 BAR_HEIGHT, BAR_GAP = 18, 10
 BAR_LEFT, BAR_RIGHT = 150, 60
+SPAN_HEIGHT, SPAN_GAP = 16, 8
 COLOURS = 8
 TIMES = "\N{MULTIPLICATION SIGN}"
 
@@ -40,6 +41,17 @@ class Bar:
     value: float
     low: float
     high: float
+
+
+@dataclass(frozen=True)
+class Span:
+    """What half, 95 % and 99 % of all answers stay below, in ms."""
+
+    label: str
+    series: int
+    p50: float
+    p95: float
+    p99: float
 
 
 def lines(title: str, drawn: Sequence[Line], *, logarithmic: bool = False) -> str:
@@ -120,6 +132,38 @@ def bars(title: str, drawn: Sequence[Bar]) -> str:
                 "value",
             )
         )
+    return "".join([*parts, "</svg>"])
+
+
+def spans(title: str, drawn: Sequence[Span]) -> str:
+    """Return a line from p50 (a dot) over p95 (a stroke) to p99 for each; logarithmic."""
+    values = [value for span in drawn for value in (span.p50, span.p95, span.p99)]
+    first = math.floor(math.log10(min(values)))
+    last = max(math.ceil(math.log10(max(values))), first + 1)
+    labels = [span.label for span in drawn]
+    gaps = [SPAN_GAP * len(set(labels[: number + 1])) for number in range(len(labels))]
+    height = TOP + len(drawn) * SPAN_HEIGHT + gaps[-1] + 26
+
+    def x_of(ms: float) -> float:
+        share = (math.log10(ms) - first) / (last - first)
+        return BAR_LEFT + share * (WIDTH * 2 - BAR_LEFT - BAR_RIGHT)
+
+    parts = [_open(title, height, WIDTH * 2)]
+    for tick in (10.0**power for power in range(first, last + 1)):
+        parts.append(f'<path class="grid" d="M{x_of(tick):.1f} {TOP - 6}V{height - 24}"/>')
+        parts.append(_text(x_of(tick), height - 6, f"{short(tick)} ms", "middle"))
+    for number, span in enumerate(drawn):
+        y = TOP + number * SPAN_HEIGHT + gaps[number]
+        if span.label not in labels[:number]:
+            parts.append(_text(BAR_LEFT - 8, y + 4, span.label, "end", "name"))
+        left, middle, right = map(x_of, (span.p50, span.p95, span.p99))
+        what = f"{span.label}: {short(span.p50)}, {short(span.p95)}, {short(span.p99)} ms"
+        parts.append(
+            f'<g class="s{span.series % COLOURS}"><title>{escape(what)}</title>'
+            f'<path class="line" d="M{left:.1f} {y:.1f}H{right:.1f}M{middle:.1f} {y - 5:.1f}v10"/>'
+            f'<circle class="dot" cx="{left:.1f}" cy="{y:.1f}" r="4"/></g>'
+        )
+        parts.append(_text(right + 8, y + 4, short(span.p99), "start", "value"))
     return "".join([*parts, "</svg>"])
 
 

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from loadtests import machine, results
 from loadtests.report import charts
-from loadtests.report.charts import Bar, Line
+from loadtests.report.charts import Bar, Line, Span
 from loadtests.results import Cell, Results
+from loadtests.tables import Summary
 
 _RATIO_TITLE = "How many times as many answers a second, for each scenario"
 _STYLE = Path(__file__).with_name("style.css").read_text(encoding="utf-8")
@@ -20,6 +21,7 @@ def page(found: Results) -> str:
     sections = [
         _summary(found),
         _ratios(found),
+        _spans(found),
         *(_scenario(found, name) for name in found.scenarios),
         _live(found),
         _table(found),
@@ -66,26 +68,51 @@ def _ratios(found: Results) -> str:
     drawn = _ratio_bars(found)
     if not drawn:
         return ""
+    caption = (
+        "How many times as many answers a second, on a logarithmic scale; to the left of 1 it is"
+        " slower. The black lines are from the worst round to the best."
+    )
     return (
         f"<h2>Throughput against {escape(found.baseline)}</h2>"
-        f"<figure>{charts.bars(_RATIO_TITLE, drawn)}<figcaption>"
-        "How many times as many answers a second, on a logarithmic scale; to the left of 1 it is"
-        " slower.</figcaption></figure>"
+        f"{_figure(charts.bars(_RATIO_TITLE, drawn), caption)}"
     )
 
 
 def _ratio_bars(found: Results) -> list[Bar]:
     """Return throughput over the baseline's, at each scenario's greatest number of users."""
-    drawn = []
+    return [
+        Bar(_label(cell), _series(found, cell), ratio.median, ratio.low, ratio.high)
+        for cell in _fullest(found)
+        if (ratio := found.ratio(cell)) is not None
+    ]
+
+
+def _spans(found: Results) -> str:
+    """Draw how long an answer takes, in each scenario and on each server."""
+    drawn = [
+        Span(_label(cell), _series(found, cell), *(max(ms, 1.0) for ms in cell.percentiles_ms()))
+        for cell in _fullest(found)
+    ]
+    if not drawn:
+        return ""
+    chart = charts.spans("How long an answer takes, for each scenario", drawn)
+    caption = (
+        "From p50 (the dot: half of the answers are faster) over p95 (the stroke) to p99, on a"
+        " logarithmic scale. To the left is better."
+    )
+    return f"<h2>How long an answer takes</h2>{_figure(chart, caption)}"
+
+
+def _fullest(found: Results) -> Iterable[Cell]:
+    """Yield what was measured with each scenario's greatest number of users."""
     for name in found.scenarios:
         cells = found.cells(name)
         most = max((cell.users for cell in cells), default=0)
-        for cell in cells:
-            ratio = found.ratio(cell)
-            if cell.users == most and ratio is not None:
-                label = f"{name}, {cell.users} users"
-                drawn.append(Bar(label, _series(found, cell), ratio.median, ratio.low, ratio.high))
-    return drawn
+        yield from (cell for cell in cells if cell.users == most)
+
+
+def _label(cell: Cell) -> str:
+    return f"{cell.scenario}, {cell.users} users"
 
 
 def _scenario(found: Results, name: str) -> str:
@@ -140,29 +167,51 @@ def _live(found: Results) -> str:
     cells = [cell for name in found.scenarios for cell in found.cells(name) if cell.deliveries]
     if not cells:
         return ""
-    drawn = []
-    for name in dict.fromkeys(cell.scenario for cell in cells):
+    names = list(dict.fromkeys(cell.scenario for cell in cells))
+    latency, counts = [], []
+    # Colours are the scenarios' here; the first is the baseline's, which has no live clients.
+    for series, name in enumerate(names, 1):
         own = [cell for cell in cells if cell.scenario == name]
-        for number, percentile in enumerate(charts.DASHES):
-            values = [results.delivery_percentiles_ms(cell)[number] for cell in own]
-            points = _points(own, values)
-            series = list(found.scenarios).index(name)
-            drawn.append(Line(f"{name} {percentile}", series, points, charts.DASHES[percentile]))
-    names = dict.fromkeys(cell.scenario for cell in cells)
+        timed = [(cell, ms) for cell in own if (ms := results.delivery_percentiles_ms(cell))]
+        for number, (percentile, dash) in enumerate(charts.DASHES.items()):
+            points = _points([cell for cell, _ in timed], [ms[number] for _, ms in timed])
+            if points:
+                latency.append(Line(f"{name} {percentile}", series, points, dash))
+        received = [_per_second(found, cell, lost=False) for cell in own]
+        lost = [_per_second(found, cell, lost=True) for cell in own]
+        counts += [
+            Line(f"{name} received", series, received),
+            Line(f"{name} lost", series, lost, charts.DASHES["p99"]),
+        ]
     legend = "".join(
-        f'<li class="s{list(found.scenarios).index(name) % charts.COLOURS}"><i></i>'
-        f"{escape(name)}</li>"
-        for name in names
+        f'<li class="s{series % charts.COLOURS}"><i></i>{escape(name)}</li>'
+        for series, name in enumerate(names, 1)
     )
-    chart = charts.lines("delivery latency in ms", drawn, logarithmic=True)
+    figures = (
+        (
+            charts.lines("deliveries/s", counts),
+            "events/s of all clients: received, and lost dotted",
+        ),
+        (
+            charts.lines("delivery latency in ms", latency, logarithmic=True),
+            "delivery, ms: p50 whole, p95 dashed, p99 dotted",
+        ),
+    )
     return (
         "<h2>What the live clients received</h2>"
         "<p>From the moment when the publisher asked until the event was there, through a view, "
         "a transaction and the loop, while other users browse without pause.</p>"
         f'<ul class="legend">{legend}</ul>'
-        f'<div class="pair">{_figure(chart, "delivery, ms: p50 whole, p95 dashed, p99 dotted")}'
-        f"</div>{_html_table(results.delivery_table(found))}"
+        f'<div class="pair">{"".join(_figure(*figure) for figure in figures)}</div>'
+        f"{_html_table(results.delivery_table(found))}"
     )
+
+
+def _per_second(found: Results, cell: Cell, *, lost: bool) -> tuple[float, float, float, float]:
+    """Return the point of what all clients of a cell received, or lost, in a second."""
+    counts = [each.lost if lost else each.received for each in cell.deliveries]
+    rate = Summary.of(count / found.seconds for count in counts)
+    return cell.users, rate.median, rate.low, rate.high
 
 
 def _table(found: Results) -> str:
@@ -170,23 +219,14 @@ def _table(found: Results) -> str:
 
 
 def _remarks(found: Results) -> str:
-    remarks = list(results.not_possible(found))
-    if any(cell.limited for name in found.scenarios for cell in found.cells(name)):
-        remarks.append(
-            "(limit): the generator was at its own limit, so the server may be able to do more;"
-            " make bench measures with a faster generator."
-        )
-    for name, message in (found.failed or {}).items():
-        remarks.append(f"{name} was left out: {message}")
-    for name, install in (found.skipped or {}).items():
-        remarks.append(f"{name} is not installed: {install}")
-    remarks += results.errors_of(found.samples)
+    skipped = (f"{name} is not installed: {line}" for name, line in (found.skipped or {}).items())
+    remarks = [*results.remarks(found), *skipped]
     items = "".join(f"<li>{escape(remark)}</li>" for remark in remarks)
     return f"<h2>Remarks</h2><ul>{items}</ul>" if items else ""
 
 
 def _figure(chart: str, caption: str) -> str:
-    return f"<figure>{chart}<figcaption>{escape(caption)}</figcaption></figure>"
+    return f"<figure><figcaption>{escape(caption)}</figcaption>{chart}</figure>"
 
 
 def _html_table(markdown: str) -> str:

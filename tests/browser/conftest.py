@@ -21,9 +21,8 @@ from tests.support.serving import serving
 
 
 @pytest.fixture(autouse=True)
-def quick_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_linger(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait for the browser's idle connections when a server ends."""
-    monkeypatch.setattr("flasknado.http.server.DRAIN_POLL_S", 0.005)
     monkeypatch.setattr("flasknado.http.server.DRAIN_LINGER_S", 0.02)
 
 

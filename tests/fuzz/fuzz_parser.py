@@ -1,9 +1,10 @@
 """A mutation fuzzer for the request parser, judged by h11.
 
-    python -m tests.fuzz.fuzz_parser 600
+    python -m tests.fuzz.fuzz_parser 600 [SEED]
 
-runs for 600 seconds (default 10) and ends with status 1 and the bytes, if it finds a crash, a
-reading that depends on how the bytes are split, or a request that h11 does not see.
+runs for 600 seconds (default 10) from a random seed, which it prints; it ends with status 1 and the
+bytes, if it finds a crash, a reading that depends on how the bytes are split, or a request that
+h11 does not see.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import random
 import sys
 import time
+from collections.abc import Iterable, Iterator
 
 from tests.flasknado.http.reading import differs, our_reading
 from tests.fuzz.corpus import CORPUS, DICTIONARY
@@ -44,12 +46,14 @@ def fault(data: bytes, chance: random.Random) -> str:
     return differs(data)
 
 
-def run(seconds: float, seed: int) -> tuple[int, str]:
-    """Fuzz for so long; returns how many inputs were tried, and the first fault with its bytes."""
+def run(seed: int, inputs: Iterable[object]) -> tuple[int, str]:
+    """Fuzz for as many inputs as `inputs` has items; one seed always gives the same inputs.
+
+    Returns how many were tried, and the first fault with its bytes.
+    """
     chance = random.Random(seed)
-    ends = time.monotonic() + seconds
     tried = 0
-    while time.monotonic() < ends:
+    for _ in inputs:
         data = mutated(chance)
         tried += 1
         try:
@@ -61,10 +65,17 @@ def run(seconds: float, seed: int) -> tuple[int, str]:
     return tried, ""
 
 
+def lasting(seconds: float) -> Iterator[None]:
+    """Yield until so many seconds have passed."""
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        yield
+
+
 def main() -> int:
     seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
     seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.randrange(2**32)
-    tried, found = run(seconds, seed)
+    tried, found = run(seed, lasting(seconds))
     sys.stdout.write(f"seed {seed}: {tried} inputs, {found or 'no fault'}\n")
     return 1 if found else 0
 

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from loadtests.generator import INSTALL_LOCUST, LOCUST
 from tests.loadtests.fakes import Fake, faking
+from tests.support.programs import missing, need
 
 MARK = "FLASKNADO_TEST_MARK"
 
@@ -19,6 +21,19 @@ MARK = "FLASKNADO_TEST_MARK"
 def fake() -> Iterator[Fake]:
     with faking(Fake()) as served:
         yield served
+
+
+@pytest.fixture(scope="session")
+def wrk() -> None:
+    """Only with wrk on this machine."""
+    need("wrk")
+
+
+@pytest.fixture(scope="session")
+def locust() -> None:
+    """Only with the environment that locust lives in."""
+    if not LOCUST.exists():
+        missing(f"locust is not installed: run {INSTALL_LOCUST}")
 
 
 @pytest.fixture

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 import pytest
 
-from loadtests.bench.wrk import INSTALL_WRK
-from loadtests.generator import INSTALL_LOCUST, LOCUST
 from loadtests.processes import Running
 from loadtests.servers import Server, Target
 
-needs_wrk = pytest.mark.skipif(
-    shutil.which("wrk") is None, reason=f"wrk is not installed: run {INSTALL_WRK}"
-)
-needs_locust = pytest.mark.skipif(
-    not LOCUST.exists(), reason=f"locust is not installed: run {INSTALL_LOCUST}"
-)
+needs_wrk = pytest.mark.usefixtures("wrk")
+needs_locust = pytest.mark.usefixtures("locust")
 
 
 @dataclass
@@ -36,6 +30,8 @@ class Fake:
     wait_s: float = 0.0
     closes: bool = False
     port: int = 0
+    connections: int = 0
+    """How many are open now."""
 
     @property
     def url(self) -> str:
@@ -45,6 +41,8 @@ class Fake:
 @contextlib.contextmanager
 def faking(fake: Fake) -> Iterator[Fake]:
     """Serve what `fake` says on a free port, each connection on a thread of its own."""
+
+    counting = threading.Lock()
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -64,6 +62,16 @@ def faking(fake: Fake) -> Iterator[Fake]:
     class Quiet(ThreadingHTTPServer):
         request_queue_size = 128
         daemon_threads = True
+
+        def process_request(self, *arguments: Any) -> None:
+            with counting:
+                fake.connections += 1
+            super().process_request(*arguments)
+
+        def shutdown_request(self, *arguments: Any) -> None:
+            super().shutdown_request(*arguments)
+            with counting:
+                fake.connections -= 1
 
         def handle_error(self, *arguments: object) -> None:
             pass  # a client that goes away is what the tests are about

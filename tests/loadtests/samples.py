@@ -20,10 +20,16 @@ DELIVERY = Delivery(received=90, lost=2, p50_ms=4, p95_ms=8, p99_ms=20)
 
 
 def report(
-    per_second: float, failures: int = 0, share: float = 0.1, delivery: Delivery | None = None
+    per_second: float,
+    failures: int = 0,
+    share: float = 0.1,
+    delivery: Delivery | None = None,
+    others_share: float | None = None,
 ) -> Report:
     errors = (f"{failures} times GET /: HTTP 500",) if failures else ()
-    return Report(1000, failures, per_second, 1, 2, 3, share, delivery, errors)
+    return Report(
+        1000, failures, per_second, 1, 2, 3, share, delivery, errors, others_share=others_share
+    )
 
 
 def made_up(ours: float = 400.0, failures: int = 0, share: float = 0.1) -> Results:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from xml.etree import ElementTree
 
@@ -9,8 +10,8 @@ import pytest
 
 from loadtests import report
 from loadtests.report import charts
-from loadtests.report.charts import Bar, Line
-from tests.loadtests.samples import made_up
+from loadtests.report.charts import Bar, Line, Span
+from tests.loadtests.samples import DELIVERY, made_up
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -28,6 +29,7 @@ def test_report_has_the_charts_the_tables_and_the_remarks() -> None:
 
     for said in (
         "Throughput against flask-dev",
+        "How long an answer takes",
         "What the live clients received",
         "Not possible with flask-dev: sse; it has one thread.",
         "waitress is not installed: make it so",
@@ -35,7 +37,7 @@ def test_report_has_the_charts_the_tables_and_the_remarks() -> None:
         "(limit)",
     ):
         assert said in page
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == 6
 
 
 def test_report_charts_are_well_formed_and_inside_their_pictures() -> None:
@@ -47,6 +49,22 @@ def test_report_charts_are_well_formed_and_inside_their_pictures() -> None:
         for dot in root.iter(f"{SVG}circle"):
             assert 0 <= float(dot.attrib["cx"]) <= width
             assert 0 <= float(dot.attrib["cy"]) <= height
+
+
+def test_report_of_live_clients_that_received_nothing_has_losses_and_no_times() -> None:
+    found = made_up()
+    *others, live = found.samples
+    nothing = dataclasses.replace(DELIVERY, received=0, p50_ms=0, p95_ms=0, p99_ms=0)
+    silent = dataclasses.replace(
+        live, report=dataclasses.replace(live.report, delivery=nothing), round=1
+    )
+
+    page = report.page(dataclasses.replace(found, samples=(*others, silent)))
+    both = report.page(dataclasses.replace(found, samples=(*found.samples, silent)))
+
+    assert "sse lost, 50 users: 0.67" in page
+    assert "sse p50" not in page
+    assert "sse p50, 50 users: 4" in both, "only the round in which something arrived has times"
 
 
 def test_report_picture_is_an_image_of_its_own() -> None:
@@ -80,6 +98,18 @@ def test_charts_bar_of_a_slower_server_goes_to_the_left() -> None:
 
     ends = float(slower.attrib["x"]) + float(slower.attrib["width"])
     assert ends == pytest.approx(float(faster.attrib["x"]), abs=0.2)
+
+
+def test_charts_span_goes_from_half_of_the_answers_to_nearly_all() -> None:
+    drawn = [Span("page", 0, 5, 10, 20), Span("page", 1, 50, 500, 5000)]
+    root = ElementTree.fromstring(charts.spans("times", drawn))
+
+    fast, slow = (float(dot.attrib["cx"]) for dot in root.iter(f"{SVG}circle"))
+    texts = [text.text for text in root.iter(f"{SVG}text")]
+
+    assert charts.BAR_LEFT < fast < slow < charts.WIDTH * 2 - charts.BAR_RIGHT
+    assert texts.count("page") == 1, "a scenario is named once"
+    assert {"20", "5k"} < set(texts)
 
 
 @pytest.mark.parametrize(

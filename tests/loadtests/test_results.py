@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from loadtests import results
 from loadtests.results import NoResults
-from tests.loadtests.samples import made_up
+from tests.loadtests.samples import made_up, report
 
 
 def test_results_saved_are_read_as_they_were(tmp_path: Path) -> None:
@@ -52,6 +53,30 @@ def test_results_table_shows_failures_a_limited_generator_and_what_is_not_possib
     assert " 14 |" in lines[3]
     assert "3.75 (3.50 to 4.00)" in lines[3]
     assert "not possible" in lines[-1]
+
+
+def test_results_not_possible_for_one_reason_with_several_servers_are_one_sentence() -> None:
+    impossible = [
+        (server, scenario, "why") for server in ("a", "b") for scenario in ("sse", "poll")
+    ]
+    found = dataclasses.replace(made_up(), impossible=(*impossible, ("c", "sse", "why")))
+
+    assert list(results.not_possible(found)) == [
+        "Not possible with a, b: sse, poll; why.",
+        "Not possible with c: sse; why.",
+    ]
+
+
+def test_results_measured_while_others_used_the_core_are_marked() -> None:
+    found = made_up()
+    quiet, *others = found.samples
+    disturbed = dataclasses.replace(quiet, report=report(90, others_share=0.4))
+    found = dataclasses.replace(found, samples=(disturbed, *others))
+
+    lines = results.as_table(found).splitlines()
+
+    assert [number for number, line in enumerate(lines) if "(shared)" in line] == [2]
+    assert any("more than 10 % of the server's core" in text for text in results.remarks(found))
 
 
 def test_results_of_live_clients_show_what_was_lost() -> None:

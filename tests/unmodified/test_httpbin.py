@@ -232,7 +232,7 @@ def test_httpbin_knows_who_asks_by_digest(algorithm: str, hosted: ServerProcess)
 
 
 @pytest.mark.parametrize(
-    "target", ["/drip?numbytes=4&duration=2", "/range/26?chunk_size=7&duration=2"]
+    "target", ["/drip?numbytes=4&duration=1", "/range/26?chunk_size=7&duration=1"]
 )
 def test_httpbin_that_trickles_is_heard_before_it_ends(target: str, hosted: ServerProcess) -> None:
     with requests.get(hosted.url + target, stream=True, timeout=20) as answer:

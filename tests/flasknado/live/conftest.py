@@ -14,12 +14,6 @@ from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.serving import Serving, serving
 
 
-@pytest.fixture(autouse=True)
-def quick_drain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Look often whether a server that drains is idle, so that many servers can end."""
-    monkeypatch.setattr("flasknado.http.server.DRAIN_POLL_S", 0.005)
-
-
 @pytest.fixture
 def make_live_app(tmp_path: Path) -> Iterator[Callable[..., LiveApp]]:
     """Return a function that makes applications, by default on one database file."""

@@ -191,6 +191,7 @@ def test_websocket_is_logged_once_at_its_end() -> None:
         assert await client.read_message() == "a" * 500
         assert lines.entries == []
         client.close()
+        assert await client.read_message() is None, "its socket would be left to the collector"
 
     with logged() as (server, lines):
         asyncio.run(talk(server.port, lines))

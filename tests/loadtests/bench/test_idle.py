@@ -9,6 +9,7 @@ from loadtests.bench.idle import close, idle_connections
 from loadtests.bench.wrk import GeneratorFailed
 from loadtests.processes import Cores
 from tests.loadtests.fakes import Fake, running_of
+from tests.support.poll import poll
 
 PLAN = Plan(Cores(None, None), idle_connections=20)
 
@@ -23,6 +24,7 @@ def test_idle_connections_that_the_server_closes_are_not_counted(fake: Fake) -> 
     fake.closes = True
 
     with idle_connections(running_of(fake), PLAN) as helper:
+        poll(lambda: fake.connections == 0)
         assert close(helper) == 0
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
+from loadtests.bench import probe as probing
 from loadtests.bench.probe import Probed, probe
 from tests.loadtests.fakes import Fake
 
@@ -26,6 +29,16 @@ def test_probe_charges_a_standstill_to_every_request_that_was_due(fake: Fake) ->
     assert len(probed.latencies_ms) == 50, "also those that were never sent"
     assert probed.percentile_ms(99) >= 600
     assert probed.percentile_ms(50) > 100
+
+
+@pytest.mark.parametrize("begins_at", [0.0, 1500.0, 1_234_567.9])
+def test_probe_asks_as_often_whatever_the_clock_says(
+    fake: Fake, monkeypatch: pytest.MonkeyPatch, begins_at: float
+) -> None:
+    clock = SimpleNamespace(perf_counter=lambda: begins_at, sleep=lambda seconds: None)
+    monkeypatch.setattr(probing, "time", clock)
+
+    assert len(probe(("127.0.0.1", fake.port), "/", seconds=0.5).latencies_ms) == 50
 
 
 def test_probe_counts_failures(fake: Fake) -> None:

@@ -254,7 +254,10 @@ def test_fragments_and_pings_are_understood(live_app: LiveApp, served: Serving) 
         assert client.hear() == {"type": "pong", "id": None}
 
 
-def test_violation_of_the_websocket_protocol_closes_1002(served: Serving) -> None:
+def test_violation_of_the_websocket_protocol_closes_1002(
+    served: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flasknado.live.transports.websocket.GOODBYE_TIMEOUT_S", 0.2)
     with opened(served) as client:
         client.connection.socket.sendall(b"\xff\xff")
         assert client.closed()[0] == 1002
