@@ -132,6 +132,7 @@ def running(
         (folder / name).write_text(target.fill(text), encoding="utf-8")
     log = folder / f"{server.name}.log"
     command = pinned(core, [target.fill(part) for part in server.command])
+    python_path = target.fill(server.python_path)
     with contextlib.ExitStack() as stack:
         output = stack.enter_context(log.open("wb"))
         with held():
@@ -139,7 +140,7 @@ def running(
                 process = subprocess.Popen(
                     command,
                     cwd=ROOT,
-                    env={**os.environ, **(environment or {}), "PYTHONPATH": str(ROOT)},
+                    env={**os.environ, **(environment or {}), "PYTHONPATH": python_path},
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,

@@ -61,7 +61,8 @@ class Server:
     `version` is a command whose output names the version; it fails when the server is not
     installed. `files` are written into the target's folder before the start. `pooled` says
     whether views run on `Target.threads` threads, `native` whether Tornado's handlers run beside,
-    `single` that there is one thread for everything.
+    `single` that there is one thread for everything. `python_path` is where
+    it finds the application.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Server:
     pooled: bool = True
     native: bool = False
     single: bool = False
+    python_path: str = "{root}"
     files: Mapping[str, str] = field(default_factory=dict)
 
     def installed_version(self) -> str | None:
@@ -149,6 +151,7 @@ _TABLE = (
         f"apt-get install gcc python3-dev && {REBUILD_BENCH}",
         "the same, its hot modules compiled to C from the same source (make wheel)",
         native=True,
+        python_path="",  # else the source would go before what is installed
     ),
     Server(
         "flasknado-stock",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 
 from loadtests.bench.suite import BENCHMARKS
-from loadtests.servers import OURS, OURS_ON_STOCK, SERVERS, Server, Target
+from loadtests.processes import free_port, group_members, running
+from loadtests.servers import OURS, OURS_COMPILED, OURS_ON_STOCK, SERVERS, Server, Target
 
 
 @pytest.mark.parametrize("server", SERVERS.values(), ids=str)
@@ -35,3 +37,14 @@ def test_every_benchmark_is_for_servers_of_the_table_and_for_ours() -> None:
     for benchmark in BENCHMARKS.values():
         assert set(benchmark.servers) <= set(SERVERS)
         assert {OURS, OURS_ON_STOCK} <= set(benchmark.servers)
+
+
+def test_server_that_is_compiled_runs_what_is_compiled(tmp_path: Path) -> None:
+    server = SERVERS[OURS_COMPILED]
+    if server.installed_version() is None:
+        pytest.skip(f"{server.name} is not installed: run {server.install}")
+
+    with running(server, Target(free_port(), str(tmp_path))) as it:
+        maps = [Path(f"/proc/{pid}/maps").read_text() for pid in group_members(it.pid)]
+
+    assert any("flasknado/http/parser.cpython" in text for text in maps)
