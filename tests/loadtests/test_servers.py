@@ -47,4 +47,4 @@ def test_server_that_is_compiled_runs_what_is_compiled(tmp_path: Path) -> None:
     with running(server, Target(free_port(), str(tmp_path))) as it:
         maps = [Path(f"/proc/{pid}/maps").read_text() for pid in group_members(it.pid)]
 
-    assert any("flasknado/http/parser.cpython" in text for text in maps)
+    assert any("flasknado/http/connection.cpython" in text for text in maps)
