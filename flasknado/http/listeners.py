@@ -20,12 +20,15 @@ BACKLOG = 2048
 
 
 class Listeners:
-    """The listening sockets of one server; belongs to the loop's thread."""
+    """The listening sockets of one server; belongs to the loop's thread.
+
+    `make_protocol()` returns what has the methods of `asyncio.Protocol`, for each connection.
+    """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        make_protocol: Callable[[], asyncio.Protocol],
+        make_protocol: Callable[[], Any],
         tls: ssl.SSLContext | None = None,
         handshake_timeout_s: float = 60.0,
     ) -> None:

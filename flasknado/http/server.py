@@ -214,8 +214,7 @@ class HTTPServer(TornadoHTTPServer):
         tls: ssl.SSLContext | None = None
         if self.ssl_options is not None:
             tls = ssl_options_to_context(self.ssl_options, server_side=True)
-        make: Callable[[], Any] = lambda: Connection(service)  # noqa: E731 (a protocol by its methods)
-        return Listeners(loop, make, tls, self.limits.header_timeout_s)
+        return Listeners(loop, lambda: Connection(service), tls, self.limits.header_timeout_s)
 
     def _native_exchange(self, connection: Connection, head: RequestHead) -> NativeExchange:
         from flasknado.http.native import NativeContext, NativeExchange

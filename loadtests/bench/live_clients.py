@@ -227,6 +227,19 @@ def warm_up(clients: Clients, count: int) -> bool:
     return False
 
 
+def answer_commands(measure: Callable[[str], dict[str, float]]) -> None:
+    """Print `ready`, then what each line of the input has measured, until it ends."""
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    for line in sys.stdin:
+        used_before, began = time.process_time(), time.monotonic()
+        result = measure(line.strip())
+        used = time.process_time() - used_before
+        result["generator_percent"] = 100 * used / (time.monotonic() - began)
+        sys.stdout.write(json.dumps(result) + "\n")
+        sys.stdout.flush()
+
+
 def main(server: str, transport: str, port: int, count: int) -> int:
     """Connect, say so, and measure what is asked for until the input ends."""
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -234,15 +247,7 @@ def main(server: str, transport: str, port: int, count: int) -> int:
     clients = Clients(server, transport, port, count)
     if not warm_up(clients, count):
         return 1
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    for line in sys.stdin:
-        used_before, began = time.process_time(), time.monotonic()
-        result = PHASES[line.strip()](clients, count)
-        used = time.process_time() - used_before
-        result["generator_percent"] = 100 * used / (time.monotonic() - began)
-        sys.stdout.write(json.dumps(result) + "\n")
-        sys.stdout.flush()
+    answer_commands(lambda command: PHASES[command](clients, count))
     # Closing thousands of sockets one by one is nobody's concern.
     os._exit(0)
 

@@ -21,7 +21,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from loadtests.bench.live_clients import BURST_EVENTS, HOST, PUBLICATIONS
+from loadtests.bench.live_clients import BURST_EVENTS, HOST, PUBLICATIONS, answer_commands
 
 STORM_TIMEOUT_S = 60.0
 DEPLOY_TIMEOUT_S = 100.0
@@ -215,15 +215,7 @@ def main(port: int, count: int) -> int:
         returners.connect(client)
     if returners.until(returners.caught_up, STORM_TIMEOUT_S, publish=False):
         return 1
-    sys.stdout.write("ready\n")
-    sys.stdout.flush()
-    for line in sys.stdin:
-        used_before, began = time.process_time(), time.monotonic()
-        result = PHASES[line.strip()](returners)
-        used = time.process_time() - used_before
-        result["generator_percent"] = 100 * used / (time.monotonic() - began)
-        sys.stdout.write(json.dumps(result) + "\n")
-        sys.stdout.flush()
+    answer_commands(lambda command: PHASES[command](returners))
     # Closing thousands of sockets one by one is nobody's concern.
     os._exit(0)
 
