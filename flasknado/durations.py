@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterable
 
 BOUNDS_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -20,7 +19,12 @@ class Durations:
 
     def add(self, duration_s: float) -> None:
         """Count one."""
-        self.counts[bisect_left(BOUNDS_S, duration_s)] += 1
+        bucket = 0
+        for bound_s in BOUNDS_S:  # most are short
+            if duration_s <= bound_s:
+                break
+            bucket += 1
+        self.counts[bucket] += 1
         self.sum_s += duration_s
 
     def values(self) -> list[float]:

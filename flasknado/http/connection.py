@@ -568,7 +568,7 @@ class Connection:
         head, error = self._refusal
         self._refusal = None
         response, body = error_response(head, error)
-        data = encode_head(response, CLOSE) + body
+        data = encode_head(response, CLOSE, body)
         hook = self.service.traffic.on_response
         if hook is not None:
             hook(head, error.status, len(data), 0.0, REFUSED)

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from flasknado.http.message import ResponseHead
 
-KEEP_ALIVE_1_1 = ""
-KEEP_ALIVE_1_0 = "Connection: keep-alive\r\n"
-CLOSE = "Connection: close\r\n"
-CHUNKED = "Transfer-Encoding: chunked\r\n"
+KEEP_ALIVE_1_1 = b""
+KEEP_ALIVE_1_0 = b"Connection: keep-alive\r\n"
+CLOSE = b"Connection: close\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 
 
-def encode_head(head: ResponseHead, framing: str) -> bytes:
-    """Return the head on the wire; `framing` is the lines that are the connection's own.
+def encode_head(head: ResponseHead, framing: bytes, body: bytes = b"") -> bytes:
+    """Return the head on the wire, and `body` after it; `framing` is the connection's own lines.
 
     The fields are trusted to be free of control characters (`ResponseHead`).
     """
-    lines = [f"HTTP/1.1 {head.status} {head.reason}\r\n"]
-    lines += [f"{name}: {value}\r\n" for name, value in head.headers]
-    lines.append(framing)
-    lines.append("\r\n")
-    return "".join(lines).encode("latin-1")
+    return b"".join([*head.lines, framing, b"\r\n", body])
 
 
 def frame_chunk(chunk: bytes) -> bytes:

@@ -134,16 +134,17 @@ class OrdinaryExchange(Reply):
     def send(self, head: ResponseHead, body: bytes) -> None:
         framing = self._connection_field()
         if head.content_length is None and head.has_body:
-            framing += f"Content-Length: {len(body)}\r\n"
-        data = encode_head(head, framing)
+            framing += b"Content-Length: %i\r\n" % len(body)
         if len(body) <= ONE_BUFFER_BYTES:
-            data += body
+            data = encode_head(head, framing, body)
             body = b""
+        else:
+            data = encode_head(head, framing)
         self._mailbox.post(self._send_encoded, head.status, data, body)
 
     def start(self, head: ResponseHead) -> None:
         self._room = threading.Condition()
-        framing = ""
+        framing = b""
         if head.has_body and head.content_length is None:
             if self.head.version == "1.1":
                 self._chunked = True
@@ -207,7 +208,7 @@ class OrdinaryExchange(Reply):
     def _add_sent(self, size_bytes: int) -> None:
         self.sent_bytes += size_bytes
 
-    def _connection_field(self) -> str:
+    def _connection_field(self) -> bytes:
         if not (self._keep_alive and self._connection.service.keep_alive):
             self._keep_alive = False
             return CLOSE
@@ -255,7 +256,7 @@ class OrdinaryExchange(Reply):
         if self._gone:
             return
         chunked = self.head.version == "1.1"
-        data = encode_head(head, (CHUNKED if chunked else "") + CLOSE)
+        data = encode_head(head, (CHUNKED if chunked else b"") + CLOSE)
         self.status = head.status
         self.sent_bytes = len(data)
         connection = self._connection

@@ -12,6 +12,7 @@ import re
 from flasknado.errors import RequestError
 from flasknado.http.message import Address, HeaderField, RequestHead
 
+_USUAL_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 _TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 _METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}\Z")
 _BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
@@ -49,7 +50,7 @@ def parse_head(
     """
     if version not in ("1.1", "1.0"):
         raise RequestError(505, f"HTTP/{version} is not spoken here: use HTTP/1.1")
-    if _METHOD.match(method) is None:
+    if method not in _USUAL_METHODS and _METHOD.match(method) is None:
         raise RequestError(400, "the method is not a token (RFC 9110, section 9.1)")
     head = RequestHead(
         method, target, version, headers, client=client, server=server, scheme=scheme
@@ -71,10 +72,7 @@ def _read_fields(head: RequestHead) -> None:
         if lower is None:
             lower = _checked_name(name)
         # The first test is quick and true of nearly every value.
-        if (
-            not (value.isascii() and value.decode("ascii").isprintable())
-            and _BAD_VALUE.search(value) is not None
-        ):
+        if not value.decode("latin-1").isprintable() and _BAD_VALUE.search(value) is not None:
             raise RequestError(
                 400, f"the {_shown(name)} header has a control character (RFC 9110, section 5.5)"
             )
@@ -170,7 +168,8 @@ def _read_target(head: RequestHead) -> None:
             400, "the target has a character that must be percent-encoded (RFC 3986, section 2)"
         )
     if target.startswith("/"):
-        head.path, _, head.query = target.partition("?")
+        if "?" in target:
+            head.path, _, head.query = target.partition("?")
         return
     if target == "*" and head.method == "OPTIONS":
         head.path = "*"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import http
 import io
-from typing import BinaryIO, NamedTuple, Protocol
+from typing import BinaryIO, Protocol
 
 from flasknado.errors import RequestError
 from flasknado.http.date import http_date
@@ -104,11 +104,14 @@ class RequestHead:
         return f"<RequestHead {self.method} {self.target} HTTP/{self.version}>"
 
 
-class Body(NamedTuple):
+class Body:
     """The whole body of a request: a readable binary file at its start, and its size."""
 
-    stream: BinaryIO
-    length_bytes: int
+    __slots__ = ("length_bytes", "stream")
+
+    def __init__(self, stream: BinaryIO, length_bytes: int) -> None:
+        self.stream = stream
+        self.length_bytes = length_bytes
 
 
 def empty_body() -> Body:
@@ -123,7 +126,7 @@ def as_address(address: object) -> Address | None:
     return None
 
 
-class ResponseHead(NamedTuple):
+class ResponseHead:
     """Status, reason and header fields of one final response, ready but for the framing.
 
     Names and values are latin-1 text without CR, LF or other control characters; `Date`
@@ -133,11 +136,44 @@ class ResponseHead(NamedTuple):
     204, 304) no body bytes follow, whatever the length says.
     """
 
-    status: int
-    reason: str
-    headers: list[tuple[str, str]]
-    content_length: int | None
-    has_body: bool = True
+    __slots__ = ("content_length", "has_body", "headers", "lines", "reason", "status")
+
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        headers: list[tuple[str, str]],
+        content_length: int | None,
+        has_body: bool = True,
+        lines: list[bytes] | None = None,
+    ) -> None:
+        self.status = status
+        self.reason = reason
+        self.headers = headers
+        self.content_length = content_length
+        self.has_body = has_body
+        if lines is None:
+            lines = [status_line(status, reason)]
+            lines += [field_line(name, value) for name, value in headers]
+        self.lines = lines
+        """The status line and the fields as they go over the wire."""
+
+    def announce_length(self, length_bytes: int) -> None:
+        """Add `Content-Length` to a head that has none, before it is sent."""
+        text = str(length_bytes)
+        self.content_length = length_bytes
+        self.headers.append(("Content-Length", text))
+        self.lines.append(field_line("Content-Length", text))
+
+
+def status_line(status: int, reason: str) -> bytes:
+    """Return the first line of a response."""
+    return f"HTTP/1.1 {status} {reason}\r\n".encode("latin-1")
+
+
+def field_line(name: str, value: str) -> bytes:
+    """Return one header field as it goes over the wire."""
+    return f"{name}: {value}\r\n".encode("latin-1")
 
 
 def plain_response(

@@ -39,6 +39,8 @@ _KNOWN_METHOD = b"POST"
 _BLANK_LINES = re.compile(rb"[\r\n]*")
 _METHOD = re.compile(rb"[\r\n]*([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32})( ?)")
 
+_WHITE_SPACE = (0x20, 0x09)
+
 _METHODS_LIMIT = 256
 _methods: dict[bytes, str] = {}
 
@@ -247,7 +249,9 @@ class RequestParser:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._fields.append((name, value.strip(b" \t")))  # llhttp keeps what follows a value
+        if value and value[-1] in _WHITE_SPACE:
+            value = value.strip(b" \t")  # llhttp keeps what follows a value
+        self._fields.append((name, value))
         if self.in_body and len(self._fields) > self._limits.max_fields:
             self._fail(RequestError(431, "there are too many trailers"))
 
@@ -341,8 +345,8 @@ class RequestParser:
         if self._partial is not None:
             before = len(self._partial)
             data = bytes(self._partial) + data
-        line = b"%b %b HTTP/1.1\r\n" % (method, url)
-        if data.startswith(line, start):
+        line = method + b" " + url + b" HTTP/1.1\r\n"
+        if data[start : start + len(line)] == line:
             version = "1.1"
         else:
             version = self._parser.get_http_version()
@@ -354,7 +358,10 @@ class RequestParser:
                 raise RequestError(
                     400, "the request line is not 'method target version' (RFC 9112, section 3)"
                 )
-        self._start = data.find(b"\r\n\r\n", start) + 4 - before
+        if self._exact:
+            self._start = len(data) - before  # a piece ends with its head
+        else:
+            self._start = data.find(b"\r\n\r\n", start) + 4 - before
         return version
 
     def _find_line(self, data: bytes, line: bytes, start: int) -> int:

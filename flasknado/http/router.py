@@ -1,4 +1,4 @@
-"""Which half a request belongs to: one regular expression of all native patterns.
+"""Which half a request belongs to: the beginnings of all native patterns, then one expression.
 
 A request whose path matches goes to a `tornado.web.Application` made of the native
 routes; every other goes to the container without any Tornado object being made for it.
@@ -19,6 +19,7 @@ NativeRoute = Rule | Sequence[Any]
 """What `tornado.web.Application` takes as a route: a `URLSpec`, or a tuple of its arguments."""
 
 _GROUP_NAME = re.compile(r"\(\?P<[^>]+>")
+_LITERAL = re.compile(r"(?:[A-Za-z0-9/_,;:=@%&~-]|\\[^A-Za-z0-9])*(?![*?{+])")
 
 
 class NativeRoutes:
@@ -32,6 +33,7 @@ class NativeRoutes:
         self.specs: list[URLSpec] = []
         self.application = Application([], **settings)
         self._pattern: re.Pattern[str] | None = None
+        self._beginnings: tuple[str, ...] = ()
         self.add(routes)
 
     def add(self, routes: Iterable[NativeRoute]) -> None:
@@ -40,11 +42,26 @@ class NativeRoutes:
         self.specs.extend(added)
         self.application.wildcard_router.add_rules(added)
         if self.specs:
-            self._pattern = _one_pattern(spec.regex.pattern for spec in self.specs)
+            patterns = [spec.regex.pattern for spec in self.specs]
+            self._pattern = _one_pattern(patterns)
+            self._beginnings = tuple({literal_beginning(pattern) for pattern in patterns})
 
     def match(self, path: str) -> bool:
         """Return whether a request for this path (percent-encoded, no query) is native."""
-        return self._pattern is not None and self._pattern.match(path) is not None
+        # Most paths are told apart by how they begin, which is quicker than the expression.
+        return (
+            self._pattern is not None
+            and path.startswith(self._beginnings)
+            and self._pattern.match(path) is not None
+        )
+
+
+def literal_beginning(pattern: str) -> str:
+    """Return text that every match of a regular expression begins with; empty if unknown."""
+    found = _LITERAL.match(pattern)
+    if found is None or "|" in pattern:
+        return ""
+    return re.sub(r"\\(.)", r"\1", found[0])
 
 
 def _as_spec(route: NativeRoute) -> URLSpec:

@@ -7,7 +7,6 @@ of header fields are turned into environ keys once each.
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
@@ -25,12 +24,30 @@ _keys: dict[bytes, str | None] = {
     b"Transfer-Encoding": None,
     b"Host": None,
 }
+_EVERY_REQUEST = (
+    "REQUEST_METHOD",
+    "PATH_INFO",
+    "QUERY_STRING",
+    "REQUEST_URI",
+    "RAW_URI",
+    "SERVER_PROTOCOL",
+    "wsgi.url_scheme",
+    "wsgi.input",
+    REQUEST_ID_KEY,
+    "REMOTE_ADDR",
+    "SERVER_NAME",
+    "SERVER_PORT",
+)
+_PROTOCOLS = {"1.0": "HTTP/1.0", "1.1": "HTTP/1.1"}
 _default_ports = {"http": "80", "https": "443"}
 
 
 def base_environ(*, multiprocess: bool = False, mount: str = "") -> dict[str, Any]:
-    """Return what is the same in every environ of a server; `mount` is the path prefix."""
-    return {
+    """Return what is the same in every environ of a server; `mount` is the path prefix.
+
+    The keys that every request sets are there already, so that the copy has room for them.
+    """
+    environ: dict[str, Any] = {
         "SCRIPT_NAME": mount,
         "SERVER_SOFTWARE": SERVER_SOFTWARE,
         "GATEWAY_INTERFACE": "CGI/1.1",
@@ -42,9 +59,10 @@ def base_environ(*, multiprocess: bool = False, mount: str = "") -> dict[str, An
         "wsgi.file_wrapper": FileWrapper,
         "wsgi.input_terminated": True,
     }
+    return environ | dict.fromkeys(_EVERY_REQUEST, "")
 
 
-def build_environ(head: RequestHead, body: Body, base: Mapping[str, Any]) -> dict[str, Any]:
+def build_environ(head: RequestHead, body: Body, base: dict[str, Any]) -> dict[str, Any]:
     """Return the environ of one request. May be called on any thread.
 
     Field values are latin-1 text ("bytes-as-unicode", PEP 3333). Fields of the same name
@@ -52,7 +70,7 @@ def build_environ(head: RequestHead, body: Body, base: Mapping[str, Any]) -> dic
     8.2.3). Names with underscores are dropped: they would pass for those with hyphens. A
     chunked body has arrived whole, so it is announced by its length (RFC 9112, section 7.1.3).
     """
-    environ = dict(base)
+    environ = base.copy()
     path = head.path
     mount = environ["SCRIPT_NAME"]
     if mount:
@@ -63,7 +81,7 @@ def build_environ(head: RequestHead, body: Body, base: Mapping[str, Any]) -> dic
     )
     environ["QUERY_STRING"] = head.query
     environ["REQUEST_URI"] = environ["RAW_URI"] = head.target
-    environ["SERVER_PROTOCOL"] = "HTTP/" + head.version
+    environ["SERVER_PROTOCOL"] = _PROTOCOLS[head.version]
     environ["wsgi.url_scheme"] = head.scheme
     environ["wsgi.input"] = body.stream
     environ[REQUEST_ID_KEY] = head.request_id

@@ -9,26 +9,22 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any
 
-from flasknado.errors import ClientDisconnected, FlasknadoError
-from flasknado.http.date import http_date
+from flasknado.errors import ClientDisconnected
 from flasknado.http.message import (
     NO_CONTENT_STATUSES,
-    REASON_PHRASES,
-    SERVER_SOFTWARE,
     RequestHead,
     ResponseHead,
     plain_response,
 )
 from flasknado.http.reply import ResponseSink
-from flasknado.http.request_id import REQUEST_ID_FIELD
 from flasknado.http.sendfile import LEAST_BYTES
 from flasknado.wsgi.file_wrapper import FileWrapper
 from flasknado.wsgi.handoff import HANDOFF_KEY, Handoff
+from flasknado.wsgi.response_head import ApplicationError, checked_head
 
 log = logging.getLogger("flasknado.error")
 
@@ -36,127 +32,6 @@ WSGIApplication = Callable[..., Iterable[bytes]]
 ExcInfo = (
     tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None] | None
 )
-
-_STATUS = re.compile(r"([2-9][0-9][0-9])(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?\Z")
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
-_BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-
-# Most responses repeat a few fields, and what was found valid needs no second look.
-_KNOWN_LIMIT = 1024
-_KNOWN_VALUE_LENGTH = 128
-_known_fields: dict[object, tuple[tuple[str, str], str]] = {}
-"""Fields found valid, each with its lower-case name if that is looked at, else empty."""
-
-HOP_BY_HOP = frozenset(
-    (
-        "connection",
-        "keep-alive",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-    )
-)
-"""Fields about one connection, which is the server's to describe (PEP 3333; RFC 9110, 7.6.1).
-
-RFC 2616 counted `Proxy-Authenticate` among them; it belongs to 407 today (RFC 9110, 15.5.8).
-"""
-
-
-_LOOKED_AT = frozenset(
-    ("connection", "content-length", "date", "keep-alive", "server", "x-request-id")
-)
-
-
-class ApplicationError(FlasknadoError):
-    """The application broke a rule of PEP 3333; the message names the rule."""
-
-
-def checked_head(
-    status: object, headers: object, method: str, request_id: str | None = None
-) -> ResponseHead:
-    """Return the head of a response from what an application gave to `start_response`.
-
-    The application's list is copied, never changed. It is given the request's id, `Date`
-    and `Server`, unless the application has set them. `Connection: keep-alive` and its like are
-    dropped: the connection is the server's. Raises `ApplicationError` for a status,
-    a field name, a value or a length that may not reach the wire.
-    """
-    if not isinstance(status, str):
-        raise ApplicationError(f"the status must be a str such as '200 OK', not {status!r}")
-    match = _STATUS.match(status)
-    if match is None or not _is_latin_1(status):
-        raise ApplicationError(f"the status must be like '200 OK', not {status!r}")
-    if not isinstance(headers, list):
-        raise ApplicationError(f"the headers must be a list of pairs, not {type(headers).__name__}")
-    code = int(match[1])
-    fields: list[tuple[str, str]] = []
-    content_length: int | None = None
-    has_date = has_server = False
-    for field in headers:
-        try:
-            checked, lower = _known_fields[field]
-        except (KeyError, TypeError):
-            checked, lower = _checked_field(field)
-        if not lower:
-            pass
-        elif lower == "content-length":
-            value = checked[1]
-            if content_length is not None or not value.isdecimal() or not value.isascii():
-                raise ApplicationError(f"Content-Length must be one number, not {value!r}")
-            content_length = int(value)
-            if code == 204:
-                continue
-        elif lower == "date":
-            has_date = True
-        elif lower == "server":
-            has_server = True
-        elif lower == "x-request-id":
-            request_id = None
-        else:
-            continue  # Connection, Keep-Alive: a wish for what the server does by itself
-        fields.append(checked)
-    if not has_server:
-        fields.append(("Server", SERVER_SOFTWARE))
-    if not has_date:
-        fields.append(("Date", http_date()))
-    if request_id is not None:
-        fields.append((REQUEST_ID_FIELD, request_id))
-    reason = match[2] or REASON_PHRASES.get(code, "")
-    has_body = method != "HEAD" and code not in NO_CONTENT_STATUSES
-    return ResponseHead(code, reason, fields, content_length, has_body)
-
-
-def _checked_field(field: object) -> tuple[tuple[str, str], str]:
-    if not isinstance(field, tuple) or len(field) != 2:
-        raise ApplicationError(f"a header must be a tuple of name and value, not {field!r}")
-    name, value = field
-    if not isinstance(name, str) or _NAME.match(name) is None:
-        raise ApplicationError(f"a header name must be a token (RFC 9110, 5.6.2), not {name!r}")
-    if not isinstance(value, str):
-        raise ApplicationError(f"the value of {name} must be a str, not {value!r}")
-    if _BAD_VALUE.search(value) is not None:
-        raise ApplicationError(f"the value of {name} has a control character: {value!r}")
-    if not _is_latin_1(value):
-        raise ApplicationError(f"the value of {name} is not latin-1 text: {value!r}")
-    lower = name.lower()
-    if lower in HOP_BY_HOP and not _is_harmless(lower, value):
-        raise ApplicationError(f"{name} is the server's to send, not the application's")
-    checked = (str(name), str(value)), lower if lower in _LOOKED_AT else ""
-    if len(value) <= _KNOWN_VALUE_LENGTH and len(_known_fields) < _KNOWN_LIMIT:
-        _known_fields[checked[0]] = checked
-    return checked
-
-
-def _is_harmless(lower: str, value: str) -> bool:
-    """Whether a field about the connection may be dropped: many event streams ask to be kept."""
-    return lower == "keep-alive" or (
-        lower == "connection" and value.lower() in ("close", "keep-alive")
-    )
-
-
-def _is_latin_1(text: str) -> bool:
-    return text.isascii() or all(ord(character) < 256 for character in text)
 
 
 class Response:
@@ -283,14 +158,7 @@ class Response:
             and isinstance(chunk, bytes)
             and not self._started
         ):
-            length = len(chunk)
-            self._head = ResponseHead(
-                head.status,
-                head.reason,
-                [*head.headers, ("Content-Length", str(length))],
-                length,
-                head.has_body,
-            )
+            head.announce_length(len(chunk))
 
     def _push(self, chunk: bytes) -> None:
         """Send a part of the body, and the head before the first one."""
@@ -336,8 +204,7 @@ class Response:
             raise ApplicationError("the application returned without calling start_response()")
         if not self._started:
             if head.has_body and head.content_length is None:
-                fields = [*head.headers, ("Content-Length", "0")]
-                head = ResponseHead(head.status, head.reason, fields, 0)
+                head.announce_length(0)
             elif head.has_body and head.content_length:
                 raise ApplicationError(
                     f"Content-Length promised {head.content_length} bytes and none came"
