@@ -32,7 +32,7 @@ HEARTBEAT_S = 1.0
 END_S = 1.0
 """How long cancelled tasks of a worker that ends have to clean up."""
 
-SWITCH_INTERVAL_S = 0.0005
+SWITCH_INTERVAL_S = 0.002
 """How long a computing thread may keep the interpreter while the loop waits for it."""
 
 

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import io
 import tempfile
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 from flasknado.errors import RequestError
 from flasknado.http.message import Body
 
-MEMORY_LIMIT_BYTES = 1024 * 1024
+MEMORY_LIMIT_BYTES: Final = 1024 * 1024
 """Bodies above this size are kept in a temporary file."""
 
 

@@ -13,7 +13,7 @@ import enum
 import logging
 import time
 from collections import deque
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from tornado.iostream import StreamClosedError
 
@@ -26,19 +26,19 @@ from flasknado.http.service import NEVER, Exchange, Service, report
 from flasknado.http.stream import TransportStream
 from flasknado.http.traffic import ORDINARY, REFUSED
 
-log = logging.getLogger("flasknado.http")
-gen_log = logging.getLogger("tornado.general")
+log: Final = logging.getLogger("flasknado.http")
+gen_log: Final = logging.getLogger("tornado.general")
 
-UNPARSED_BYTES = 16 * 1024
+UNPARSED_BYTES: Final = 16 * 1024
 """How much may arrive while nothing is parsed before reading stops."""
 
-LINGERING_LIMIT = 1024
+LINGERING_LIMIT: Final = 1024
 """How many refused connections of a server may linger; one more is cut off at once."""
 
-CLIENT_CLOSED_STATUS = 499
+CLIENT_CLOSED_STATUS: Final = 499
 """What the response hook is told when the client left before a response had begun."""
 
-_NONE_WAITING: deque[Exchange] = deque(maxlen=0)
+_NONE_WAITING: Final[deque[Exchange]] = deque(maxlen=0)
 
 
 class _Phase(enum.Enum):

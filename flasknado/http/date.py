@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from email.utils import formatdate
+from typing import Final
 
 
 class DateField:
@@ -12,24 +13,29 @@ class DateField:
     __slots__ = ("line", "pair", "second")
 
     def __init__(self, second: int) -> None:
-        text = formatdate(second, usegmt=True) if second else ""
+        text = formatdate(second, usegmt=True)
         self.second = second
         self.pair = ("Date", text)
         self.line = f"Date: {text}\r\n".encode()
 
 
-_written = DateField(0)
+class _Clock:
+    """Holds the field of the present second: one object, replaced whole, for all threads."""
+
+    def __init__(self) -> None:
+        self.field = DateField(0)
+
+
+_clock: Final = _Clock()
 
 
 def date_field() -> DateField:
     """Return the field of the present time (RFC 9110, section 5.6.7). Any thread."""
-    global _written
     second = int(time.time())
-    # One object, replaced whole: a thread sees the second and its text together.
-    written = _written
-    if written.second != second:
-        written = _written = DateField(second)
-    return written
+    field = _clock.field
+    if field.second != second:
+        field = _clock.field = DateField(second)
+    return field
 
 
 def http_date() -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from flasknado.http.message import ResponseHead
 
-KEEP_ALIVE_1_1 = b""
-KEEP_ALIVE_1_0 = b"Connection: keep-alive\r\n"
-CLOSE = b"Connection: close\r\n"
-CHUNKED = b"Transfer-Encoding: chunked\r\n"
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-LAST_CHUNK = b"0\r\n\r\n"
+KEEP_ALIVE_1_1: Final = b""
+KEEP_ALIVE_1_0: Final = b"Connection: keep-alive\r\n"
+CLOSE: Final = b"Connection: close\r\n"
+CHUNKED: Final = b"Transfer-Encoding: chunked\r\n"
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+LAST_CHUNK: Final = b"0\r\n\r\n"
 
 
 def encode_head(head: ResponseHead, framing: bytes, body: bytes = b"") -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from flasknado.errors import ClientDisconnected
 from flasknado.http.body import BodyBuffer, body_too_large
@@ -30,7 +30,7 @@ from flasknado.http.traffic import ORDINARY
 if TYPE_CHECKING:
     from flasknado.http.connection import Connection
 
-ONE_BUFFER_BYTES = 64 * 1024
+ONE_BUFFER_BYTES: Final = 64 * 1024
 """Bodies up to this size are joined with their head."""
 
 

@@ -8,28 +8,29 @@ are those of RFC 9110 and RFC 9112, read strictly; each refusal names its sectio
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from flasknado.errors import RequestError
 from flasknado.http.message import Address, HeaderField, RequestHead
 
-_USUAL_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
-_METHOD = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}\Z")
-_BAD_VALUE = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_BAD_TARGET = re.compile(r"[\x00-\x20\x7f-\xff#]")
-_HOST = re.compile(r"(?:[A-Za-z0-9._~%-]+|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?\Z")
-_ABSOLUTE = re.compile(r"(?i:https?)://([^/?#]*)(/[^?]*)?(?:\?(.*))?\Z", re.DOTALL)
-_DIGITS = re.compile(rb"[0-9]{1,18}\Z")
+_USUAL_METHODS: Final = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
+_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
+_METHOD: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32}\Z")
+_BAD_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_BAD_TARGET: Final = re.compile(r"[\x00-\x20\x7f-\xff#]")
+_HOST: Final = re.compile(r"(?:[A-Za-z0-9._~%-]+|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?\Z")
+_ABSOLUTE: Final = re.compile(r"(?i:https?)://([^/?#]*)(/[^?]*)?(?:\?(.*))?\Z", re.DOTALL)
+_DIGITS: Final = re.compile(rb"[0-9]{1,18}\Z")
 
-_LOOKED_AT = frozenset(
+_LOOKED_AT: Final = frozenset(
     (b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade")
 )
 
 # What has been found valid before needs no second look; both are bounded.
-_KNOWN_LIMIT = 1024
-_known_names: dict[bytes, bytes] = {}
+_KNOWN_LIMIT: Final = 1024
+_known_names: Final[dict[bytes, bytes]] = {}
 """Field names, each with its lower-case form if it concerns the connection, else empty."""
-_known_hosts: dict[bytes, str] = {}
+_known_hosts: Final[dict[bytes, str]] = {}
 
 
 def parse_head(

@@ -10,9 +10,9 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
-log = logging.getLogger("flasknado.http")
+log: Final = logging.getLogger("flasknado.http")
 
 
 class Mailbox:
@@ -58,7 +58,7 @@ class Mailbox:
             self._loop.call_soon(self._deliver)
 
 
-_mailboxes: dict[int, tuple[asyncio.AbstractEventLoop, Mailbox]] = {}
+_mailboxes: Final[dict[int, tuple[asyncio.AbstractEventLoop, Mailbox]]] = {}
 
 
 def mailbox_of(loop: asyncio.AbstractEventLoop) -> Mailbox:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import http
 import io
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Final, Protocol
 
 from flasknado.errors import RequestError
 from flasknado.http.date import http_date
@@ -22,13 +22,13 @@ HeaderField = tuple[bytes, bytes]
 Address = tuple[str, int]
 """IP address and port; an end of a Unix socket has none."""
 
-SERVER_SOFTWARE = "flasknado"
+SERVER_SOFTWARE: Final = "flasknado"
 """The `Server` field of every response that names no other; without a version on purpose."""
 
-NO_CONTENT_STATUSES = frozenset((204, 304))
+NO_CONTENT_STATUSES: Final = frozenset((204, 304))
 """Final statuses whose responses never carry content (RFC 9110, sections 15.3.5 and 15.4.5)."""
 
-REASON_PHRASES: dict[int, str] = {status.value: status.phrase for status in http.HTTPStatus}
+REASON_PHRASES: Final[dict[int, str]] = {status.value: status.phrase for status in http.HTTPStatus}
 
 
 class RequestHead:

@@ -12,7 +12,7 @@ would take it for the next request; here its framing is honoured.
 from __future__ import annotations
 
 import re
-from typing import NoReturn, Protocol
+from typing import Final, NoReturn, Protocol
 
 import httptools
 
@@ -21,28 +21,26 @@ from flasknado.http.head import parse_head
 from flasknado.http.limits import Limits
 from flasknado.http.message import Address, HeaderField, RequestHead
 
-HEAD_SLICE_BYTES = 8 * 1024
+HEAD_SLICE_BYTES: Final = 8 * 1024
 """The most that is parsed at once outside of bodies: bounds how many requests appear at once."""
 
-BODY_SLICE_BYTES = 64 * 1024
+BODY_SLICE_BYTES: Final = 64 * 1024
 """The most of a body that is parsed at once."""
 
-CHUNK_OVERHEAD = 16
+CHUNK_OVERHEAD: Final = 16
 """How many bytes of framing one byte of a chunked body may cost, on average."""
 
-PIECES_LIMIT = 512
+PIECES_LIMIT: Final = 512
 """How often the bytes given at once are cut to find where requests end."""
 
-_KNOWN_METHOD = b"POST"
+_KNOWN_METHOD: Final = b"POST"
 """What llhttp is shown instead of a method that it does not know."""
 
-_BLANK_LINES = re.compile(rb"[\r\n]*")
-_METHOD = re.compile(rb"[\r\n]*([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32})( ?)")
+_BLANK_LINES: Final = re.compile(rb"[\r\n]*")
+_METHOD: Final = re.compile(rb"[\r\n]*([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32})( ?)")
 
-_WHITE_SPACE = (0x20, 0x09)
-
-_METHODS_LIMIT = 256
-_methods: dict[bytes, str] = {}
+_METHODS_LIMIT: Final = 256
+_methods: Final[dict[bytes, str]] = {}
 
 
 class RequestSink(Protocol):
@@ -249,8 +247,8 @@ class RequestParser:
         self._url += url
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if value and value[-1] in _WHITE_SPACE:
-            value = value.strip(b" \t")  # llhttp keeps what follows a value
+        if value and value[-1] in (0x20, 0x09):  # llhttp keeps white space after a value
+            value = value.strip(b" \t")
         self._fields.append((name, value))
         if self.in_body and len(self._fields) > self._limits.max_fields:
             self._fail(RequestError(431, "there are too many trailers"))
@@ -342,9 +340,11 @@ class RequestParser:
         `RequestError` (505, 400) if the line is not exactly as it must be.
         """
         data, start, before = self._data, self._start, 0
+        ends_piece = self._exact
         if self._partial is not None:
             before = len(self._partial)
             data = bytes(self._partial) + data
+            ends_piece = False  # its empty line may have begun in the piece before
         line = method + b" " + url + b" HTTP/1.1\r\n"
         if data[start : start + len(line)] == line:
             version = "1.1"
@@ -358,8 +358,8 @@ class RequestParser:
                 raise RequestError(
                     400, "the request line is not 'method target version' (RFC 9112, section 3)"
                 )
-        if self._exact:
-            self._start = len(data) - before  # a piece ends with its head
+        if ends_piece:
+            self._start = len(data)
         else:
             self._start = data.find(b"\r\n\r\n", start) + 4 - before
         return version

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from flasknado.errors import ClientDisconnected
 from flasknado.http.mailbox import Mailbox
@@ -18,7 +18,7 @@ from flasknado.http.mailbox import Mailbox
 if TYPE_CHECKING:
     from flasknado.http.message import ResponseHead
 
-HIGH_WATER_BYTES = 128 * 1024
+HIGH_WATER_BYTES: Final = 128 * 1024
 """How much of a stream may wait for its client before the writing thread waits too."""
 
 

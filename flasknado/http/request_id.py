@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import re
 from contextvars import ContextVar
+from typing import Final
 
-REQUEST_ID_FIELD = "X-Request-ID"
+REQUEST_ID_FIELD: Final = "X-Request-ID"
 """The field that tells the client, and that a trusted proxy may choose the id by."""
 
-current_request_id: ContextVar[str | None] = ContextVar("flasknado_request_id", default=None)
+current_request_id: Final[ContextVar[str | None]] = ContextVar("flasknado_request_id", default=None)
 """The id of the request that the running code serves: a view's, or a native handler's."""
 
-_ACCEPTED = re.compile(r"[A-Za-z0-9._:+/=@-]{1,128}\Z")
+_ACCEPTED: Final = re.compile(r"[A-Za-z0-9._:+/=@-]{1,128}\Z")
 
 
-_LAST_DIGITS = tuple(f"{number:02x}" for number in range(256))
+_LAST_DIGITS: Final = tuple(f"{number:02x}" for number in range(256))
 
 
 class RequestIds:

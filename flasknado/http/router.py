@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Final
 
 from tornado.routing import PathMatches, Rule, URLSpec
 from tornado.web import Application
@@ -18,8 +18,8 @@ from flasknado.errors import ConfigurationError
 NativeRoute = Rule | Sequence[Any]
 """What `tornado.web.Application` takes as a route: a `URLSpec`, or a tuple of its arguments."""
 
-_GROUP_NAME = re.compile(r"\(\?P<[^>]+>")
-_LITERAL = re.compile(r"(?:[A-Za-z0-9/_,;:=@%&~-]|\\[^A-Za-z0-9])*(?![*?{+])")
+_GROUP_NAME: Final = re.compile(r"\(\?P<[^>]+>")
+_LITERAL: Final = re.compile(r"(?:[A-Za-z0-9/_,;:=@%&~-]|\\[^A-Za-z0-9])*(?![*?{+])")
 
 
 class NativeRoutes:

@@ -6,7 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from flasknado.http.forwarded import TrustedProxies
 from flasknado.http.hosts import TrustedHosts
@@ -18,7 +18,7 @@ from flasknado.http.traffic import Traffic
 if TYPE_CHECKING:
     from flasknado.http.connection import Connection
 
-NEVER = math.inf
+NEVER: Final = math.inf
 
 
 class Exchange(Protocol):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable
-from typing import Any
+from typing import Any, Final
 
 from tornado import httputil
 
@@ -28,7 +28,7 @@ from flasknado.http.message import (
 )
 from flasknado.http.reply import Reply, TakeConnection
 
-BODY_SLACK_BYTES = 1024 * 1024
+BODY_SLACK_BYTES: Final = 1024 * 1024
 """How far above our own limit Tornado's lies, so that ours is met first."""
 
 

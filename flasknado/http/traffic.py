@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from flasknado.http.message import RequestHead
 
-ORDINARY = "ordinary"
-NATIVE = "native"
-REFUSED = "refused"
+ORDINARY: Final = "ordinary"
+NATIVE: Final = "native"
+REFUSED: Final = "refused"
 
 ResponseHook = Callable[[RequestHead | None, int, int, float, str], None]
 """Called with head (`None` if unreadable), status, bytes sent, seconds and half."""

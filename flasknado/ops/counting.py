@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from flasknado.durations import Durations
 from flasknado.http.message import RequestHead
@@ -12,13 +12,13 @@ from flasknado.ops.families import COUNTER, HISTOGRAM, Family
 if TYPE_CHECKING:
     from flasknado.http.router import NativeRoutes
 
-NO_ROUTE = "-"
+NO_ROUTE: Final = "-"
 """The route of a request that none matched, or of an application that has no rules."""
 
-ROUTES_LIMIT = 2000
+ROUTES_LIMIT: Final = 2000
 """So many routes are told apart; a further one is counted as `NO_ROUTE`."""
 
-KNOWN_PATHS_LIMIT = 1024
+KNOWN_PATHS_LIMIT: Final = 1024
 
 
 class RouteCounts:

@@ -16,7 +16,7 @@ import re
 import threading
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
 from tornado import httputil
@@ -34,11 +34,20 @@ from flasknado.wsgi.response import Response, WSGIApplication
 if TYPE_CHECKING:
     from flasknado.http.stock import ContainerDelegate
 
-DEFAULT_MAX_BODY_BYTES = 100 * 1024 * 1024
-RETRY_AFTER_S = 1
-SWEEP_INTERVAL_S = 0.5
+DEFAULT_MAX_BODY_BYTES: Final = 100 * 1024 * 1024
+RETRY_AFTER_S: Final = 1
+SWEEP_INTERVAL_S: Final = 0.5
 
-_MOUNT = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+\Z")
+AWAKE_AT_ONCE: Final = 4
+"""How many threads are woken for tasks that may be short.
+
+One task at a time has the interpreter, so few threads do short ones soonest.
+"""
+
+PATIENCE_S: Final = 0.002
+"""How long a task may run, or wait, before threads are woken beyond that number."""
+
+_MOUNT: Final = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+\Z")
 
 
 class WSGIContainer(httputil.HTTPServerConnectionDelegate):
@@ -111,6 +120,7 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
         self._body_limits = sorted((body_limits or {}).items(), key=lambda item: -len(item[0]))
         self._sweeping: asyncio.TimerHandle | None = None
         self._waking = False
+        self._waking_more: asyncio.TimerHandle | None = None
 
     @property
     def multiprocess(self) -> bool:
@@ -157,7 +167,13 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
 
     def _wake(self) -> None:
         self._waking = False
-        self.pool.wake()
+        if self.pool.wake(AWAKE_AT_ONCE, PATIENCE_S) and self._waking_more is None:
+            loop = asyncio.get_running_loop()
+            self._waking_more = loop.call_later(PATIENCE_S, self._wake_more)
+
+    def _wake_more(self) -> None:
+        self._waking_more = None
+        self._wake()
 
     def shed_waiting(self) -> int:
         """Answer 503 to every request that waits for a thread; returns how many."""
@@ -167,6 +183,8 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
         """End the pool's threads once they have done what waits; later requests get 503."""
         if self._sweeping is not None:
             self._sweeping.cancel()
+        if self._waking_more is not None:
+            self._waking_more.cancel()
         self._pacer.stop()
         self.pool.stop()
 

@@ -10,12 +10,13 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from typing import Final
 
 from flasknado.errors import ClientDisconnected
 from flasknado.http.message import RequestHead, ResponseHead, plain_response
 from flasknado.http.reply import ResponseSink, TakeConnection
 
-log = logging.getLogger("flasknado.error")
+log: Final = logging.getLogger("flasknado.error")
 
 
 class DeadlineReply:

@@ -7,24 +7,24 @@ of header fields are turned into environ keys once each.
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
 from flasknado.http.message import SERVER_SOFTWARE, Body, RequestHead
 from flasknado.wsgi.file_wrapper import FileWrapper
 
-REQUEST_ID_KEY = "flasknado.request_id"
+REQUEST_ID_KEY: Final = "flasknado.request_id"
 """The environ key of the request's id."""
 
-_KEYS_LIMIT = 2048
+_KEYS_LIMIT: Final = 2048
 
-_keys: dict[bytes, str | None] = {
+_keys: Final[dict[bytes, str | None]] = {
     b"Content-Type": "CONTENT_TYPE",
     b"Content-Length": None,
     b"Transfer-Encoding": None,
     b"Host": None,
 }
-_EVERY_REQUEST = (
+_EVERY_REQUEST: Final = (
     "REQUEST_METHOD",
     "PATH_INFO",
     "QUERY_STRING",
@@ -38,8 +38,8 @@ _EVERY_REQUEST = (
     "SERVER_NAME",
     "SERVER_PORT",
 )
-_PROTOCOLS = {"1.0": "HTTP/1.0", "1.1": "HTTP/1.1"}
-_default_ports = {"http": "80", "https": "443"}
+_PROTOCOLS: Final = {"1.0": "HTTP/1.0", "1.1": "HTTP/1.1"}
+_default_ports: Final = {"http": "80", "https": "443"}
 
 
 def base_environ(*, multiprocess: bool = False, mount: str = "") -> dict[str, Any]:

@@ -13,28 +13,29 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from typing import Final
 
 from flasknado.wsgi.pool import Pool
 
-TICK_S = 0.02
+TICK_S: Final = 0.02
 """How often the loop looks, while more run than may always run."""
 
-LATE_S = 0.003
+LATE_S: Final = 0.003
 """How late the loop may come to its turn before fewer tasks run; timers are good to 1 ms."""
 
-COMPUTING_SHARE = 0.5
+COMPUTING_SHARE: Final = 0.5
 """The share of one processor that threads use when they compute rather than wait."""
 
-WAITING_SHARE = 0.35
+WAITING_SHARE: Final = 0.35
 """Below this share threads wait more than they compute, and more may run."""
 
-LEAST_RUNNING = 2
+LEAST_RUNNING: Final = 2
 """How many may always run, beside those that have run for long."""
 
-LONG_S = 0.25
+LONG_S: Final = 0.25
 """Tasks that have run for longer would keep the others waiting, so others run beside them."""
 
-CALM_TICKS = 50
+CALM_TICKS: Final = 50
 """After so many ticks in which the loop was prompt, one more may run, whatever they do."""
 
 

@@ -10,16 +10,17 @@ import contextvars
 import logging
 import queue
 import threading
-import time
 from abc import ABC, abstractmethod
 from collections import deque
+from time import monotonic
+from typing import Final
 
 from mypy_extensions import mypyc_attr
 
 from flasknado.durations import Durations
 from flasknado.errors import FlasknadoError
 
-log = logging.getLogger("flasknado.error")
+log: Final = logging.getLogger("flasknado.error")
 
 
 class PoolFull(FlasknadoError):
@@ -80,7 +81,10 @@ class Pool:
         self.shed = 0
         """How many tasks were shed because they waited too long."""
         self._lock = threading.Lock()
-        """Guards `_waiting`, `_awake` and `_running_limit` against each other."""
+        """Guards `_awake` and `_running_limit`, and the taking of what waits.
+
+        Adding to `_waiting` needs no lock: whoever adds looks after the threads afterwards.
+        """
         self._waiting: deque[Task] = deque()
         self._awake = 0
         """How many threads run tasks, one after the other, or have been woken to."""
@@ -124,7 +128,7 @@ class Pool:
 
     def running_longer_than(self, age_s: float) -> list[tuple[threading.Thread, Task]]:
         """Return the tasks that have run for longer than `age_s`, each with its thread."""
-        limit = time.monotonic() - age_s
+        limit = monotonic() - age_s
         return [
             (thread, task)
             for thread, task in zip(self._workers, list(self._running), strict=False)
@@ -142,24 +146,41 @@ class Pool:
             raise PoolFull(f"{self.queue_limit} requests are waiting already")
         if not self._workers:
             self._start()
-        task.queued_at = time.monotonic()
-        with self._lock:
-            self._waiting.append(task)
+        task.queued_at = monotonic()
+        self._waiting.append(task)
         if wake:
             self.wake()
 
-    def wake(self) -> None:
-        """Wake threads for the tasks that wait, as many as may run at once."""
+    def wake(self, at_once: int | None = None, patience_s: float = 0.0) -> bool:
+        """Wake threads for the tasks that wait, as many as may run at once.
+
+        With `at_once` no further thread is woken while so many are awake whose task, if any,
+        has run for less than `patience_s`. Returns whether one was left asleep for that
+        reason: then call it again after `patience_s`.
+        """
         with self._lock:
-            more = min(len(self._waiting), self._running_limit - self._awake)
+            wanted = min(len(self._waiting), self._running_limit - self._awake)
+            more = wanted
+            if at_once is not None and wanted > 0 and self._awake + wanted > at_once:
+                fresh = self._awake - self._long_running(patience_s)
+                more = max(0, min(wanted, at_once - fresh))
             if more > 0:
                 self._awake += more
         for _ in range(more):
             self._wakes.put(True)
+        return more < wanted
+
+    def _long_running(self, age_s: float) -> int:
+        limit = monotonic() - age_s
+        count = 0
+        for task in self._running:
+            if task is not None and task.started_at < limit:
+                count += 1
+        return count
 
     def shed_older_than(self, age_s: float) -> int:
         """Shed the tasks that have waited longer than `age_s`; returns how many."""
-        limit = time.monotonic() - age_s
+        limit = monotonic() - age_s
         old: list[Task] = []
         waiting = self._waiting
         with self._lock:
@@ -201,7 +222,7 @@ class Pool:
         waits = self.waits[number]
         while self._wakes.get():
             while (task := self._next()) is not None:
-                task.started_at = time.monotonic()
+                task.started_at = monotonic()
                 waits.add(task.started_at - task.queued_at)
                 running[number] = task
                 try:

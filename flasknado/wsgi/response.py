@@ -11,7 +11,7 @@ import logging
 import os
 from collections.abc import Callable, Iterable
 from types import TracebackType
-from typing import Any
+from typing import Any, Final
 
 from flasknado.errors import ClientDisconnected
 from flasknado.http.message import (
@@ -26,7 +26,7 @@ from flasknado.wsgi.file_wrapper import FileWrapper
 from flasknado.wsgi.handoff import HANDOFF_KEY, Handoff
 from flasknado.wsgi.response_head import ApplicationError, checked_head
 
-log = logging.getLogger("flasknado.error")
+log: Final = logging.getLogger("flasknado.error")
 
 WSGIApplication = Callable[..., Iterable[bytes]]
 ExcInfo = (

@@ -22,15 +22,15 @@ from flasknado.http.message import (
 )
 from flasknado.http.request_id import REQUEST_ID_FIELD
 
-_STATUS = re.compile(r"([2-9][0-9][0-9])(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?\Z")
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
-_BAD_VALUE = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+_STATUS: Final = re.compile(r"([2-9][0-9][0-9])(?: ([^\x00-\x08\x0a-\x1f\x7f]*))?\Z")
+_NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
+_BAD_VALUE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
-_KNOWN_STATUSES_LIMIT = 256
-_KNOWN_LIMIT = 1024
-_KNOWN_LENGTH = 128
+_KNOWN_STATUSES_LIMIT: Final = 256
+_KNOWN_LIMIT: Final = 1024
+_KNOWN_LENGTH: Final = 128
 
-HOP_BY_HOP = frozenset(
+HOP_BY_HOP: Final = frozenset(
     (
         "connection",
         "keep-alive",
@@ -53,7 +53,7 @@ _SERVER: Final = 3
 _REQUEST_ID: Final = 4
 _DROP: Final = 5
 
-_KINDS = {
+_KINDS: Final = {
     "connection": _DROP,
     "content-length": _LENGTH,
     "date": _DATE,
@@ -91,9 +91,9 @@ class _Field:
         self.line = field_line(name, value)
 
 
-_known_statuses: dict[str, _Status] = {}
-_known_fields: dict[object, _Field] = {}
-_server = _Field("Server", SERVER_SOFTWARE, _SERVER)
+_known_statuses: Final[dict[str, _Status]] = {}
+_known_fields: Final[dict[object, _Field]] = {}
+_server: Final = _Field("Server", SERVER_SOFTWARE, _SERVER)
 
 
 def checked_head(

@@ -36,3 +36,22 @@ def test_request_behind_the_last_one_of_a_connection_is_not_seen(last: bytes, pi
 
     assert [target for _, target, _ in read.requests] == ["/"]
     assert not read.refused
+
+
+@pytest.mark.parametrize(
+    "first",
+    [
+        b"GET /a HTTP/1.1\r\n" + _HOST + b"\r\n",
+        b"BREW /a HTTP/1.1\r\n" + _HOST + b"\r\n",
+        b"\r\nPOST /a HTTP/1.1\r\n" + _HOST + b"Content-Length: 3\r\n\r\nabc",
+        b"POST /a HTTP/1.1\r\n" + _HOST + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        b"GET /a HTTP/1.1\r\n" + _HOST + _UPGRADE + b"Connection: upgrade\r\n\r\n",
+    ],
+)
+def test_two_requests_cut_at_any_place_are_both_seen(first: bytes) -> None:
+    data = first + _NEXT
+
+    for place in range(1, len(data)):
+        read = our_reading([data[:place], data[place:]])
+        assert [target for _, target, _ in read.requests] == ["/a", "/next"], data[:place]
+        assert not read.refused
