@@ -21,11 +21,12 @@ from flasknado.errors import RequestError
 from flasknado.http.encode import CLOSE, encode_head
 from flasknado.http.exchange import OrdinaryExchange
 from flasknado.http.message import RequestHead, as_address, error_response
-from flasknado.http.parser import HEAD_SLICE_BYTES, RequestParser
-from flasknado.http.service import NEVER, Exchange, Service, report
+from flasknado.http.parser import HEAD_SLICE_BYTES, RequestParser, RequestSink
+from flasknado.http.service import NEVER, Exchange, Service
 from flasknado.http.stream import TransportStream
 from flasknado.http.traffic import ORDINARY, REFUSED
 
+_now: Final = time.monotonic
 log: Final = logging.getLogger("flasknado.http")
 gen_log: Final = logging.getLogger("tornado.general")
 
@@ -52,7 +53,7 @@ class _Phase(enum.Enum):
     CLOSING = enum.auto()
 
 
-class Connection:
+class Connection(RequestSink):
     """One client; belongs to the loop's thread. Made by the loop for each accepted socket.
 
     It has all of `asyncio.Protocol`'s methods without inheriting them: a class with an
@@ -187,7 +188,7 @@ class Connection:
         if active is not None:
             self._forget(active)
             active.status = active.status or CLIENT_CLOSED_STATUS
-            report(service, active)
+            self._report(active)
             active.lost()
         for exchange in waiting:
             self._forget(exchange)
@@ -231,7 +232,7 @@ class Connection:
             traffic.native_requests += 1
             traffic.native_in_flight += 1
         if traffic.on_response is not None:
-            exchange.started_at = time.monotonic()  # uvloop's clock counts milliseconds
+            exchange.started_at = _now()  # uvloop's clock counts milliseconds
         self._receiving = exchange
         if self.active is None and not self._waiting and not self.write_paused:
             self.active = exchange
@@ -271,7 +272,7 @@ class Connection:
         self._forget(exchange)
         service = self.service
         if service.traffic.on_response is not None:
-            report(service, exchange)
+            self._report(exchange)
         if not exchange.complete:
             self._receiving = None
             self._linger()
@@ -357,9 +358,9 @@ class Connection:
         self._forget(exchange)
         hook = self.service.traffic.on_detach
         if hook is None or not isinstance(stream, TransportStream):
-            report(self.service, exchange)
+            self._report(exchange)
         else:
-            duration_s = time.monotonic() - exchange.started_at
+            duration_s = _now() - exchange.started_at
             head, status, sent_bytes = exchange.head, exchange.status, exchange.sent_bytes
             stream.on_lost = hook(head, status, sent_bytes, duration_s, exchange.half)
         self.gone = True
@@ -622,6 +623,17 @@ class Connection:
             self.service.traffic.ordinary_in_flight -= 1
         else:
             self.service.traffic.native_in_flight -= 1
+
+    def _report(self, exchange: Exchange) -> None:
+        """Tell the hook, if there is one, that an exchange has ended."""
+        hook = self.service.traffic.on_response
+        if hook is None:
+            return
+        duration_s = _now() - exchange.started_at
+        if isinstance(exchange, OrdinaryExchange):  # so that the compiler knows its fields
+            hook(exchange.head, exchange.status, exchange.sent_bytes, duration_s, ORDINARY)
+        else:
+            hook(exchange.head, exchange.status, exchange.sent_bytes, duration_s, exchange.half)
 
     def _settle_drain_waiters(self, error: Exception | None) -> None:
         waiters, self._drain_waiters = self._drain_waiters, None

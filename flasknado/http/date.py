@@ -26,12 +26,13 @@ class _Clock:
         self.field = DateField(0)
 
 
+_seconds: Final = time.time
 _clock: Final = _Clock()
 
 
 def date_field() -> DateField:
     """Return the field of the present time (RFC 9110, section 5.6.7). Any thread."""
-    second = int(time.time())
+    second = int(_seconds())
     field = _clock.field
     if field.second != second:
         field = _clock.field = DateField(second)

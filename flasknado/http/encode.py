@@ -19,7 +19,11 @@ def encode_head(head: ResponseHead, framing: bytes, body: bytes = b"") -> bytes:
 
     The fields are trusted to be free of control characters (`ResponseHead`).
     """
-    return b"".join([*head.lines, framing, b"\r\n", body])
+    lines = head.lines.copy()
+    lines.append(framing)
+    lines.append(b"\r\n")
+    lines.append(body)
+    return b"".join(lines)
 
 
 def frame_chunk(chunk: bytes) -> bytes:

@@ -22,6 +22,7 @@ from flasknado.http.encode import (
     encode_head,
     frame_chunk,
 )
+from flasknado.http.mailbox import Delivery
 from flasknado.http.message import Container, RequestHead, ResponseHead, empty_body
 from flasknado.http.reply import Reply, TakeConnection
 from flasknado.http.sendfile import SocketLoan, send_file
@@ -34,7 +35,7 @@ ONE_BUFFER_BYTES: Final = 64 * 1024
 """Bodies up to this size are joined with their head."""
 
 
-class OrdinaryExchange(Reply):
+class OrdinaryExchange(Reply, Delivery):
     """One request for a container, and the reply to it; see `flasknado.http.service.Exchange`.
 
     Raises `RequestError` (413) if the body is announced to be larger than accepted.
@@ -45,8 +46,11 @@ class OrdinaryExchange(Reply):
         "_chunked",
         "_connection",
         "_container",
+        "_data",
         "_keep_alive",
         "_loan",
+        "_response",
+        "_rest",
         "_streaming",
         "_untaken_bytes",
         "complete",
@@ -64,6 +68,9 @@ class OrdinaryExchange(Reply):
         self._container = container
         self._body: BodyBuffer | None = None
         self._chunked = False
+        self._data = b""
+        self._response: ResponseHead | None = None
+        self._rest = b""
         self._keep_alive = head.keep_alive
         self._loan: SocketLoan | None = None
         self._streaming = False
@@ -136,11 +143,12 @@ class OrdinaryExchange(Reply):
         if head.content_length is None and head.has_body:
             framing += b"Content-Length: %i\r\n" % len(body)
         if len(body) <= ONE_BUFFER_BYTES:
-            data = encode_head(head, framing, body)
-            body = b""
+            self._data = encode_head(head, framing, body)
         else:
-            data = encode_head(head, framing)
-        self._mailbox.post(self._send_encoded, head.status, data, body)
+            self._data = encode_head(head, framing)
+            self._rest = body
+        self._response = head
+        self._mailbox.post_delivery(self)
 
     def start(self, head: ResponseHead) -> None:
         self._room = threading.Condition()
@@ -214,15 +222,17 @@ class OrdinaryExchange(Reply):
             return CLOSE
         return KEEP_ALIVE_1_1 if self.head.version == "1.1" else KEEP_ALIVE_1_0
 
-    def _send_encoded(self, status: int, data: bytes, body: bytes) -> None:
-        if self._gone:
+    def deliver(self) -> None:
+        """Write the whole response; on the loop's thread."""
+        response = self._response
+        if self._gone or response is None:
             return
-        self.status = status
-        self.sent_bytes = len(data) + len(body)
+        self.status = response.status
+        self.sent_bytes = len(self._data) + len(self._rest)
         transport = self._connection.transport
-        transport.write(data)
-        if body:
-            transport.write(body)
+        transport.write(self._data)
+        if self._rest:
+            transport.write(self._rest)
         self._connection.finished(self, self._keep_alive)
 
     def _start_encoded(self, status: int, data: bytes) -> None:

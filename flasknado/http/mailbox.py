@@ -8,11 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
+from mypy_extensions import trait
+
 log: Final = logging.getLogger("flasknado.http")
+
+
+@trait
+class Delivery:
+    """Something that a pool thread has made ready and the loop delivers."""
+
+    @abstractmethod
+    def deliver(self) -> None:
+        """Deliver it; called on the loop's thread, must not block."""
 
 
 class Mailbox:
@@ -22,11 +34,11 @@ class Mailbox:
     (`Reply.write`) before it posts more of a stream.
     """
 
-    __slots__ = ("_calls", "_loop", "_waking")
+    __slots__ = ("_loop", "_posted", "_waking")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._calls: deque[tuple[Callable[..., object], tuple[Any, ...]]] = deque()
+        self._posted: deque[Delivery | tuple[Callable[..., object], tuple[Any, ...]]] = deque()
         self._waking = False
 
     def post(self, call: Callable[..., object], *args: Any) -> None:
@@ -35,25 +47,38 @@ class Mailbox:
         After the loop has closed nothing runs any more and nothing is raised: there is
         no client left to tell.
         """
-        self._calls.append((call, args))
+        self._posted.append((call, args))
         if not self._waking:
-            self._waking = True
-            try:
-                self._loop.call_soon_threadsafe(self._deliver)
-            except RuntimeError:
-                self._calls.clear()
+            self._wake()
+
+    def post_delivery(self, delivery: Delivery) -> None:
+        """Have `delivery.deliver()` run as `post()` has a call: quicker, with nothing to make."""
+        self._posted.append(delivery)
+        if not self._waking:
+            self._wake()
+
+    def _wake(self) -> None:
+        self._waking = True
+        try:
+            self._loop.call_soon_threadsafe(self._deliver)
+        except RuntimeError:
+            self._posted.clear()
 
     def _deliver(self) -> None:
         # Cleared first: what is posted from now on either is popped below or wakes the loop again.
         self._waking = False
-        calls = self._calls
-        for _ in range(len(calls)):
-            call, args = calls.popleft()
+        posted = self._posted
+        for _ in range(len(posted)):
+            item = posted.popleft()
             try:
-                call(*args)
+                if isinstance(item, Delivery):
+                    item.deliver()
+                else:
+                    call, args = item
+                    call(*args)
             except Exception:
-                log.exception("a call posted to the event loop failed: %r", call)
-        if calls and not self._waking:
+                log.exception("a call posted to the event loop failed: %r", item)
+        if posted and not self._waking:
             self._waking = True
             self._loop.call_soon(self._deliver)
 

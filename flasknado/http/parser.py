@@ -12,9 +12,11 @@ would take it for the next request; here its framing is honoured.
 from __future__ import annotations
 
 import re
-from typing import Final, NoReturn, Protocol
+from abc import ABC, abstractmethod
+from typing import Final, NoReturn
 
 import httptools
+from mypy_extensions import mypyc_attr
 
 from flasknado.errors import RequestError
 from flasknado.http.head import parse_head
@@ -33,6 +35,7 @@ CHUNK_OVERHEAD: Final = 16
 PIECES_LIMIT: Final = 512
 """How often the bytes given at once are cut to find where requests end."""
 
+_EMPTY_LINE: Final = b"\r\n\r\n"
 _KNOWN_METHOD: Final = b"POST"
 """What llhttp is shown instead of a method that it does not know."""
 
@@ -43,15 +46,21 @@ _METHODS_LIMIT: Final = 256
 _methods: Final[dict[bytes, str]] = {}
 
 
-class RequestSink(Protocol):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class RequestSink(ABC):
     """What takes the requests of one connection; each method may raise `RequestError`."""
 
+    __slots__ = ()
+
+    @abstractmethod
     def request_begun(self, head: RequestHead) -> None:
         """Take a validated head."""
 
+    @abstractmethod
     def request_data(self, data: bytes) -> None:
         """Take a part of the body, without its framing."""
 
+    @abstractmethod
     def request_complete(self) -> None:
         """Take note that the request has ended."""
 
@@ -168,7 +177,7 @@ class RequestParser:
             found = (self._tail + data[:3]).find(b"\r\n\r\n")
             if found >= 0:
                 return found + 4 - len(self._tail)
-        found = data.find(b"\r\n\r\n", start)
+        found = data.find(_EMPTY_LINE, start)
         return found + 4 if found >= 0 else len(data)
 
     def _feed_piece(self, data: bytes) -> bytes:

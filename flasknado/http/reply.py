@@ -10,7 +10,9 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
+
+from mypy_extensions import mypyc_attr
 
 from flasknado.errors import ClientDisconnected
 from flasknado.http.mailbox import Mailbox
@@ -27,21 +29,32 @@ TakeConnection = Callable[[Any, bool], None]
 whether what is written to it must be in chunks."""
 
 
-class ResponseSink(Protocol):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class ResponseSink(ABC):
     """The part of `Reply` that whoever writes a response needs."""
 
+    __slots__ = ()
+
     @property
+    @abstractmethod
     def gone(self) -> bool: ...
+    @abstractmethod
     def send(self, head: ResponseHead, body: bytes) -> None: ...
+    @abstractmethod
     def start(self, head: ResponseHead) -> None: ...
+    @abstractmethod
     def write(self, chunk: bytes) -> None: ...
+    @abstractmethod
     def send_file(self, file_fd: int, offset: int, count: int) -> int: ...
+    @abstractmethod
     def hand_over(self, head: ResponseHead, take: TakeConnection) -> None: ...
+    @abstractmethod
     def finish(self) -> None: ...
+    @abstractmethod
     def abort(self) -> None: ...
 
 
-class Reply(ABC):
+class Reply(ResponseSink):
     """One response on its way to one client.
 
     The public methods may be called on any thread, but by one thread at a time. Only

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from flasknado.http.forwarded import TrustedProxies
 from flasknado.http.hosts import TrustedHosts
@@ -156,11 +155,3 @@ class Service:
             self._sweep_later()
         else:
             self._sweeping = None
-
-
-def report(service: Service, exchange: Exchange) -> None:
-    """Tell the hook, if there is one, that an exchange has ended."""
-    hook: Any = service.traffic.on_response
-    if hook is not None:
-        duration_s = time.monotonic() - exchange.started_at
-        hook(exchange.head, exchange.status, exchange.sent_bytes, duration_s, exchange.half)

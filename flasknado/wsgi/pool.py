@@ -10,9 +10,9 @@ import contextvars
 import logging
 import queue
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections import deque
-from time import monotonic
 from typing import Final
 
 from mypy_extensions import mypyc_attr
@@ -20,6 +20,8 @@ from mypy_extensions import mypyc_attr
 from flasknado.durations import Durations
 from flasknado.errors import FlasknadoError
 
+_now: Final = time.monotonic
+_Context: Final = contextvars.Context
 log: Final = logging.getLogger("flasknado.error")
 
 
@@ -128,7 +130,7 @@ class Pool:
 
     def running_longer_than(self, age_s: float) -> list[tuple[threading.Thread, Task]]:
         """Return the tasks that have run for longer than `age_s`, each with its thread."""
-        limit = monotonic() - age_s
+        limit = _now() - age_s
         return [
             (thread, task)
             for thread, task in zip(self._workers, list(self._running), strict=False)
@@ -146,7 +148,7 @@ class Pool:
             raise PoolFull(f"{self.queue_limit} requests are waiting already")
         if not self._workers:
             self._start()
-        task.queued_at = monotonic()
+        task.queued_at = _now()
         self._waiting.append(task)
         if wake:
             self.wake()
@@ -171,7 +173,7 @@ class Pool:
         return more < wanted
 
     def _long_running(self, age_s: float) -> int:
-        limit = monotonic() - age_s
+        limit = _now() - age_s
         count = 0
         for task in self._running:
             if task is not None and task.started_at < limit:
@@ -180,7 +182,7 @@ class Pool:
 
     def shed_older_than(self, age_s: float) -> int:
         """Shed the tasks that have waited longer than `age_s`; returns how many."""
-        limit = monotonic() - age_s
+        limit = _now() - age_s
         old: list[Task] = []
         waiting = self._waiting
         with self._lock:
@@ -222,11 +224,11 @@ class Pool:
         waits = self.waits[number]
         while self._wakes.get():
             while (task := self._next()) is not None:
-                task.started_at = monotonic()
+                task.started_at = _now()
                 waits.add(task.started_at - task.queued_at)
                 running[number] = task
                 try:
-                    contextvars.Context().run(task.run)
+                    _Context().run(task.run)
                 except BaseException:
                     log.exception("a task of %s failed", threading.current_thread().name)
                 finally:

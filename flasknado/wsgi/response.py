@@ -34,6 +34,10 @@ ExcInfo = (
 )
 
 
+# Beside what the compiler sees: names of other modules are looked up each time.
+_HANDOFF_KEY: Final = HANDOFF_KEY
+
+
 class Response:
     """One run of a WSGI application for one request. Used on one pool thread, then dropped."""
 
@@ -108,7 +112,9 @@ class Response:
 
     def _handoff(self) -> Handoff | None:
         """Return whom the application leaves its response to, if that is still the same."""
-        handoff = self._environ.get(HANDOFF_KEY)
+        handoff = self._environ.get(_HANDOFF_KEY)
+        if handoff is None:
+            return None
         head = self._head
         if not isinstance(handoff, Handoff) or head is None or self._started:
             return None

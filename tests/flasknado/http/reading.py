@@ -10,7 +10,7 @@ import h11
 from flasknado.errors import RequestError
 from flasknado.http.limits import Limits
 from flasknado.http.message import RequestHead
-from flasknado.http.parser import RequestParser
+from flasknado.http.parser import RequestParser, RequestSink
 
 LIMITS = Limits()
 
@@ -24,7 +24,7 @@ class Read:
     refused: int = 0
 
 
-class _Sink:
+class _Sink(RequestSink):
     def __init__(self) -> None:
         self.read = Read()
         self._head: RequestHead | None = None

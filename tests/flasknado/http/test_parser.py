@@ -9,6 +9,7 @@ from tests.flasknado.http.reading import our_reading
 _HOST = b"Host: example.test\r\n"
 _NEXT = b"GET /next HTTP/1.1\r\n" + _HOST + b"\r\n"
 _UPGRADE = b"Upgrade: h2c\r\n"
+_CHUNKED = b"Transfer-Encoding: chunked\r\n"
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ def test_request_behind_the_last_one_of_a_connection_is_not_seen(last: bytes, pi
         b"GET /a HTTP/1.1\r\n" + _HOST + b"\r\n",
         b"BREW /a HTTP/1.1\r\n" + _HOST + b"\r\n",
         b"\r\nPOST /a HTTP/1.1\r\n" + _HOST + b"Content-Length: 3\r\n\r\nabc",
-        b"POST /a HTTP/1.1\r\n" + _HOST + b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
+        b"POST /a HTTP/1.1\r\n" + _HOST + _CHUNKED + b"\r\n3\r\nabc\r\n0\r\n\r\n",
         b"GET /a HTTP/1.1\r\n" + _HOST + _UPGRADE + b"Connection: upgrade\r\n\r\n",
     ],
 )

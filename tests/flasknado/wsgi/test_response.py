@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from flasknado.http.head import parse_head
 from flasknado.http.message import ResponseHead
+from flasknado.http.reply import ResponseSink, TakeConnection
 from flasknado.wsgi.response import Response
 
 # Any run of an application, against a model of what must come of it.
 
 
-class Recorder:
+class Recorder(ResponseSink):
     """A client that takes everything, and remembers it."""
 
     gone = False
@@ -39,6 +40,12 @@ class Recorder:
         assert self.end == "never"
         assert chunk
         self.body += chunk
+
+    def send_file(self, file_fd: int, offset: int, count: int) -> int:
+        return 0
+
+    def hand_over(self, head: ResponseHead, take: TakeConnection) -> None:
+        raise AssertionError("nobody asked for a hand-over")
 
     def finish(self) -> None:
         self._end("whole")
