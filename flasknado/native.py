@@ -149,14 +149,15 @@ async def in_flask(
     """
     app = app_of(handler)
     call = _Call(app, environ_of(handler), functools.partial(app.ensure_sync(function), *args))
+    pool = _lane(handler, lane)
     try:
-        _lane(handler, lane).submit(call)
+        pool.submit(call)
         return await asyncio.wait_for(call.future, timeout_s)
     except PoolFull:
         reason = "too many requests wait for the application"
     except TimeoutError:
         reason = f"the application did not answer within {timeout_s:g} s"
-        call.claim()
+        pool.withdraw(call)
     raise Refused(503, f"{reason}: try again later", {"Retry-After": "2"})
 
 

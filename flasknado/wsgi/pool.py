@@ -31,28 +31,15 @@ class PoolFull(FlasknadoError):
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class Task(ABC):
-    """Something for a pool thread to do, claimed by exactly one: a thread, or the shedder."""
+    """Something for a pool thread to do."""
 
-    __slots__ = ("_claim", "queued_at", "started_at")
+    __slots__ = ("queued_at", "started_at")
 
     def __init__(self) -> None:
-        self._claim = [True]
         self.started_at = 0.0
         """When a thread began to run it, on the same clock; 0 while it waits."""
         self.queued_at = 0.0
         """When it began to wait, in seconds of `time.monotonic`."""
-
-    def claim(self) -> bool:
-        """Return True to the first caller and False to every other. May be called on any thread."""
-        try:
-            return self._claim.pop()  # atomic under the interpreter's lock and without it
-        except IndexError:
-            return False
-
-    @property
-    def claimed(self) -> bool:
-        """Whether somebody has claimed it."""
-        return not self._claim
 
     @abstractmethod
     def run(self) -> None:
@@ -68,7 +55,7 @@ class Pool:
 
     `threads` start at the first `submit()` (so after a fork). At most `queue_limit` tasks
     wait; one more raises `PoolFull`. At most `running_limit` run at once, all threads at
-    first (`flasknado.wsgi.pacing` lowers it while they compute). `submit` and
+    first (`flasknado.wsgi.pacing` lowers it while they compute). `submit`, `withdraw` and
     `shed_older_than` belong to one thread, the loop's; the gauges may be read on any.
     """
 
@@ -186,15 +173,21 @@ class Pool:
         old: list[Task] = []
         waiting = self._waiting
         with self._lock:
-            while waiting and (waiting[0].claimed or waiting[0].queued_at < limit):
+            while waiting and waiting[0].queued_at < limit:
                 old.append(waiting.popleft())
-        shed = 0
         for task in old:
-            if task.claim():
-                shed += 1
-                task.shed()
-        self.shed += shed
-        return shed
+            task.shed()
+        self.shed += len(old)
+        return len(old)
+
+    def withdraw(self, task: Task) -> bool:
+        """Take back a task that nobody waits for; returns whether no thread has begun it."""
+        with self._lock:
+            try:
+                self._waiting.remove(task)
+            except ValueError:
+                return False
+        return True
 
     def stop(self) -> None:
         """End the threads once they have done what waits; does not wait for them."""
@@ -239,10 +232,7 @@ class Pool:
         """Return the next task of a thread that is awake, or `None`: it is not awake any more."""
         waiting = self._waiting
         with self._lock:
-            if self._awake <= self._running_limit:
-                while waiting:
-                    task = waiting.popleft()
-                    if task.claim():
-                        return task
+            if self._awake <= self._running_limit and waiting:
+                return waiting.popleft()
             self._awake -= 1
             return None

@@ -184,21 +184,47 @@ def test_every_task_is_either_run_or_shed_and_never_both(make_pool: Callable[...
     assert not any(job.done.is_set() and job.shed_.is_set() for job in jobs)
 
 
-def test_task_that_somebody_claimed_is_neither_run_nor_shed(
+def test_task_that_is_withdrawn_is_neither_run_nor_shed(
     make_pool: Callable[..., Pool], gate: threading.Event
 ) -> None:
     pool = make_pool()
     hang(pool, gate)
-    claimed, next_ = Job(), Job()
-    pool.submit(claimed)
+    withdrawn, next_ = Job(), Job()
+    pool.submit(withdrawn)
     pool.submit(next_)
-    assert claimed.claim()
-    assert not claimed.claim()
+    assert pool.withdraw(withdrawn)
     assert pool.shed_older_than(60) == 0
     gate.set()
     next_.wait()
-    assert not claimed.done.is_set()
-    assert not claimed.shed_.is_set()
+    assert not withdrawn.done.is_set()
+    assert not withdrawn.shed_.is_set()
+
+
+def test_task_that_has_begun_is_not_withdrawn(make_pool: Callable[..., Pool]) -> None:
+    pool = make_pool()
+    pool.submit(job := Job())
+    job.wait()
+    assert not pool.withdraw(job)
+
+
+def test_short_tasks_wake_few_threads_and_long_ones_more(
+    make_pool: Callable[..., Pool], gate: threading.Event
+) -> None:
+    pool = make_pool(threads=4, queue_limit=20)
+    jobs = [Job(lambda: gate.wait(DEADLINE_S)) for _ in range(4)]
+    for job in jobs:
+        pool.submit(job, wake=False)
+
+    assert pool.wake(at_once=2, patience_s=60)
+    poll(lambda: pool.busy == 2)
+    assert pool.wake(at_once=2, patience_s=60), "two have been awake for less than a minute"
+    assert pool.busy == 2
+
+    assert not pool.wake(at_once=2, patience_s=0), "both run for too long already"
+    poll(lambda: pool.busy == 4)
+    gate.set()
+    for job in jobs:
+        job.wait()
 
 
 def test_task_that_raises_leaves_its_thread_alive(
