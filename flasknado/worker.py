@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import faulthandler
+import gc
 import os
 import resource
 import signal
@@ -85,6 +86,9 @@ class Worker(GunicornWorker):
         if not self.alive or self.board.reason is not StopReason.UNTOLD:
             return  # told to stop while booting, perhaps before signals were heard
         server = self._server()
+        # What was made while booting stays; the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
         for listener in self.sockets:
             wrapped: Any = listener  # gunicorn's wrapper of a socket
             server.add_socket(wrapped.sock)

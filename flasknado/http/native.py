@@ -44,6 +44,7 @@ STUFFED_BYTES = 64 * 1024
 DEFAULT_MAX_BODY_BYTES = 100 * 1024 * 1024
 """The largest native body where neither the server nor the handler says otherwise (Tornado's)."""
 
+_REQUEST_ID_NAME = REQUEST_ID_FIELD.title()
 _NORMAL_NAMES_LIMIT = 1024
 _normal_names: dict[bytes, str] = {}
 """Field names in the case that Tornado gives them."""
@@ -324,16 +325,17 @@ class NativeExchange(httputil.HTTPConnection):
         head = self.head
         code = start_line.code
         bodiless = code in (204, 304) or 100 <= code < 200
+        fields = headers._as_list  # the names have the case in which Tornado writes them
         self._chunked = (
             head.version == "1.1"
             and head.method != "HEAD"
             and not bodiless
-            and "Content-Length" not in headers
-            and "Transfer-Encoding" not in headers
+            and "Content-Length" not in fields
+            and "Transfer-Encoding" not in fields
         )
         if head.method == "HEAD" or code == 304:
             self._remaining_bytes = 0
-        elif "Content-Length" in headers:
+        elif "Content-Length" in fields:
             self._remaining_bytes = parse_int(headers["Content-Length"])
         elif head.version == "1.0" and not bodiless:
             self._keep_alive = False  # only the end of the connection can end this body
@@ -344,12 +346,14 @@ class NativeExchange(httputil.HTTPConnection):
                 headers["Connection"] = "close"
         elif head.version == "1.0":
             headers["Connection"] = "Keep-Alive"
-        if head.request_id is not None and REQUEST_ID_FIELD not in headers:
-            headers[REQUEST_ID_FIELD] = head.request_id
+        pairs = [(name, value) for name, values in fields.items() for value in values]
+        if head.request_id is not None and _REQUEST_ID_NAME not in fields:
+            pairs.append((_REQUEST_ID_NAME, head.request_id))
+        head.response_fields = pairs
         lines = [f"HTTP/1.1 {code} {start_line.reason}"]
-        head.response_fields = list(headers.get_all())
-        for name, value in head.response_fields:
-            lines.append(f"{native_str(name)}: {native_str(value)}")
+        for name, value in pairs:
+            text = value if isinstance(value, str) else native_str(value)
+            lines.append(f"{name}: {text}")
         text = "\r\n".join(lines)
         ends = len(lines) - 1
         if text.count("\r") != ends or text.count("\n") != ends:

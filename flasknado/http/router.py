@@ -11,9 +11,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from tornado.routing import PathMatches, Rule, URLSpec
-from tornado.web import Application
 
 from flasknado.errors import ConfigurationError
+from flasknado.http.application import NativeApplication
 
 NativeRoute = Rule | Sequence[Any]
 """What `tornado.web.Application` takes as a route: a `URLSpec`, or a tuple of its arguments."""
@@ -31,7 +31,7 @@ class NativeRoutes:
 
     def __init__(self, routes: Iterable[NativeRoute] = (), **settings: Any) -> None:
         self.specs: list[URLSpec] = []
-        self.application = Application([], **settings)
+        self.application = NativeApplication([], **settings)
         self._pattern: re.Pattern[str] | None = None
         self._beginnings: tuple[str, ...] = ()
         self.add(routes)

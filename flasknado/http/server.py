@@ -35,6 +35,7 @@ from flasknado.http.limits import Limits
 from flasknado.http.listeners import Listeners, accept_waiting
 from flasknado.http.mailbox import mailbox_of
 from flasknado.http.message import RequestHead
+from flasknado.http.native import NativeContext, NativeExchange
 from flasknado.http.request_id import RequestIds
 from flasknado.http.router import NativeRoute, NativeRoutes
 from flasknado.http.traffic import ResponseHook, Traffic
@@ -43,7 +44,6 @@ from flasknado.wsgi.handoff import SERVER_KEY
 
 if TYPE_CHECKING:
     from flasknado.http.connection import Connection
-    from flasknado.http.native import NativeExchange
     from flasknado.http.service import Service
 
 log = logging.getLogger("flasknado.http")
@@ -217,8 +217,6 @@ class HTTPServer(TornadoHTTPServer):
         return Listeners(loop, lambda: Connection(service), tls, self.limits.header_timeout_s)
 
     def _native_exchange(self, connection: Connection, head: RequestHead) -> NativeExchange:
-        from flasknado.http.native import NativeContext, NativeExchange
-
         if head.request_id is None:
             head.request_id = self.request_ids.new()
         context = connection.context
