@@ -2,7 +2,7 @@
 
     python -m tests.tornado_suite.run uvloop httpserver_test web_test ...
 
-Only the server class is substituted, and the wording of log lines about malformed requests
+The server and the application are substituted, and the wording of log lines about malformed requests
 is not looked at: everything else runs as Tornado wrote it.
 """
 
@@ -22,6 +22,7 @@ import tornado.httpserver
 import tornado.testing
 from tornado.log import gen_log
 
+from flasknado.http.application import NativeApplication
 from flasknado.http.server import HTTPServer
 
 MODULES = (
@@ -50,11 +51,18 @@ class AnyRefusal(tornado.testing.ExpectLog):
         super().__init__(logger, regex, *args, **options)
 
 
+SUBSTITUTES = {
+    "Application": NativeApplication,
+    "ExpectLog": AnyRefusal,
+    "HTTPServer": LlhttpServer,
+}
+
+
 def run(names: tuple[str, ...]) -> dict[str, Any]:
     """Run the tests of Tornado's test modules; returns their count and the ids that failed."""
     modules = [importlib.import_module(f"tornado.test.{name}") for name in names]
     for module in (tornado.httpserver, tornado.testing, *modules):
-        for name, ours in (("HTTPServer", LlhttpServer), ("ExpectLog", AnyRefusal)):
+        for name, ours in SUBSTITUTES.items():
             if hasattr(module, name) and module is not tornado.testing:
                 setattr(module, name, ours)
     tornado.testing.HTTPServer = LlhttpServer  # type: ignore[attr-defined, misc]
