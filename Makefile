@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 LOADTEST := .venv-loadtest
 BENCH := .venv-bench
 COMPILED := build/compiled
-COMPILED_TESTS := tests/flasknado/test_compiled.py tests/flasknado/http tests/flasknado/wsgi tests/fuzz -k "not tornado"
+COMPILED_TESTS := tests/flasknado/test_compiled.py tests/flasknado/http tests/flasknado/wsgi tests/fuzz tests/tornado_suite -k "not (tornado and not suite)"
 PACKAGE := $(shell find flasknado -type f -not -name '*.pyc')
 PIP_INSTALL := -m pip --disable-pip-version-check install --quiet --require-hashes --only-binary :all:
 

@@ -60,16 +60,16 @@ class HandlerDelegate(_HandlerDelegate):
         cached = self.application.settings.get
         if not (cached("compiled_template_cache", True) and cached("static_hash_cache", True)):
             return super().execute()  # which empties the caches first
-        handler = self.handler = self.handler_class(
-            self.application, self.request, **self.handler_kwargs
-        )
+        handler: Any = self.handler_class(self.application, self.request, **self.handler_kwargs)
+        self.handler = handler
         transforms = [transform(self.request) for transform in self.application.transforms]
         if self.stream_request_body:
-            handler._prepared_future = asyncio.Future()  # type: ignore[assignment]
+            handler._prepared_future = asyncio.Future()
         execution: Any = handler._execute(transforms, *self.path_args, **self.path_kwargs)
         if isinstance(execution, CoroutineType):
             # What it raises, which is nothing as a rule, is logged when the task is collected.
             asyncio.get_running_loop().create_task(execution)
         else:
             convert_yielded(execution)
-        return handler._prepared_future
+        prepared: Awaitable[None] | None = handler._prepared_future
+        return prepared

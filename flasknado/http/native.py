@@ -7,11 +7,10 @@ find in `tornado.http1connection.HTTP1Connection`. Everything belongs to the loo
 from __future__ import annotations
 
 import asyncio
-import copy
 import logging
 import socket
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from tornado import httputil
@@ -57,26 +56,40 @@ class NativeContext(_HTTPRequestContext):
 
     def __init__(
         self,
-        connection: Connection,
-        protocol: str | None,
-        trusted_downstream: list[str] | None,
+        address: Any,
+        address_family: socket.AddressFamily,
+        remote_ip: str,
+        protocol: str,
+        trusted_downstream: Iterable[str],
     ) -> None:
-        sock = connection.transport.get_extra_info("socket")
-        self.address = connection.transport.get_extra_info("peername")
-        self.address_family = sock.family if sock is not None else socket.AF_UNSPEC
-        internet = self.address_family in (socket.AF_INET, socket.AF_INET6)
-        self.remote_ip = str(self.address[0]) if internet and self.address else "0.0.0.0"
-        self.protocol = protocol or ("https" if connection.secure else "http")
-        self._orig_remote_ip = self.remote_ip
-        self._orig_protocol = self.protocol
-        self.trusted_downstream = set(trusted_downstream or ())
+        self.address = self._peer = address  # text on a Unix socket, whatever Tornado's types say
+        self.address_family = address_family
+        self.remote_ip = self._orig_remote_ip = remote_ip
+        self.protocol = self._orig_protocol = protocol
+        self.trusted_downstream = set(trusted_downstream)
 
     def forwarding(self, remote_ip: str, protocol: str) -> NativeContext:
         """Return a context for one request of a client that a trusted proxy forwards for."""
-        context = copy.copy(self)
-        context.remote_ip = context._orig_remote_ip = remote_ip
-        context.protocol = context._orig_protocol = protocol
-        return context
+        return NativeContext(
+            self._peer, self.address_family, remote_ip, protocol, self.trusted_downstream
+        )
+
+
+def context_of(
+    connection: Connection, protocol: str | None, trusted_downstream: list[str] | None
+) -> NativeContext:
+    """Return the context of a connection; `protocol` is the scheme to claim, if any."""
+    sock = connection.transport.get_extra_info("socket")
+    address = connection.transport.get_extra_info("peername")
+    family = sock.family if sock is not None else socket.AF_UNSPEC
+    internet = family in (socket.AF_INET, socket.AF_INET6)
+    return NativeContext(
+        address,
+        family,
+        str(address[0]) if internet and address else "0.0.0.0",
+        protocol or ("https" if connection.secure else "http"),
+        trusted_downstream or (),
+    )
 
 
 class NativeExchange(httputil.HTTPConnection):

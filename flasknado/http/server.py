@@ -35,7 +35,7 @@ from flasknado.http.limits import Limits
 from flasknado.http.listeners import Listeners, accept_waiting
 from flasknado.http.mailbox import mailbox_of
 from flasknado.http.message import RequestHead
-from flasknado.http.native import NativeContext, NativeExchange
+from flasknado.http.native import NativeExchange, context_of
 from flasknado.http.request_id import RequestIds
 from flasknado.http.router import NativeRoute, NativeRoutes
 from flasknado.http.traffic import ResponseHook, Traffic
@@ -221,7 +221,7 @@ class HTTPServer(TornadoHTTPServer):
             head.request_id = self.request_ids.new()
         context = connection.context
         if context is None:
-            context = connection.context = NativeContext(
+            context = connection.context = context_of(
                 connection, self.protocol, self.trusted_downstream
             )
         if self.trusted_proxies and head.client is not None:

@@ -2,8 +2,8 @@
 
     python -m tests.tornado_suite.run uvloop httpserver_test web_test ...
 
-The server and the application are substituted, and the wording of log lines about malformed requests
-is not looked at: everything else runs as Tornado wrote it.
+The server and the application are substituted, and the wording of log lines about malformed
+requests is not looked at: everything else runs as Tornado wrote it.
 """
 
 from __future__ import annotations
