@@ -12,11 +12,13 @@ from collections.abc import Awaitable
 from types import CoroutineType
 from typing import Any
 
+from mypy_extensions import mypyc_attr
 from tornado.gen import convert_yielded
 from tornado.httputil import HTTPServerRequest
 from tornado.web import Application, RequestHandler, _HandlerDelegate
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class NativeApplication(Application):
     """The application of a server's native routes; belongs to the loop's thread."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,8 +20,9 @@ def test_tornado_suite_on_llhttp_layer_fails_exactly_what_is_excluded(loop: str)
     pytest.importorskip(loop)
 
     done = subprocess.run(
-        [sys.executable, "-m", "tests.tornado_suite.run", loop],
+        [sys.executable, "-P", "-m", "tests.tornado_suite.run", loop],
         cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},  # what these tests import
         capture_output=True,
         text=True,
         timeout=110,
