@@ -72,6 +72,9 @@ def _read_fields(head: RequestHead) -> None:
         lower = _known_names.get(name)
         if lower is None:
             lower = _checked_name(name)
+        elif lower == b"host" and host is None and value in _known_hosts:
+            host = value
+            continue
         # The first test is quick and true of nearly every value.
         if not value.decode("latin-1").isprintable() and _BAD_VALUE.search(value) is not None:
             raise RequestError(

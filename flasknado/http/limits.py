@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from flasknado.errors import ConfigurationError
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Limits:
     """The bounds of every connection of a server; immutable, may be read on any thread.
 

@@ -38,14 +38,14 @@ _EVERY_REQUEST: Final = (
     "SERVER_NAME",
     "SERVER_PORT",
 )
-_PROTOCOLS: Final = {"1.0": "HTTP/1.0", "1.1": "HTTP/1.1"}
 _default_ports: Final = {"http": "80", "https": "443"}
 
 
 def base_environ(*, multiprocess: bool = False, mount: str = "") -> dict[str, Any]:
     """Return what is the same in every environ of a server; `mount` is the path prefix.
 
-    The keys that every request sets are there already, so that the copy has room for them.
+    The keys that every request sets are there already, so that the copy has room for them,
+    and those that are nearly always the same have that value.
     """
     environ: dict[str, Any] = {
         "SCRIPT_NAME": mount,
@@ -59,7 +59,10 @@ def base_environ(*, multiprocess: bool = False, mount: str = "") -> dict[str, An
         "wsgi.file_wrapper": FileWrapper,
         "wsgi.input_terminated": True,
     }
-    return environ | dict.fromkeys(_EVERY_REQUEST, "")
+    environ |= dict.fromkeys(_EVERY_REQUEST, "")
+    environ["SERVER_PROTOCOL"] = "HTTP/1.1"
+    environ["wsgi.url_scheme"] = "http"
+    return environ
 
 
 def build_environ(head: RequestHead, body: Body, base: dict[str, Any]) -> dict[str, Any]:
@@ -79,10 +82,13 @@ def build_environ(head: RequestHead, body: Body, base: dict[str, Any]) -> dict[s
     environ["PATH_INFO"] = (
         unquote_to_bytes(path.encode("latin-1")).decode("latin-1") if "%" in path else path
     )
-    environ["QUERY_STRING"] = head.query
+    if head.query:
+        environ["QUERY_STRING"] = head.query
     environ["REQUEST_URI"] = environ["RAW_URI"] = head.target
-    environ["SERVER_PROTOCOL"] = _PROTOCOLS[head.version]
-    environ["wsgi.url_scheme"] = head.scheme
+    if head.version != "1.1":
+        environ["SERVER_PROTOCOL"] = "HTTP/" + head.version
+    if head.scheme != "http":
+        environ["wsgi.url_scheme"] = head.scheme
     environ["wsgi.input"] = body.stream
     environ[REQUEST_ID_KEY] = head.request_id
     _add_addresses(environ, head)
