@@ -222,17 +222,20 @@ class Connection(RequestSink):
         container = service.container
         exchange: Exchange
         if container is not None and not service.is_native(head.path):
-            exchange = OrdinaryExchange(self, head, container)
+            ordinary = OrdinaryExchange(self, head, container)
             traffic.ordinary_requests += 1
             traffic.ordinary_in_flight += 1
+            if traffic.on_response is not None:
+                ordinary.started_at = _now()  # uvloop's clock counts milliseconds
+            exchange = ordinary
         elif head.upgrade and (head.content_length or head.chunked):
             raise RequestError(400, "a request that asks for an upgrade may not have a body here")
         else:
             exchange = service.native_exchange(self, head)
             traffic.native_requests += 1
             traffic.native_in_flight += 1
-        if traffic.on_response is not None:
-            exchange.started_at = _now()  # uvloop's clock counts milliseconds
+            if traffic.on_response is not None:
+                exchange.started_at = _now()
         self._receiving = exchange
         if self.active is None and not self._waiting and not self.write_paused:
             self.active = exchange
@@ -619,7 +622,7 @@ class Connection(RequestSink):
         return address[0] if address is not None else "a Unix socket"
 
     def _forget(self, exchange: Exchange) -> None:
-        if exchange.half is ORDINARY:
+        if isinstance(exchange, OrdinaryExchange):
             self.service.traffic.ordinary_in_flight -= 1
         else:
             self.service.traffic.native_in_flight -= 1

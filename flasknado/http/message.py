@@ -28,6 +28,8 @@ SERVER_SOFTWARE: Final = "flasknado"
 NO_CONTENT_STATUSES: Final = frozenset((204, 304))
 """Final statuses whose responses never carry content (RFC 9110, sections 15.3.5 and 15.4.5)."""
 
+_BytesIO: Final = io.BytesIO
+
 REASON_PHRASES: Final[dict[int, str]] = {status.value: status.phrase for status in http.HTTPStatus}
 
 
@@ -116,7 +118,7 @@ class Body:
 
 def empty_body() -> Body:
     """Return the body of a request that has none."""
-    return Body(io.BytesIO(), 0)
+    return Body(_BytesIO(), 0)
 
 
 def as_address(address: object) -> Address | None:

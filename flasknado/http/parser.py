@@ -253,7 +253,7 @@ class RequestParser:
         self._fields = []
 
     def on_url(self, url: bytes) -> None:
-        self._url += url
+        self._url = self._url + url if self._url else url
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if value and value[-1] in (0x20, 0x09):  # llhttp keeps white space after a value
