@@ -34,7 +34,7 @@ ExcInfo = (
 )
 
 
-# Beside what the compiler sees: names of other modules are looked up each time.
+# A name from a module that is not compiled is looked up at each use.
 _HANDOFF_KEY: Final = HANDOFF_KEY
 
 
