@@ -32,8 +32,7 @@ class NativeApplication(Application):
                 target = rule.target
                 if not (isinstance(target, type) and issubclass(target, RequestHandler)):
                     break
-                return HandlerDelegate(
-                    self,
+                return self.get_handler_delegate(
                     request,
                     target,
                     rule.target_kwargs,

@@ -47,22 +47,20 @@ class Mailbox:
         After the loop has closed nothing runs any more and nothing is raised: there is
         no client left to tell.
         """
-        self._posted.append((call, args))
-        if not self._waking:
-            self._wake()
+        self._post((call, args))
 
     def post_delivery(self, delivery: Delivery) -> None:
         """Have `delivery.deliver()` run as `post()` has a call: quicker, with nothing to make."""
-        self._posted.append(delivery)
-        if not self._waking:
-            self._wake()
+        self._post(delivery)
 
-    def _wake(self) -> None:
-        self._waking = True
-        try:
-            self._loop.call_soon_threadsafe(self._deliver)
-        except RuntimeError:
-            self._posted.clear()
+    def _post(self, item: Delivery | tuple[Callable[..., object], tuple[Any, ...]]) -> None:
+        self._posted.append(item)
+        if not self._waking:
+            self._waking = True
+            try:
+                self._loop.call_soon_threadsafe(self._deliver)
+            except RuntimeError:
+                self._posted.clear()
 
     def _deliver(self) -> None:
         # Cleared first: what is posted from now on either is popped below or wakes the loop again.
@@ -77,7 +75,9 @@ class Mailbox:
                     call, args = item
                     call(*args)
             except Exception:
-                log.exception("a call posted to the event loop failed: %r", item)
+                # Without a call's arguments: a part of somebody's response may be among them.
+                failed = item if isinstance(item, Delivery) else item[0]
+                log.exception("a call posted to the event loop failed: %r", failed)
         if posted and not self._waking:
             self._waking = True
             self._loop.call_soon(self._deliver)

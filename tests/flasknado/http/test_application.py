@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 from tornado import gen
-from tornado.httpclient import AsyncHTTPClient, HTTPResponse
-from tornado.netutil import bind_sockets
 from tornado.web import RequestHandler, stream_request_body
 
 from flasknado import HTTPServer
 from flasknado.http.application import NativeApplication
+from tests.flasknado.wsgi.wire import Answer, Wire
+from tests.support.serving import serving
 
 
 class Named(RequestHandler):
@@ -54,23 +54,29 @@ class Counting(RequestHandler):
         self.write(f"{self.count} bytes")
 
 
-def fetch(application: NativeApplication, path: str, **options: Any) -> HTTPResponse:
+class Noting(NativeApplication):
+    """Notes which handlers it is asked to run, as an application may that wraps them."""
+
+    def get_handler_delegate(self, request: Any, target_class: Any, *args: Any) -> Any:
+        self.settings["seen"].append(target_class)
+        return super().get_handler_delegate(request, target_class, *args)
+
+
+def ask(
+    application: NativeApplication,
+    path: str,
+    *,
+    host: str = "example.test",
+    method: str = "GET",
+    body: bytes = b"",
+) -> Answer:
     """Serve the application on a port of its own, and return its answer to one request."""
-
-    async def ask() -> HTTPResponse:
-        server = HTTPServer(application)
-        sockets = bind_sockets(0, "127.0.0.1")
-        server.add_sockets(sockets)
-        client = AsyncHTTPClient(force_instance=True)
-        url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}{path}"
-        try:
-            return await client.fetch(url, raise_error=False, **options)
-        finally:
-            client.close()
-            server.stop()
-            await server.close_all_connections()
-
-    return asyncio.run(ask())
+    head = f"{method} {path} HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(body)}\r\n\r\n"
+    with (
+        serving(lambda: HTTPServer(application)) as running,
+        Wire(running.address) as wire,
+    ):
+        return wire.ask(head.encode() + body)
 
 
 @pytest.mark.parametrize(
@@ -90,34 +96,41 @@ def test_handler_of_the_route_gets_what_the_path_says(path: str, answer: str) ->
         ]
     )
 
-    assert fetch(application, path).body.decode() == answer
+    assert ask(application, path).body.decode() == answer
 
 
 def test_path_that_no_route_matches_is_answered_404() -> None:
-    assert fetch(NativeApplication([(r"/a", Named)]), "/b").code == 404
+    assert ask(NativeApplication([(r"/a", Named)]), "/b").status == 404
 
 
 def test_route_of_a_host_goes_before_those_of_all_hosts() -> None:
     application = NativeApplication([(r"/a", Named, {"name": "everywhere"})])
     application.add_handlers(r"shop\.test", [(r"/a", Named, {"name": "shop"})])
 
-    assert fetch(application, "/a", headers={"Host": "shop.test"}).body.startswith(b"shop")
-    assert fetch(application, "/a", headers={"Host": "other.test"}).body.startswith(b"everywhere")
+    assert ask(application, "/a", host="shop.test").body.startswith(b"shop")
+    assert ask(application, "/a", host="other.test").body.startswith(b"everywhere")
 
 
 def test_route_to_another_application_is_followed() -> None:
     inner = NativeApplication([(r"/inner/a", Named, {"name": "inner"})])
     application = NativeApplication([(r"/inner/.*", inner)])
 
-    assert fetch(application, "/inner/a").body.startswith(b"inner")
+    assert ask(application, "/inner/a").body.startswith(b"inner")
 
 
 def test_handler_that_is_no_plain_coroutine_runs_as_in_tornado() -> None:
-    assert fetch(NativeApplication([(r"/a", Decorated)]), "/a").body == b"decorated"
+    assert ask(NativeApplication([(r"/a", Decorated)]), "/a").body == b"decorated"
+
+
+def test_application_that_wraps_handlers_is_asked_for_each() -> None:
+    seen: list[Any] = []
+
+    assert ask(Noting([(r"/a", Named)], seen=seen), "/a").status == 200
+    assert seen == [Named]
 
 
 @pytest.mark.parametrize("cached", [True, False])
 def test_streamed_body_is_counted_with_and_without_caches(cached: bool) -> None:
     application = NativeApplication([(r"/a", Counting)], compiled_template_cache=cached)
 
-    assert fetch(application, "/a", method="PUT", body=b"x" * 300_000).body == b"300000 bytes"
+    assert ask(application, "/a", method="PUT", body=b"x" * 300_000).body == b"300000 bytes"
