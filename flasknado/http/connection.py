@@ -274,8 +274,7 @@ class Connection(RequestSink):
         self._sent_before_bytes += exchange.sent_bytes
         self._forget(exchange)
         service = self.service
-        if service.traffic.on_response is not None:
-            self._report(exchange)
+        self._report(exchange)
         if not exchange.complete:
             self._receiving = None
             self._linger()

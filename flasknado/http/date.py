@@ -37,8 +37,3 @@ def date_field() -> DateField:
     if field.second != second:
         field = _clock.field = DateField(second)
     return field
-
-
-def http_date() -> str:
-    """Return the present time as an IMF-fixdate. Any thread."""
-    return date_field().pair[1]

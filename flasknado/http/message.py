@@ -12,7 +12,7 @@ import io
 from typing import BinaryIO, Final, Protocol
 
 from flasknado.errors import RequestError
-from flasknado.http.date import http_date
+from flasknado.http.date import date_field
 from flasknado.http.reply import Reply
 from flasknado.http.request_id import REQUEST_ID_FIELD
 
@@ -191,7 +191,7 @@ def plain_response(
         ("Content-Length", str(len(body))),
         *headers,
         ("Server", SERVER_SOFTWARE),
-        ("Date", http_date()),
+        date_field().pair,
     ]
     if head is not None and head.request_id is not None:
         fields.append((REQUEST_ID_FIELD, head.request_id))

@@ -11,7 +11,7 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tornado import httputil
 from tornado.escape import native_str
@@ -35,17 +35,17 @@ from flasknado.http.traffic import NATIVE
 if TYPE_CHECKING:
     from flasknado.http.connection import Connection
 
-app_log = logging.getLogger("tornado.application")
+app_log: Final = logging.getLogger("tornado.application")
 
-STUFFED_BYTES = 64 * 1024
+STUFFED_BYTES: Final = 64 * 1024
 """How much of a body may wait for a handler before reading stops."""
 
-DEFAULT_MAX_BODY_BYTES = 100 * 1024 * 1024
+DEFAULT_MAX_BODY_BYTES: Final = 100 * 1024 * 1024
 """The largest native body where neither the server nor the handler says otherwise (Tornado's)."""
 
-_REQUEST_ID_NAME = REQUEST_ID_FIELD.title()
-_NORMAL_NAMES_LIMIT = 1024
-_normal_names: dict[bytes, str] = {}
+_REQUEST_ID_NAME: Final = REQUEST_ID_FIELD.title()
+_NORMAL_NAMES_LIMIT: Final = 1024
+_normal_names: Final[dict[bytes, str]] = {}
 """Field names in the case that Tornado gives them."""
 
 StartRequest = Callable[[object, httputil.HTTPConnection], httputil.HTTPMessageDelegate]

@@ -255,11 +255,12 @@ def _variable(key: str, scrubber: Scrubber) -> Atom:
     known here.
     """
     field = key.removeprefix("HTTP_").replace("_", "-").lower()
+    base = base_environ()
 
     def atom(exchange: Exchange, fields: Fields) -> str:  # noqa: ARG001
         if exchange.head is None:
             return ABSENT
-        environ = build_environ(exchange.head, empty_body(), base_environ())
+        environ = build_environ(exchange.head, empty_body(), base)
         value = next((v for k, v in environ.items() if k.upper() == key), ABSENT)
         if key == "QUERY_STRING":
             return safe(scrubber.query(str(value)))

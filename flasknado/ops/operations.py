@@ -50,7 +50,6 @@ class Operations:
         settings = server.native.application.settings
         self.readiness = Readiness(settings.get("readiness_checks", {}))
         self.metrics = Metrics(server, snapshots, age)
-        self._requests = self.metrics.requests
         self.access_log: AccessLog | None = None
         if access_template is not None and access_logger is not None:
             loop = asyncio.get_running_loop()
@@ -97,7 +96,7 @@ class Operations:
     def _on_response(
         self, head: RequestHead | None, status: int, sent_bytes: int, duration_s: float, half: str
     ) -> None:
-        requests = self._requests
+        requests = self.metrics.requests
         route = requests.route_of(head, half)
         requests.count(status, sent_bytes, duration_s, half, route)
         if self.access_log is not None:
@@ -108,7 +107,7 @@ class Operations:
     def _on_detach(
         self, head: RequestHead, status: int, sent_bytes: int, duration_s: float, half: str
     ) -> EndHook | None:
-        requests = self._requests
+        requests = self.metrics.requests
         route = requests.route_of(head, half)
         requests.count(status, sent_bytes, duration_s, half, route)
         if self._hook is not None:

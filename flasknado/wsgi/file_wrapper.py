@@ -6,9 +6,9 @@ import io
 import os
 import stat
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
-BLOCK_SIZE_BYTES = 64 * 1024
+BLOCK_SIZE_BYTES: Final = 64 * 1024
 
 
 class FileWrapper:

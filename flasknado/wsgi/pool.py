@@ -151,21 +151,13 @@ class Pool:
             wanted = min(len(self._waiting), self._running_limit - self._awake)
             more = wanted
             if at_once is not None and wanted > 0 and self._awake + wanted > at_once:
-                fresh = self._awake - self._long_running(patience_s)
+                fresh = self._awake - len(self.running_longer_than(patience_s))
                 more = max(0, min(wanted, at_once - fresh))
             if more > 0:
                 self._awake += more
         for _ in range(more):
             self._wakes.put(True)
         return more < wanted
-
-    def _long_running(self, age_s: float) -> int:
-        limit = _now() - age_s
-        count = 0
-        for task in self._running:
-            if task is not None and task.started_at < limit:
-                count += 1
-        return count
 
     def shed_older_than(self, age_s: float) -> int:
         """Shed the tasks that have waited longer than `age_s`; returns how many."""

@@ -26,8 +26,6 @@ _STATUS: Final = re.compile(r"([2-9][0-9][0-9])(?: ([^\x00-\x08\x0a-\x1f\x7f]*))
 _NAME: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+\Z")
 _BAD_VALUE: Final = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
-_REQUEST_ID_BEGINNING: Final = f"{REQUEST_ID_FIELD}: ".encode()
-
 _KNOWN_STATUSES_LIMIT: Final = 256
 _KNOWN_LIMIT: Final = 1024
 _KNOWN_LENGTH: Final = 128
@@ -154,7 +152,7 @@ def checked_head(
         lines.append(date.line)
     if request_id is not None:
         fields.append((REQUEST_ID_FIELD, request_id))
-        lines.append(_REQUEST_ID_BEGINNING + request_id.encode("latin-1") + b"\r\n")
+        lines.append(field_line(REQUEST_ID_FIELD, request_id))
     return ResponseHead(
         known_status.code,
         known_status.reason,

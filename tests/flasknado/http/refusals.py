@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
-PROJECT_ROOT = Path(__file__).resolve().parents[3]
+from tests.support.process import PROJECT_ROOT
 
 SERVED = 200
 """Stands for: the request reached the application."""

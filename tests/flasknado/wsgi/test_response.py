@@ -13,8 +13,6 @@ from flasknado.http.message import ResponseHead
 from flasknado.http.reply import ResponseSink, TakeConnection
 from flasknado.wsgi.response import Response
 
-# Any run of an application, against a model of what must come of it.
-
 
 class Recorder(ResponseSink):
     """A client that takes everything, and remembers it."""
