@@ -27,6 +27,7 @@ from tornado.iostream import StreamClosedError
 from flasknado.errors import RequestError
 from flasknado.http.body import body_too_large
 from flasknado.http.encode import CONTINUE, LAST_CHUNK, frame_chunk
+from flasknado.http.head import KNOWN_NAME_BYTES
 from flasknado.http.message import RequestHead
 from flasknado.http.request_id import REQUEST_ID_FIELD, current_request_id
 from flasknado.http.stream import TransportStream
@@ -470,7 +471,7 @@ def tornado_headers(head: RequestHead) -> httputil.HTTPHeaders:
         normal = _normal_names.get(name)
         if normal is None:
             normal = "-".join(word.capitalize() for word in name.decode("latin-1").split("-"))
-            if len(_normal_names) < _NORMAL_NAMES_LIMIT:
+            if len(name) <= KNOWN_NAME_BYTES and len(_normal_names) < _NORMAL_NAMES_LIMIT:
                 _normal_names[name] = normal
         text = value.decode("latin-1")
         if normal in as_list:

@@ -16,7 +16,7 @@ from tornado import httputil
 
 from flasknado.errors import RequestError
 from flasknado.http.body import BodyBuffer, body_too_large
-from flasknado.http.head import parse_head
+from flasknado.http.head import KNOWN_NAME_BYTES, parse_head
 from flasknado.http.mailbox import mailbox_of
 from flasknado.http.message import (
     Address,
@@ -64,6 +64,9 @@ def head_from(
     fields = [
         (name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.get_all()
     ]
+    if any(len(name) > KNOWN_NAME_BYTES for name, _ in fields):
+        # Tornado keeps the last thousand names that it has seen, however long.
+        httputil._normalize_header.cache_clear()
     return parse_head(
         start_line.method,
         start_line.path,
