@@ -11,7 +11,13 @@ from tornado import httputil
 from flasknado.errors import RequestError
 from flasknado.http.message import RequestHead
 from flasknado.http.request_id import REQUEST_ID_FIELD, current_request_id
-from flasknado.http.stock import ContainerDelegate, head_from, refuse
+from flasknado.http.stock import (
+    ContainerDelegate,
+    end_after_response,
+    head_from,
+    leave_if_closed,
+    refuse,
+)
 from flasknado.http.traffic import NATIVE, ORDINARY, REFUSED
 
 if TYPE_CHECKING:
@@ -39,6 +45,8 @@ class Dispatch(httputil.HTTPMessageDelegate):
     ) -> Awaitable[None] | None:
         assert isinstance(start_line, httputil.RequestStartLine)
         server = self._server
+        if leave_if_closed(self._connection):
+            return None
         try:
             head = head_from(start_line, headers, self._connection)
             peer, scheme = head.client, head.scheme
@@ -50,6 +58,8 @@ class Dispatch(httputil.HTTPMessageDelegate):
             if server.traffic.on_response is not None:
                 server.traffic.on_response(None, error.status, 0, 0.0, REFUSED)
             return None
+        if not head.keep_alive:
+            end_after_response(self._connection)  # Tornado sees no "close" in a list of options
         half = ORDINARY
         if server.native.match(head.path) or server.container is None:
             half = NATIVE

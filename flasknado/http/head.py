@@ -52,12 +52,15 @@ def parse_head(
 
     `target` is latin-1 text; `version` is `1.1`-like. Raises `RequestError` with the status
     to refuse with: 400 for what is malformed or ambiguous, 417 for an expectation that
-    is unknown, 505 for a version other than 1.0 and 1.1. May be called on any thread.
+    is unknown, 501 for CONNECT, 505 for a version other than 1.0 and 1.1. May be called
+    on any thread.
     """
     if version not in ("1.1", "1.0"):
         raise RequestError(505, f"HTTP/{version} is not spoken here: use HTTP/1.1")
     if method not in _USUAL_METHODS and _METHOD.match(method) is None:
         raise RequestError(400, "the method is not a token (RFC 9110, section 9.1)")
+    if method == "CONNECT":
+        raise RequestError(501, "CONNECT asks for a tunnel, and this is no proxy (RFC 9110, 9.3.6)")
     head = RequestHead(
         method, target, version, headers, client=client, server=server, scheme=scheme
     )

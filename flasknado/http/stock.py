@@ -101,6 +101,9 @@ class ContainerDelegate(httputil.HTTPMessageDelegate):
     ) -> Awaitable[None] | None:
         assert isinstance(start_line, httputil.RequestStartLine)
         self._method = start_line.method
+        if leave_if_closed(self._connection):
+            self._refused = True
+            return None
         try:
             if self._head is None:
                 self._head = head_from(start_line, headers, self._connection)
@@ -233,10 +236,30 @@ def refuse(
     for name, value in response.headers:
         fields.add(name, value)
     fields["Connection"] = "close"
+    end_after_response(connection)
     start_line = httputil.ResponseStartLine("HTTP/1.1", response.status, response.reason)
     written = connection.write_headers(start_line, fields, body or None)
     connection.finish()
     written.add_done_callback(lambda _: _close(connection))
+
+
+def end_after_response(connection: httputil.HTTPConnection) -> None:
+    """Have Tornado's connection close after the response to its request."""
+    if hasattr(connection, "_disconnect_on_finish"):
+        connection._disconnect_on_finish = True
+
+
+def leave_if_closed(connection: httputil.HTTPConnection) -> bool:
+    """Return whether Tornado's connection is closed, and have it read no further if so.
+
+    What came behind its last request waits in its buffer, and Tornado would go on with that;
+    nobody would get the answer.
+    """
+    stream: Any = getattr(connection, "stream", None)
+    if stream is None or not stream.closed():
+        return False
+    connection.detach()  # type: ignore[attr-defined]
+    return True
 
 
 def _close(connection: httputil.HTTPConnection) -> None:
