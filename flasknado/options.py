@@ -8,16 +8,18 @@ configuration file win.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gunicorn.config import Config, Setting, validate_pos_int, validate_string
 
 from flasknado.errors import ConfigurationError
 from flasknado.gunicorn_settings import refuse_unknown
+from flasknado.http.body_limits import DEFAULT_MAX_BODY_BYTES, BodyLimits, split_rule
 from flasknado.http.limits import Limits
 from flasknado.http.server import LAYERS, default_layer
-from flasknado.wsgi.container import DEFAULT_MAX_BODY_BYTES
+from flasknado.sizes import size_bytes
 
 SECTION = "Flasknado"
 LIMITS = Limits()
@@ -55,6 +57,27 @@ def _validate_share(value: Any) -> float:
     if not 0 < share <= 1:
         raise ValueError(f"{value!r} is not a share above 0 and up to 1")
     return share
+
+
+def _size_of(name: str, least_bytes: int = 1) -> Callable[[Any], int]:
+    """Return a validator of sizes such as `64K`, whose errors call the value by `name`."""
+
+    def validate(value: Any) -> int:
+        size = size_bytes(value, name)
+        if size < least_bytes:
+            raise ConfigurationError(f"{name} must be {least_bytes} bytes or more, not {value!r}")
+        return size
+
+    return validate
+
+
+def _validate_body_limits(value: Any) -> list[str]:
+    """Take one rule, or several as a list, or as text with commas or line ends between them."""
+    items = re.split(r"[,\n]", value) if isinstance(value, str) else list(value or ())
+    rules = [str(item).strip() for item in items]
+    rules = [rule for rule in rules if rule]
+    BodyLimits(rules=dict(map(split_rule, rules)))
+    return rules
 
 
 def _validate_layer(value: Any) -> str:
@@ -156,12 +179,27 @@ class MaxBody(Setting):
     name = "max_body"
     section = SECTION
     cli = ["--max-body"]
-    meta = "BYTES"
-    validator = validate_pos_int
-    type = int
+    meta = "SIZE"
+    validator = _size_of("max_body")
     default = DEFAULT_MAX_BODY_BYTES
     desc = """\
-        The largest request body, in bytes; a larger one is answered 413.
+        The largest request body of both halves, in bytes or as 64K, 16M, 1G; a larger one
+        is answered 413.
+        """
+
+
+class MaxBodyFor(Setting):
+    name = "max_body_for"
+    section = SECTION
+    cli = ["--max-body-for"]
+    action = "append"
+    meta = "RULE"
+    validator = _validate_body_limits
+    default: list[str] = []
+    desc = """\
+        Another limit for a path and all below it, after an optional method: 'POST /upload=100M'.
+
+        May be given several times; in FLASKNADO_MAX_BODY_FOR, with commas between.
         """
 
 
@@ -314,6 +352,7 @@ OWN = (
     RequestTimeout,
     StuckShare,
     MaxBody,
+    MaxBodyFor,
     Mount,
     OpsPrefix,
     HeaderTimeout,
@@ -341,7 +380,7 @@ def apply_defaults(cfg: Config, environment: Mapping[str, str] = os.environ) -> 
         if text:
             try:
                 cfg.set(setting.name, text)
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, ConfigurationError) as error:
                 raise ConfigurationError(
                     f"{variable} is {text!r}, which will not do: {error}"
                 ) from None
@@ -369,6 +408,8 @@ def check(cfg: Config) -> None:
 def limits_of(cfg: Config) -> Limits:
     """Return what one client may take, by gunicorn's settings and ours."""
     return Limits(
+        max_body_bytes=option(cfg, "max_body"),
+        body_limits=dict(map(split_rule, option(cfg, "max_body_for"))),
         max_head_bytes=option(cfg, "max_head"),
         max_fields=cfg.limit_request_fields or LIMITS.max_fields,
         max_target_bytes=cfg.limit_request_line or LIMITS.max_target_bytes,

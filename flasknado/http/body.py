@@ -9,17 +9,11 @@ import io
 import tempfile
 from typing import BinaryIO, Final
 
-from flasknado.errors import RequestError
+from flasknado.http.body_limits import body_too_large
 from flasknado.http.message import Body
 
 MEMORY_LIMIT_BYTES: Final = 1024 * 1024
 """Bodies above this size are kept in a temporary file."""
-
-
-def body_too_large(max_body_bytes: int, announced_bytes: int | None = None) -> RequestError:
-    """Return the refusal of a body that is larger than this route accepts (413)."""
-    what = "the body" if announced_bytes is None else f"a body of {announced_bytes} bytes"
-    return RequestError(413, f"{what} is larger than the {max_body_bytes} bytes accepted here")
 
 
 class BodyBuffer:

@@ -11,7 +11,8 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from flasknado.errors import ClientDisconnected
-from flasknado.http.body import BodyBuffer, body_too_large
+from flasknado.http.body import BodyBuffer
+from flasknado.http.body_limits import body_too_large
 from flasknado.http.encode import (
     CHUNKED,
     CLOSE,

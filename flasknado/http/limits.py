@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from flasknado.errors import ConfigurationError
@@ -26,6 +27,14 @@ class Limits:
 
     pipeline_limit: int = 16
     """Requests read ahead from one connection while an earlier one is answered."""
+
+    max_body_bytes: int | str | None = None
+    """The largest body, on both halves, in bytes or as `16M`; more is answered 413.
+    `None`: the container's, which is 100 MiB."""
+
+    body_limits: Mapping[str, int | str] | None = None
+    """Other limits by method and path prefix, on both halves, such as
+    `{"POST /upload": "100M", "/login": "64K"}`; see `flasknado.http.body_limits`."""
 
     max_connections: int = 50_000
     """Open connections of the server; one more is answered 503 and closed."""
@@ -60,5 +69,7 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
+            if field.name in ("max_body_bytes", "body_limits"):
+                continue  # checked where they are put together (`BodyLimits`)
             if value <= 0:
                 raise ConfigurationError(f"{field.name} is {value}, and must be more than 0")

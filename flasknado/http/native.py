@@ -25,7 +25,7 @@ from tornado.httpserver import _HTTPRequestContext
 from tornado.iostream import StreamClosedError
 
 from flasknado.errors import RequestError
-from flasknado.http.body import body_too_large
+from flasknado.http.body_limits import body_too_large
 from flasknado.http.encode import CONTINUE, LAST_CHUNK, frame_chunk
 from flasknado.http.head import KNOWN_NAME_BYTES
 from flasknado.http.message import RequestHead
@@ -40,9 +40,6 @@ app_log: Final = logging.getLogger("tornado.application")
 
 STUFFED_BYTES: Final = 64 * 1024
 """How much of a body may wait for a handler before reading stops."""
-
-DEFAULT_MAX_BODY_BYTES: Final = 100 * 1024 * 1024
-"""The largest native body where neither the server nor the handler says otherwise (Tornado's)."""
 
 _REQUEST_ID_NAME: Final = REQUEST_ID_FIELD.title()
 _NORMAL_NAMES_LIMIT: Final = 1024
@@ -96,7 +93,8 @@ def context_of(
 class NativeExchange(httputil.HTTPConnection):
     """One native request and the response to it; see `flasknado.http.service.Exchange`.
 
-    `start_request` makes Tornado's delegate for it. What the delegate raises is logged and
+    `start_request` makes Tornado's delegate for it; `max_body_bytes` holds until the handler
+    is known, and says otherwise (`flasknado.http.application`). What the delegate raises is logged and
     closes the connection, as in Tornado.
     """
 
@@ -110,6 +108,7 @@ class NativeExchange(httputil.HTTPConnection):
         params: HTTP1ConnectionParameters,
         context: NativeContext,
         start_request: StartRequest,
+        max_body_bytes: int,
     ) -> None:
         self.head = head
         self.complete = False
@@ -128,9 +127,7 @@ class NativeExchange(httputil.HTTPConnection):
         self._awaited = False
         self._told_end = False
         self._limit_holds = False
-        self._max_body_bytes = (
-            params.max_body_size if params.max_body_size is not None else DEFAULT_MAX_BODY_BYTES
-        )
+        self._max_body_bytes = max_body_bytes
         self._body_timer: asyncio.TimerHandle | None = None
         self._body_timeout_s = params.body_timeout
         self._close_callback: Callable[[], None] | None = None

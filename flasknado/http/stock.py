@@ -15,7 +15,8 @@ from typing import Any, Final
 from tornado import httputil
 
 from flasknado.errors import RequestError
-from flasknado.http.body import BodyBuffer, body_too_large
+from flasknado.http.body import BodyBuffer
+from flasknado.http.body_limits import body_too_large
 from flasknado.http.head import KNOWN_NAME_BYTES, parse_head
 from flasknado.http.mailbox import mailbox_of
 from flasknado.http.message import (

@@ -117,7 +117,8 @@ def test_compose_takes_every_setting_of_ours(cfg: Config) -> None:
     cfg.set("threads", 3)
     cfg.set("queue_limit", 7)
     cfg.set("queue_timeout", 1.5)
-    cfg.set("max_body", 99)
+    cfg.set("max_body", "99")
+    cfg.set("max_body_for", ["POST /upload=1M", "/login=64K"])
     cfg.set("mount", "/shop")
     cfg.set("handlers", f"{__name__}:routes")
     cfg.set("forwarded_allow_ips", "10.0.0.1")
@@ -128,6 +129,10 @@ def test_compose_takes_every_setting_of_ours(cfg: Config) -> None:
     assert container.pool.queue_limit == 7
     assert container.queue_timeout_s == 1.5
     assert container.max_body_bytes == 99
+    assert container.body_limits is server.body_limits
+    assert server.body_limits.limit_bytes("POST", "/upload/x") == 1024 * 1024
+    assert server.body_limits.limit_bytes("PUT", "/upload/x") == 99
+    assert server.body_limits.limit_bytes("GET", "/login") == 64 * 1024
     assert container.mount == "/shop"
     assert server.native.match("/native")
     assert server.trusted_proxies.trusts("10.0.0.1")
