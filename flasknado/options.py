@@ -195,7 +195,7 @@ class MaxBodyFor(Setting):
     action = "append"
     meta = "RULE"
     validator = _validate_body_limits
-    default: list[str] = []
+    default = ()
     desc = """\
         Another limit for a path and all below it, after an optional method: 'POST /upload=100M'.
 

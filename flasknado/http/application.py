@@ -112,16 +112,17 @@ class HandlerDelegate(_HandlerDelegate):
         headers: httputil.HTTPHeaders,
     ) -> Awaitable[None] | None:
         """Set the limit of the body, if there is one, before any of it is read."""
-        if "Content-Length" not in headers and "Transfer-Encoding" not in headers:
+        limits = getattr(self.application.settings.get("http_server"), "body_limits", None)
+        if limits is None or not ("Content-Length" in headers or "Transfer-Encoding" in headers):
             return super().headers_received(start_line, headers)
         request = self.request
-        limits = getattr(self.application.settings.get("http_server"), "body_limits", None)
         limit_bytes = max_body_bytes_of(
-            self.handler_class, request.method or "", request.path, limits or BodyLimits()
+            self.handler_class, request.method or "", request.path, limits
         )
         connection: Any = self.connection
         connection.set_max_body_size(limit_bytes)
         if not isinstance(connection, HTTP1Connection):
+            connection.gathers = not self.stream_request_body
             return super().headers_received(start_line, headers)
         # What does not stream its body cannot change its mind about the limit.
         if not self.stream_request_body and self._refuses(headers, limit_bytes):
@@ -161,6 +162,11 @@ class HandlerDelegate(_HandlerDelegate):
         refuse(connection, None, error, self.request.method or "")
         if self.stream_request_body:
             self.handler.on_connection_close()
+
+    @property
+    def held_bytes(self) -> int:
+        """How much of the body is in memory."""
+        return 0 if self.stream_request_body else len(self.chunks or b"")
 
     def data_received(self, data: bytes) -> Awaitable[None] | None:
         """Take a part of the body."""

@@ -36,6 +36,9 @@ UNPARSED_BYTES: Final = 16 * 1024
 LINGERING_LIMIT: Final = 1024
 """How many refused connections of a server may linger; one more is cut off at once."""
 
+OUR_FAULT: Final = frozenset((503, 507))
+"""Refusals after which the rest of a body is read and dropped for as long as a body may take."""
+
 CLIENT_CLOSED_STATUS: Final = 499
 """What the response hook is told when the client left before a response had begun."""
 
@@ -65,6 +68,7 @@ class Connection(RequestSink):
         "_drain_waiters",
         "_eof",
         "_linger_left_bytes",
+        "_lingers_for_body",
         "_parser",
         "_parsing",
         "_phase",
@@ -115,6 +119,7 @@ class Connection(RequestSink):
         self._reading_paused = False
         self._eof = False
         self._linger_left_bytes = service.limits.linger_bytes
+        self._lingers_for_body = False
         self._sent_before_bytes = 0
         self._taken_mark_bytes = 0
         self._rate_mark_bytes = 0
@@ -178,6 +183,7 @@ class Connection(RequestSink):
         service = self.service
         service.discard(self)
         service.traffic.connections_open -= 1
+        service.budget.owing.discard(self.transport)
         if self._phase is _Phase.LINGERING:
             service.lingering -= 1
         self._parser = None
@@ -197,10 +203,12 @@ class Connection(RequestSink):
 
     def pause_writing(self) -> None:
         self.write_paused = True
+        self.service.budget.owing.add(self.transport)
         self._watch_writing()
 
     def resume_writing(self) -> None:
         self.write_paused = False
+        self.service.budget.owing.discard(self.transport)
         if self._phase is not _Phase.CLOSING:
             self.write_deadline = NEVER
         if self.active is not None:
@@ -215,6 +223,8 @@ class Connection(RequestSink):
         service = self.service
         if self.gone:
             raise RequestError(400, "the connection has been taken out of HTTP")
+        if service.budget.full and (head.content_length or head.chunked):
+            raise service.budget.refusal()
         if service.checks_origin:
             service.trusted_proxies.apply(head)
             service.trusted_hosts.check(head)
@@ -309,9 +319,19 @@ class Connection(RequestSink):
         return future
 
     def unstuffed(self) -> None:
-        """Take note that more of the active request's body may be read."""
+        """Take note that more of a request's body may be read."""
         if not self._parsing and not self._advancing:
             self._go_on()
+
+    def pause_body(self) -> None:
+        """Read no more of a body: there is no memory for it."""
+        if self._receiving is not None:
+            self._pause_reading()
+
+    def resume_body(self) -> None:
+        """Read on after `pause_body()`, as far as nothing else is against it."""
+        if self._receiving is not None:
+            self.unstuffed()
 
     def refuse(self, error: RequestError) -> None:
         """Answer with `error` when the requests before have been answered, and close.
@@ -322,6 +342,10 @@ class Connection(RequestSink):
         self._unparsed = None
         receiving, self._receiving = self._receiving, None
         self.service.traffic.requests_refused += 1
+        if error.status in OUR_FAULT and receiving is not None:
+            # A reset would lose the answer, and this client has done nothing wrong.
+            self._lingers_for_body = True
+            self._linger_left_bytes = self._body_left_bytes(receiving)
         self._refusal = (parser.head if parser is not None else None, error)
         gen_log.info("Malformed HTTP message from %s: %s", self._peer(), error)
         if receiving is not None:
@@ -340,6 +364,15 @@ class Connection(RequestSink):
         self._resume_reading()
         if self.active is None and not self._waiting:
             self._answer_refusal()
+
+    def _body_left_bytes(self, receiving: Exchange) -> int:
+        """Return how much of a body may still come."""
+        head, service = receiving.head, self.service
+        total_bytes = head.content_length
+        if total_bytes is None and service.container is not None:
+            total_bytes = service.container.max_body_bytes_for(head)
+        left_bytes = (total_bytes or 0) - receiving.received_bytes
+        return max(service.limits.linger_bytes, left_bytes)
 
     def refuse_exchange(self, exchange: Exchange, error: RequestError) -> None:
         """Refuse the active exchange, whether its body has arrived or not, and close."""
@@ -436,7 +469,7 @@ class Connection(RequestSink):
                 else:
                     size_bytes = parser.slice_bytes()
                     data = parser.feed(data[:size_bytes]) + data[size_bytes:]
-                if self._receiving is not None and self._receiving.stuffed():
+                if self._receiving is not None and self._stuffed(self._receiving):
                     self._pause_reading()
         except RequestError as error:
             if not self.gone:
@@ -460,8 +493,12 @@ class Connection(RequestSink):
             (self._parser is not None and self._parser.holds)
             or len(self._waiting) >= self.service.limits.pipeline_limit
             or (active is not None and active.holds and active.complete)
-            or (receiving is not None and receiving.stuffed())
+            or (receiving is not None and self._stuffed(receiving))
         )
+
+    def _stuffed(self, receiving: Exchange) -> bool:
+        """Whether no more of a body may be read for now."""
+        return receiving.stuffed() or (self.service.budget.full and not receiving.complete)
 
     def _keep_unparsed(self, data: bytes) -> None:
         if self._unparsed is None:
@@ -545,6 +582,11 @@ class Connection(RequestSink):
 
     def _judge_body(self, active: Exchange) -> None:
         limits = self.service.limits
+        budget = self.service.budget
+        if budget.full and self._receiving is not None:
+            # All that is held may be bodies that wait for room: somebody has to go.
+            self.refuse(budget.refusal())
+            return
         came_bytes = active.received_bytes - self._rate_mark_bytes
         wanted_bytes = limits.min_body_rate_bytes_s * limits.body_timeout_s
         if came_bytes >= wanted_bytes or self._reading_paused:
@@ -592,7 +634,10 @@ class Connection(RequestSink):
             return
         service.lingering += 1
         self._phase = _Phase.LINGERING
-        self.deadline = service.deadline(service.limits.linger_timeout_s)
+        limits = service.limits
+        self.deadline = service.deadline(
+            limits.body_timeout_s if self._lingers_for_body else limits.linger_timeout_s
+        )
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._resume_reading()
@@ -621,6 +666,10 @@ class Connection(RequestSink):
         return address[0] if address is not None else "a Unix socket"
 
     def _forget(self, exchange: Exchange) -> None:
+        """Count out an exchange that has ended, or will never begin."""
+        if exchange.held_bytes:
+            held_bytes, exchange.held_bytes = exchange.held_bytes, 0
+            self.service.budget.hold(-held_bytes)
         if isinstance(exchange, OrdinaryExchange):
             self.service.traffic.ordinary_in_flight -= 1
         else:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tornado import httputil
 
@@ -21,9 +22,11 @@ from flasknado.http.stock import (
 from flasknado.http.traffic import NATIVE, ORDINARY, REFUSED
 
 if TYPE_CHECKING:
-    import asyncio
-
     from flasknado.http.server import HTTPServer
+
+
+ROOM_POLL_S: Final = 0.05
+"""How often a body that there is no memory for looks whether there is some."""
 
 
 class Dispatch(httputil.HTTPMessageDelegate):
@@ -37,6 +40,8 @@ class Dispatch(httputil.HTTPMessageDelegate):
         self._connection = connection
         self._delegate: httputil.HTTPMessageDelegate | None = None
         self._forwarded = False
+        self._held_bytes = 0
+        self._method = ""
 
     def headers_received(
         self,
@@ -45,6 +50,7 @@ class Dispatch(httputil.HTTPMessageDelegate):
     ) -> Awaitable[None] | None:
         assert isinstance(start_line, httputil.RequestStartLine)
         server = self._server
+        self._method = start_line.method
         if leave_if_closed(self._connection):
             return None
         try:
@@ -52,6 +58,8 @@ class Dispatch(httputil.HTTPMessageDelegate):
             peer, scheme = head.client, head.scheme
             server.trusted_proxies.apply(head)
             server.trusted_hosts.check(head)
+            if server.budget.full and (head.content_length or head.chunked):
+                raise server.budget.refusal()
         except RequestError as error:
             server.traffic.requests_refused += 1
             refuse(self._connection, None, error, start_line.method)
@@ -86,7 +94,34 @@ class Dispatch(httputil.HTTPMessageDelegate):
         return delegate.headers_received(start_line, headers)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        return self._delegate.data_received(chunk) if self._delegate is not None else None
+        if self._delegate is None:
+            return None
+        result = self._delegate.data_received(chunk)
+        self._count_memory()
+        return self._wait_for_room(result) if self._server.budget.full else result
+
+    def _count_memory(self, held_bytes: int | None = None) -> None:
+        if held_bytes is None:
+            held_bytes = getattr(_innermost(self._delegate), "held_bytes", 0)
+        change_bytes = held_bytes - self._held_bytes
+        self._held_bytes = held_bytes
+        self._server.budget.hold(change_bytes)
+
+    async def _wait_for_room(self, result: Awaitable[None] | None) -> None:
+        """Have no more of a body read while there is no memory for it, and then refuse it."""
+        if result is not None:
+            await result
+        budget = self._server.budget
+        ends = time.monotonic() + self._server.limits.body_timeout_s
+        while budget.full:
+            if time.monotonic() >= ends:
+                delegate, self._delegate = self._delegate, None
+                if delegate is not None:
+                    delegate.on_connection_close()
+                self._count_memory(0)
+                refuse(self._connection, None, budget.refusal(), self._method)
+                return
+            await asyncio.sleep(ROOM_POLL_S)
 
     def finish(self) -> None:
         if self._delegate is not None:
@@ -134,6 +169,7 @@ class Dispatch(httputil.HTTPMessageDelegate):
                 traffic.ordinary_in_flight -= 1
             else:
                 traffic.native_in_flight -= 1
+            self._count_memory(0)
             if traffic.on_response is not None:
                 sent = connection._response_start_line
                 status = sent.code if sent is not None else 499
@@ -141,6 +177,15 @@ class Dispatch(httputil.HTTPMessageDelegate):
                 traffic.on_response(head, status, size_bytes, time.monotonic() - began, half)
 
         connection._finish_future.add_done_callback(finished)
+
+
+def _innermost(delegate: Any) -> Any:
+    """Return what runs the request, without what Tornado has put around it."""
+    while True:
+        inner = getattr(delegate, "delegate", None) or getattr(delegate, "_delegate", None)
+        if inner is None:
+            return delegate
+        delegate = inner
 
 
 def _answer_with_id(connection: Any, head: RequestHead, request_id: str) -> None:

@@ -10,7 +10,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Final
 
-from flasknado.errors import ClientDisconnected
+from flasknado.errors import ClientDisconnected, RequestError
 from flasknado.http.body import BodyBuffer
 from flasknado.http.body_limits import body_too_large
 from flasknado.http.encode import (
@@ -56,6 +56,7 @@ class OrdinaryExchange(Reply, Delivery):
         "_untaken_bytes",
         "complete",
         "head",
+        "held_bytes",
         "sent_bytes",
         "started_at",
         "status",
@@ -77,6 +78,7 @@ class OrdinaryExchange(Reply, Delivery):
         self._streaming = False
         self._untaken_bytes = 0
         self.complete = False
+        self.held_bytes = 0
         self.head = head
         self.sent_bytes = 0
         self.started_at = 0.0
@@ -85,7 +87,7 @@ class OrdinaryExchange(Reply, Delivery):
             limit_bytes = container.max_body_bytes_for(head)
             if head.content_length is not None and head.content_length > limit_bytes:
                 raise body_too_large(limit_bytes, head.content_length)
-            self._body = BodyBuffer(limit_bytes)
+            self._body = BodyBuffer(limit_bytes, connection.service.mailbox, self._disk_progress)
 
     # The request, on the loop's thread.
 
@@ -95,18 +97,49 @@ class OrdinaryExchange(Reply, Delivery):
 
     def begin(self) -> None:
         if self.complete:
-            self._hand_over()
+            self._disk_progress()
         elif self.head.expect_continue and not self.received_bytes:
             self._connection.transport.write(CONTINUE)
 
     def receive(self, data: bytes) -> None:
         assert self._body is not None
         self._body.append(data)
+        self._count_memory()
 
     def end(self) -> None:
         self.complete = True
         if self._connection.active is self:
-            self._hand_over()
+            self._disk_progress()
+
+    def _disk_progress(self) -> None:
+        """Go on as far as what has come is in memory or on disk."""
+        body = self._body
+        if body is None:
+            if self.complete:
+                self._hand_over()
+            return
+        self._count_memory()
+        connection = self._connection
+        try:
+            written = body.written
+        except RequestError as error:
+            # Behind another request it is refused when its turn comes, or more of it does.
+            if connection.active is self:
+                connection.refuse_exchange(self, error)
+            return
+        if self.complete:
+            if written and connection.active is self:
+                self._hand_over()
+        elif not body.behind:
+            connection.unstuffed()
+
+    def _count_memory(self) -> None:
+        body = self._body
+        held_bytes = body.held_bytes if body is not None else 0
+        if held_bytes != self.held_bytes:
+            change_bytes = held_bytes - self.held_bytes
+            self.held_bytes = held_bytes
+            self._connection.service.budget.hold(change_bytes)
 
     def _hand_over(self) -> None:
         body = self._body
@@ -116,7 +149,7 @@ class OrdinaryExchange(Reply, Delivery):
         )
 
     def stuffed(self) -> bool:
-        return False
+        return self._body is not None and self._body.behind
 
     def needs_client(self) -> bool:
         return self._streaming

@@ -36,6 +36,11 @@ class Limits:
     """Other limits by method and path prefix, on both halves, such as
     `{"POST /upload": "100M", "/login": "64K"}`; see `flasknado.http.body_limits`."""
 
+    memory_limit_bytes: int | None = None
+    """What bodies, write buffers and live backlogs of all clients may take of the process's
+    memory; at the bound reading pauses, then new bodies get 503.
+    `None`: half of the machine's memory or of the control group's."""
+
     max_connections: int = 50_000
     """Open connections of the server; one more is answered 503 and closed."""
 
@@ -69,7 +74,7 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.name in ("max_body_bytes", "body_limits"):
-                continue  # checked where they are put together (`BodyLimits`)
+            if value is None or field.name in ("max_body_bytes", "body_limits"):
+                continue  # those of bodies are checked together (`BodyLimits`)
             if value <= 0:
                 raise ConfigurationError(f"{field.name} is {value}, and must be more than 0")

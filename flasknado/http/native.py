@@ -113,6 +113,9 @@ class NativeExchange(httputil.HTTPConnection):
         self.head = head
         self.complete = False
         self.received_bytes = 0
+        self.held_bytes = 0
+        self.gathers = True
+        """Whether the handler gets its body whole; set by what runs it."""
         self.status = 0
         self.sent_bytes = 0
         self.started_at = 0.0
@@ -193,8 +196,13 @@ class NativeExchange(httputil.HTTPConnection):
         else:
             self._parts.extend(data[i : i + size] for i in range(0, len(data), size))
         self._waiting_bytes += len(data)
+        self._hold(len(data))
         if self._connection.active is self:
             self._pump()
+
+    def _hold(self, size_bytes: int) -> None:
+        self.held_bytes += size_bytes
+        self._connection.service.budget.hold(size_bytes)
 
     def end(self) -> None:
         self.complete = True
@@ -237,6 +245,8 @@ class NativeExchange(httputil.HTTPConnection):
         while not self._awaited and self._parts:
             part = self._parts.popleft()
             self._waiting_bytes -= len(part)
+            if not self.gathers and self.held_bytes:
+                self._hold(-len(part))
             if self._write_finished:
                 continue
             try:

@@ -35,6 +35,7 @@ from flasknado.http.hosts import TrustedHosts
 from flasknado.http.limits import Limits
 from flasknado.http.listeners import Listeners, accept_waiting
 from flasknado.http.mailbox import mailbox_of
+from flasknado.http.memory import MemoryBudget, default_limit_bytes
 from flasknado.http.message import RequestHead
 from flasknado.http.native import NativeExchange, context_of
 from flasknado.http.request_id import RequestIds
@@ -120,6 +121,7 @@ class HTTPServer(TornadoHTTPServer):
         if self.container is not None:
             self.container.base_environ[SERVER_KEY] = self
         self.limits = _limits_with_options(limits or Limits(), options)
+        self.budget = MemoryBudget(self.limits.memory_limit_bytes or default_limit_bytes())
         self.body_limits = _body_limits(self.limits, self.container, options)
         if self.container is not None:
             self.container.body_limits = self.body_limits
@@ -213,6 +215,7 @@ class HTTPServer(TornadoHTTPServer):
             native_exchange=self._native_exchange,
             trusted_proxies=self.trusted_proxies,
             trusted_hosts=self.trusted_hosts,
+            budget=self.budget,
             protocol=self.protocol,
             keep_alive=not self.conn_params.no_keep_alive,
         )

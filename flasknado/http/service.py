@@ -11,6 +11,7 @@ from flasknado.http.forwarded import TrustedProxies
 from flasknado.http.hosts import TrustedHosts
 from flasknado.http.limits import Limits
 from flasknado.http.mailbox import Mailbox
+from flasknado.http.memory import MemoryBudget
 from flasknado.http.message import Container, RequestHead
 from flasknado.http.traffic import Traffic
 
@@ -31,6 +32,8 @@ class Exchange(Protocol):
     """The status of the response, 0 before it is known."""
     sent_bytes: int
     started_at: float
+    held_bytes: int
+    """How much of its body is in memory."""
     holds: bool
     """Whether what follows the request must not be parsed before the response has ended."""
 
@@ -78,6 +81,7 @@ class Service:
         native_exchange: Callable[[Connection, RequestHead], Exchange],
         trusted_proxies: TrustedProxies,
         trusted_hosts: TrustedHosts,
+        budget: MemoryBudget,
         protocol: str | None = None,
         keep_alive: bool = True,
     ) -> None:
@@ -91,6 +95,8 @@ class Service:
         self.trusted_proxies = trusted_proxies
         self.trusted_hosts = trusted_hosts
         self.checks_origin = bool(trusted_proxies) or bool(trusted_hosts)
+        self.budget = budget
+        budget.on_change.append(self._memory_changed)
         self.protocol = protocol
         self.keep_alive = keep_alive
         """False when every response closes its connection: by configuration, or while draining."""
@@ -106,6 +112,7 @@ class Service:
         self.connections.add(connection)
         if self._sweeping is None:
             self.now = self.loop.time()
+            self.budget.look()
             self._sweep_later()
 
     def discard(self, connection: Connection) -> None:
@@ -143,11 +150,20 @@ class Service:
         for connection in list(self.connections):
             connection.abort()
 
+    def _memory_changed(self, full: bool) -> None:
+        """Have no more of any body read, or have reading go on."""
+        for connection in list(self.connections):
+            if full:
+                connection.pause_body()
+            else:
+                connection.resume_body()
+
     def _sweep_later(self) -> None:
         self._sweeping = self.loop.call_later(self.limits.sweep_interval_s, self._sweep)
 
     def _sweep(self) -> None:
         now = self.now = self.loop.time()
+        self.budget.look()
         late = [c for c in self.connections if c.deadline <= now or c.write_deadline <= now]
         for connection in late:
             connection.expire(now)

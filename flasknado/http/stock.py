@@ -93,7 +93,9 @@ class ContainerDelegate(httputil.HTTPMessageDelegate):
         self._head = head
         self._body: BodyBuffer | None = None
         self._method = ""
-        self._refused = False
+        self._finished = False
+        self._caught_up: asyncio.Future[None] | None = None
+        """Done when the disk has written enough for more to be read."""
 
     def headers_received(
         self,
@@ -103,7 +105,6 @@ class ContainerDelegate(httputil.HTTPMessageDelegate):
         assert isinstance(start_line, httputil.RequestStartLine)
         self._method = start_line.method
         if leave_if_closed(self._connection):
-            self._refused = True
             return None
         try:
             if self._head is None:
@@ -119,7 +120,8 @@ class ContainerDelegate(httputil.HTTPMessageDelegate):
         if set_max_body_size is not None:
             # `BodyBuffer` counts and answers 413; Tornado's own limit would answer 400.
             set_max_body_size(limit_bytes + BODY_SLACK_BYTES)
-        self._body = BodyBuffer(limit_bytes)
+        mailbox = mailbox_of(asyncio.get_running_loop())
+        self._body = BodyBuffer(limit_bytes, mailbox, self._disk_progress)
         return None
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
@@ -127,25 +129,51 @@ class ContainerDelegate(httputil.HTTPMessageDelegate):
             try:
                 self._body.append(chunk)
             except RequestError as error:
-                self._body.discard()
-                self._body = None
                 self._refuse(error)
+            else:
+                if self._body.behind:
+                    self._caught_up = asyncio.get_running_loop().create_future()
+                    return self._caught_up
         return None
 
     def finish(self) -> None:
-        if self._refused:
+        self._finished = True
+        self._disk_progress()
+
+    def _disk_progress(self) -> None:
+        """Go on as far as what has come is in memory or on disk."""
+        if self._body is None or self._head is None:
             return
-        assert self._head is not None
-        assert self._body is not None
-        reply = StockReply(self._connection, self._head)
-        self._container.handle(self._head, self._body.complete(), reply)
+        try:
+            written = self._body.written
+        except RequestError as error:
+            self._refuse(error)
+        else:
+            if self._finished and written:
+                body, self._body = self._body, None
+                reply = StockReply(self._connection, self._head)
+                self._container.handle(self._head, body.complete(), reply)
+        if self._caught_up is not None and (self._body is None or not self._body.behind):
+            self._caught_up.set_result(None)
+            self._caught_up = None
+
+    @property
+    def held_bytes(self) -> int:
+        """How much of the body is in memory."""
+        return self._body.held_bytes if self._body is not None else 0
 
     def on_connection_close(self) -> None:
         if self._body is not None:
             self._body.discard()
+            self._body = None
+        if self._caught_up is not None:
+            self._caught_up.set_result(None)
+            self._caught_up = None
 
     def _refuse(self, error: RequestError) -> None:
-        self._refused = True
+        if self._body is not None:
+            self._body.discard()
+            self._body = None
         refuse(self._connection, self._head, error, self._method)
 
 
