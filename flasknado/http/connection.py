@@ -638,8 +638,12 @@ class Connection(RequestSink):
         self.deadline = service.deadline(
             limits.body_timeout_s if self._lingers_for_body else limits.linger_timeout_s
         )
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
+        try:
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+        except OSError:  # the client has gone, and reading has been paused
+            self.abort()
+            return
         self._resume_reading()
 
     def _drop_incoming(self, size_bytes: int) -> None:

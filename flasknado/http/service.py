@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
@@ -17,6 +18,8 @@ from flasknado.http.traffic import Traffic
 
 if TYPE_CHECKING:
     from flasknado.http.connection import Connection
+
+log: Final = logging.getLogger("flasknado.http")
 
 NEVER: Final = math.inf
 
@@ -166,7 +169,11 @@ class Service:
         self.budget.look()
         late = [c for c in self.connections if c.deadline <= now or c.write_deadline <= now]
         for connection in late:
-            connection.expire(now)
+            try:
+                connection.expire(now)
+            except Exception:
+                log.exception("a connection's deadline could not be kept")
+                connection.abort()
         if self.connections:
             self._sweep_later()
         else:
