@@ -209,8 +209,9 @@ class Connection(RequestSink):
     def resume_writing(self) -> None:
         self.write_paused = False
         self.service.budget.owing.discard(self.transport)
-        if self._phase is not _Phase.CLOSING:
+        if self._phase is not _Phase.CLOSING and self.active is None:
             self.write_deadline = NEVER
+        # While a response goes on its rate is judged across the pauses; see `_write_progresses`.
         if self.active is not None:
             self.active.drained()
         self._settle_drain_waiters(None)
@@ -423,6 +424,16 @@ class Connection(RequestSink):
         """Cut the connection off; what is waiting for the client is dropped."""
         self._phase_closing()
         self.transport.abort()
+
+    def holds_thread(self) -> bool:
+        """Return whether a thread of the container waits for this client."""
+        active = self.active
+        return isinstance(active, OrdinaryExchange) and active.holds_thread
+
+    def cut_off(self, reason: str) -> None:
+        """Cut off a client whose response may go on no longer."""
+        log.info("%s is cut off: %s", self._peer(), reason)
+        self.abort()
 
     def expire(self, now: float) -> None:
         """Do what the deadline that has passed demands; called by the sweep."""
@@ -703,23 +714,28 @@ class Connection(RequestSink):
 
     def _watch_writing(self) -> None:
         if self.write_deadline == NEVER and not self.gone:
-            self._taken_mark_bytes = self._taken_bytes()
+            self._taken_mark_bytes = self.taken_bytes()
             self.write_deadline = self.service.deadline(self.service.limits.write_timeout_s)
 
     def _write_progresses(self) -> bool:
-        """Whether the client took anything since the last look; begins the next one if so."""
+        """Whether the client took enough since the last look; begins the next one if so."""
         if not self.transport.get_write_buffer_size() and self._phase is not _Phase.CLOSING:
             self.write_deadline = NEVER
             return True
-        taken_bytes = self._taken_bytes()
-        if taken_bytes <= self._taken_mark_bytes:
+        limits = self.service.limits
+        taken_bytes = self.taken_bytes()
+        wanted_bytes = limits.min_write_rate_bytes_s * limits.write_timeout_s
+        if taken_bytes - self._taken_mark_bytes < max(wanted_bytes, 1):
             return False
         self._taken_mark_bytes = taken_bytes
-        self.write_deadline = self.service.deadline(self.service.limits.write_timeout_s)
+        self.write_deadline = self.service.deadline(limits.write_timeout_s)
         return True
 
-    def _taken_bytes(self) -> int:
+    def taken_bytes(self) -> int:
+        """Return how much the client's socket has taken so far."""
         written = self._sent_before_bytes
         if self.active is not None:
             written += self.active.sent_bytes
+            if isinstance(self.active, OrdinaryExchange):
+                written += self.active.file_sent_bytes
         return written - self.transport.get_write_buffer_size()

@@ -49,12 +49,14 @@ class OrdinaryExchange(Reply, Delivery):
         "_container",
         "_data",
         "_keep_alive",
+        "_lending",
         "_loan",
         "_response",
         "_rest",
         "_streaming",
         "_untaken_bytes",
         "complete",
+        "file_sent_bytes",
         "head",
         "held_bytes",
         "sent_bytes",
@@ -74,11 +76,14 @@ class OrdinaryExchange(Reply, Delivery):
         self._response: ResponseHead | None = None
         self._rest = b""
         self._keep_alive = head.keep_alive
+        self._lending = False
         self._loan: SocketLoan | None = None
         self._streaming = False
         self._untaken_bytes = 0
         self.complete = False
         self.held_bytes = 0
+        self.file_sent_bytes = 0
+        """How much of a file has gone past the loop, and is not yet among `sent_bytes`."""
         self.head = head
         self.sent_bytes = 0
         self.started_at = 0.0
@@ -154,6 +159,11 @@ class OrdinaryExchange(Reply, Delivery):
     def needs_client(self) -> bool:
         return self._streaming
 
+    @property
+    def holds_thread(self) -> bool:
+        """Whether a thread waits for the client."""
+        return self._streaming and (self._untaken_bytes > 0 or self._lending)
+
     def drop(self) -> bool:
         self._discard_body()
         return True
@@ -204,6 +214,7 @@ class OrdinaryExchange(Reply, Delivery):
         if socket_fd is None:
             return 0
         sent_bytes = 0
+        self._lending = True
         try:
             sent_bytes = send_file(
                 socket_fd,
@@ -211,14 +222,16 @@ class OrdinaryExchange(Reply, Delivery):
                 offset,
                 count,
                 gone=lambda: self._gone,
+                sent=self._file_sent,
                 timeout_s=self._connection.service.limits.write_timeout_s,
             )
         except ClientDisconnected:
             self.abort()
             raise
         finally:
+            self._lending = False
             os.close(socket_fd)
-        self._mailbox.post(self._add_sent, sent_bytes)
+        self._mailbox.post(self._add_sent)
         return sent_bytes
 
     def _lend(self, loan: SocketLoan) -> None:
@@ -247,8 +260,13 @@ class OrdinaryExchange(Reply, Delivery):
             else:
                 loan.grant(lent.fileno())
 
-    def _add_sent(self, size_bytes: int) -> None:
-        self.sent_bytes += size_bytes
+    def _file_sent(self, size_bytes: int) -> None:
+        """Count what the kernel has taken of a file; on the pool's thread."""
+        self.file_sent_bytes += size_bytes
+
+    def _add_sent(self) -> None:
+        self.sent_bytes += self.file_sent_bytes
+        self.file_sent_bytes = 0
 
     def _connection_field(self) -> bytes:
         if not (self._keep_alive and self._connection.service.keep_alive):

@@ -59,6 +59,21 @@ class Limits:
     write_timeout_s: float = 60.0
     """How long a client may take nothing of what is waiting for it; then it is cut off."""
 
+    min_write_rate_bytes_s: float = 256.0
+    """What a client must take on average in each `write_timeout_s` while something waits for it."""
+
+    busy_write_rate_bytes_s: float = 64.0 * 1024
+    """While requests wait for a thread: what a client must take on average in each
+    `busy_write_window_s` if its response holds a thread; else it may be cut off, the slowest
+    first, and no more clients than requests wait."""
+
+    busy_write_window_s: float = 10.0
+    """How long such a client is watched before it is judged."""
+
+    response_timeout_s: float | None = None
+    """How long a response that has begun may take in all; then it is cut off. `None`: as long
+    as it takes. Not for connections that have left HTTP (WebSocket, live events)."""
+
     write_high_water_bytes: int = 64 * 1024
     """What may wait in a connection's write buffer before the writer must wait too."""
 

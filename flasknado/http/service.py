@@ -14,6 +14,7 @@ from flasknado.http.limits import Limits
 from flasknado.http.mailbox import Mailbox
 from flasknado.http.memory import MemoryBudget
 from flasknado.http.message import Container, RequestHead
+from flasknado.http.response_pace import ResponsePace
 from flasknado.http.traffic import Traffic
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ class Service:
         self.lingering = 0
         self.now = loop.time()
         """The loop's time at the last sweep."""
+        self._pace = ResponsePace(self)
         self._soon: asyncio.Future[None] | None = None
         self._sweeping: asyncio.TimerHandle | None = None
 
@@ -174,6 +176,7 @@ class Service:
             except Exception:
                 log.exception("a connection's deadline could not be kept")
                 connection.abort()
+        self._pace.sweep(now)
         if self.connections:
             self._sweep_later()
         else:

@@ -128,6 +128,11 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
     def multiprocess(self, value: bool) -> None:
         self.base_environ["wsgi.multiprocess"] = value
 
+    @property
+    def requests_waiting(self) -> int:
+        """How many requests wait for a thread. Any thread."""
+        return self.pool.queued
+
     def max_body_bytes_for(self, head: RequestHead) -> int:
         """Return the largest body accepted for this request."""
         return self.body_limits.limit_bytes(head.method, head.path)

@@ -45,7 +45,9 @@ def test_form_above_the_limit_of_its_route_is_refused_unread(
 ) -> None:
     for size_bytes, refused in ((limit_bytes + 1, True), (10, False)):
         with Wire(served.address) as wire:
-            wire.send(f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {size_bytes}\r\n\r\n".encode())
+            wire.send(
+                f"POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {size_bytes}\r\n\r\n".encode()
+            )
             if not refused:
                 wire.send(b"x" * size_bytes)
             status = wire.answer().status

@@ -171,7 +171,9 @@ def served(layer: str) -> Iterator[Serving]:
 def test_every_native_route_refuses_a_large_body_unread(served: Serving) -> None:
     patterns = [spec.regex.pattern for spec in served.server.native.specs]
     paths = [p.removesuffix("$").removesuffix("(?:/.*)?").replace("\\", "") for p in patterns]
-    assert {"/-/healthz", "/-/metrics", "/live/events", "/live/live.js", "/live/whoami"} < set(paths)
+    assert {"/-/healthz", "/-/metrics", "/live/events", "/live/live.js", "/live/whoami"} < set(
+        paths
+    )
 
     for path in paths:
         for method in ("POST", "GET", "PUT"):
@@ -233,7 +235,9 @@ def test_body_is_taken_up_to_its_limit(
     request = post(path, body)
     if framing == "chunked":
         chunks = b"%x\r\n%b\r\n" % (size_bytes, body) if body else b""
-        request = b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" % path.encode()
+        request = (
+            b"POST %b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n" % path.encode()
+        )
         request += chunks + b"0\r\n\r\n"
     with Wire(served.address) as wire:
         assert wire.ask(request).status == status
