@@ -18,6 +18,7 @@ from flasknado.errors import ConfigurationError
 from flasknado.gunicorn_settings import refuse_unknown
 from flasknado.http.body_limits import DEFAULT_MAX_BODY_BYTES, BodyLimits, split_rule
 from flasknado.http.limits import Limits
+from flasknado.http.memory import default_limit_bytes
 from flasknado.http.server import LAYERS, default_layer
 from flasknado.sizes import size_bytes
 
@@ -203,6 +204,62 @@ class MaxBodyFor(Setting):
         """
 
 
+class MemoryLimit(Setting):
+    name = "memory_limit"
+    section = SECTION
+    cli = ["--memory-limit"]
+    meta = "SIZE"
+    validator = _size_of("memory_limit", 0)
+    default = 0
+    desc = """\
+        What the bodies, write buffers and live backlogs of all clients may take of a worker's
+        memory, in bytes or as 512M; then reading pauses, and then bodies are answered 503.
+
+        0 means half of the machine's memory, or of the control group's if that is less,
+        divided among the workers.
+        """
+
+
+class MinWriteRate(Setting):
+    name = "min_write_rate"
+    section = SECTION
+    cli = ["--min-write-rate"]
+    meta = "SIZE"
+    validator = _size_of("min_write_rate")
+    default = int(LIMITS.min_write_rate_bytes_s)
+    desc = """\
+        How many bytes a second a client must take of a response on average in each
+        --write-timeout, while something waits for it; then it is cut off.
+        """
+
+
+class BusyWriteRate(Setting):
+    name = "busy_write_rate"
+    section = SECTION
+    cli = ["--busy-write-rate"]
+    meta = "SIZE"
+    validator = _size_of("busy_write_rate")
+    default = int(LIMITS.busy_write_rate_bytes_s)
+    desc = """\
+        The same while requests wait for a thread and the client's response holds one, in
+        each 10 seconds: the slowest are cut off, no more than requests wait.
+        """
+
+
+class ResponseTimeout(Setting):
+    name = "response_timeout"
+    section = SECTION
+    cli = ["--response-timeout"]
+    meta = "SECONDS"
+    validator = _validate_not_negative
+    type = float
+    default = 0.0
+    desc = """\
+        How long a response that has begun may take in all; then it is cut off. Not for
+        WebSockets and live events. 0: as long as it takes.
+        """
+
+
 class Mount(Setting):
     name = "mount"
     section = SECTION
@@ -353,6 +410,10 @@ OWN = (
     StuckShare,
     MaxBody,
     MaxBodyFor,
+    MemoryLimit,
+    MinWriteRate,
+    BusyWriteRate,
+    ResponseTimeout,
     Mount,
     OpsPrefix,
     HeaderTimeout,
@@ -418,4 +479,8 @@ def limits_of(cfg: Config) -> Limits:
         body_timeout_s=option(cfg, "body_timeout"),
         keep_alive_timeout_s=cfg.keepalive or LIMITS.keep_alive_timeout_s,
         write_timeout_s=option(cfg, "write_timeout"),
+        min_write_rate_bytes_s=option(cfg, "min_write_rate"),
+        busy_write_rate_bytes_s=option(cfg, "busy_write_rate"),
+        response_timeout_s=option(cfg, "response_timeout") or None,
+        memory_limit_bytes=option(cfg, "memory_limit") or default_limit_bytes(cfg.workers),
     )

@@ -25,6 +25,7 @@ from flasknado import options
 from flasknado.board import Board, StopReason, WorkerState
 from flasknado.compose import compose
 from flasknado.errors import ConfigurationError
+from flasknado.http.memory import default_limit_bytes
 from flasknado.http.server import HTTPServer
 from flasknado.ops import Operations, bind
 from flasknado.ops.settings import operations_of, operations_server, snapshots_of
@@ -125,6 +126,9 @@ class Worker(GunicornWorker):
         assert isinstance(server, HTTPServer)
         if server.container is not None and self.cfg.workers > 1:
             server.container.multiprocess = True
+        if server.limits.memory_limit_bytes is None:
+            limit_bytes = options.option(self.cfg, "memory_limit")
+            server.budget.limit_bytes = limit_bytes or default_limit_bytes(self.cfg.workers)
         return server
 
     def _shared_ops_socket(self) -> socket.socket | None:

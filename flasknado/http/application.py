@@ -26,8 +26,8 @@ from tornado.web import (
     Application,
     FallbackHandler,
     RequestHandler,
-    _has_stream_request_body,
     _HandlerDelegate,
+    _has_stream_request_body,
 )
 
 from flasknado.http.body_limits import BodyLimits, body_too_large

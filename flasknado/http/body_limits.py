@@ -27,7 +27,7 @@ _RULE: Final = re.compile(r"(?:([!#$%&'*+\-.^_`|~0-9A-Za-z]+)\s+)?(/\S*)")
 class _Rule:
     """One rule, compiled."""
 
-    __slots__ = ("limit_bytes", "method", "pattern", "path")
+    __slots__ = ("limit_bytes", "method", "path", "pattern")
 
     def __init__(self, method: str | None, path: str, limit_bytes: int) -> None:
         self.method = method

@@ -83,6 +83,7 @@ class Connection(RequestSink):
         "_waiting",
         "active",
         "context",
+        "counted",
         "deadline",
         "gone",
         "secure",
@@ -101,6 +102,8 @@ class Connection(RequestSink):
         self.context: Any = None
         """Tornado's context of the connection, once a native handler needed it."""
         self.secure = False
+        self.counted = False
+        """True while its handshake counts as a connection already."""
         self.gone = False
         """True once the transport has closed, or has been left to another protocol."""
         self.deadline = NEVER
@@ -142,6 +145,9 @@ class Connection(RequestSink):
         )
         self.deadline = service.deadline(limits.header_timeout_s)
         traffic = service.traffic
+        if self.counted:
+            self.counted = False
+            traffic.connections_open -= 1
         full = traffic.connections_open >= limits.max_connections
         traffic.connections_open += 1
         traffic.connections_accepted += 1

@@ -16,7 +16,7 @@ from flasknado.http.stock import (
     ContainerDelegate,
     end_after_response,
     head_from,
-    leave_if_closed,
+    leave_if_ended,
     refuse,
 )
 from flasknado.http.traffic import NATIVE, ORDINARY, REFUSED
@@ -51,7 +51,7 @@ class Dispatch(httputil.HTTPMessageDelegate):
         assert isinstance(start_line, httputil.RequestStartLine)
         server = self._server
         self._method = start_line.method
-        if leave_if_closed(self._connection):
+        if leave_if_ended(self._server_conn, self._connection):
             return None
         try:
             head = head_from(start_line, headers, self._connection)

@@ -94,8 +94,8 @@ class NativeExchange(httputil.HTTPConnection):
     """One native request and the response to it; see `flasknado.http.service.Exchange`.
 
     `start_request` makes Tornado's delegate for it; `max_body_bytes` holds until the handler
-    is known, and says otherwise (`flasknado.http.application`). What the delegate raises is logged and
-    closes the connection, as in Tornado.
+    is known, and says otherwise (`flasknado.http.application`). What the delegate raises is
+    logged and closes the connection, as in Tornado.
     """
 
     half = NATIVE

@@ -65,8 +65,8 @@ def send_file(
 ) -> int:
     """Copy `count` bytes of a file from `offset` to a non-blocking socket; returns how many went.
 
-    `sent` is told the size of each part. Fewer go only if the file is shorter. Raises `ClientDisconnected` if the client goes,
-    or takes nothing for `timeout_s`. On a pool thread.
+    `sent` is told the size of each part. Fewer go only if the file is shorter. Raises
+    `ClientDisconnected` if the client goes, or takes nothing for `timeout_s`. On a pool thread.
     """
     sent_bytes = 0
     waited_s = 0.0

@@ -15,7 +15,6 @@ import importlib.util
 import inspect
 import logging
 import socket
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
@@ -40,6 +39,7 @@ from flasknado.http.message import RequestHead
 from flasknado.http.native import NativeExchange, context_of
 from flasknado.http.request_id import RequestIds
 from flasknado.http.router import NativeRoute, NativeRoutes
+from flasknado.http.tls import TLSAcceptor
 from flasknado.http.traffic import ResponseHook, Traffic
 from flasknado.wsgi.container import WSGIContainer
 from flasknado.wsgi.handoff import SERVER_KEY
@@ -219,10 +219,17 @@ class HTTPServer(TornadoHTTPServer):
             protocol=self.protocol,
             keep_alive=not self.conn_params.no_keep_alive,
         )
-        tls: ssl.SSLContext | None = None
-        if self.ssl_options is not None:
-            tls = ssl_options_to_context(self.ssl_options, server_side=True)
-        return Listeners(loop, lambda: Connection(service), tls, self.limits.header_timeout_s)
+        if self.ssl_options is None:
+            return Listeners(loop, lambda: Connection(service))
+        acceptor = TLSAcceptor(
+            loop,
+            lambda: Connection(service),
+            ssl_options_to_context(self.ssl_options, server_side=True),
+            self.traffic,
+            max_connections=self.limits.max_connections,
+            timeout_s=self.limits.header_timeout_s,
+        )
+        return Listeners(loop, lambda: Connection(service), acceptor)
 
     def _native_exchange(self, connection: Connection, head: RequestHead) -> NativeExchange:
         if head.request_id is None:

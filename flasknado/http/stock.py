@@ -104,8 +104,6 @@ class ContainerDelegate(httputil.HTTPMessageDelegate):
     ) -> Awaitable[None] | None:
         assert isinstance(start_line, httputil.RequestStartLine)
         self._method = start_line.method
-        if leave_if_closed(self._connection):
-            return None
         try:
             if self._head is None:
                 self._head = head_from(start_line, headers, self._connection)
@@ -278,16 +276,17 @@ def end_after_response(connection: httputil.HTTPConnection) -> None:
         connection._disconnect_on_finish = True
 
 
-def leave_if_closed(connection: httputil.HTTPConnection) -> bool:
-    """Return whether Tornado's connection is closed, and have it read no further if so.
+def leave_if_ended(server_conn: Any, connection: Any) -> bool:
+    """Return whether a request came behind the last one of a Tornado connection; read no more then.
 
-    What came behind its last request waits in its buffer, and Tornado would go on with that;
-    nobody would get the answer.
+    It waits in the connection's buffer, and Tornado would go on with it; nobody would
+    get the answer.
     """
-    stream: Any = getattr(connection, "stream", None)
-    if stream is None or not stream.closed():
+    previous = getattr(server_conn, "previous_request", None)
+    server_conn.previous_request = connection
+    if previous is None or not previous._disconnect_on_finish:
         return False
-    connection.detach()  # type: ignore[attr-defined]
+    connection.detach()
     return True
 
 
