@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from flasknado.http.connection import Connection
-    from flasknado.http.service import Exchange, Service
+    from flasknado.http.shared import Exchange, Shared
 
 _TOO_SLOW: Final = "it takes its response too slowly while other requests wait for a thread"
 _TOO_LONG: Final = "its response has taken too long"
 
 
 class ResponsePace:
-    """Watches the responses of a service, once in each sweep; on the loop's thread."""
+    """Watches the responses of a shared, once in each sweep; on the loop's thread."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
         self._slow: dict[Connection, tuple[Exchange | None, float, int]] = {}
         """Since when, and at how many bytes, clients that hold threads are watched."""
         self._begun: dict[Connection, tuple[Exchange | None, float]] = {}
@@ -28,20 +28,20 @@ class ResponsePace:
 
     def sweep(self, now: float) -> None:
         """Cut off who is too slow."""
-        container = self._service.container
+        container = self._shared.container
         waiting = container.requests_waiting if container is not None else 0
         if waiting:
             self._judge(now, waiting)
         elif self._slow:
             self._slow = {}
-        if self._service.limits.response_timeout_s is not None:
-            self._end_overlong(now, self._service.limits.response_timeout_s)
+        if self._shared.limits.response_timeout_s is not None:
+            self._end_overlong(now, self._shared.limits.response_timeout_s)
 
     def _judge(self, now: float, waiting: int) -> None:
-        limits = self._service.limits
+        limits = self._shared.limits
         watched, self._slow = self._slow, {}
         too_slow: list[tuple[float, Connection]] = []
-        for connection in self._service.connections:
+        for connection in self._shared.connections:
             if not connection.holds_thread():
                 continue
             taken_bytes = connection.taken_bytes()
@@ -62,7 +62,7 @@ class ResponsePace:
 
     def _end_overlong(self, now: float, timeout_s: float) -> None:
         known, self._begun = self._begun, {}
-        for connection in list(self._service.connections):
+        for connection in list(self._shared.connections):
             active = connection.active
             if not (active.status if active is not None else connection.write_paused):
                 continue

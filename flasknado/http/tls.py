@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
-from flasknado.http.traffic import Traffic
+from flasknado.http.counters import Counters
 
 if TYPE_CHECKING:
     from flasknado.http.connection import Connection
@@ -42,7 +42,7 @@ class TLSAcceptor:
         loop: asyncio.AbstractEventLoop,
         make_connection: Callable[[], Connection],
         context: ssl.SSLContext,
-        traffic: Traffic,
+        counters: Counters,
         *,
         max_connections: int,
         timeout_s: float,
@@ -50,7 +50,7 @@ class TLSAcceptor:
         self._loop = loop
         self._make_connection = make_connection
         self._context = context
-        self._traffic = traffic
+        self._traffic = counters
         self._max_connections = max_connections
         self._timeout_s = timeout_s
         self._sockets: list[socket.socket] = []
@@ -90,13 +90,13 @@ class TLSAcceptor:
 
     def take(self, sock: socket.socket) -> None:
         """Begin the handshake of a connection, or close it if there are too many."""
-        traffic = self._traffic
-        if traffic.connections_open >= self._max_connections:
-            traffic.connections_accepted += 1
-            traffic.connections_refused += 1
+        counters = self._traffic
+        if counters.connections_open >= self._max_connections:
+            counters.connections_accepted += 1
+            counters.connections_refused += 1
             sock.close()
             return
-        traffic.connections_open += 1
+        counters.connections_open += 1
         task = self._loop.create_task(self._shake(sock))
         self._handshakes.add(task)
         task.add_done_callback(self._handshakes.discard)

@@ -17,7 +17,7 @@ from flasknado.http.body_limits import BodyLimits, split_rule
 from flasknado.http.limits import Limits
 from flasknado.live import Live
 from flasknado.sizes import MIB, size_bytes
-from tests.flasknado.http.site import LOOPS
+from tests.flasknado.site import LOOPS
 from tests.flasknado.wsgi.wire import Wire
 from tests.support.raw import connect, read_to_end, statuses
 from tests.support.serving import Serving, serving

@@ -8,12 +8,13 @@ from collections.abc import Iterable
 import pytest
 from tornado import httputil
 
-from flasknado.http import head, native
+from flasknado.http import head
 from flasknado.http.head import parse_head
 from flasknado.http.message import RequestHead, empty_body
-from flasknado.http.router import NativeRoutes
-from flasknado.http.stock import head_from
-from flasknado.ops.counting import Requests
+from flasknado.native import exchange
+from flasknado.native.routes import NativeRoutes
+from flasknado.ops.metrics.requests import Requests
+from flasknado.stock.adapter import head_from
 from flasknado.wsgi import environ
 
 LONG = 50_000
@@ -31,7 +32,7 @@ def _size_bytes(kept: Iterable[object]) -> int:
 
 
 def _all_kept_bytes() -> int:
-    caches = (head._known_names, head._known_hosts, native._normal_names, environ._keys)
+    caches = (head._known_names, head._known_hosts, exchange._normal_names, environ._keys)
     return sum(_size_bytes(cache) + _size_bytes(cache.values()) for cache in caches)  # type: ignore[attr-defined]
 
 
@@ -40,7 +41,7 @@ def test_long_names_and_hosts_are_not_kept() -> None:
 
     for number in range(20):
         request = _request(number)
-        native.tornado_headers(request)
+        exchange.tornado_headers(request)
         environ.build_environ(request, empty_body(), environ.base_environ())
 
     assert _all_kept_bytes() - before < KEPT_BYTES

@@ -14,7 +14,7 @@ from flasknado.http import memory
 from flasknado.http.limits import Limits
 from flasknado.http.memory import LEAST_BYTES, MemoryBudget, default_limit_bytes
 from flasknado.sizes import GIB, MIB
-from tests.flasknado.http.site import Site
+from tests.flasknado.site import Site
 from tests.flasknado.wsgi.wire import Wire
 from tests.support.poll import poll
 from tests.support.raw import connect, read_to_end, statuses
@@ -116,7 +116,7 @@ def test_bodies_that_wait_for_room_go_on_when_there_is_some(
         site.serving.on_loop(lambda: site.server.budget.hold(LIMIT_BYTES))
         assert site.server.budget.full
         wire.send(b"x" * 10)
-        assert site.server.traffic.in_flight == 1
+        assert site.server.counters.in_flight == 1
         site.serving.on_loop(lambda: site.server.budget.hold(-LIMIT_BYTES))
 
         assert wire.answer().status == 200
@@ -165,7 +165,7 @@ def test_body_of_a_handler_that_streams_is_held_only_until_it_takes_it(
     head = b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)
     with Wire(site.address) as wire:
         wire.send(head + body[1:])
-        poll(lambda: site.server.traffic.native_in_flight == 1)
+        poll(lambda: site.server.counters.native_in_flight == 1)
         wire.send(b"x")
         assert wire.answer().status == 200
     assert site.server.budget.refused == 0

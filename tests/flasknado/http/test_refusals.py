@@ -16,7 +16,7 @@ from tests.flasknado.http.refusals import (
     all_refusals,
     rendered,
 )
-from tests.flasknado.http.site import Site
+from tests.flasknado.site import Site
 from tests.support.poll import poll
 from tests.support.raw import connect, one_by_one, read_to_end, statuses
 

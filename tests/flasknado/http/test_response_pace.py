@@ -13,8 +13,8 @@ import pytest
 
 from flasknado import HTTPServer, WSGIContainer
 from flasknado.http.limits import Limits
-from flasknado.http.sendfile import LEAST_BYTES
-from tests.flasknado.http.site import LOOPS, Site
+from flasknado.wsgi.sendfile import LEAST_BYTES
+from tests.flasknado.site import LOOPS, Site
 from tests.flasknado.wsgi.wire import Wire
 from tests.support.poll import poll
 from tests.support.raw import connect, read_to_end
@@ -83,7 +83,7 @@ def test_slow_clients_that_hold_every_thread_make_room_for_who_waits(
             with Wire(slow_server.address) as wire:
                 assert wire.get("/small").body == b"small"
             # No more are cut off than requests waited.
-            poll(lambda: slow_server.server.traffic.in_flight == THREADS - 1)
+            poll(lambda: slow_server.server.counters.in_flight == THREADS - 1)
         finally:
             trickle.stopped.set()
             trickle.join()
@@ -103,7 +103,7 @@ def test_slow_clients_are_served_while_nobody_waits(slow_server: Serving) -> Non
         trickle.stopped.set()
         trickle.join()
 
-        assert slow_server.server.traffic.in_flight == 1
+        assert slow_server.server.counters.in_flight == 1
 
 
 def test_client_below_the_least_rate_is_cut_off_although_it_takes_something(
@@ -129,8 +129,8 @@ def test_response_that_takes_too_long_is_cut_off_if_a_deadline_is_set(
     site = make_site(llhttp, limits=Limits(sweep_interval_s=SWEEP_S, response_timeout_s=0.5))
     with connect(site.address, receive_buffer_bytes=4096) as sock:
         sock.sendall(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path.encode())
-        poll(lambda: site.server.traffic.ordinary_requests + site.server.traffic.native_requests)
-        poll(lambda: site.server.traffic.connections_open == 0)
+        poll(lambda: site.server.counters.ordinary_requests + site.server.counters.native_requests)
+        poll(lambda: site.server.counters.connections_open == 0)
 
 
 def test_connection_with_a_deadline_for_responses_may_stay_longer_than_it(
@@ -142,7 +142,7 @@ def test_connection_with_a_deadline_for_responses_may_stay_longer_than_it(
 
         def ask() -> bool:
             answers.append(wire.get("/a").status)
-            return len(answers) > 30 and site.server.traffic.connections_accepted == 1
+            return len(answers) > 30 and site.server.counters.connections_accepted == 1
 
         poll(ask)
         with contextlib.suppress(AssertionError):

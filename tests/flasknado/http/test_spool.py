@@ -14,7 +14,7 @@ import pytest
 
 from flasknado.http import spool
 from flasknado.http.limits import Limits
-from tests.flasknado.http.site import Site
+from tests.flasknado.site import Site
 from tests.flasknado.wsgi.wire import Wire
 from tests.support.poll import poll
 from tests.support.raw import connect, read_to_end, statuses
@@ -95,7 +95,7 @@ def test_client_that_leaves_while_the_disk_is_slow_leaves_nothing_behind(
         sock.sendall(post(b"/a")[:-10])
     slow_disk.released.set()
 
-    poll(lambda: site.server.traffic.in_flight == 0)
+    poll(lambda: site.server.counters.in_flight == 0)
     poll(lambda: site.server.budget.bodies_bytes == 0)
     assert not site.seen.requests
 
@@ -130,7 +130,7 @@ def test_disk_that_takes_nothing_is_answered_507(
 
     assert statuses(said) == [507]
     assert not site.seen.requests
-    poll(lambda: site.server.traffic.in_flight == 0)
+    poll(lambda: site.server.counters.in_flight == 0)
     poll(lambda: site.server.budget.bodies_bytes == 0)
     with Wire(site.address) as wire:
         assert wire.get("/b").status == 200

@@ -7,8 +7,8 @@ import ssl
 from collections.abc import Callable
 
 from flasknado.http.limits import Limits
-from tests.flasknado.http.site import Site
-from tests.flasknado.http.test_native import _tls
+from tests.flasknado.native.test_exchange import _tls
+from tests.flasknado.site import Site
 from tests.support.poll import poll
 from tests.support.raw import connect, read_to_end, statuses
 
@@ -36,25 +36,25 @@ def test_handshakes_that_never_end_count_as_connections_up_to_the_bound(
     make_site: MakeSite, llhttp: str
 ) -> None:
     site = make_site(llhttp, ssl_options=_tls(), limits=Limits(max_connections=3))
-    traffic = site.server.traffic
+    counters = site.server.counters
     with contextlib.ExitStack() as held:
         for _ in range(3):
             held.enter_context(connect(site.address))
-        poll(lambda: traffic.connections_open == 3)
+        poll(lambda: counters.connections_open == 3)
         with connect(site.address) as fourth:
             assert read_to_end(fourth) == b""
-        assert (traffic.connections_open, traffic.connections_refused) == (3, 1)
-    poll(lambda: traffic.connections_open == 0)
+        assert (counters.connections_open, counters.connections_refused) == (3, 1)
+    poll(lambda: counters.connections_open == 0)
 
     assert ask(site) == [200]
-    poll(lambda: traffic.connections_open == 0)
+    poll(lambda: counters.connections_open == 0)
 
 
 def test_handshake_that_takes_too_long_is_given_up(make_site: MakeSite, llhttp: str) -> None:
     site = make_site(llhttp, ssl_options=_tls(), limits=Limits(header_timeout_s=0.3))
     with connect(site.address) as sock:
         assert read_to_end(sock) == b""
-    poll(lambda: site.server.traffic.connections_open == 0)
+    poll(lambda: site.server.counters.connections_open == 0)
 
 
 def test_garbage_instead_of_a_handshake_is_closed(make_site: MakeSite, llhttp: str) -> None:
@@ -62,7 +62,7 @@ def test_garbage_instead_of_a_handshake_is_closed(make_site: MakeSite, llhttp: s
     with connect(site.address) as sock:
         sock.sendall(GET)
         read_to_end(sock)
-    poll(lambda: site.server.traffic.connections_open == 0)
+    poll(lambda: site.server.counters.connections_open == 0)
     assert ask(site) == [200]
     assert len(site.seen.requests) == 1
 
