@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.flasknado.http.site import Site, site
+from tests.flasknado.site import Site, site
 from tests.support.poll import poll
 from tests.support.raw import connect, converse, read_to_end
 
