@@ -14,7 +14,8 @@ from flasknado.http.hosts import TrustedHosts
 from flasknado.http.limits import Limits
 from flasknado.http.mailbox import Mailbox
 from flasknado.http.memory import MemoryBudget
-from flasknado.http.message import Container, RequestHead
+from flasknado.http.message import RequestHead
+from flasknado.http.reply import Container
 from flasknado.http.response_pace import ResponsePace
 
 if TYPE_CHECKING:

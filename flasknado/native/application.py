@@ -22,16 +22,11 @@ from tornado import httputil
 from tornado.gen import convert_yielded
 from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPServerRequest
-from tornado.web import (
-    Application,
-    FallbackHandler,
-    RequestHandler,
-    _HandlerDelegate,
-    _has_stream_request_body,
-)
+from tornado.web import Application, FallbackHandler, RequestHandler
 
 from flasknado.http.body_limits import BodyLimits, body_too_large
-from flasknado.http.forms import parse_lazily
+from flasknado.native import tornado_private
+from flasknado.native.forms import parse_lazily
 from flasknado.stock.adapter import BODY_SLACK_BYTES, refuse
 
 _BODILESS: Final = frozenset(("GET", "HEAD", "OPTIONS"))
@@ -42,7 +37,9 @@ _BODILESS: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 class NativeApplication(Application):
     """The application of a server's native routes; belongs to the loop's thread."""
 
-    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> _HandlerDelegate:
+    def find_handler(
+        self, request: HTTPServerRequest, **kwargs: Any
+    ) -> tornado_private.HandlerDelegate:
         """Return what runs the handler of the first route that matches."""
         if len(self.default_router.rules) == 1:
             for rule in self.wildcard_router.rules:
@@ -68,7 +65,7 @@ class NativeApplication(Application):
         target_kwargs: dict[str, Any] | None = None,
         path_args: list[bytes] | None = None,
         path_kwargs: dict[str, bytes] | None = None,
-    ) -> _HandlerDelegate:
+    ) -> tornado_private.HandlerDelegate:
         """Return what runs a handler of this class."""
         return HandlerDelegate(self, request, target_class, target_kwargs, path_args, path_kwargs)
 
@@ -78,7 +75,7 @@ def max_body_bytes_of(
 ) -> int:
     """Return the largest body that a handler takes with a method; 0: none."""
     own: int | None = getattr(handler_class, "max_body_bytes", None)
-    streams = _has_stream_request_body(handler_class)
+    streams = tornado_private.streams_body(handler_class)
     if own is None and not streams and not _takes_body(handler_class, method):
         return 0
     if own == 0:
@@ -95,10 +92,10 @@ def _takes_body(handler_class: type[RequestHandler], method: str) -> bool:
     if issubclass(handler_class, FallbackHandler):
         return True
     does: object = getattr(handler_class, method.lower(), None)
-    return method not in _BODILESS and does not in (None, RequestHandler._unimplemented_method)
+    return method not in _BODILESS and does not in (None, tornado_private.unimplemented)
 
 
-class HandlerDelegate(_HandlerDelegate):
+class HandlerDelegate(tornado_private.HandlerDelegate):
     """Runs one handler for one request, in a task of its own."""
 
     _refused = False
@@ -137,7 +134,7 @@ class HandlerDelegate(_HandlerDelegate):
         if ready is not None:
             await ready
         connection: Any = self.connection
-        limit_bytes: int = connection._max_body_size
+        limit_bytes = tornado_private.max_body_bytes(connection)
         if self._refuses(headers, limit_bytes):
             return
         self._left_bytes = self._limit_bytes = limit_bytes
@@ -154,7 +151,7 @@ class HandlerDelegate(_HandlerDelegate):
     def _refuse(self, limit_bytes: int, length_bytes: int | None) -> None:
         self._refused = True
         connection: Any = self.connection
-        if connection._write_finished:  # the handler has answered already
+        if tornado_private.has_answered(connection):  # the handler has answered already
             return
         if length_bytes is not None:
             connection.set_max_body_size(length_bytes)  # it is closed before it is read
@@ -199,12 +196,11 @@ class HandlerDelegate(_HandlerDelegate):
         self.handler = handler
         transforms = [transform(self.request) for transform in self.application.transforms]
         if self.stream_request_body:
-            handler._prepared_future = asyncio.Future()
-        execution: Any = handler._execute(transforms, *self.path_args, **self.path_kwargs)
+            tornado_private.expect_body(handler)
+        execution = tornado_private.execution(handler, transforms, self.path_args, self.path_kwargs)
         if isinstance(execution, CoroutineType):
             # What it raises, which is nothing as a rule, is logged when the task is collected.
             asyncio.get_running_loop().create_task(execution)
         else:
             convert_yielded(execution)
-        prepared: Awaitable[None] | None = handler._prepared_future
-        return prepared
+        return tornado_private.prepared(handler)

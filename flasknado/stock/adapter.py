@@ -21,13 +21,13 @@ from flasknado.http.head import KNOWN_NAME_BYTES, parse_head
 from flasknado.http.mailbox import mailbox_of
 from flasknado.http.message import (
     Address,
-    Container,
     RequestHead,
     ResponseHead,
     as_address,
     error_response,
 )
-from flasknado.http.reply import Reply, TakeConnection
+from flasknado.http.reply import Container, Reply, TakeConnection
+from flasknado.native import tornado_private
 
 BODY_SLACK_BYTES: Final = 1024 * 1024
 """How far above our own limit Tornado's lies, so that ours is met first."""
@@ -67,7 +67,7 @@ def head_from(
     ]
     if any(len(name) > KNOWN_NAME_BYTES for name, _ in fields):
         # Tornado keeps the last thousand names that it has seen, however long.
-        httputil._normalize_header.cache_clear()
+        tornado_private.forget_names()
     return parse_head(
         start_line.method,
         start_line.path,
@@ -208,9 +208,7 @@ class StockReply(Reply):
         if head.has_body and head.content_length is None and self._request.version == "1.0":
             # Only the end of the connection can end this body (RFC 9112, section 6.3).
             self._close_at_end = True
-            sent = getattr(self._connection, "_request_headers", None)
-            if sent is not None:
-                sent.pop("Connection", None)
+            tornado_private.forget_keep_alive(self._connection)
         start_line = httputil.ResponseStartLine("HTTP/1.1", head.status, head.reason)
         self._connection.write_headers(start_line, fields, body)
 
@@ -263,17 +261,11 @@ def refuse(
     for name, value in response.headers:
         fields.add(name, value)
     fields["Connection"] = "close"
-    end_after_response(connection)
+    tornado_private.end_after_response(connection)
     start_line = httputil.ResponseStartLine("HTTP/1.1", response.status, response.reason)
     written = connection.write_headers(start_line, fields, body or None)
     connection.finish()
     written.add_done_callback(lambda _: _close(connection))
-
-
-def end_after_response(connection: httputil.HTTPConnection) -> None:
-    """Have Tornado's connection close after the response to its request."""
-    if hasattr(connection, "_disconnect_on_finish"):
-        connection._disconnect_on_finish = True
 
 
 def leave_if_ended(server_conn: Any, connection: Any) -> bool:
@@ -284,7 +276,7 @@ def leave_if_ended(server_conn: Any, connection: Any) -> bool:
     """
     previous = getattr(server_conn, "previous_request", None)
     server_conn.previous_request = connection
-    if previous is None or not previous._disconnect_on_finish:
+    if previous is None or not tornado_private.ends_after_response(previous):
         return False
     connection.detach()
     return True

@@ -10,6 +10,7 @@ from typing import Any
 from tornado.httputil import HTTPInputError, HTTPServerRequest
 from tornado.web import HTTPError
 
+from flasknado.native.tornado_private import UnparsedRequest
 from flasknado.sizes import MIB
 
 MAX_FORM_BYTES = MIB
@@ -19,19 +20,16 @@ MAX_FORM_BYTES = MIB
 _URLENCODED = "application/x-www-form-urlencoded"
 
 
-class FormRequest(HTTPServerRequest):
+class FormRequest(UnparsedRequest):
     """A request whose `arguments`, `body_arguments` and `files` are parsed at first use.
 
     A form that is malformed is then refused with 400, one that is too large to be
     parsed on the loop with 413. Belongs to the loop's thread.
     """
 
-    # Not slots: a request that Tornado has made becomes one of these (`lazy`).
+    # A request that Tornado has made becomes one of these (`parse_lazily`).
     _unparsed: bool
     _max_form_bytes: int
-
-    def _parse_body(self) -> None:
-        """Do nothing yet: Tornado calls this before the handler runs."""
 
     def _parsed(self, name: str) -> Any:
         if self._unparsed:
@@ -40,7 +38,7 @@ class FormRequest(HTTPServerRequest):
             if content_type.startswith(_URLENCODED) and len(self.body) > self._max_form_bytes:
                 raise HTTPError(413, f"a form may have {self._max_form_bytes} bytes here")
             try:
-                super()._parse_body()
+                self.parse_body()
             except HTTPInputError as error:
                 raise HTTPError(400, f"Invalid body: {error}") from error
         return self.__dict__[name]
