@@ -6,12 +6,15 @@ from flask import request
 
 from loadtests.apps import views
 from webapp import create_app
+from webapp.body_limits import max_body_bytes
 from webapp.channels import TIMELINE
 from webapp.extensions import bcrypt, csrf, db, live
 
 app = create_app()
 csrf.exempt(views.blueprint)
 app.register_blueprint(views.blueprint, url_prefix="/loadtest")
+for view in (views.echo, views.upload):
+    max_body_bytes(app.config["MAX_CONTENT_LENGTH"], for_anybody=True)(view)
 
 # What logging in costs is bcrypt's doing, on purpose, and no server's.
 app.config["BCRYPT_LOG_ROUNDS"] = 4

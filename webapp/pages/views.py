@@ -12,6 +12,7 @@ from werkzeug.wrappers import Response
 
 from webapp import posts
 from webapp.accounts import find_by_name
+from webapp.body_limits import POST_BYTES, max_body_bytes
 from webapp.channels import TIMELINE, post_channel
 from webapp.database import find
 from webapp.extensions import db, live
@@ -76,6 +77,7 @@ def comment(post_id: int) -> Answer:
 
 
 @blueprint.route("/write", methods=["GET", "POST"])
+@max_body_bytes(POST_BYTES)
 @login_required
 def write() -> Answer:
     """Show and take the form for a new post."""
@@ -88,6 +90,7 @@ def write() -> Answer:
 
 
 @blueprint.route("/post/<int:post_id>/edit", methods=["GET", "POST"])
+@max_body_bytes(POST_BYTES)
 @login_required
 def edit(post_id: int) -> Answer:
     """Show and take the form for a post that is there already."""
