@@ -1,4 +1,4 @@
-"""Commands: `flask --app webapp users ...` and `flask --app webapp demo`."""
+"""Commands: `flask --app webapp users ...`, `posts ...` and `demo`."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from webapp import accounts, demo
 from webapp.database import DatabaseError, migrate_if_needed
 from webapp.extensions import db
 from webapp.models import ADMIN, USER, User
+from webapp.rerender import rerender
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 users = AppGroup("users", help="Manage the accounts.")
+posts = AppGroup("posts", help="Manage the posts.")
 
 
 def register(app: Flask) -> None:
     """Add the commands to `flask --app webapp`."""
     app.cli.add_command(users)
+    app.cli.add_command(posts)
     app.cli.add_command(demo_command)
 
 
@@ -118,6 +121,18 @@ def enable(username: str) -> None:
     accounts.set_disabled(_user(username), False)
     db.session.commit()
     click.echo(f"{username} is enabled now.")
+
+
+@posts.command("render")
+@on_database
+def render_posts() -> None:
+    """Make every post's HTML again, after the rules for it have changed."""
+    rendered = 0
+    with db.engine.connect() as connection:
+        for batch in rerender(connection):
+            connection.commit()
+            rendered += batch
+    click.echo(f"{rendered} posts rendered.")
 
 
 @click.command("demo")

@@ -21,6 +21,7 @@ from flask import Flask, current_app
 from sqlalchemy import Connection, Engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm.interfaces import ORMOption
 from werkzeug.exceptions import NotFound
 
 from webapp.extensions import Base, db, migrate
@@ -85,9 +86,10 @@ def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:  # 
             time.sleep(0.02)
 
 
-def find(model: type[ModelT], object_id: int) -> ModelT:
+def find(model: type[ModelT], object_id: int, *options: ORMOption) -> ModelT:
     """Return the object with this id, or raise `NotFound` (404); needs an application context."""
-    found = db.session.get(model, object_id) if 0 < object_id <= _LARGEST_ID else None
+    known = 0 < object_id <= _LARGEST_ID
+    found = db.session.get(model, object_id, options=options) if known else None
     if found is None:
         raise NotFound(f"There is no {model.__name__.lower()} {object_id}.")
     return found

@@ -100,7 +100,7 @@ class Comment(Model):
 
 
 class Post(Model):
-    """A post: Markdown, and its beginning as plain text. Ids rise and are never used again."""
+    """A post: Markdown, what becomes of it, its beginning as plain text. No id is used twice."""
 
     __tablename__ = "post"
     __table_args__ = (
@@ -112,6 +112,8 @@ class Post(Model):
     author_id: Mapped[int] = mapped_column(ForeignKey("user_account.id"))
     title: Mapped[str] = mapped_column(String(TITLE_CHARACTERS))
     body: Mapped[str] = mapped_column(Text)
+    # Ten times the Markdown at worst, so that lists do without.
+    body_html: Mapped[str] = mapped_column(Text, server_default="", deferred=True)
     excerpt: Mapped[str] = mapped_column(String(EXCERPT_CHARACTERS))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)

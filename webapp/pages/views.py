@@ -7,6 +7,8 @@ is committed in between can be missed: at worst an event tells of a post that th
 from __future__ import annotations
 
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
+from markupsafe import Markup
+from sqlalchemy.orm import undefer
 from werkzeug.exceptions import Forbidden, NotFound
 from werkzeug.wrappers import Response
 
@@ -120,11 +122,13 @@ def delete(post_id: int) -> Answer:
 def _post_page(post_id: int, form: CommentForm) -> str:
     cursor = cursor_argument("before")
     live_cursor = live.cursor() if cursor is None else None
-    shown = find(Post, post_id)
+    shown = find(Post, post_id, undefer(Post.body_html))
     page = page_of(posts.comments_of(shown), Comment.id, limit=COMMENTS_ON_A_PAGE, cursor=cursor)
     return render_template(
         "pages/post.html",
         post=shown,
+        # Made safe when it was written.
+        body_html=Markup(shown.body_html),
         page=page,
         comments=page.items[::-1],
         form=form,
