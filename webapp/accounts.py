@@ -9,7 +9,7 @@ from flask import Flask, current_app
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from webapp import rules
+from webapp import credentials, rules
 from webapp.database import end_transaction
 from webapp.extensions import bcrypt, db, live
 from webapp.models import USER, User
@@ -81,12 +81,24 @@ def register(username: str, password: str, role: str = USER) -> User:
 
 
 def set_password(user: User, password: str) -> None:
-    """Give the account another password and commit."""
+    """Give the account another password, end its sessions and tokens, and commit."""
     user_id, secret = user.id, rules.password(password)
     end_transaction()
     password_hash = bcrypt.generate_password_hash(secret).decode("ascii")
-    db.session.get_one(User, user_id).password_hash = password_hash
+    user = db.session.get_one(User, user_id)
+    user.password_hash = password_hash
+    credentials.revoke_all(user)
     db.session.commit()
+
+
+def change_password(user: User, current_password: str, password: str) -> bool:
+    """Set another password if the current one is right, and return whether it is; commit."""
+    user_id, password_hash, secret = user.id, user.password_hash, rules.password(password)
+    end_transaction()
+    if not _password_matches(password_hash, current_password):
+        return False
+    set_password(db.session.get_one(User, user_id), secret)
+    return True
 
 
 def authenticate(username: str, password: str) -> User | None:

@@ -11,7 +11,7 @@ from flask import Flask, current_app
 from flask.cli import AppGroup, with_appcontext
 from sqlalchemy import select
 
-from webapp import accounts, demo
+from webapp import accounts, credentials, demo
 from webapp.database import DatabaseError, migrate_if_needed
 from webapp.extensions import db
 from webapp.models import ADMIN, USER, User
@@ -74,13 +74,23 @@ def create_user(username: str, admin: bool, password: str) -> None:
 @click.password_option(help="Asked for if it is not given.")
 @on_database
 def change_password(username: str, password: str) -> None:
-    """Give an account another password."""
+    """Give an account another password; its sessions and tokens stop at once."""
     user = _user(username)
     try:
         accounts.set_password(user, password)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{username} has another password now.")
+
+
+@users.command("logout")
+@click.argument("username")
+@on_database
+def log_out(username: str) -> None:
+    """Log an account out everywhere: its sessions and tokens stop at once."""
+    credentials.revoke_all(_user(username))
+    db.session.commit()
+    click.echo(f"{username} is logged out everywhere now.")
 
 
 @users.command("promote")

@@ -1,4 +1,4 @@
-"""The tables: accounts, posts, comments and revoked tokens.
+"""The tables: accounts, posts, comments and revoked sessions and tokens.
 
 Every timestamp is timezone-aware and in UTC, on databases that keep no time zone too.
 """
@@ -69,6 +69,7 @@ class User(Model):
     password_hash: Mapped[str] = mapped_column(String(60))
     role: Mapped[str] = mapped_column(String(10), default=USER)
     disabled: Mapped[bool] = mapped_column(default=False)
+    credential_generation: Mapped[int] = mapped_column(default=0, server_default="0")
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
     @property
@@ -128,7 +129,7 @@ class Post(Model):
 
 
 class RevokedToken(Model):
-    """A token that was given back before its time; the row may go once the token has expired."""
+    """A session or token that was given back; the row may go once it would have expired."""
 
     __tablename__ = "revoked_token"
 
