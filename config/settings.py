@@ -11,6 +11,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import limits
 from pydantic import Field, JsonValue, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -53,6 +54,17 @@ def _setting(
         "secret": secret,
     }
     return Field(description=meaning, json_schema_extra=extra, **constraints)
+
+
+def _limit(default: str, meaning: str) -> Any:
+    """Declare a limit on attempts, in the notation of the `limits` library."""
+    return _setting(
+        default,
+        unit="attempts per time",
+        meaning=f"{meaning} More get 429 until the time is over.",
+        rule="a number of attempts and a time, such as 10 per 10 minutes, or off",
+        mend=f"write it as {default}, or off for no limit",
+    )
 
 
 def _default_secret(validated: dict[str, Any]) -> SecretStr:
@@ -177,6 +189,18 @@ class Settings(BaseSettings):
         ge=1,
         le=10240,
     )
+    login_limit_per_address: str = _limit(
+        "50 per 10 minutes", "Wrong passwords from one address (of IPv6: from one /64 network)."
+    )
+    login_limit_per_account_and_address: str = _limit(
+        "10 per 10 minutes", "Wrong passwords for one account from one address."
+    )
+    login_limit_per_account: str = _limit(
+        "100 per hour",
+        "Wrong passwords for one account from anywhere. Addresses from which its own person"
+        " logged in within the last 30 days are not held up by it.",
+    )
+    register_limit_per_address: str = _limit("60 per hour", "Accounts made from one address.")
     live_publish_token: SecretStr = _setting(
         SecretStr(""),
         unit="text",
@@ -239,6 +263,23 @@ class Settings(BaseSettings):
     def _token_cannot_be_guessed(cls, value: SecretStr) -> SecretStr:
         if 0 < len(value.get_secret_value()) < _MIN_TOKEN_CHARS:
             raise ValueError("it could be guessed")
+        return value
+
+    @field_validator(
+        "login_limit_per_address",
+        "login_limit_per_account_and_address",
+        "login_limit_per_account",
+        "register_limit_per_address",
+        mode="after",
+    )
+    @classmethod
+    def _limits(cls, value: str) -> str:
+        if value.strip().lower() == "off":
+            return ""
+        try:
+            limits.parse_many(value)
+        except ValueError:
+            raise ValueError("it is not a limit") from None
         return value
 
     @field_validator("database_url", mode="after")

@@ -17,7 +17,21 @@ import click
 from flask import Flask
 
 from config import Settings, SettingsError, load_settings
-from webapp import api, auth, channels, cli, cors, database, errors, hooks, pages, startup, tokens
+from webapp import (
+    api,
+    auth,
+    channels,
+    cli,
+    cors,
+    database,
+    errors,
+    hooks,
+    login_limits,
+    pages,
+    passwords,
+    startup,
+    tokens,
+)
 from webapp.extensions import bcrypt, csrf, db, jwt, live
 
 _COOKIE_LIFETIME_S = 14 * 24 * 3600
@@ -59,6 +73,8 @@ def create_app(
     cors.register(app, settings.cors_origins)
     tokens.register(jwt)
     errors.register(app)
+    login_limits.register(app)
+    passwords.register(app, settings.threads)
     channels.register()
     for package in (auth, pages, api):
         package.register(app)
@@ -89,6 +105,10 @@ def _configure(app: Flask, settings: Settings) -> None:
         JWT_ACCESS_TOKEN_EXPIRES=_ACCESS_TOKEN_LIFETIME_S,
         JWT_REFRESH_TOKEN_EXPIRES=_REFRESH_TOKEN_LIFETIME_S,
         JWT_ERROR_MESSAGE_KEY="message",
+        LOGIN_LIMIT_PER_ADDRESS=settings.login_limit_per_address,
+        LOGIN_LIMIT_PER_ACCOUNT_AND_ADDRESS=settings.login_limit_per_account_and_address,
+        LOGIN_LIMIT_PER_ACCOUNT=settings.login_limit_per_account,
+        REGISTER_LIMIT_PER_ADDRESS=settings.register_limit_per_address,
         JWT_QUERY_STRING_NAME="access_token",
         # An event carries a whole post: each character is at most 12 bytes of JSON.
         LIVE_MAX_DATA_BYTES=256 * 1024,

@@ -1,4 +1,4 @@
-"""The tables: accounts, posts, comments and revoked sessions and tokens.
+"""The tables: accounts, posts, comments and revoked sessions and tokens, attempts.
 
 Every timestamp is timezone-aware and in UTC, on databases that keep no time zone too.
 """
@@ -8,7 +8,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Index, String, Text, func, select
+from sqlalchemy import (
+    CheckConstraint,
+    DateTime,
+    Double,
+    ForeignKey,
+    Index,
+    String,
+    Text,
+    func,
+    select,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import Mapped, column_property, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
@@ -135,3 +145,13 @@ class RevokedToken(Model):
 
     jti: Mapped[str] = mapped_column(String(36), primary_key=True)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class AttemptCount(Model):
+    """How often something limited was tried; see `limit_storage.py`."""
+
+    __tablename__ = "attempt_count"
+
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    hits: Mapped[int]
+    expires_at: Mapped[float] = mapped_column(Double, index=True)

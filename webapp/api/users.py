@@ -11,12 +11,14 @@ from webapp import accounts, credentials, rules
 from webapp.api.parsing import texts
 from webapp.extensions import db
 from webapp.identity import current_user, login_required
+from webapp.login_limits import guard_password, guard_registration, own_account
 from webapp.serializers import user_json
 
 blueprint = Blueprint("users", __name__)
 
 
 @blueprint.post("/users")
+@guard_registration
 def create() -> tuple[dict[str, Any], int, dict[str, str]]:
     """Make an account of `{"username", "password"}`."""
     fields = texts({"username": accounts.available_username, "password": rules.password})
@@ -36,6 +38,7 @@ def me() -> dict[str, Any]:
 
 @blueprint.put("/me/password")
 @login_required
+@guard_password(own_account)
 def change_password() -> tuple[str, int]:
     """Change the password: `{"current_password", "password"}`. Every session and token ends."""
     fields = texts({"current_password": str, "password": rules.password})

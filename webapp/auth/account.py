@@ -11,10 +11,12 @@ from webapp.auth.views import Answer, blueprint
 from webapp.extensions import db
 from webapp.forms import refuse
 from webapp.identity import current_user, login_required
+from webapp.login_limits import guard_password, own_account
 
 
 @blueprint.route("/account", methods=["GET", "POST"])
 @login_required
+@guard_password(own_account)
 def account() -> Answer:
     """Show and take the form for another password; every other session and token ends."""
     form = PasswordForm()
