@@ -118,6 +118,45 @@ class Settings(BaseSettings):
         shown_default="`sqlite:///var/flasknado.db`",
         repr=False,
     )
+    database_connect_timeout_s: int = _setting(
+        5,
+        unit="s",
+        meaning="How long PostgreSQL may take to accept a connection.",
+        rule="a whole number from 1 to 60",
+        mend="set DATABASE_CONNECT_TIMEOUT_S=5",
+        ge=1,
+        le=60,
+    )
+    database_statement_timeout_s: int = _setting(
+        30,
+        unit="s",
+        meaning="How long PostgreSQL works on one statement before it gives up; 0 is no end."
+        " Migrations have none.",
+        rule="a whole number from 0 to 3600",
+        mend="set DATABASE_STATEMENT_TIMEOUT_S=30, or 0 for what the server has set",
+        ge=0,
+        le=3600,
+    )
+    database_silence_timeout_s: int = _setting(
+        20,
+        unit="s",
+        meaning="After how long a PostgreSQL server that cannot be reached any more counts as gone"
+        " (TCP keep-alive and `TCP_USER_TIMEOUT`).",
+        rule="a whole number from 6 to 600",
+        mend="set DATABASE_SILENCE_TIMEOUT_S=20",
+        ge=6,
+        le=600,
+    )
+    database_pool_timeout_s: int = _setting(
+        10,
+        unit="s",
+        meaning="How long a request waits for a connection before it gets 503. There is one for"
+        " each of `THREADS`, and 8 more.",
+        rule="a whole number from 1 to 300",
+        mend="set DATABASE_POOL_TIMEOUT_S=10",
+        ge=1,
+        le=300,
+    )
     host: str = _setting(
         "127.0.0.1",
         unit="address",
@@ -277,9 +316,11 @@ class Settings(BaseSettings):
         if value.strip().lower() == "off":
             return ""
         try:
-            limits.parse_many(value)
+            items = limits.parse_many(value)
         except ValueError:
             raise ValueError("it is not a limit") from None
+        if any(item.amount < 1 or item.multiples < 1 for item in items):
+            raise ValueError("nobody could log in or register")
         return value
 
     @field_validator("database_url", mode="after")

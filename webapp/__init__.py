@@ -86,7 +86,7 @@ def create_app(
 def _configure(app: Flask, settings: Settings) -> None:
     secret = settings.secret_key.get_secret_value()
     app.logger.setLevel(settings.log_level.upper())
-    database.configure(app, settings.database_url, settings.threads)
+    database.configure(app, settings)
     app.config.from_mapping(
         APP_ENV=settings.app_env,
         SECRET_KEY=secret,
