@@ -222,7 +222,8 @@ class Settings(BaseSettings):
     max_body_mb: int = _setting(
         16,
         unit="MiB",
-        meaning="The largest request body; a larger one gets 413.",
+        meaning="The largest request body that a server takes; a larger one gets 413. The"
+        " application's own views take less, see below.",
         rule="a whole number from 1 to 10240",
         mend="set MAX_BODY_MB=16",
         ge=1,
