@@ -41,8 +41,8 @@ that rule show such a text without its markup. After a change of what is allowed
 (in the table `attempt_count`). Behind a proxy that is not in `TRUSTED_PROXIES` everybody has the
 proxy's address, and one limit. Hashing runs on threads of its own: half as many as there are
 processors, at most a quarter of `THREADS`; up to four wait for each of them. When that queue is
-full a log-in gets 503 with `Retry-After`. Guesses that run at the same moment may exceed a limit by
-as many as the pool takes.
+full a log-in gets 503 with `Retry-After`. Guesses of the same moment may exceed a limit by one for
+each thread.
 
 **Sessions and tokens.** Log-out makes the session's cookie worthless on the server. A change of the
 password, "log out everywhere" on the account's page, `DELETE /api/v1/me/sessions` and

@@ -20,6 +20,7 @@ from config import Settings, SettingsError, load_settings
 from webapp import (
     api,
     auth,
+    body_limits,
     channels,
     cli,
     cors,
@@ -91,7 +92,10 @@ def _configure(app: Flask, settings: Settings) -> None:
         APP_ENV=settings.app_env,
         SECRET_KEY=secret,
         TRUSTED_HOSTS=list(settings.trusted_hosts) or None,
+        # The most for any view; what each takes is in body_limits.py.
         MAX_CONTENT_LENGTH=settings.max_body_bytes,
+        MAX_FORM_MEMORY_SIZE=body_limits.POST_BYTES,
+        MAX_FORM_PARTS=body_limits.MAX_FORM_PARTS,
         # A __Host- cookie is one that no other host of the domain can set (RFC 6265bis, 4.1.3.2).
         SESSION_COOKIE_NAME="__Host-session" if settings.production else "session",
         SESSION_COOKIE_SECURE=settings.production,

@@ -115,7 +115,9 @@ def authenticate(username: str, password: str) -> User | None:
     if user_id is None or not matches:
         return None
     user = db.session.get(User, user_id)
-    if user is not None and user.disabled:
+    if user is None or user.password_hash != password_hash:
+        return None  # the password was changed while this one was checked
+    if user.disabled:
         raise AccountDisabledError(f"The account {user.username} is disabled.")
     return user
 

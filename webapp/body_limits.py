@@ -83,8 +83,8 @@ class Request(flask.Request):
 def max_body_bytes(limit: int, *, for_anybody: bool = False) -> Callable[[ViewT], ViewT]:
     """Let a view take a body of `limit` bytes, from people with an account or from anybody.
 
-    Nobody's requests have the small limit otherwise, so that what a view refuses anyway costs
-    little. The server's own limit (MAX_BODY_MB) holds as well.
+    Anonymous requests keep the small limit unless `for_anybody`, so that what a view refuses
+    anyway costs little. The server's own limit (MAX_BODY_MB) holds as well.
     """
 
     def mark(view: ViewT) -> ViewT:
@@ -97,8 +97,6 @@ def max_body_bytes(limit: int, *, for_anybody: bool = False) -> Callable[[ViewT]
 def register(app: Flask) -> None:
     """Set the limits on each request; call it after the identity's hook, before CSRF's."""
     app.request_class = Request
-    app.config["MAX_FORM_MEMORY_SIZE"] = POST_BYTES
-    app.config["MAX_FORM_PARTS"] = MAX_FORM_PARTS
     app.before_request(_limit_body)
 
 

@@ -11,8 +11,8 @@ from flask.testing import FlaskClient
 
 from tests.webapp.people import ApiClient, Browser, assert_api_error
 from tests.webapp.test_live_access import revoked
-from webapp import credentials
-from webapp.extensions import db
+from webapp import accounts, credentials
+from webapp.extensions import bcrypt, db
 from webapp.models import RevokedToken, User, utc_now
 
 LogIn = Callable[..., Browser]
@@ -171,6 +171,23 @@ def test_log_out_everywhere_ends_every_session_and_token(app: Flask, api: Obtain
     assert_tokens_are_worthless(ada)
     assert revoked(app) == [str(ada.user_id)]
     assert stranger.request("GET", "/me").status_code == 200
+
+
+def test_password_that_is_changed_while_it_is_checked_lets_nobody_in(
+    app: Flask, api: Obtain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = api("ada")
+    check = bcrypt.check_password_hash
+
+    def change_meanwhile(password_hash: str, password: bytes) -> bool:
+        monkeypatch.setattr(bcrypt, "check_password_hash", check)
+        changed = {"current_password": "ada-password", "password": NEW}
+        assert ada.request("PUT", "/me/password", json=changed).status_code == 204
+        return bool(check(password_hash, password))
+
+    monkeypatch.setattr(bcrypt, "check_password_hash", change_meanwhile)
+    with app.app_context():
+        assert accounts.authenticate("ada", "ada-password") is None
 
 
 def test_tokens_from_before_the_generations_are_refused(app: Flask, api: Obtain) -> None:
