@@ -3,10 +3,12 @@
 Wrong passwords are counted by address, by account from one address, and by account from
 anywhere; right ones never. The last keeps an attacker with many addresses slow. It does not
 hold for an address from which the account's own person logged in within the last weeks, so
-that nobody can be locked out by strangers. A guess is counted when it is
-answered, so those of the same moment may exceed a limit by one for each view thread; counting
-first would cost a flood of requests that are refused anyway a write each. Behind a proxy the address is the proxy's, unless
-the proxy is trusted (TRUSTED_PROXIES).
+that strangers elsewhere cannot lock anybody out.
+
+A guess is counted when it is answered, so those of the same moment may exceed a limit by one
+for each view thread. Counting them first would cost each request of a flood a write.
+
+Behind a proxy the address is the proxy's, unless the proxy is trusted (TRUSTED_PROXIES).
 """
 
 from __future__ import annotations

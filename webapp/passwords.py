@@ -29,6 +29,16 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
+class PoolFullError(ServiceUnavailable):
+    """Too many passwords are being hashed (503)."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Many people log in at this moment: try again in a few seconds.",
+            retry_after=RETRY_AFTER_S,
+        )
+
+
 class HashingPool:
     """At most `threads` calls at once and `queue` that wait. May be used on any thread."""
 
@@ -40,13 +50,10 @@ class HashingPool:
         """Return what the function returns, in the caller's context.
 
         Raises:
-            ServiceUnavailable: the queue is full (503).
+            PoolFullError: there is no place (503).
         """
         if not self._places.acquire(blocking=False):
-            raise ServiceUnavailable(
-                "Many people log in at this moment: try again in a few seconds.",
-                retry_after=RETRY_AFTER_S,
-            )
+            raise PoolFullError
         try:
             context = contextvars.copy_context()
             call = partial(context.run, function, *args, **kwargs)
@@ -68,13 +75,13 @@ def register(app: Flask, view_threads: int) -> None:
 
 
 def hash_of(password: str) -> str:
-    """Return the hash of a password; raises `ServiceUnavailable` (503)."""
+    """Return the hash of a password; raises `PoolFullError` (503)."""
     hashed: bytes = _pool().run(bcrypt.generate_password_hash, password)
     return hashed.decode("ascii")
 
 
 def matches(password_hash: str, password: bytes) -> bool:
-    """Whether this is the password of a hash; raises `ServiceUnavailable` (503)."""
+    """Whether this is the password of a hash; raises `PoolFullError` (503)."""
     return bool(_pool().run(bcrypt.check_password_hash, password_hash, password))
 
 
