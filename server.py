@@ -31,7 +31,7 @@ BODY_LIMITS = {
     "/register": "64K",
     "/api/v1/tokens": "64K",
     "/api/v1/users": "64K",
-    # A post may have 20,000 characters, and a form or JSON up to 12 bytes for each.
+    # Above what the views themselves take (`webapp.body_limits`): a post has 20,000 characters.
     "/write": "512K",
     "/post": "512K",
     "/api": "512K",
