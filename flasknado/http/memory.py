@@ -25,7 +25,7 @@ LEAST_BYTES: Final = 64 * MIB
 
 RETRY_AFTER_S: Final = 5
 
-_GROUP_LIMITS: Final = (
+GROUP_LIMITS: Final = (
     "/sys/fs/cgroup/memory.max",  # version 2
     "/sys/fs/cgroup/memory/memory.limit_in_bytes",  # version 1
 )
@@ -98,19 +98,19 @@ class MemoryBudget:
         return RequestError(503, "the server has no memory for a body: try again shortly", fields)
 
 
-def default_limit_bytes(workers: int = 1) -> int:
+def default_limit_bytes(workers: int = 1, group_limits: tuple[str, ...] = GROUP_LIMITS) -> int:
     """Return what each of some worker processes may hold; any thread.
 
     Half of what the control group allows, or of the machine's memory if that is less,
-    divided among the workers.
+    divided among the workers. `group_limits` are the files where the system tells of that.
     """
-    return max(LEAST_BYTES, int(available_bytes() * SHARE) // max(workers, 1))
+    return max(LEAST_BYTES, int(available_bytes(group_limits) * SHARE) // max(workers, 1))
 
 
-def available_bytes() -> int:
+def available_bytes(group_limits: tuple[str, ...] = GROUP_LIMITS) -> int:
     """Return the memory that this process's machine or control group has."""
     sizes = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for name in _GROUP_LIMITS:
+    for name in group_limits:
         try:
             sizes.append(int(Path(name).read_text(encoding="ascii")))
         except (OSError, ValueError):  # no such file, or "max"

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from flasknado.http import memory
 from flasknado.http.limits import Limits
 from flasknado.http.memory import LEAST_BYTES, MemoryBudget, default_limit_bytes
 from flasknado.sizes import GIB, MIB
@@ -74,10 +73,9 @@ def test_default_limit_is_half_of_the_memory_there_is_divided_among_workers(
     file = tmp_path / "memory.max"
     if group is not None:
         file.write_text(group)
-    monkeypatch.setattr(memory, "_GROUP_LIMITS", (str(file),))
     monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 4 * MIB}.get)
 
-    assert default_limit_bytes(workers) == limit
+    assert default_limit_bytes(workers, (str(file),)) == limit
 
 
 @pytest.mark.parametrize("path", PATHS)
