@@ -114,7 +114,10 @@ class OrdinaryExchange(Reply, Delivery):
     def end(self) -> None:
         self.complete = True
         if self._connection.active is self:
-            self._disk_progress()
+            if self._body is None:
+                self._hand_over()
+            else:
+                self._disk_progress()
 
     def _disk_progress(self) -> None:
         """Go on as far as what has come is in memory or on disk."""
