@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
@@ -15,9 +16,10 @@ from flasknado.http.stock import ContainerDelegate, head_from, refuse
 from flasknado.http.traffic import NATIVE, ORDINARY, REFUSED
 
 if TYPE_CHECKING:
-    import asyncio
-
     from flasknado.http.server import HTTPServer
+
+PARTS_PER_TURN = 64
+"""How many parts of a body are taken before others have their turn."""
 
 
 class Dispatch(httputil.HTTPMessageDelegate):
@@ -31,6 +33,7 @@ class Dispatch(httputil.HTTPMessageDelegate):
         self._connection = connection
         self._delegate: httputil.HTTPMessageDelegate | None = None
         self._forwarded = False
+        self._parts = 0
 
     def headers_received(
         self,
@@ -60,6 +63,9 @@ class Dispatch(httputil.HTTPMessageDelegate):
             if not head.target.startswith("/") and head.path.startswith("/"):
                 uri = f"{head.path}?{head.query}" if "?" in head.target else head.path
                 start_line = start_line._replace(path=uri)
+            if head.version == "1.0":
+                # It cannot be upgraded (RFC 9110, section 7.8).
+                headers.pop("Upgrade", None)
         if head.request_id is None:
             head.request_id = server.request_ids.new()
         if half is NATIVE:
@@ -73,10 +79,20 @@ class Dispatch(httputil.HTTPMessageDelegate):
             delegate = server.start_request_unrouted(self._server_conn, self._connection)
         self._count(head, half)
         self._delegate = delegate
-        return delegate.headers_received(start_line, headers)
+        awaited = delegate.headers_received(start_line, headers)
+        if awaited is None and self._connection.stream._read_buffer_size:  # type: ignore[attr-defined]
+            # More has come already, such as pipelined requests: others have their turn first.
+            return asyncio.sleep(0)
+        return awaited
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        return self._delegate.data_received(chunk) if self._delegate is not None else None
+        if self._delegate is None:
+            return None
+        awaited = self._delegate.data_received(chunk)
+        self._parts += 1
+        if awaited is None and self._parts % PARTS_PER_TURN == 0:
+            return asyncio.sleep(0)
+        return awaited
 
     def finish(self) -> None:
         if self._delegate is not None:

@@ -31,6 +31,7 @@ from flasknado.http.message import RequestHead
 from flasknado.http.request_id import REQUEST_ID_FIELD, current_request_id
 from flasknado.http.stream import TransportStream
 from flasknado.http.traffic import NATIVE
+from flasknado.websocket.watch import FrameWatch
 
 if TYPE_CHECKING:
     from flasknado.http.connection import Connection
@@ -148,6 +149,9 @@ class NativeExchange(httputil.HTTPConnection):
         if head.host is not None:
             # That of an absolute-form target or of a trusted proxy goes before the field.
             fields["Host"] = head.host
+        if head.version == "1.0":
+            # It cannot be upgraded (RFC 9110, section 7.8).
+            fields.pop("Upgrade", None)
         uri = f"{head.path}?{head.query}" if "?" in head.target else head.path
         start_line = httputil.RequestStartLine(head.method, uri, f"HTTP/{head.version}")
         try:
@@ -429,6 +433,8 @@ class NativeExchange(httputil.HTTPConnection):
             connection.service,
             write_paused=connection.write_paused,
         )
+        if self.status == 101 and _opens_websocket(self.head):
+            stream.watch = FrameWatch()
         connection.detach(stream)
         return stream
 
@@ -459,6 +465,13 @@ class NativeExchange(httputil.HTTPConnection):
             connection.transport.write(data)
             return connection.drained()
         return closed_future(connection.service.loop)
+
+
+def _opens_websocket(head: RequestHead) -> bool:
+    return any(
+        name.lower() == b"upgrade" and value.strip().lower() == b"websocket"
+        for name, value in head.headers
+    )
 
 
 def tornado_headers(head: RequestHead) -> httputil.HTTPHeaders:

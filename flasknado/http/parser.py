@@ -95,6 +95,7 @@ class RequestParser:
         "holds",
         "in_body",
         "in_head",
+        "pauses",
     )
 
     def __init__(
@@ -136,6 +137,8 @@ class RequestParser:
         """True while a body is expected."""
         self.holds = False
         """True after a request that may take the connection out of HTTP; set False to go on."""
+        self.pauses = False
+        """Set True by the sink to stop after the present request; set False to go on."""
         self.ended = False
         """True after the last request of the connection; what follows is dropped."""
 
@@ -147,7 +150,7 @@ class RequestParser:
         return HEAD_SLICE_BYTES
 
     def feed(self, data: bytes) -> bytes:
-        """Parse at most `slice_bytes()` bytes; returns what follows a request after which it holds.
+        """Parse at most `slice_bytes()` bytes; returns what follows if it holds or pauses.
 
         Raises `RequestError` for what is refused, and what the sink raises; what was
         complete before it has been passed on.
@@ -161,7 +164,7 @@ class RequestParser:
             if start == 0 and end == len(data):
                 return self._feed_piece(data)
             rest = self._feed_piece(data[start:end])
-            if rest or self.holds or end == len(data):
+            if rest or self.holds or self.pauses or end == len(data):
                 return rest + data[end:]
             start = end
             pieces += 1

@@ -16,6 +16,7 @@ from tornado.iostream import IOStream
 from tornado.web import RequestHandler
 
 from flasknado.http.message import SERVER_SOFTWARE
+from flasknado.http.stream import TransportStream
 
 VERSION = "13"
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -75,5 +76,7 @@ def accept(handler: RequestHandler) -> IOStream:
     connection: Any = request.connection
     connection.write_headers(start_line, fields)
     stream: IOStream = handler.detach()
+    if isinstance(stream, TransportStream):
+        stream.watch = None  # the codec counts the frames itself
     stream.set_nodelay(True)
     return stream
