@@ -8,7 +8,7 @@ import ssl
 
 from tornado.iostream import IOStream
 
-from flasknado.http.stream import TransportStream
+from flasknado.native.iostream import TransportStream
 
 
 def shut_down_writing(stream: IOStream) -> None:

@@ -16,7 +16,7 @@ from tornado.iostream import IOStream
 from tornado.web import RequestHandler
 
 from flasknado.http.message import SERVER_SOFTWARE
-from flasknado.http.stream import TransportStream
+from flasknado.native.iostream import TransportStream
 
 VERSION = "13"
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
