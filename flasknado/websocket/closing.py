@@ -11,7 +11,7 @@ from tornado.iostream import IOStream
 from flasknado.native.iostream import TransportStream
 
 
-def shut_down_writing(stream: IOStream) -> None:
+def shut_down_writing(stream: IOStream | TransportStream) -> None:
     """Say after the closing frame that nothing more will come; reading goes on.
 
     A client whose own closing frame cannot be told from garbage closes then, too, and has

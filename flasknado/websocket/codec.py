@@ -245,7 +245,7 @@ class Receiver:
             self._at = 0
 
     def _next(self, buffer: bytearray, at: int) -> tuple[Message | None, bool]:
-        """Read the frame at `at`; returns the message that it completes, and whether it is whole."""
+        """Read the frame at `at`; return the message that it completes, and if it is whole."""
         try:
             header = FrameHeader.parse(buffer, at)
             if len(buffer) >= at + 2:

@@ -9,7 +9,7 @@ import base64
 import binascii
 import hashlib
 import time
-from typing import Any
+from typing import Any, cast
 
 from tornado import httputil
 from tornado.iostream import IOStream
@@ -75,8 +75,9 @@ def accept(handler: RequestHandler) -> IOStream:
     start_line = httputil.ResponseStartLine("HTTP/1.1", 101, "Switching Protocols")
     connection: Any = request.connection
     connection.write_headers(start_line, fields)
-    stream: IOStream = handler.detach()
-    if isinstance(stream, TransportStream):
-        stream.watch = None  # the codec counts the frames itself
+    detached: IOStream | TransportStream = handler.detach()
+    if isinstance(detached, TransportStream):
+        detached.watch = None  # the codec counts the frames itself
+    stream = cast(IOStream, detached)
     stream.set_nodelay(True)
     return stream
