@@ -38,8 +38,8 @@ REQUEST_WORK: Final = 64
 SLICE_WORK: Final = 64
 BODY_SLICE_WORK: Final = 32
 """What one connection may do before others have their turn of the loop, and what counts how
-much: a request that is taken or begun, bytes given to the parser at once, a part of a body (1).
-So sixteen requests, or a thousand chunks."""
+much: a request that is taken or begun, bytes given to the parser at once, a part of a body (1),
+an empty line at which they are cut (1). So sixteen requests, or a thousand chunks."""
 
 ONE_READ_BYTES: Final = 64 * 1024
 """Less than this is all that one turn of the loop reads from a connection: more counts on."""
@@ -466,6 +466,8 @@ class Connection(RequestSink):
                 if start or size_bytes > HEAD_SLICE_BYTES:
                     piece = data[start : start + parser.slice_bytes()]
                 start += len(piece) - len(parser.feed(piece))
+                self._work += parser.pieces
+                parser.pieces = 0
                 if self._receiving is not None and self._receiving.stuffed():
                     self._pause_reading()
         except RequestError as error:

@@ -96,6 +96,7 @@ class RequestParser:
         "in_body",
         "in_head",
         "pauses",
+        "pieces",
     )
 
     def __init__(
@@ -139,6 +140,8 @@ class RequestParser:
         """True after a request that may take the connection out of HTTP; set False to go on."""
         self.pauses = False
         """Set True by the sink to stop after the present request; set False to go on."""
+        self.pieces = 0
+        """How often `feed()` has cut what it was given."""
         self.ended = False
         """True after the last request of the connection; what follows is dropped."""
 
@@ -168,6 +171,7 @@ class RequestParser:
                 return rest + data[end:]
             start = end
             pieces += 1
+            self.pieces += 1
         return b""
 
     def _piece_end(self, data: bytes, start: int) -> int:

@@ -279,8 +279,9 @@ class TransportStream(asyncio.Protocol):
             future.exception()  # nobody has to look
 
     def _regulate(self) -> None:
-        """Stop reading while enough waits and nobody reads."""
-        wants = self._reader is not None or len(self._buffer) < READ_AHEAD_BYTES
+        """Stop reading while enough waits and nobody reads, or may not yet."""
+        reads = self._reader is not None and self._work < WORK_PER_TURN
+        wants = reads or len(self._buffer) < READ_AHEAD_BYTES
         if self._closed or self._transport.is_closing() or wants is not self._reading_paused:
             return
         self._reading_paused = not wants

@@ -33,6 +33,8 @@ RATE_BURST_S = 2.0
 """A client that was quiet may send what it may send in this time at once."""
 DROPPED_LIMIT = 50
 """How many messages beyond that are dropped with an error each; with one more it is cut off."""
+SKIPPED_BYTES = 256 * 1024
+"""How much more a client may send that is being closed; with more it is cut off at once."""
 WAITING_LIMIT = 16
 """How many messages of one client may wait for the one before them; then it is not read."""
 
@@ -46,6 +48,7 @@ class SocketSubscriber(StreamSubscriber):
         "_rate",
         "_reading",
         "_receiver",
+        "_skipped_bytes",
         "caller",
         "state",
     )
@@ -60,6 +63,7 @@ class SocketSubscriber(StreamSubscriber):
         """What waits while a message is being answered; `None` while none is."""
         self._answering: asyncio.Task[None] | None = None
         self._rate: TokenBucket | None = None
+        self._skipped_bytes = 0
         self._reading = False
         """Whether more is on its way, from the client or of what it sent; not while as many
         messages wait as may."""
@@ -108,6 +112,11 @@ class SocketSubscriber(StreamSubscriber):
         if data.cancelled() or data.exception() is not None:
             self.leave()
             return
+        if self._ending:
+            self._skipped_bytes += len(data.result())
+            if self._skipped_bytes > SKIPPED_BYTES:
+                self.abort()
+                return
         self._take(data.result())
 
     def _take(self, data: bytes = b"") -> None:
