@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
@@ -16,10 +15,9 @@ from flasknado.http.request_id import REQUEST_ID_FIELD, current_request_id
 from flasknado.stock.adapter import ContainerDelegate, head_from, refuse
 
 if TYPE_CHECKING:
-    from flasknado.server import HTTPServer
+    import asyncio
 
-PARTS_PER_TURN = 64
-"""How many parts of a body are taken before others have their turn."""
+    from flasknado.server import HTTPServer
 
 
 class Dispatch(httputil.HTTPMessageDelegate):
@@ -33,7 +31,6 @@ class Dispatch(httputil.HTTPMessageDelegate):
         self._connection = connection
         self._delegate: httputil.HTTPMessageDelegate | None = None
         self._forwarded = False
-        self._parts = 0
 
     def headers_received(
         self,
@@ -79,20 +76,10 @@ class Dispatch(httputil.HTTPMessageDelegate):
             delegate = server.start_request_unrouted(self._server_conn, self._connection)
         self._count(head, half)
         self._delegate = delegate
-        awaited = delegate.headers_received(start_line, headers)
-        if awaited is None and self._connection.stream._read_buffer_size:  # type: ignore[attr-defined]
-            # More has come already, such as pipelined requests: others have their turn first.
-            return asyncio.sleep(0)
-        return awaited
+        return delegate.headers_received(start_line, headers)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        if self._delegate is None:
-            return None
-        awaited = self._delegate.data_received(chunk)
-        self._parts += 1
-        if awaited is None and self._parts % PARTS_PER_TURN == 0:
-            return asyncio.sleep(0)
-        return awaited
+        return self._delegate.data_received(chunk) if self._delegate is not None else None
 
     def finish(self) -> None:
         if self._delegate is not None:
