@@ -98,9 +98,7 @@ def test_violation_is_closed_when_a_client_closes_whose_answer_cannot_be_found(
 
 @pytest.mark.parametrize("path", [b"/", b"/tornado"])
 @pytest.mark.parametrize("kind", [codec.TEXT, codec.BINARY])
-def test_message_in_very_many_fragments_comes_back(
-    served: Serving, path: bytes, kind: int
-) -> None:
+def test_message_in_very_many_fragments_comes_back(served: Serving, path: bytes, kind: int) -> None:
     """Autobahn's cases 9.3.1 and 9.4.1, an eighth of them."""
     begin = client_frame(kind, b"*" * 64, final=False)
     more = client_frame(codec.CONTINUATION, b"*" * 64, final=False)
