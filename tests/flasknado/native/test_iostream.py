@@ -23,8 +23,6 @@ from tests.support.poll import poll
 from tests.support.raw import connect, converse, read_to_end, statuses
 from tests.support.serving import Serving, serving
 
-TEN = range(10)
-
 
 class Impatient(WebSocketHandler):
     """Drops what it has to say while its last message is on its way."""
@@ -97,24 +95,18 @@ def detached(served: Serving, sock: socket.socket) -> Any:
     return stream
 
 
-def test_ten_pings_in_one_segment_have_ten_pongs(served: Serving) -> None:
+@pytest.mark.parametrize("number", [10, 100])
+def test_pings_in_one_segment_have_a_pong_each(served: Serving, number: int) -> None:
     with websocket(served) as sock:
-        sock.sendall(b"".join(client_frame(codec.PING, b"%d" % n) for n in TEN))
-        pongs = b"".join(codec.frame(codec.PONG, b"%d" % n) for n in TEN)
-        assert read_until(sock, pongs) == pongs
-
-
-def test_hundred_pings_in_one_segment_have_as_many_pongs(served: Serving) -> None:
-    with websocket(served) as sock:
-        sock.sendall(b"".join(client_frame(codec.PING, b"%d" % n) for n in range(100)))
-        pongs = b"".join(codec.frame(codec.PONG, b"%d" % n) for n in range(100))
+        sock.sendall(b"".join(client_frame(codec.PING, b"%d" % n) for n in range(number)))
+        pongs = b"".join(codec.frame(codec.PONG, b"%d" % n) for n in range(number))
         assert read_until(sock, pongs) == pongs
 
 
 def test_write_to_a_client_that_keeps_up_is_done_at_once(served: Serving) -> None:
     with websocket(served) as sock:
-        sock.sendall(b"".join(client_frame(codec.TEXT, b"%d" % n) for n in TEN))
-        answers = b"".join(codec.frame(codec.TEXT, b"%d" % n) for n in TEN)
+        sock.sendall(b"".join(client_frame(codec.TEXT, b"%d" % n) for n in range(10)))
+        answers = b"".join(codec.frame(codec.TEXT, b"%d" % n) for n in range(10))
         assert read_until(sock, answers) == answers
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from flasknado.live.endpoints.websocket import DROPPED_LIMIT, WAITING_LIMIT, SocketSubscriber
 from tests.flasknado.live.endpoints.test_sse import hub_in
-from tests.flasknado.live.endpoints.test_websocket import opened, subscribers
+from tests.flasknado.live.endpoints.test_websocket import held_messages, opened, subscribers
 from tests.flasknado.live.helpers import LiveApp, SseClient, StreamClient, get, wait_for
 from tests.support.serving import Serving, serving
 
@@ -214,14 +213,7 @@ def test_messages_of_a_client_are_taken_in_order(chat: LiveApp, served: Serving)
 def test_messages_that_fill_the_queue_while_one_is_answered_do_not_stop_the_reading(
     live_app: LiveApp, served: Serving
 ) -> None:
-    begun, released = threading.Event(), threading.Event()
-
-    @live_app.live.on_message("chat:*")
-    def take(channel: str, data: Any) -> Any:
-        begun.set()
-        assert released.wait(15)
-        return data
-
+    begun, released = held_messages(live_app)
     with opened(served) as client:
         client.follow("chat:1")
         client.say(type="message", channel="chat:1", data=0)

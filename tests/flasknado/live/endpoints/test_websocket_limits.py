@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +14,7 @@ from flasknado.live.endpoints.websocket import FRAMES_PER_TURN, WAITING_LIMIT, S
 from flasknado.live.hub.hub import hub_of
 from flasknado.live.state import state_of
 from flasknado.websocket import codec
-from tests.flasknado.live.endpoints.test_websocket import opened, subscribers
+from tests.flasknado.live.endpoints.test_websocket import held_messages, opened, subscribers
 from tests.flasknado.live.helpers import LiveApp, wait_for
 from tests.flasknado.websocket.frames import client_frame
 from tests.flasknado.websocket.test_closing import CLOSE, HANDSHAKE, is_closed, read_until
@@ -128,14 +127,7 @@ def test_client_that_sends_on_after_a_violation_is_cut_off(served: Serving) -> N
 def test_close_is_seen_of_a_client_whose_messages_had_to_wait(
     live_app: LiveApp, served: Serving
 ) -> None:
-    begun, released = threading.Event(), threading.Event()
-
-    @live_app.live.on_message("chat:*")
-    def take(channel: str, data: Any) -> Any:
-        begun.set()
-        assert released.wait(15)
-        return data
-
+    begun, released = held_messages(live_app)
     with opened(served) as client:
         client.follow("chat:1")
         for n in range(WAITING_LIMIT + 5):
