@@ -18,13 +18,14 @@ from typing import Any, Final, cast
 from tornado.iostream import StreamClosedError
 
 from flasknado.errors import RequestError
+from flasknado.http.client_certificate import variables_of
 from flasknado.http.encode import CLOSE, encode_head
 from flasknado.http.exchange import OrdinaryExchange
-from flasknado.http.message import RequestHead, as_address, error_response
+from flasknado.http.message import Address, RequestHead, as_address, error_response
 from flasknado.http.parser import HEAD_SLICE_BYTES, RequestParser, RequestSink
 from flasknado.http.service import NEVER, Exchange, Service
 from flasknado.http.stream import TransportStream
-from flasknado.http.traffic import ORDINARY, REFUSED
+from flasknado.http.traffic import ORDINARY
 
 _now: Final = time.monotonic
 log: Final = logging.getLogger("flasknado.http")
@@ -75,6 +76,7 @@ class Connection(RequestSink):
         "_sent_before_bytes",
         "_stream",
         "_taken_mark_bytes",
+        "_tls",
         "_unparsed",
         "_waiting",
         "active",
@@ -118,6 +120,7 @@ class Connection(RequestSink):
         self._sent_before_bytes = 0
         self._taken_mark_bytes = 0
         self._rate_mark_bytes = 0
+        self._tls: dict[str, Any] | None = None
 
     # What the transport calls.
 
@@ -128,6 +131,8 @@ class Connection(RequestSink):
         self.transport.set_write_buffer_limits(high=limits.write_high_water_bytes)
         info = transport.get_extra_info
         self.secure = info("ssl_object") is not None
+        if self.secure:
+            self._tls = variables_of(info("ssl_object"))
         self._parser = RequestParser(
             self,
             limits,
@@ -215,6 +220,8 @@ class Connection(RequestSink):
         service = self.service
         if self.gone:
             raise RequestError(400, "the connection has been taken out of HTTP")
+        if self.secure:
+            head.tls = self._tls
         if service.checks_origin:
             service.trusted_proxies.apply(head)
             service.trusted_hosts.check(head)
@@ -322,8 +329,14 @@ class Connection(RequestSink):
         self._unparsed = None
         receiving, self._receiving = self._receiving, None
         self.service.traffic.requests_refused += 1
-        self._refusal = (parser.head if parser is not None else None, error)
-        gen_log.info("Malformed HTTP message from %s: %s", self._peer(), error)
+        head = parser.head if parser is not None else None
+        self._refusal = (head, error)
+        client = head.client if head is not None else self._peer()
+        gen_log.info(
+            "Malformed HTTP message from %s: %s",
+            client[0] if client is not None else "a Unix socket",
+            error,
+        )
         if receiving is not None:
             self._forget(receiving)
             if receiving is self.active:
@@ -572,9 +585,7 @@ class Connection(RequestSink):
         self._refusal = None
         response, body = error_response(head, error)
         data = encode_head(response, CLOSE, body)
-        hook = self.service.traffic.on_response
-        if hook is not None:
-            hook(head, error.status, len(data), 0.0, REFUSED)
+        self.service.traffic.refused(self._peer(), head, error.status, len(data))
         self.transport.write(data)
         self._linger()
 
@@ -616,9 +627,8 @@ class Connection(RequestSink):
         self._phase = _Phase.CLOSING
         self.deadline = NEVER
 
-    def _peer(self) -> str:
-        address = as_address(self.transport.get_extra_info("peername"))
-        return address[0] if address is not None else "a Unix socket"
+    def _peer(self) -> Address | None:
+        return as_address(self.transport.get_extra_info("peername"))
 
     def _forget(self, exchange: Exchange) -> None:
         if isinstance(exchange, OrdinaryExchange):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any
@@ -9,15 +10,17 @@ from typing import TYPE_CHECKING, Any
 from tornado import httputil
 
 from flasknado.errors import RequestError
-from flasknado.http.message import RequestHead
+from flasknado.http.message import RequestHead, as_address
 from flasknado.http.request_id import REQUEST_ID_FIELD, current_request_id
 from flasknado.http.stock import ContainerDelegate, head_from, refuse
-from flasknado.http.traffic import NATIVE, ORDINARY, REFUSED
+from flasknado.http.traffic import NATIVE, ORDINARY
 
 if TYPE_CHECKING:
     import asyncio
 
     from flasknado.http.server import HTTPServer
+
+gen_log = logging.getLogger("tornado.general")
 
 
 class Dispatch(httputil.HTTPMessageDelegate):
@@ -46,9 +49,14 @@ class Dispatch(httputil.HTTPMessageDelegate):
             server.trusted_hosts.check(head)
         except RequestError as error:
             server.traffic.requests_refused += 1
+            address = as_address(getattr(self._server_context(), "address", None))
+            gen_log.info(
+                "Malformed HTTP message from %s: %s",
+                address[0] if address is not None else "a Unix socket",
+                error,
+            )
             refuse(self._connection, None, error, start_line.method)
-            if server.traffic.on_response is not None:
-                server.traffic.on_response(None, error.status, 0, 0.0, REFUSED)
+            server.traffic.refused(address, None, error.status, 0)
             return None
         half = ORDINARY
         if server.native.match(head.path) or server.container is None:
@@ -62,6 +70,8 @@ class Dispatch(httputil.HTTPMessageDelegate):
                 start_line = start_line._replace(path=uri)
         if head.request_id is None:
             head.request_id = server.request_ids.new()
+        # Where a native handler's request is told from (`head_of`).
+        self._connection.head = head  # type: ignore[attr-defined]
         if half is NATIVE:
             current_request_id.set(head.request_id)
             _answer_with_id(self._connection, head, head.request_id)
@@ -81,7 +91,7 @@ class Dispatch(httputil.HTTPMessageDelegate):
     def finish(self) -> None:
         if self._delegate is not None:
             self._delegate.finish()
-        self._unforward()
+        self._end()
 
     def on_connection_close(self) -> None:
         if self._delegate is not None:
@@ -90,18 +100,22 @@ class Dispatch(httputil.HTTPMessageDelegate):
             finished: asyncio.Future[None] = self._connection._finish_future  # type: ignore[attr-defined]
             if not finished.done():
                 finished.set_result(None)
-        self._unforward()
+        self._end()
+
+    def _server_context(self) -> Any:
+        return getattr(self._connection, "context", None)
 
     def _forward(self, address: str | None, scheme: str) -> None:
         """Tell Tornado's request of the client that the proxy forwards for."""
-        context: Any = getattr(self._connection, "context", None)
+        context = self._server_context()
         if context is not None:
             self._forwarded = True
             context.remote_ip = address or context.remote_ip
             context.protocol = scheme
 
-    def _unforward(self) -> None:
-        # The context belongs to the connection, and its next request may be another's.
+    def _end(self) -> None:
+        # Both contexts belong to the connection, and its next request may be another's.
+        current_request_id.set(None)
         if self._forwarded:
             context: Any = self._connection.context  # type: ignore[attr-defined]
             context._unapply_xheaders()

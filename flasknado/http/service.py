@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
@@ -98,6 +99,8 @@ class Service:
         self.lingering = 0
         self.now = loop.time()
         """The loop's time at the last sweep."""
+        self.context = contextvars.copy_context()
+        """What the context of each native request is a copy of."""
         self._soon: asyncio.Future[None] | None = None
         self._sweeping: asyncio.TimerHandle | None = None
 
