@@ -18,7 +18,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.config import Config
 from gunicorn.errors import AppImportError
 
-from flasknado import options
+from flasknado import environment, options
 from flasknado.arbiter import Arbiter
 from flasknado.errors import AddressTaken, ConfigurationError
 from flasknado.http.server import HTTPServer
@@ -61,6 +61,7 @@ def fail(message: str) -> NoReturn:
 
 def check_addresses(cfg: Config) -> None:
     """Raise `ConfigurationError` if an address to listen on is taken or not this machine's."""
+    environment.check_port(cfg.bind)
     if cfg.reuse_port or _sockets_are_inherited():
         return
     for address in cfg.address:
@@ -73,6 +74,10 @@ def check_addresses(cfg: Config) -> None:
                 probe.bind(address)
             except OSError as error:
                 raise _address_error(address, error) from None
+            except OverflowError:
+                raise ConfigurationError(
+                    f"{address[0]}:{address[1]} cannot be listened on: ports are 0 to 65535"
+                ) from None
 
 
 def _sockets_are_inherited() -> bool:

@@ -9,7 +9,7 @@ from tornado.web import Application
 
 from flasknado.http.server import HTTPServer
 from flasknado.ops import access_lines, bind
-from flasknado.ops.metrics import Allowed
+from flasknado.ops.access import Allowed
 from flasknado.ops.operations import Operations, no_line
 from flasknado.ops.scrub import SECRET_PARAMETERS, Scrubber
 from flasknado.ops.snapshots import Snapshots, shared
@@ -33,8 +33,9 @@ def scrubber_of(cfg: Config) -> Scrubber:
 
 
 def allowed_of(cfg: Config) -> Allowed:
-    """Return who may see the metrics, by the setting `metrics_allow`."""
-    return Allowed(_listed(option(cfg, "metrics_allow")))
+    """Return who may see the metrics, by the settings `metrics_allow` and `metrics_token`."""
+    networks = _listed(option(cfg, "metrics_allow")) or None
+    return Allowed(networks, option(cfg, "metrics_token") or "")
 
 
 def snapshots_of(cfg: Config) -> Snapshots:
@@ -63,7 +64,7 @@ def operations_server(operations: Operations, prefix: str) -> HTTPServer:
     """Return a server of nothing but the endpoints of operations, for `ops_bind`."""
     return HTTPServer(
         Application([], log_function=no_line),
-        handlers=operations.routes(prefix),
+        handlers=operations.routes(prefix, own_address=True),
         settings={"log_function": no_line},
         # A worker that goes in a reload must not go on answering that it is draining.
         no_keep_alive=True,
