@@ -3,6 +3,9 @@
 gunicorn logs to a logger of its own. Here its handlers serve the root logger, so that
 what anything logs appears once, in one format: text, or JSON, one object a line. Each
 line carries the id of the request that was served, and no line shows a token.
+
+In text, a record is one line, and what belongs to it (tracebacks, stacks) is indented, so that
+nothing that a client or the application says can pass for a record.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import time
 from typing import Any
 
@@ -23,6 +27,12 @@ from flasknado.ops.settings import scrubber_of
 from flasknado.options import option
 
 FORMATS = ("text", "json")
+
+INDENT = "    "
+_LINE_ENDS = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_UNSAFE_IN_JSON = re.compile(r"[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_ESCAPES = {"\n": "\\n", "\r": "\\r"}
 
 
 class RequestFilter(logging.Filter):
@@ -50,10 +60,30 @@ class RequestFilter(logging.Filter):
         if record.exc_info and not record.exc_text:
             text = self._formatter.formatException(record.exc_info)
             record.exc_text = self._scrubber.text(text)
+        if record.stack_info:
+            record.stack_info = self._scrubber.text(record.stack_info)
         return True
 
 
-class TextFormatter(logging.Formatter):
+class LineFormatter(logging.Formatter):
+    """A record on one line: control characters are escaped, and what follows is indented."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
+        return _CONTROL.sub(_escaped, super().formatMessage(record))
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.message = record.getMessage()
+        if self.usesTime():
+            record.asctime = self.formatTime(record, self.datefmt)
+        lines = [self.formatMessage(record)]
+        if record.exc_info and not record.exc_text:
+            record.exc_text = self.formatException(record.exc_info)
+        for text in (record.exc_text, record.stack_info):
+            lines += _indented(text or "")
+        return "\n".join(lines)
+
+
+class TextFormatter(LineFormatter):
     """gunicorn's lines, with the request's id at the end of those that belong to one."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
@@ -64,7 +94,7 @@ class TextFormatter(logging.Formatter):
 
 class JSONFormatter(logging.Formatter):
     """One JSON object a line: time (ISO 8601, UTC), level, logger, process, message,
-    request_id, exception.
+    request_id, exception, stack.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -80,7 +110,10 @@ class JSONFormatter(logging.Formatter):
             entry["request_id"] = request_id
         if record.exc_info:
             entry["exception"] = record.exc_text or self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False, default=str)
+        if record.stack_info:
+            entry["stack"] = record.stack_info
+        line = json.dumps(entry, ensure_ascii=False, default=str)
+        return _UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
 
     @staticmethod
     def converter(seconds: float | None = None) -> time.struct_time:
@@ -110,6 +143,8 @@ class Logger(GunicornLogger):
                 handler.setFormatter(JSONFormatter())
             elif getattr(handler, "_gunicorn", False) and _is_default(handler.formatter):
                 handler.setFormatter(TextFormatter(self.error_fmt, self.datefmt))
+            elif getattr(handler, "_gunicorn", False) and handler.formatter is not None:
+                handler.setFormatter(LineFormatter(handler.formatter._fmt))  # to syslog
             self.error_log.removeHandler(handler)
             root.addHandler(handler)
         for handler in root.handlers:
@@ -123,3 +158,14 @@ class Logger(GunicornLogger):
 def _is_default(formatter: logging.Formatter | None) -> bool:
     """Whether it is gunicorn's for streams and files; that for syslog has another format."""
     return formatter is not None and formatter._fmt == Logger.error_fmt
+
+
+def _escaped(match: re.Match[str]) -> str:
+    number = ord(match[0])
+    return _ESCAPES.get(match[0]) or (f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}")
+
+
+def _indented(text: str) -> list[str]:
+    """Return the lines of a text, each indented and without control characters."""
+    lines = _LINE_ENDS.split(text.rstrip("\n"))
+    return [INDENT + _CONTROL.sub(_escaped, line) for line in lines] if text else []

@@ -85,7 +85,11 @@ def logged(layer: str = LLHTTP, trusted: tuple[str, ...] = ()) -> Iterator[tuple
 
     def make() -> HTTPServer:
         server = HTTPServer(
-            WSGIContainer(app), handlers=ROUTES, http=layer, trusted_proxies=trusted
+            WSGIContainer(app),
+            handlers=ROUTES,
+            http=layer,
+            trusted_proxies=trusted,
+            trusted_fields=["request-id"],
         )
         operations = ops.install(
             server, access_template=template("json", Scrubber()), access_logger=logger
