@@ -15,7 +15,7 @@ def main() -> None:
     except ConfigurationError as error:
         print(f"flasknado: {error}", file=sys.stderr)  # noqa: T201 (the user's terminal)
         raise SystemExit(1) from None
-    from flasknado import cli  # gunicorn reads the environment while it is imported
+    from flasknado.process import cli  # gunicorn reads the environment while it is imported
 
     cli.main()
 
