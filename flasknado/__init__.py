@@ -39,7 +39,7 @@ def __getattr__(name: str) -> object:
     except KeyError:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
     if name == "serve":
-        from flasknado import environment
+        from flasknado.process import environment
 
         environment.check()  # gunicorn reads it while it is imported
     return getattr(import_module(home), name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from flasknado import environment
+from flasknado.process import environment
 from flasknado.errors import ConfigurationError
 
 

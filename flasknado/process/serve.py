@@ -18,7 +18,7 @@ from gunicorn.app.base import BaseApplication
 from gunicorn.config import Config
 from gunicorn.errors import AppImportError
 
-from flasknado import environment
+from flasknado.process import environment
 from flasknado.errors import AddressTaken, ConfigurationError
 from flasknado.ops.bind import ARBITER_VARIABLE
 from flasknado.process import settings

@@ -17,7 +17,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.registry import Collector
 
-from flasknado.ops.access import Allowed
+from flasknado.ops.metrics.access import Allowed
 from flasknado.ops.health import OpsHandler
 from flasknado.ops.metrics import sources
 from flasknado.ops.metrics.model import Family, added, exposed, with_worker
