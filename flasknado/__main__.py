@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 
-from flasknado.process import environment
 from flasknado.errors import ConfigurationError
+from flasknado.process import environment
 
 
 def main() -> None:

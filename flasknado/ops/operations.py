@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from flasknado.http.counters import REFUSED, EndHook
 from flasknado.http.message import Address, RequestHead
-from flasknado.ops.metrics.access import Allowed
 from flasknado.ops.health import HealthHandler, Readiness, ReadinessHandler
 from flasknado.ops.logs.access import AccessLog
 from flasknado.ops.logs.access_lines import JSONTemplate, Template
+from flasknado.ops.metrics.access import Allowed
 from flasknado.ops.metrics.exposition import Metrics, MetricsHandler
 from flasknado.ops.metrics.model import COUNTER, GAUGE, Family, labelled, single
 from flasknado.ops.metrics.requests import NO_ROUTE

@@ -17,9 +17,9 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.registry import Collector
 
-from flasknado.ops.metrics.access import Allowed
 from flasknado.ops.health import OpsHandler
 from flasknado.ops.metrics import sources
+from flasknado.ops.metrics.access import Allowed
 from flasknado.ops.metrics.model import Family, added, exposed, with_worker
 from flasknado.ops.metrics.requests import Requests
 from flasknado.ops.metrics.workers import Snapshots

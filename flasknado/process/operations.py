@@ -8,9 +8,9 @@ from gunicorn.config import Config
 from tornado.web import Application
 
 from flasknado.ops import bind
-from flasknado.ops.metrics.access import Allowed
 from flasknado.ops.logs import access_lines
 from flasknado.ops.logs.scrub import SECRET_PARAMETERS, Scrubber
+from flasknado.ops.metrics.access import Allowed
 from flasknado.ops.metrics.workers import Snapshots, shared
 from flasknado.ops.operations import Operations, no_line
 from flasknado.process.settings import option
