@@ -46,6 +46,7 @@ def build(settings: Settings) -> flasknado.HTTPServer:
         container,
         handlers=async_handlers.routes,
         trusted_proxies=map(str, settings.trusted_proxies),
+        trusted_fields=settings.trusted_fields,
         trusted_hosts=settings.trusted_hosts,
         settings={"readiness_checks": {"database": partial(database.ping, app)}},
     )

@@ -97,8 +97,9 @@ ForwardedAllowIPS.validator = staticmethod(_validate_networks)
 
 def _validate_trusted_fields(value: Any) -> list[str]:
     items = value.split(",") if isinstance(value, str) else list(value or ())
+    names = [item for item in items if item.strip()]
     try:
-        return sorted(checked_fields(item for item in items if item.strip()))
+        return sorted(checked_fields(() if names == ["none"] else names))
     except ConfigurationError as error:
         raise ValueError(str(error)) from None
 
@@ -365,7 +366,7 @@ class TrustedFields(Setting):
         What the proxies of forwarded_allow_ips are believed in, separated by commas: proto, for,
         host, port, prefix, request-id, client-cert, and forwarded to read for, proto and host from
         Forwarded (RFC 7239) alone. Name what the proxy sets on every request, and nothing else: the
-        rest is the client's own.
+        rest is the client's own. none: they are believed in nothing.
         """
 
 
