@@ -216,3 +216,12 @@ def test_websocket_that_is_open_when_the_server_ends_is_logged_then() -> None:
             assert client.recv(12) == b"HTTP/1.1 101"
             assert lines.entries == []
         assert [entry["status"] for entry in lines.entries] == [101]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_request_that_is_refused_is_logged_with_the_address_of_the_client(layer: str) -> None:
+    with logged(layer) as (server, lines):
+        converse(server.address, b"GET / HTTP/1.1\r\nHost: a:b\r\n\r\n")
+        poll(lambda: lines.entries)
+    (entry,) = lines.entries
+    assert (entry["client"], entry["status"], entry["half"]) == ("127.0.0.1", 400, "refused")
