@@ -146,12 +146,14 @@ def test_bare_proxy_pass_lets_the_client_say_the_scheme_as_gunicorn_does(
         assert get(port, "/-/metrics")[0] == 403
 
 
-def test_bare_proxy_pass_with_no_field_trusted_lets_the_client_say_nothing(
+def test_proxy_that_sets_nothing_and_is_trusted_in_nothing_lets_the_client_say_nothing(
     servers: Any, tmp_path: Path
 ) -> None:
-    with nginx(tmp_path, servers("--trusted-fields", "none"), BARE) as port:
-        told = seen(port)
-        assert (told["address"], told["scheme"]) == (PROXY, "http")
+    upstream = servers("--trusted-fields", "none")
+    for proxy in (nginx(tmp_path, upstream, BARE), haproxy(tmp_path, upstream)):
+        with proxy as port:
+            told = seen(port, host="shop.example")
+            assert (told["address"], told["scheme"]) == (PROXY, "http")
 
 
 def test_haproxy_as_it_comes_lets_the_client_say_the_scheme_as_gunicorn_does(
