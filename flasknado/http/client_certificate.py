@@ -10,6 +10,8 @@
 | `SSL_CLIENT_V_START`, `SSL_CLIENT_V_END` | from when until when it is valid |
 | `SSL_PROTOCOL`, `SSL_CIPHER` | of the connection |
 | `flasknado.peer_certificate` | what `ssl.SSLSocket.getpeercert()` returns |
+
+Text beyond ASCII is UTF-8 in latin-1, as in all of an environ (PEP 3333).
 """
 
 from __future__ import annotations
@@ -59,9 +61,7 @@ def variables_of(connection: Any) -> dict[str, Any] | None:
             "SSL_CLIENT_CERT": ssl.DER_cert_to_PEM_cert(der),
             "SSL_CLIENT_S_DN": _name(subject),
             "SSL_CLIENT_I_DN": _name(issuer),
-            "SSL_CLIENT_S_DN_CN": dict(pair for names in subject for pair in names).get(
-                "commonName", ""
-            ),
+            "SSL_CLIENT_S_DN_CN": _common_name(subject),
             "SSL_CLIENT_M_SERIAL": certificate.get("serialNumber", ""),
             "SSL_CLIENT_V_START": certificate.get("notBefore", ""),
             "SSL_CLIENT_V_END": certificate.get("notAfter", ""),
@@ -96,4 +96,13 @@ def _name(names: Any) -> str:
             for kind, value in relative
         )
         parts.append("+".join(pairs))
-    return ",".join(parts)
+    return _for_environ(",".join(parts))
+
+
+def _common_name(subject: Any) -> str:
+    names = [value for relative in subject for kind, value in relative if kind == "commonName"]
+    return _for_environ(names[-1]) if names else ""
+
+
+def _for_environ(text: str) -> str:
+    return text.encode().decode("latin-1")

@@ -35,6 +35,12 @@ def main() -> None:
 class CommandLineConfig(Config):
     """gunicorn's settings, with our name and version on the command line."""
 
+    def __str__(self) -> str:
+        """Return the settings, for `--print-config`: without the token."""
+        text: str = super().__str__()
+        token = self.settings["metrics_token"].get()
+        return text.replace(token, "***") if token else text
+
     def get_cmd_args_from_env(self) -> list[str]:
         """Return the arguments of the environment: `FLASKNADO_CONFIG` and `GUNICORN_CMD_ARGS`."""
         config_file = os.environ.get(f"{settings.ENVIRONMENT_PREFIX}CONFIG")

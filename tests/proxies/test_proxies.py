@@ -51,6 +51,16 @@ FORGED = {
 }
 
 
+ALL_OF_THE_PROXYS = {
+    "address": CLIENT,
+    "scheme": "http",
+    "host": "shop.example",
+    "prefix": "",
+    "request_id": "the proxy",
+    "url": "http://shop.example/view",
+}
+
+
 def get(port: int, path: str, headers: dict[str, str] | None = None) -> tuple[int, bytes]:
     """Return status and body of an answer; a stream is left once it has begun."""
     connection = http.client.HTTPConnection("127.0.0.1", port, 20, (CLIENT, 0))
@@ -190,14 +200,7 @@ def test_haproxy_that_sets_the_fields_is_believed_in_those(servers: Any, tmp_pat
         "http-request set-header X-Request-ID %[unique-id]",
     )
     with haproxy(tmp_path, upstream, *options) as port:
-        assert seen(port, host="shop.example") == {
-            "address": CLIENT,
-            "scheme": "http",
-            "host": "shop.example",
-            "prefix": "",
-            "request_id": "the proxy",
-            "url": "http://shop.example/view",
-        }
+        assert seen(port, host="shop.example") == ALL_OF_THE_PROXYS
         assert get(port, "/-/metrics", {"Host": upstream})[0] == 403
 
 
@@ -243,14 +246,7 @@ def test_our_nginx_is_believed_in_all_that_it_sets(servers: Any, tmp_path: Path)
     tmp_path.chmod(0o755)
     command = (need("nginx"), "-e", "stderr", "-p", str(tmp_path), "-c", str(configuration))
     with running(command, port):
-        assert seen(port, host="shop.example") == {
-            "address": CLIENT,
-            "scheme": "http",
-            "host": "shop.example",
-            "prefix": "",
-            "request_id": "the proxy",
-            "url": "http://shop.example/view",
-        }
+        assert seen(port, host="shop.example") == ALL_OF_THE_PROXYS
         assert get(port, "/-/metrics")[0] == 404
 
 

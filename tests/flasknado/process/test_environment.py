@@ -57,12 +57,18 @@ def test_every_setting_is_read_from_the_environment(folder: Path) -> None:
 
 def test_command_line_and_file_go_before_the_environment(folder: Path) -> None:
     (folder / "gunicorn.conf.py").write_text("max_body = 7\n")
-    env = {"FLASKNADO_THREADS": "3", "FLASKNADO_MAX_BODY": "5", "GUNICORN_CMD_ARGS": "--threads 4"}
+    env = {
+        "FLASKNADO_THREADS": "3",
+        "FLASKNADO_MAX_BODY": "5",
+        "FLASKNADO_METRICS_TOKEN": "a-token-of-some-length",
+        "GUNICORN_CMD_ARGS": "--threads 4",
+    }
     command = ("-m", "flasknado", "--print-config", "small:app")
     with server_process(command, env=env, cwd=folder, ready=False) as server:
         assert server.wait() == 0
         server.wait_for_output(r"(?m)^threads +=.* 4$")
         server.wait_for_output(r"(?m)^max_body +=.* 7$")
+        server.wait_for_output(r"(?m)^metrics_token +=.* \*\*\*$")
 
 
 @pytest.mark.parametrize(
