@@ -24,7 +24,7 @@ from typing import Final
 from flasknado.errors import ConfigurationError, RequestError
 from flasknado.http.client_certificate import forwarded_certificate
 from flasknado.http.forwarded_elements import bare_address, parse_forwarded
-from flasknado.http.head import checked_host
+from flasknado.http.head import KNOWN_NAME_BYTES, checked_host
 from flasknado.http.message import RequestHead
 from flasknado.http.networks import Networks
 from flasknado.http.request_id import accepted_request_id
@@ -198,7 +198,7 @@ class TrustedProxies:
             kept = b""
             if lower in FIELDS or lower in _OTHER_SCHEME_FIELDS:
                 self._tell(lower, head)
-        if len(self._names) < _KNOWN_LIMIT:
+        if len(self._names) < _KNOWN_LIMIT and len(name) <= KNOWN_NAME_BYTES:
             self._names[name] = kept
         return kept
 

@@ -51,7 +51,7 @@ def refused_settings() -> str:
 
 
 def _shown(default: object) -> str:
-    if default is None or default in ("", [], {}):
+    if default is None or default in ("", (), [], {}):
         return ""
     return f"`{default}`"
 
