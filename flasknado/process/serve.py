@@ -22,6 +22,7 @@ from flasknado.process.addresses import check_addresses
 from flasknado.process.arbiter import Arbiter
 from flasknado.process.gunicorn_settings import refuse_unknown
 from flasknado.process.importer import ImportFromStringError
+from flasknado.process.patches import refuse_patched
 from flasknado.server import HTTPServer
 
 BuildServer = Callable[[], HTTPServer]
@@ -72,6 +73,7 @@ class HostedApplication(BaseApplication):
                 sys.path.insert(0, os.path.abspath(folder))  # noqa: PTH100
         refuse_unknown(self.cfg, frozenset(own.name for own in settings.OWN))
         values.check(self.cfg)
+        refuse_patched("the configuration file")
 
     def load_default_config(self) -> None:
         self.cfg = HostedConfig(self.usage, prog=self.prog)
