@@ -16,13 +16,14 @@ from gunicorn.errors import AppImportError, ConfigError
 
 from flasknado import __version__
 from flasknado.errors import ConfigurationError
-from flasknado.process import serve, settings
+from flasknado.process import serve, settings, standard_streams
 from flasknado.process.build import build_server, import_application
 from flasknado.server import HTTPServer
 
 
 def main() -> None:
     """Run the command; ends the process."""
+    standard_streams.open_missing()
     try:
         application = CommandLine("%(prog)s [OPTIONS] MODULE:APP", prog="flasknado")
         serve.check(application.cfg)

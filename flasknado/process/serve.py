@@ -17,12 +17,13 @@ from gunicorn.config import Config
 from gunicorn.errors import AppImportError, ConfigError
 
 from flasknado.errors import ConfigurationError
-from flasknado.process import operations, settings, values
+from flasknado.process import operations, settings, standard_streams
 from flasknado.process.addresses import check_addresses
 from flasknado.process.arbiter import Arbiter
 from flasknado.process.gunicorn_settings import refuse_unknown
 from flasknado.process.importer import ImportFromStringError
 from flasknado.process.patches import refuse_patched
+from flasknado.process.values import check as check_values
 from flasknado.server import HTTPServer
 
 BuildServer = Callable[[], HTTPServer]
@@ -35,6 +36,7 @@ def serve(build: BuildServer, **values: Any) -> NoReturn:
     `workers`, `threads`, ...) and `flasknado.process.settings`'. Raises `ConfigurationError` for an
     address that is taken. Call it on the main thread, with no other thread started.
     """
+    standard_streams.open_missing()
     application = _Built(build, values)
     check(application.cfg)
     application.run()
@@ -72,7 +74,7 @@ class HostedApplication(BaseApplication):
             if folder and os.path.abspath(folder) not in sys.path:  # noqa: PTH100 (of sys.path)
                 sys.path.insert(0, os.path.abspath(folder))  # noqa: PTH100
         refuse_unknown(self.cfg, frozenset(own.name for own in settings.OWN))
-        values.check(self.cfg)
+        check_values(self.cfg)
         refuse_patched("the configuration file")
 
     def load_default_config(self) -> None:

@@ -29,6 +29,7 @@ from flasknado.process import settings
 from flasknado.process.boot import watched_boot
 from flasknado.process.build import build_server
 from flasknado.process.children import disown_children
+from flasknado.process.logger import Logger
 from flasknado.process.operations import operations_of, operations_server, snapshots_of
 from flasknado.process.patches import refuse_patched
 from flasknado.process.shutdown import end_within, leave
@@ -84,6 +85,7 @@ class Worker(GunicornWorker):
         """
         with watched_boot():
             super().load_wsgi()
+        self._keep_logs()
         try:
             refuse_patched("the application")
         except ConfigurationError as error:
@@ -125,7 +127,9 @@ class Worker(GunicornWorker):
         loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
         for number in (signal.SIGINT, signal.SIGQUIT):
             loop.add_signal_handler(number, self._quit)
-        loop.add_signal_handler(signal.SIGUSR1, self.log.reopen_files)
+        # A disk that hangs must not stop the loop.
+        reopen = self.log.reopen_files
+        loop.add_signal_handler(signal.SIGUSR1, lambda: loop.run_in_executor(None, reopen))
         if not self.alive or self.status_file.reason is not StopReason.UNTOLD:
             return  # told to stop while booting, perhaps before signals were heard
         server = self._server()
@@ -249,6 +253,7 @@ class Worker(GunicornWorker):
         due_at = time.monotonic()
         while True:
             self.notify()
+            self._keep_logs()
             now = time.monotonic()
             try:
                 self._operations.beat(lag_s=max(0.0, now - due_at))
@@ -262,6 +267,10 @@ class Worker(GunicornWorker):
             elif self.status_file.state == WorkerState.SERVING and self._worn(server):
                 self._ask_for_replacement()
             await asyncio.sleep(HEARTBEAT_S)
+
+    def _keep_logs(self) -> None:
+        if isinstance(self.log, Logger):  # and not gunicorn's own
+            self.log.keep()
 
     def _worn(self, server: HTTPServer) -> bool:
         """Whether to be replaced: code has changed, enough requests answered, threads stuck."""

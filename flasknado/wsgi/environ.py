@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 
 from flasknado.http.head import KNOWN_NAME_BYTES
 from flasknado.http.message import SERVER_SOFTWARE, Body, RequestHead
+from flasknado.wsgi.error_stream import ErrorStream
 from flasknado.wsgi.file_wrapper import FileWrapper
 
 REQUEST_ID_KEY: Final = "flasknado.request_id"
@@ -53,7 +54,7 @@ def base_environ(*, multiprocess: bool = False, mount: str = "") -> dict[str, An
         "SERVER_SOFTWARE": SERVER_SOFTWARE,
         "GATEWAY_INTERFACE": "CGI/1.1",
         "wsgi.version": (1, 0),
-        "wsgi.errors": sys.stderr,
+        "wsgi.errors": sys.stderr if sys.stderr is not None else ErrorStream(),
         "wsgi.multithread": True,
         "wsgi.multiprocess": multiprocess,
         "wsgi.run_once": False,
