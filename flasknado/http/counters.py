@@ -5,19 +5,46 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from mypy_extensions import mypyc_attr
+
 from flasknado.http.message import RequestHead
 
 ORDINARY: Final = "ordinary"
 NATIVE: Final = "native"
 REFUSED: Final = "refused"
 
-ResponseHook = Callable[[RequestHead | None, int, int, float, str], None]
-"""Called with head (`None` if unreadable), status, bytes sent, seconds and half."""
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class Finished:
+    """A request whose response has ended; immutable by convention.
+
+    head: its head, or `None` if that could not be read. status: 499 if the client left before
+    a response had begun. sent_bytes: of the response, with its head. duration_s: from the
+    request's head to the end of its response. half: `ordinary`, `native` or `refused`.
+    """
+
+    __slots__ = ("duration_s", "ended_at", "half", "head", "route", "sent_bytes", "status")
+
+    def __init__(
+        self, head: RequestHead | None, status: int, sent_bytes: int, duration_s: float, half: str
+    ) -> None:
+        self.head = head
+        self.status = status
+        self.sent_bytes = sent_bytes
+        self.duration_s = duration_s
+        self.half = half
+        self.route = head.route if head is not None else None
+        """Flask's rule or the native pattern that served it; `None` if none matched."""
+        self.ended_at = 0.0
+        """When it ended, in seconds of `time.time`, once it is to be logged."""
+
+
+ResponseHook = Callable[[Finished], None]
 
 EndHook = Callable[[int], None]
 """Called with the bytes sent since, when a connection that left HTTP has closed."""
 
-DetachHook = Callable[[RequestHead, int, int, float, str], EndHook | None]
+DetachHook = Callable[[Finished], EndHook | None]
 """Called as a `ResponseHook`; what it returns is called once more at the end."""
 
 
@@ -61,6 +88,22 @@ class Counters:
 
         Only the llhttp layer calls it; on the other one `on_response` is called then.
         """
+
+    def begin(self, half: str) -> None:
+        """Count a request in."""
+        if half is ORDINARY:
+            self.ordinary_requests += 1
+            self.ordinary_in_flight += 1
+        else:
+            self.native_requests += 1
+            self.native_in_flight += 1
+
+    def end(self, half: str) -> None:
+        """Count a request out."""
+        if half is ORDINARY:
+            self.ordinary_in_flight -= 1
+        else:
+            self.native_in_flight -= 1
 
     @property
     def in_flight(self) -> int:

@@ -32,6 +32,16 @@ _BytesIO: Final = io.BytesIO
 REASON_PHRASES: Final[dict[int, str]] = {status.value: status.phrase for status in http.HTTPStatus}
 
 
+class Route:
+    """A route of the native half, as far as the connection layers know it; immutable."""
+
+    __slots__ = ("label",)
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        """What people read: the pattern without the marks of a regular expression's end."""
+
+
 class RequestHead:
     """The head of one request, validated (`flasknado.http.head.parse_head`).
 
@@ -48,6 +58,7 @@ class RequestHead:
         "host",
         "keep_alive",
         "method",
+        "native",
         "path",
         "query",
         "request_id",
@@ -98,8 +109,10 @@ class RequestHead:
         """What a trusted proxy, or this server, calls the request."""
         self.response_fields: list[tuple[str, str]] | None = None
         """The fields of its response, once that has begun."""
+        self.native: Route | None = None
+        """The native route that the path matches, once the request has been admitted."""
         self.route: str | None = None
-        """The rule that the application matched, once its response has begun (Flask's own)."""
+        """The label of that route, or the rule that Flask matched, once its response has begun."""
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method} {self.target} HTTP/{self.version}>"

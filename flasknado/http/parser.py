@@ -13,11 +13,11 @@ honoured.
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from typing import Final, NoReturn
 
 import httptools
-from mypy_extensions import mypyc_attr
+from mypy_extensions import mypyc_attr, trait
 
 from flasknado.errors import RequestError
 from flasknado.http.chunks import ChunkedBody
@@ -48,8 +48,9 @@ _METHODS_LIMIT: Final = 256
 _methods: Final[dict[bytes, str]] = {}
 
 
+@trait
 @mypyc_attr(allow_interpreted_subclasses=True)
-class RequestSink(ABC):
+class RequestSink:
     """What takes the requests of one connection; each method may raise `RequestError`."""
 
     __slots__ = ()

@@ -2,7 +2,8 @@
 
 What a handler sees is the same. Tornado asks a router of hosts and then one of paths, and
 makes a task of a handler's coroutine by way of everything else that may be awaited. Here the
-paths are asked directly while no routes are bound to hosts, and the task is made directly.
+route is known from the front door while no routes are bound to hosts, and the task is made
+directly.
 
 How large a body a handler takes: what its attribute `max_body_bytes` says; without one, what
 the server's limits say if it streams the body (`stream_request_body`) or has the method asked
@@ -22,6 +23,7 @@ from tornado import httputil
 from tornado.gen import convert_yielded
 from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPServerRequest
+from tornado.routing import Rule
 from tornado.web import Application, FallbackHandler, RequestHandler
 
 from flasknado.http.body_limits import BodyLimits, body_too_large
@@ -40,15 +42,13 @@ class NativeApplication(Application):
     def find_handler(
         self, request: HTTPServerRequest, **kwargs: Any
     ) -> tornado_private.HandlerDelegate:
-        """Return what runs the handler of the first route that matches."""
-        if len(self.default_router.rules) == 1:
-            for rule in self.wildcard_router.rules:
-                arguments = rule.matcher.match(request)
-                if arguments is None:
-                    continue
-                target = rule.target
-                if not (isinstance(target, type) and issubclass(target, RequestHandler)):
-                    break
+        """Return what runs the handler of the route that the front door found."""
+        rule: Rule | None = getattr(getattr(request.connection, "native", None), "spec", None)
+        if rule is not None and len(self.default_router.rules) == 1:
+            target = rule.target
+            arguments = rule.matcher.match(request)
+            serves = isinstance(target, type) and issubclass(target, RequestHandler)
+            if serves and arguments is not None:
                 return self.get_handler_delegate(
                     request,
                     target,

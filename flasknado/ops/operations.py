@@ -7,8 +7,7 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any
 
-from flasknado.http.counters import EndHook
-from flasknado.http.message import RequestHead
+from flasknado.http.counters import EndHook, Finished
 from flasknado.ops.health import HealthHandler, Readiness, ReadinessHandler
 from flasknado.ops.logs.access import AccessLog
 from flasknado.ops.logs.access_lines import JSONTemplate, Template
@@ -93,28 +92,18 @@ class Operations:
             families.append(single(COUNTER, "access_log_lines_dropped", meaning, lost))
         return families
 
-    def _on_response(
-        self, head: RequestHead | None, status: int, sent_bytes: int, duration_s: float, half: str
-    ) -> None:
-        requests = self.metrics.requests
-        route = requests.route_of(head, half)
-        requests.count(status, sent_bytes, duration_s, half, route)
+    def _on_response(self, finished: Finished) -> None:
+        self.metrics.requests.count(finished)
         if self.access_log is not None:
-            self.access_log.log(head, status, sent_bytes, duration_s, half, route)
+            self.access_log.log(finished)
         if self._hook is not None:
-            self._hook(head, status, sent_bytes, duration_s, half)
+            self._hook(finished)
 
-    def _on_detach(
-        self, head: RequestHead, status: int, sent_bytes: int, duration_s: float, half: str
-    ) -> EndHook | None:
-        requests = self.metrics.requests
-        route = requests.route_of(head, half)
-        requests.count(status, sent_bytes, duration_s, half, route)
+    def _on_detach(self, finished: Finished) -> EndHook | None:
+        self.metrics.requests.count(finished)
         if self._hook is not None:
-            self._hook(head, status, sent_bytes, duration_s, half)
-        if self.access_log is None:
-            return None
-        return self.access_log.log_at_end(head, status, sent_bytes, duration_s, half, route)
+            self._hook(finished)
+        return self.access_log.log_at_end(finished) if self.access_log is not None else None
 
 
 def no_line(handler: RequestHandler) -> None:

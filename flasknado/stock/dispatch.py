@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tornado import httputil
 
 from flasknado.errors import RequestError
-from flasknado.http.counters import NATIVE, ORDINARY, REFUSED
+from flasknado.http.counters import NATIVE, REFUSED, Finished
 from flasknado.http.message import RequestHead
 from flasknado.http.request_id import REQUEST_ID_FIELD, current_request_id
 from flasknado.native import tornado_private
@@ -51,22 +51,17 @@ class Dispatch(httputil.HTTPMessageDelegate):
         try:
             head = head_from(start_line, headers, self._connection)
             peer, scheme = head.client, head.scheme
-            server.trusted_proxies.apply(head)
-            server.trusted_hosts.check(head)
-            if server.budget.full and (head.content_length or head.chunked):
-                raise server.budget.refusal()
+            half = server.door.admit(head)
         except RequestError as error:
             server.counters.requests_refused += 1
             refuse(self._connection, None, error, start_line.method)
             if server.counters.on_response is not None:
-                server.counters.on_response(None, error.status, 0, 0.0, REFUSED)
+                server.counters.on_response(Finished(None, error.status, 0, 0.0, REFUSED))
             return None
         if not head.keep_alive:
             # Tornado sees no "close" in a list of options.
             tornado_private.end_after_response(self._connection)
-        half = ORDINARY
-        if server.native.match(head.path) or server.container is None:
-            half = NATIVE
+        if half is NATIVE:
             if (head.client, head.scheme) != (peer, scheme):
                 self._forward(head.client[0] if head.client else None, head.scheme)
             if head.host is not None:
@@ -77,12 +72,10 @@ class Dispatch(httputil.HTTPMessageDelegate):
             if head.version == "1.0":
                 # It cannot be upgraded (RFC 9110, section 7.8).
                 headers.pop("Upgrade", None)
-        if head.request_id is None:
-            head.request_id = server.request_ids.new()
-        if half is NATIVE:
             current_request_id.set(head.request_id)
-            _answer_with_id(self._connection, head, head.request_id)
-        if server.native.match(head.path):
+            _answer_with_id(self._connection, head)
+        if head.native is not None:
+            self._connection.native = head.native  # type: ignore[attr-defined]  # for the router
             delegate = server.start_native(self._server_conn, self._connection)
         elif server.container is not None:
             delegate = ContainerDelegate(server.container, self._connection, head)
@@ -156,23 +149,16 @@ class Dispatch(httputil.HTTPMessageDelegate):
         connection: Any = self._connection
         stream = connection.stream
         began, sent_before = time.monotonic(), tornado_private.written_bytes(stream)
-        if half is ORDINARY:
-            counters.ordinary_requests += 1
-            counters.ordinary_in_flight += 1
-        else:
-            counters.native_requests += 1
-            counters.native_in_flight += 1
+        counters.begin(half)
 
         def finished(_: asyncio.Future[None]) -> None:
-            if half is ORDINARY:
-                counters.ordinary_in_flight -= 1
-            else:
-                counters.native_in_flight -= 1
+            counters.end(half)
             self._count_memory(0)
             if counters.on_response is not None:
                 status = tornado_private.status_sent(connection) or 499
                 size_bytes = tornado_private.written_bytes(stream) - sent_before
-                counters.on_response(head, status, size_bytes, time.monotonic() - began, half)
+                duration_s = time.monotonic() - began
+                counters.on_response(Finished(head, status, size_bytes, duration_s, half))
 
         tornado_private.finished(connection).add_done_callback(finished)
 
@@ -186,7 +172,7 @@ def _innermost(delegate: Any) -> Any:
         delegate = inner
 
 
-def _answer_with_id(connection: Any, head: RequestHead, request_id: str) -> None:
+def _answer_with_id(connection: Any, head: RequestHead) -> None:
     """Have the response on a connection, which is one request's in Tornado, carry the id."""
     write_headers = connection.write_headers
 
@@ -194,7 +180,7 @@ def _answer_with_id(connection: Any, head: RequestHead, request_id: str) -> None
         start_line: Any, headers: httputil.HTTPHeaders, chunk: bytes | None = None
     ) -> Any:
         if REQUEST_ID_FIELD not in headers:
-            headers[REQUEST_ID_FIELD] = request_id
+            headers[REQUEST_ID_FIELD] = head.request_id or ""
         head.response_fields = list(headers.get_all())
         return write_headers(start_line, headers, chunk)
 

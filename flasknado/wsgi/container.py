@@ -23,15 +23,17 @@ from tornado import httputil
 from flasknado.errors import ConfigurationError
 from flasknado.http.body_limits import DEFAULT_MAX_BODY_BYTES, BodyLimits
 from flasknado.http.message import Body, RequestHead, plain_response
-from flasknado.http.reply import Reply, ResponseSink
+from flasknado.http.reply import Reply
 from flasknado.http.request_id import RequestIds, current_request_id
 from flasknado.wsgi.deadline import DeadlineReply, log_stuck
 from flasknado.wsgi.environ import base_environ, build_environ
+from flasknado.wsgi.exchange import OrdinaryExchange
 from flasknado.wsgi.pacing import Pacer
 from flasknado.wsgi.pool import Pool, PoolFull, Task
 from flasknado.wsgi.response import Response, WSGIApplication
 
 if TYPE_CHECKING:
+    from flasknado.http.connection import Connection
     from flasknado.stock.adapter import ContainerDelegate
 
 RETRY_AFTER_S: Final = 1
@@ -136,6 +138,13 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
     def max_body_bytes_for(self, head: RequestHead) -> int:
         """Return the largest body accepted for this request."""
         return self.body_limits.limit_bytes(head.method, head.path)
+
+    def open_exchange(self, connection: Connection, head: RequestHead) -> OrdinaryExchange:
+        """Return the exchange of a request on a connection of ours.
+
+        Raises `RequestError` (413) if the body is announced to be larger than accepted.
+        """
+        return OrdinaryExchange(connection, head, self)
 
     def handle(self, head: RequestHead, body: Body, reply: Reply) -> None:
         """Queue one complete request for a thread, or refuse it (503); does not block."""
@@ -242,7 +251,7 @@ class _Request(Task):
         self.container = container
         self.head = head
         self.body = body
-        self.reply: ResponseSink = reply
+        self.reply: Reply = reply
         self.timed_out = False
         if container.request_timeout_s is not None:
             self.reply = DeadlineReply(reply)
@@ -268,7 +277,7 @@ class _Request(Task):
             log_stuck(self.head, thread.name, thread.ident, time.monotonic() - self.started_at)
 
 
-def refuse_overload(head: RequestHead, reply: ResponseSink) -> None:
+def refuse_overload(head: RequestHead, reply: Reply) -> None:
     """Answer 503: more requests wait than the server takes on."""
     fields = (("Retry-After", str(RETRY_AFTER_S)),)
     reply.send(*plain_response(head, 503, "The server is busy: try again shortly.", fields))

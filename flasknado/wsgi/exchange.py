@@ -7,7 +7,6 @@ does a single write.
 from __future__ import annotations
 
 import os
-import threading
 from typing import TYPE_CHECKING, Final
 
 from flasknado.errors import ClientDisconnected, RequestError
@@ -24,9 +23,10 @@ from flasknado.http.encode import (
     encode_head,
     frame_chunk,
 )
+from flasknado.http.exchange import Exchange
 from flasknado.http.mailbox import Delivery
 from flasknado.http.message import RequestHead, ResponseHead, empty_body
-from flasknado.http.reply import Container, Reply, TakeConnection
+from flasknado.http.reply import Container, Reply, Room, TakeConnection
 from flasknado.wsgi.sendfile import SocketLoan, send_file
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ ONE_BUFFER_BYTES: Final = 64 * 1024
 """Bodies up to this size are joined with their head."""
 
 
-class OrdinaryExchange(Reply, Delivery):
-    """One request for a container, and the reply to it; see `flasknado.http.shared.Exchange`.
+class OrdinaryExchange(Exchange, Reply, Delivery):
+    """One request for a container, and the reply to it.
 
     Raises `RequestError` (413) if the body is announced to be larger than accepted.
     """
@@ -48,29 +48,33 @@ class OrdinaryExchange(Reply, Delivery):
         "_connection",
         "_container",
         "_data",
+        "_gone",
         "_keep_alive",
         "_lending",
         "_loan",
+        "_mailbox",
         "_response",
         "_rest",
+        "_room",
         "_streaming",
         "_untaken_bytes",
-        "complete",
         "file_sent_bytes",
-        "head",
-        "held_bytes",
-        "sent_bytes",
-        "started_at",
-        "status",
     )
-    half = ORDINARY
-    holds = False
 
     def __init__(self, connection: Connection, head: RequestHead, container: Container) -> None:
-        super().__init__(connection.shared.mailbox)
+        has_body = bool(head.content_length or head.chunked)
+        limit_bytes = container.max_body_bytes_for(head) if has_body else 0
+        if head.content_length is not None and head.content_length > limit_bytes:
+            raise body_too_large(limit_bytes, head.content_length)
+        super().__init__(head, ORDINARY, False, limit_bytes)
         self._connection = connection
         self._container = container
+        self._mailbox = connection.shared.mailbox
         self._body: BodyBuffer | None = None
+        if has_body:
+            self._body = BodyBuffer(limit_bytes, self._mailbox, self._disk_progress)
+        self._gone = False
+        self._room: Room | None = None
         self._chunked = False
         self._data = b""
         self._response: ResponseHead | None = None
@@ -80,25 +84,10 @@ class OrdinaryExchange(Reply, Delivery):
         self._loan: SocketLoan | None = None
         self._streaming = False
         self._untaken_bytes = 0
-        self.complete = False
-        self.held_bytes = 0
         self.file_sent_bytes = 0
         """How much of a file has gone past the loop, and is not yet among `sent_bytes`."""
-        self.head = head
-        self.sent_bytes = 0
-        self.started_at = 0.0
-        self.status = 0
-        if head.content_length or head.chunked:
-            limit_bytes = container.max_body_bytes_for(head)
-            if head.content_length is not None and head.content_length > limit_bytes:
-                raise body_too_large(limit_bytes, head.content_length)
-            self._body = BodyBuffer(limit_bytes, connection.shared.mailbox, self._disk_progress)
 
     # The request, on the loop's thread.
-
-    @property
-    def received_bytes(self) -> int:
-        return self._body.length_bytes if self._body is not None else 0
 
     def begin(self) -> None:
         if self.complete:
@@ -109,6 +98,7 @@ class OrdinaryExchange(Reply, Delivery):
     def receive(self, data: bytes) -> None:
         assert self._body is not None
         self._body.append(data)
+        self.received_bytes += len(data)
         self._count_memory()
 
     def end(self) -> None:
@@ -162,10 +152,11 @@ class OrdinaryExchange(Reply, Delivery):
     def needs_client(self) -> bool:
         return self._streaming
 
-    @property
     def holds_thread(self) -> bool:
-        """Whether a thread waits for the client."""
         return self._streaming and (self._untaken_bytes > 0 or self._lending)
+
+    def written_bytes(self) -> int:
+        return self.sent_bytes + self.file_sent_bytes
 
     def drop(self) -> bool:
         self._discard_body()
@@ -173,7 +164,9 @@ class OrdinaryExchange(Reply, Delivery):
 
     def lost(self) -> None:
         self._discard_body()
-        self.client_gone()
+        self._gone = True
+        if self._room is not None:
+            self._room.close()
         loan, self._loan = self._loan, None
         if loan is not None:
             loan.refuse()
@@ -183,7 +176,11 @@ class OrdinaryExchange(Reply, Delivery):
             self._body.discard()
             self._body = None
 
-    # The reply: the public methods on a pool's thread, the `_on_loop` ones on the loop's.
+    # The reply: the public methods on a pool's thread, the others on the loop's.
+
+    @property
+    def gone(self) -> bool:
+        return self._gone
 
     def send(self, head: ResponseHead, body: bytes) -> None:
         framing = self._connection_field()
@@ -198,7 +195,7 @@ class OrdinaryExchange(Reply, Delivery):
         self._mailbox.post_delivery(self)
 
     def start(self, head: ResponseHead) -> None:
-        self._room = threading.Condition()
+        self._room = Room()
         framing = b""
         if head.has_body and head.content_length is None:
             if self.head.version == "1.1":
@@ -209,6 +206,22 @@ class OrdinaryExchange(Reply, Delivery):
                 self._keep_alive = False
         framing += self._connection_field()
         self._mailbox.post(self._start_encoded, head.status, encode_head(head, framing))
+
+    def write(self, chunk: bytes) -> None:
+        room = self._room
+        if room is None:
+            raise RuntimeError("write() was called before start(): start the response first")
+        room.enter(len(chunk))
+        self._mailbox.post(self._write_chunk, room, chunk)
+
+    def hand_over(self, head: ResponseHead, take: TakeConnection) -> None:
+        self._mailbox.post(self._leave, head, take)
+
+    def finish(self) -> None:
+        self._mailbox.post(self._end_response)
+
+    def abort(self) -> None:
+        self._mailbox.post(self._cut_off)
 
     def send_file(self, file_fd: int, offset: int, count: int) -> int:
         loan = SocketLoan()
@@ -299,7 +312,7 @@ class OrdinaryExchange(Reply, Delivery):
         self._connection.transport.write(data)
         self._connection.stream_begun()
 
-    def _write_on_loop(self, chunk: bytes) -> None:
+    def _write_chunk(self, room: Room, chunk: bytes) -> None:
         if self._gone:
             return
         data = frame_chunk(chunk) if self._chunked else chunk
@@ -308,16 +321,16 @@ class OrdinaryExchange(Reply, Delivery):
         if self._connection.write_paused:
             self._untaken_bytes += len(chunk)
         else:
-            self._taken(len(chunk))
+            room.leave(len(chunk))
 
     def drained(self) -> None:
         if self._loan is not None:
             self._grant()
-        if self._untaken_bytes:
+        if self._untaken_bytes and self._room is not None:
             size_bytes, self._untaken_bytes = self._untaken_bytes, 0
-            self._taken(size_bytes)
+            self._room.leave(size_bytes)
 
-    def _hand_over_on_loop(self, head: ResponseHead, take: TakeConnection) -> None:
+    def _leave(self, head: ResponseHead, take: TakeConnection) -> None:
         if self._gone:
             return
         chunked = self.head.version == "1.1"
@@ -330,7 +343,7 @@ class OrdinaryExchange(Reply, Delivery):
         if not connection.transport.is_closing():
             take(connection.leave(), chunked)
 
-    def _finish_on_loop(self) -> None:
+    def _end_response(self) -> None:
         if self._gone:
             return
         if self._chunked:
@@ -338,12 +351,6 @@ class OrdinaryExchange(Reply, Delivery):
             self._connection.transport.write(LAST_CHUNK)
         self._connection.finished(self, self._keep_alive)
 
-    def _abort_on_loop(self) -> None:
+    def _cut_off(self) -> None:
         if not self._gone:
             self._connection.abort()
-
-    def _send_on_loop(self, head: ResponseHead, body: bytes) -> None:
-        raise NotImplementedError("send() posts what is encoded already")
-
-    def _start_on_loop(self, head: ResponseHead) -> None:
-        raise NotImplementedError("start() posts what is encoded already")

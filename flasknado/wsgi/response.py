@@ -20,7 +20,7 @@ from flasknado.http.message import (
     ResponseHead,
     plain_response,
 )
-from flasknado.http.reply import ResponseSink
+from flasknado.http.reply import Reply
 from flasknado.wsgi.file_wrapper import FileWrapper
 from flasknado.wsgi.handoff import HANDOFF_KEY, Handoff
 from flasknado.wsgi.response_head import ApplicationError, checked_head
@@ -52,7 +52,7 @@ class Response:
         "_started",
     )
 
-    def __init__(self, request: RequestHead, reply: ResponseSink) -> None:
+    def __init__(self, request: RequestHead, reply: Reply) -> None:
         self._request = request
         self._reply = reply
         self._environ: dict[str, Any] = {}

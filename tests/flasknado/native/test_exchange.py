@@ -16,6 +16,7 @@ import websockets.sync.client
 from tornado.netutil import bind_unix_socket
 
 from flasknado import HTTPServer
+from flasknado.http.counters import Finished
 from tests.flasknado.site import LOOPS, Seen, Site, make_server
 from tests.flasknado.wsgi.wire import Wire
 from tests.support.poll import poll
@@ -188,10 +189,10 @@ def test_hook_is_told_of_every_exchange_once(make_site: MakeSite, layer: str) ->
     site = make_site(layer)
     told: list[tuple[int, str]] = []
 
-    def hook(head: object, status: int, sent_bytes: int, duration_s: float, half: str) -> None:
-        assert sent_bytes > 0
-        assert 0 <= duration_s < 20
-        told.append((status, half))
+    def hook(finished: Finished) -> None:
+        assert finished.sent_bytes > 0
+        assert 0 <= finished.duration_s < 20
+        told.append((finished.status, finished.half))
 
     def set_hook() -> None:
         site.server.on_response = hook

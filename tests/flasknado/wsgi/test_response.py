@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from flasknado.http.head import parse_head
 from flasknado.http.message import ResponseHead
-from flasknado.http.reply import ResponseSink, TakeConnection
+from flasknado.http.reply import Reply, TakeConnection
 from flasknado.wsgi.response import Response
 
 
-class Recorder(ResponseSink):
+class Recorder(Reply):
     """A client that takes everything, and remembers it."""
 
     gone = False
