@@ -21,7 +21,7 @@ from flasknado.http.ending import Ending, Phase
 from flasknado.http.exchange import Exchange
 from flasknado.http.flow import Flow
 from flasknado.http.message import RequestHead, as_address, error_response
-from flasknado.http.parser import HEAD_SLICE_BYTES, RequestParser, RequestSink
+from flasknado.http.parser import HEAD_SLICE_BYTES, RequestParser
 from flasknado.http.shared import NEVER, Shared
 
 _now: Final = time.monotonic
@@ -51,7 +51,7 @@ CLIENT_CLOSED_STATUS: Final = 499
 _NONE_WAITING: Final[deque[Exchange]] = deque(maxlen=0)
 
 
-class Connection(Ending, RequestSink):
+class Connection(Ending):
     """One client; belongs to the loop's thread. Made by the loop for each accepted socket.
 
     It has all of `asyncio.Protocol`'s methods without inheriting them: a class with an

@@ -7,11 +7,8 @@ Whoever answers either calls `send()` once, or `start()`, any number of `write()
 from __future__ import annotations
 
 import threading
-from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any, Final, Protocol
-
-from mypy_extensions import mypyc_attr, trait
 
 from flasknado.errors import ClientDisconnected
 from flasknado.http.message import Body, RequestHead, ResponseHead
@@ -25,9 +22,7 @@ TakeConnection = Callable[[Any, bool], None]
 whether what is written to it must be in chunks."""
 
 
-@trait
-@mypyc_attr(allow_interpreted_subclasses=True)
-class Reply:
+class Reply(Protocol):
     """One response on its way to one client.
 
     Its methods may be called on any thread, but by one thread at a time. Only `write()` and
@@ -35,29 +30,22 @@ class Reply:
     two raise, so that a stream ends.
     """
 
-    __slots__ = ()
-
     @property
-    @abstractmethod
     def gone(self) -> bool:
         """True once the client has disconnected. May be read on any thread."""
 
-    @abstractmethod
     def send(self, head: ResponseHead, body: bytes) -> None:
         """Send a whole response. Never waits: the body is in memory already."""
 
-    @abstractmethod
     def start(self, head: ResponseHead) -> None:
         """Send the head of a response whose body follows by `write()`. Never waits."""
 
-    @abstractmethod
     def write(self, chunk: bytes) -> None:
         """Send a part of the body; wait while the client has not taken what went before.
 
         Raises `ClientDisconnected` if the client has gone, also while waiting.
         """
 
-    @abstractmethod
     def send_file(self, file_fd: int, offset: int, count: int) -> int:
         """Send a part of a file as body, past Python; returns how many bytes went.
 
@@ -65,18 +53,15 @@ class Reply:
         ends; the rest is for `write()`. Waits and raises as `write()` does.
         """
 
-    @abstractmethod
     def hand_over(self, head: ResponseHead, take: TakeConnection) -> None:
         """Send the head of an endless response and leave the connection to `take`. Never waits.
 
         If the client has gone, `take` is not called.
         """
 
-    @abstractmethod
     def finish(self) -> None:
         """Say that the body is complete. Never waits."""
 
-    @abstractmethod
     def abort(self) -> None:
         """Close the connection at once: what was promised cannot be kept. Never waits."""
 

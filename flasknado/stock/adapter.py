@@ -26,7 +26,7 @@ from flasknado.http.message import (
     as_address,
     error_response,
 )
-from flasknado.http.reply import Container, Reply, Room, TakeConnection
+from flasknado.http.reply import Container, Room, TakeConnection
 from flasknado.native import tornado_private
 
 BODY_SLACK_BYTES: Final = 1024 * 1024
@@ -175,8 +175,8 @@ class ContainerDelegate(httputil.HTTPMessageDelegate):
         refuse(self._connection, self._head, error, self._method)
 
 
-class StockReply(Reply):
-    """A response written through `tornado.httputil.HTTPConnection`.
+class StockReply:
+    """A `Reply` that is written through `tornado.httputil.HTTPConnection`.
 
     Made on the loop's thread once the request has been read. What it is told by a pool's
     thread it posts to the loop; the private methods belong to the loop's thread.

@@ -19,7 +19,7 @@ from flasknado.http.reply import Reply, TakeConnection
 log: Final = logging.getLogger("flasknado.error")
 
 
-class DeadlineReply(Reply):
+class DeadlineReply:
     """A reply that is begun by exactly one: the pool thread, or the loop with a 504."""
 
     __slots__ = ("_beginning", "_reply")

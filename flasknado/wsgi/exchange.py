@@ -26,7 +26,7 @@ from flasknado.http.encode import (
 from flasknado.http.exchange import Exchange
 from flasknado.http.mailbox import Delivery
 from flasknado.http.message import RequestHead, ResponseHead, empty_body
-from flasknado.http.reply import Container, Reply, Room, TakeConnection
+from flasknado.http.reply import Container, Room, TakeConnection
 from flasknado.wsgi.sendfile import SocketLoan, send_file
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ ONE_BUFFER_BYTES: Final = 64 * 1024
 """Bodies up to this size are joined with their head."""
 
 
-class OrdinaryExchange(Exchange, Reply, Delivery):
-    """One request for a container, and the reply to it.
+class OrdinaryExchange(Exchange, Delivery):
+    """One request for a container, and the `Reply` to it.
 
     Raises `RequestError` (413) if the body is announced to be larger than accepted.
     """

@@ -1,4 +1,4 @@
-"""Running a WSGI application and checking what it answers (PEP 3333). Pure: no sockets.
+"""Running a WSGI application and checking what it answers (PEP 3333).
 
 The application is called, its response iterated and closed here, all on the calling
 thread. Everything that it can do wrong ends in an answer, or in a closed connection once
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
+import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Final
@@ -16,17 +18,24 @@ from typing import Any, Final
 from flasknado.errors import ClientDisconnected
 from flasknado.http.message import (
     NO_CONTENT_STATUSES,
+    Body,
     RequestHead,
     ResponseHead,
     plain_response,
 )
 from flasknado.http.reply import Reply
+from flasknado.http.request_id import current_request_id
+from flasknado.wsgi.deadline import DeadlineReply, log_stuck
+from flasknado.wsgi.environ import build_environ
 from flasknado.wsgi.file_wrapper import FileWrapper
 from flasknado.wsgi.handoff import HANDOFF_KEY, Handoff
+from flasknado.wsgi.pool import Task
 from flasknado.wsgi.response_head import ApplicationError, checked_head
 from flasknado.wsgi.sendfile import LEAST_BYTES
 
 log: Final = logging.getLogger("flasknado.error")
+
+RETRY_AFTER_S: Final = 1
 
 WSGIApplication = Callable[..., Iterable[bytes]]
 ExcInfo = (
@@ -38,10 +47,13 @@ ExcInfo = (
 _HANDOFF_KEY: Final = HANDOFF_KEY
 
 
-class Response:
-    """One run of a WSGI application for one request. Used on one pool thread, then dropped."""
+class Run(Task):
+    """One run of a WSGI application for one request: called, iterated and closed on one thread."""
 
     __slots__ = (
+        "_application",
+        "_base_environ",
+        "_body",
         "_complete",
         "_environ",
         "_full",
@@ -50,10 +62,22 @@ class Response:
         "_reply",
         "_request",
         "_started",
+        "timed_out",
     )
 
-    def __init__(self, request: RequestHead, reply: Reply) -> None:
+    def __init__(
+        self,
+        application: WSGIApplication,
+        base_environ: dict[str, Any],
+        request: RequestHead,
+        body: Body,
+        reply: Reply,
+    ) -> None:
+        super().__init__()
+        self._application = application
+        self._base_environ = base_environ
         self._request = request
+        self._body = body
         self._reply = reply
         self._environ: dict[str, Any] = {}
         self._head: ResponseHead | None = None
@@ -62,17 +86,45 @@ class Response:
         self._full = False
         """True once more of the body would not be sent."""
         self._remaining_bytes: int | None = None
+        self.timed_out = False
+        """True once the client has been answered 504 in the thread's place."""
 
-    def run(self, application: WSGIApplication, environ: dict[str, Any]) -> None:
+    # What the pool and the container call.
+
+    def run(self) -> None:
         """Call the application and send what it answers; returns when all of it is closed.
 
         Never raises: an error is logged and becomes a 500, or a closed connection.
         """
+        stream = self._body.stream
+        try:
+            if not self._reply.gone:
+                request = self._request
+                current_request_id.set(request.request_id)
+                environ = self._environ = build_environ(request, self._body, self._base_environ)
+                self._serve(environ)
+        finally:
+            stream.close()
+
+    def shed(self) -> None:
+        """Answer 503: it has waited too long for a thread."""
+        self._body.stream.close()
+        refuse_overload(self._request, self._reply)
+
+    def time_out(self, thread: threading.Thread) -> None:
+        """Answer 504 if no response has begun, and log where the thread is."""
+        request, reply = self._request, self._reply
+        if isinstance(reply, DeadlineReply) and reply.time_out(request):
+            self.timed_out = True
+            log_stuck(request, thread.name, thread.ident, time.monotonic() - self.started_at)
+
+    # What runs the application.
+
+    def _serve(self, environ: dict[str, Any]) -> None:
         iterable: Iterable[bytes] | None = None
         handoff: Handoff | None = None
-        self._environ = environ
         try:
-            iterable = application(environ, self.start_response)
+            iterable = self._application(environ, self.start_response)
             handoff = self._handoff()
             if handoff is None:
                 self._iterate(iterable)
@@ -241,6 +293,12 @@ class Response:
         elif not self._complete:
             self._complete = True
             self._reply.abort()
+
+
+def refuse_overload(head: RequestHead, reply: Reply) -> None:
+    """Answer 503: more requests wait than the server takes on."""
+    fields = (("Retry-After", str(RETRY_AFTER_S)),)
+    reply.send(*plain_response(head, 503, "The server is busy: try again shortly.", fields))
 
 
 def _not_bytes(chunk: object) -> ApplicationError:
