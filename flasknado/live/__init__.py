@@ -20,11 +20,13 @@ from typing import TYPE_CHECKING
 from flasknado.live.errors import (
     InvalidCursor,
     InvalidEvent,
+    InvalidIdentity,
     LiveError,
     LogUnavailable,
     TooManySubscribers,
 )
 from flasknado.live.extension import Live
+from flasknado.live.origins import OriginPolicy
 from flasknado.live.tickets import Identity
 
 if TYPE_CHECKING:
@@ -34,9 +36,11 @@ __all__ = [
     "Identity",
     "InvalidCursor",
     "InvalidEvent",
+    "InvalidIdentity",
     "Live",
     "LiveError",
     "LogUnavailable",
+    "OriginPolicy",
     "TooManySubscribers",
     "routes",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from collections.abc import Sequence
@@ -9,12 +10,12 @@ from typing import Any
 
 from tornado.iostream import IOStream, StreamClosedError
 
-from flasknado.live.errors import TooManySubscribers
+from flasknado.live.errors import LiveError
 from flasknado.live.event import Cursor
 from flasknado.live.frames import SSE, SSE_CHUNKED, Farewell
-from flasknado.live.hub import hub_of
+from flasknado.live.hub import Hub, hub_of
 from flasknado.live.state import LiveState
-from flasknado.live.tickets import Identity
+from flasknado.live.tickets import Access
 from flasknado.live.transports.stream import ResponseSubscriber, StreamHandler
 
 log = logging.getLogger("flasknado.live")
@@ -40,6 +41,13 @@ class EventsHandler(StreamHandler):
     subscriber_type = EventsSubscriber
 
 
+class HeldSubscriber(EventsSubscriber):
+    """An EventSource whose request a view has answered."""
+
+    __slots__ = ("joining",)
+    joining: asyncio.Task[None]
+
+
 def hold(
     state: LiveState,
     http_server: Any,
@@ -47,26 +55,64 @@ def hold(
     chunked: bool,
     channels: Sequence[str],
     after: Cursor | None,
-    identity: Identity,
+    access: Access,
     address: str | None,
 ) -> None:
     """Hold a connection that a view has handed over (`Live.stream`); on the loop's thread."""
     hub = hub_of(state, http_server)
     wire_format = SSE_CHUNKED if chunked else SSE
-    subscriber = EventsSubscriber(hub, wire_format, identity, address)
+    subscriber = HeldSubscriber(hub, wire_format, access.identity, address)
     try:
         subscriber.attach(stream)
-        if not hub.draining:
-            hub.admit(subscriber)
-            subscriber.write(wire_format.opening(hub.options.retry_s))
-    except TooManySubscribers as error:
-        log.info("a live stream was sent away: %s", error)
     except StreamClosedError:
-        hub.remove(subscriber)
         return
-    if subscriber not in hub:
-        # The head has been sent, so it is the client's reconnecting that has to wait.
+    if hub.is_ready:
+        _join(hub, subscriber, channels, after, access)
+    else:
+        joining = _join_when_ready(hub, subscriber, channels, after, access)
+        subscriber.joining = hub.loop.create_task(joining)
+
+
+async def _join_when_ready(
+    hub: Hub,
+    subscriber: HeldSubscriber,
+    channels: Sequence[str],
+    after: Cursor | None,
+    access: Access,
+) -> None:
+    """Wait until it is known who was revoked since the view decided."""
+    try:
+        await hub.ready()
+    except LiveError as error:
+        _send_away(hub, subscriber, after, error)
+    else:
+        _join(hub, subscriber, channels, after, access)
+
+
+def _join(
+    hub: Hub,
+    subscriber: HeldSubscriber,
+    channels: Sequence[str],
+    after: Cursor | None,
+    access: Access,
+) -> None:
+    if subscriber.gone:
+        return
+    try:
+        hub.admit(subscriber, access.asked_at)
+    except LiveError as error:
+        _send_away(hub, subscriber, after, error)
+        return
+    subscriber.write(subscriber.format.opening(hub.options.retry_s))
+    if not subscriber.gone:
+        hub.subscribe(subscriber, map(sys.intern, channels), after)
+
+
+def _send_away(
+    hub: Hub, subscriber: HeldSubscriber, after: Cursor | None, error: LiveError
+) -> None:
+    """Have a client ask the view again: the head has been sent, so there is no other way."""
+    log.info("a live stream was sent away: %s", error)
+    if not subscriber.gone:
         subscriber.gone = True
         subscriber.dismiss(Farewell(hub.options.retry_s, after))
-    elif not subscriber.gone:
-        hub.subscribe(subscriber, map(sys.intern, channels), after)
