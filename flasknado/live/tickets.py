@@ -3,7 +3,7 @@
 A ticket says who the client is, what it may read and until when, and up to which place in the
 log that was so. It is signed with the application's secret key, and good for a minute, on any
 worker, for its channels only. A revocation of its user behind that place makes it worthless
-(`flasknado.live.gate`). Pure.
+(`flasknado.live.hub.revocations`). Pure.
 """
 
 from __future__ import annotations

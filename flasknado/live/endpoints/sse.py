@@ -1,0 +1,118 @@
+"""`GET events`: server-sent events (HTML standard, section 9.2), for the browser's EventSource."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from tornado.iostream import IOStream, StreamClosedError
+
+from flasknado.live.endpoints.endless import ResponseSubscriber, StreamHandler
+from flasknado.live.errors import LiveError
+from flasknado.live.event import Cursor
+from flasknado.live.formats import SSE, SSE_CHUNKED, GoAway
+from flasknado.live.hub.hub import Hub, hub_of
+from flasknado.live.state import LiveState
+from flasknado.live.tickets import Access
+
+log = logging.getLogger("flasknado.live")
+
+
+class EventsSubscriber(ResponseSubscriber):
+    """An EventSource."""
+
+    __slots__ = ()
+    transport = "sse"
+
+
+class EventsHandler(StreamHandler):
+    """Each event has the cursor as `id`, its name as `event`, and the JSON object as `data`.
+
+    Heartbeats are blocks of an `id` alone, so a reconnecting client sends a young
+    `Last-Event-ID` even if its channel is quiet.
+    """
+
+    content_type = "text/event-stream"
+    wire_format = SSE
+    chunked_format = SSE_CHUNKED
+    subscriber_type = EventsSubscriber
+
+
+class HeldSubscriber(EventsSubscriber):
+    """An EventSource whose request a view has answered."""
+
+    __slots__ = ("joining",)
+    joining: asyncio.Task[None]
+
+
+def hold(
+    state: LiveState,
+    http_server: Any,
+    stream: IOStream,
+    chunked: bool,
+    channels: Sequence[str],
+    after: Cursor | None,
+    access: Access,
+    address: str | None,
+) -> None:
+    """Hold a connection that a view has handed over (`Live.stream`); on the loop's thread."""
+    hub = hub_of(state, http_server)
+    wire_format = SSE_CHUNKED if chunked else SSE
+    subscriber = HeldSubscriber(hub, wire_format, access.identity, address)
+    try:
+        subscriber.attach(stream)
+    except StreamClosedError:
+        return
+    if hub.is_ready:
+        _join(hub, subscriber, channels, after, access)
+    else:
+        joining = _join_when_ready(hub, subscriber, channels, after, access)
+        subscriber.joining = hub.loop.create_task(joining)
+
+
+async def _join_when_ready(
+    hub: Hub,
+    subscriber: HeldSubscriber,
+    channels: Sequence[str],
+    after: Cursor | None,
+    access: Access,
+) -> None:
+    """Wait until it is known who was revoked since the view decided."""
+    try:
+        await hub.ready()
+    except LiveError as error:
+        _send_away(hub, subscriber, after, error)
+    else:
+        _join(hub, subscriber, channels, after, access)
+
+
+def _join(
+    hub: Hub,
+    subscriber: HeldSubscriber,
+    channels: Sequence[str],
+    after: Cursor | None,
+    access: Access,
+) -> None:
+    if subscriber.gone:
+        return
+    try:
+        hub.admit(subscriber, access.asked_at)
+    except LiveError as error:
+        _send_away(hub, subscriber, after, error)
+        return
+    subscriber.write(subscriber.format.opening(hub.options.retry_s))
+    if not subscriber.gone:
+        hub.subscribe(subscriber, map(sys.intern, channels), after)
+
+
+def _send_away(
+    hub: Hub, subscriber: HeldSubscriber, after: Cursor | None, error: LiveError
+) -> None:
+    """Have a client ask the view again: the head has been sent, so there is no other way."""
+    log.info("a live stream was sent away: %s", error)
+    if not subscriber.gone:
+        subscriber.gone = True
+        subscriber.go_away(GoAway(hub.options.retry_s, after))
