@@ -15,11 +15,9 @@ from typing import NamedTuple
 
 from flasknado.live.event import Cursor, Event
 from flasknado.live.hub.subscriber import Subscriber
+from flasknado.live.log.reader import REVOCATIONS_LIMIT
 from flasknado.live.revocation import Revocation, revocation_of
 from flasknado.live.tickets import Access, Identity, Tickets
-
-KEPT_USERS = 10_000
-"""How many revoked users are known of; tickets from before the oldest are not taken."""
 
 
 class _Ended(NamedTuple):
@@ -77,7 +75,7 @@ class Revocations:
             ended = before._replace(offset=offset, heard_at=now, generation=generation)
         # Last in the order, so that the first is the oldest.
         self._ended[user] = ended
-        if len(self._ended) > KEPT_USERS:
+        if len(self._ended) > REVOCATIONS_LIMIT:
             oldest = self._ended.pop(next(iter(self._ended)))
             self._known_from = max(self._known_from, oldest.offset)
             self._doubted_at = max(self._doubted_at, oldest.heard_at)

@@ -39,6 +39,7 @@ CATCH_UP_BATCH_EVENTS = 200
 CATCH_UP_BATCH_BYTES = 64 * 1024
 PRUNE_BATCH_EVENTS = 500
 REVOCATIONS_LIMIT = 10_000
+"""How many revocations are known of; tickets from before the oldest are not taken."""
 REPORTS_UNDERWAY = 8
 REQUESTS_PER_TURN = 16
 FIRST_RETRY_S = 0.1
