@@ -195,7 +195,7 @@ class Live:
             if fnmatch.fnmatchcase(channel, pattern):
                 answer = current_app.ensure_sync(function)(channel, data)
                 if isinstance(answer, BaseResponse):
-                    _refuse_with(answer)
+                    abort(answer)
                 return None if answer is None else encode_json(answer, current_app)
         raise NotFound(f"nothing takes messages to the channel {channel!r}")
 
@@ -316,12 +316,16 @@ class Live:
 
 
 def _refuse_with(said: BaseResponse | tuple[Any, ...]) -> None:
-    """Raise an HTTP exception for a response in any form that Flask takes from a view."""
+    """Raise an HTTP exception for a response, in any form that Flask takes from a view.
+
+    Returns for a tuple that is none, and for a status that says that all is well.
+    """
     try:
         response = current_app.make_response(said)
     except TypeError:
-        return  # a tuple that is none
-    abort(response)
+        return
+    if response.status_code >= 300:
+        abort(response)
 
 
 def _publishing_state() -> LiveState:

@@ -26,7 +26,7 @@ CORS_KEY: Final = "flasknado.cors"
 
 ANY: Final = "*"
 
-_ORIGIN: Final = re.compile(r"https?://[^/?#@\s]+\Z")
+_ORIGIN: Final = re.compile(r"(?i)https?://[^/?#@\s]+\Z")
 
 
 class OriginPolicy:

@@ -206,7 +206,7 @@ class Reader:
         revocations = follower.newest(REVOCATIONS, REVOCATIONS_LIMIT)
         known_from = bounds.oldest - 1
         if len(revocations) == REVOCATIONS_LIMIT:
-            known_from = max(known_from, revocations[0].offset)
+            known_from = max(known_from, revocations[0].offset - 1)
         self._cursor = Cursor(bounds.epoch, bounds.head)
         self._send(Started(self._cursor, False, known_from, revocations))
 
