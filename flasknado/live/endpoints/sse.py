@@ -45,7 +45,9 @@ class HeldSubscriber(EventsSubscriber):
     """An EventSource whose request a view has answered."""
 
     __slots__ = ("joining",)
-    joining: asyncio.Task[None]
+
+    joining: asyncio.Task[None] | None
+    """What counts it in, until that is done."""
 
 
 def hold(
@@ -66,53 +68,31 @@ def hold(
         subscriber.attach(stream)
     except StreamClosedError:
         return
-    if hub.is_ready:
-        _join(hub, subscriber, channels, after, access)
-    else:
-        joining = _join_when_ready(hub, subscriber, channels, after, access)
-        subscriber.joining = hub.loop.create_task(joining)
+    joining = _join(hub, subscriber, channels, after, access.asked_at)
+    subscriber.joining = hub.loop.create_task(joining)
 
 
-async def _join_when_ready(
+async def _join(
     hub: Hub,
     subscriber: HeldSubscriber,
     channels: Sequence[str],
     after: Cursor | None,
-    access: Access,
+    asked_at: float,
 ) -> None:
-    """Wait until it is known who was revoked since the view decided."""
     try:
-        await hub.ready()
+        await hub.ready()  # else it does not know who was revoked since the view decided
+        if subscriber.gone:
+            return
+        hub.admit(subscriber, asked_at)
     except LiveError as error:
-        _send_away(hub, subscriber, after, error)
+        log.info("a live stream was sent away: %s", error)
+        if not subscriber.gone:
+            # The head has been sent, so it is by reconnecting that the client asks again.
+            subscriber.gone = True
+            subscriber.go_away(GoAway(hub.options.retry_s, after))
     else:
-        _join(hub, subscriber, channels, after, access)
-
-
-def _join(
-    hub: Hub,
-    subscriber: HeldSubscriber,
-    channels: Sequence[str],
-    after: Cursor | None,
-    access: Access,
-) -> None:
-    if subscriber.gone:
-        return
-    try:
-        hub.admit(subscriber, access.asked_at)
-    except LiveError as error:
-        _send_away(hub, subscriber, after, error)
-        return
-    subscriber.write(subscriber.format.opening(hub.options.retry_s))
-    if not subscriber.gone:
-        hub.subscribe(subscriber, map(sys.intern, channels), after)
-
-
-def _send_away(
-    hub: Hub, subscriber: HeldSubscriber, after: Cursor | None, error: LiveError
-) -> None:
-    """Have a client ask the view again: the head has been sent, so there is no other way."""
-    log.info("a live stream was sent away: %s", error)
-    if not subscriber.gone:
-        subscriber.gone = True
-        subscriber.go_away(GoAway(hub.options.retry_s, after))
+        subscriber.write(subscriber.format.opening(hub.options.retry_s))
+        if not subscriber.gone:
+            hub.subscribe(subscriber, map(sys.intern, channels), after)
+    finally:
+        subscriber.joining = None

@@ -126,11 +126,6 @@ class Hub:
                 "the log of live events cannot be read at present: try again later"
             ) from None
 
-    @property
-    def is_ready(self) -> bool:
-        """Whether the log can be read, so that it is known who was revoked."""
-        return self._ready.is_set()
-
     def _refuse_when_draining(self) -> None:
         if self.draining:
             raise LogUnavailable("the server is restarting: reconnect in a moment")
