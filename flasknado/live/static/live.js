@@ -571,10 +571,12 @@ class Leader {
     } else if (message.type === "ping") {
       this.#announce({ type: "pong" });
     } else if (message.type === "send") {
-      // What has waited while this page was frozen was given up.
-      if (Date.now() - message.at > this.#options.overtakeMs) return;
-      if (this.#connection?.send) this.#connection.send(message.message);
-      else this.onReply(message.message.ref, { message: "there is no WebSocket at present" });
+      const { ref } = message.message;
+      // What has waited while this page was frozen has been given up by who sent it.
+      const late = Date.now() - message.at > this.#options.overtakeMs;
+      if (late) this.onReply(ref, { message: "the message waited too long, and was not sent" });
+      else if (this.#connection?.send) this.#connection.send(message.message);
+      else this.onReply(ref, { message: "there is no WebSocket at present" });
     }
   }
 
