@@ -182,20 +182,21 @@ def test_page_whose_user_has_changed_is_told_and_reads_no_more(
 
 
 def test_page_of_nobody_goes_on_as_whoever_logs_in(site: Site, open_page: OpenPage) -> None:
-    pages = [open_page(site.url).connect("a").wait_until_open("websocket") for _ in range(2)]
+    cursor = site.cursor
+    pages = [
+        open_page(site.url).connect("a", after=cursor).wait_until_open("websocket")
+        for _ in range(2)
+    ]
     assert site.connections == 1
     pages[0].log_in("ann")
-    pages[0].run("live.subscribe(['user:ann'])")
-    poll(lambda: pages[0].run("return live.cursor"), bool)
-    for page in pages:
-        page.wait_until_open("websocket")
+    pages[0].run("live.subscribe(['user:ann'], { after: arguments[0] })", site.cursor)
     site.publish("user:ann", 1)
     pages[0].wait_for([1])
     site.publish("a", 2)
     for page, expected in zip(pages, ([1, 2], [2]), strict=True):
         page.wait_for(expected)
         assert page.read("errors") == []
-    assert site.connections == 1
+    poll(lambda: site.connections, (1).__eq__, DEADLINE_S)
 
 
 def test_page_waits_for_a_server_that_cannot_say_yet_whose_it_is(
