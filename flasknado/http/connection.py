@@ -36,6 +36,9 @@ UNPARSED_BYTES: Final = 16 * 1024
 LINGERING_LIMIT: Final = 1024
 """How many refused connections of a server may linger; one more is cut off at once."""
 
+OUR_FAULT: Final = frozenset((503, 507))
+"""Refusals after which the rest of a body is read and dropped for as long as a body may take."""
+
 CLIENT_CLOSED_STATUS: Final = 499
 """What the response hook is told when the client left before a response had begun."""
 
@@ -65,6 +68,7 @@ class Connection(RequestSink):
         "_drain_waiters",
         "_eof",
         "_linger_left_bytes",
+        "_lingers_for_body",
         "_parser",
         "_parsing",
         "_phase",
@@ -79,6 +83,7 @@ class Connection(RequestSink):
         "_waiting",
         "active",
         "context",
+        "counted",
         "deadline",
         "gone",
         "secure",
@@ -97,6 +102,8 @@ class Connection(RequestSink):
         self.context: Any = None
         """Tornado's context of the connection, once a native handler needed it."""
         self.secure = False
+        self.counted = False
+        """True while its handshake counts as a connection already."""
         self.gone = False
         """True once the transport has closed, or has been left to another protocol."""
         self.deadline = NEVER
@@ -115,6 +122,7 @@ class Connection(RequestSink):
         self._reading_paused = False
         self._eof = False
         self._linger_left_bytes = shared.limits.linger_bytes
+        self._lingers_for_body = False
         self._sent_before_bytes = 0
         self._taken_mark_bytes = 0
         self._rate_mark_bytes = 0
@@ -137,6 +145,9 @@ class Connection(RequestSink):
         )
         self.deadline = shared.deadline(limits.header_timeout_s)
         counters = shared.counters
+        if self.counted:
+            self.counted = False
+            counters.connections_open -= 1
         full = counters.connections_open >= limits.max_connections
         counters.connections_open += 1
         counters.connections_accepted += 1
@@ -178,6 +189,7 @@ class Connection(RequestSink):
         shared = self.shared
         shared.discard(self)
         shared.counters.connections_open -= 1
+        shared.budget.owing.discard(self.transport)
         if self._phase is _Phase.LINGERING:
             shared.lingering -= 1
         self._parser = None
@@ -197,12 +209,15 @@ class Connection(RequestSink):
 
     def pause_writing(self) -> None:
         self.write_paused = True
+        self.shared.budget.owing.add(self.transport)
         self._watch_writing()
 
     def resume_writing(self) -> None:
         self.write_paused = False
-        if self._phase is not _Phase.CLOSING:
+        self.shared.budget.owing.discard(self.transport)
+        if self._phase is not _Phase.CLOSING and self.active is None:
             self.write_deadline = NEVER
+        # While a response goes on its rate is judged across the pauses; see `_write_progresses`.
         if self.active is not None:
             self.active.drained()
         self._settle_drain_waiters(None)
@@ -215,6 +230,8 @@ class Connection(RequestSink):
         shared = self.shared
         if self.gone:
             raise RequestError(400, "the connection has been taken out of HTTP")
+        if shared.budget.full and (head.content_length or head.chunked):
+            raise shared.budget.refusal()
         if shared.checks_origin:
             shared.trusted_proxies.apply(head)
             shared.trusted_hosts.check(head)
@@ -309,9 +326,19 @@ class Connection(RequestSink):
         return future
 
     def unstuffed(self) -> None:
-        """Take note that more of the active request's body may be read."""
+        """Take note that more of a request's body may be read."""
         if not self._parsing and not self._advancing:
             self._go_on()
+
+    def pause_body(self) -> None:
+        """Read no more of a body: there is no memory for it."""
+        if self._receiving is not None:
+            self._pause_reading()
+
+    def resume_body(self) -> None:
+        """Read on after `pause_body()`, as far as nothing else is against it."""
+        if self._receiving is not None:
+            self.unstuffed()
 
     def refuse(self, error: RequestError) -> None:
         """Answer with `error` when the requests before have been answered, and close.
@@ -322,6 +349,10 @@ class Connection(RequestSink):
         self._unparsed = None
         receiving, self._receiving = self._receiving, None
         self.shared.counters.requests_refused += 1
+        if error.status in OUR_FAULT and receiving is not None:
+            # A reset would lose the answer, and this client has done nothing wrong.
+            self._lingers_for_body = True
+            self._linger_left_bytes = self._body_left_bytes(receiving)
         self._refusal = (parser.head if parser is not None else None, error)
         gen_log.info("Malformed HTTP message from %s: %s", self._peer(), error)
         if receiving is not None:
@@ -340,6 +371,15 @@ class Connection(RequestSink):
         self._resume_reading()
         if self.active is None and not self._waiting:
             self._answer_refusal()
+
+    def _body_left_bytes(self, receiving: Exchange) -> int:
+        """Return how much of a body may still come."""
+        head, shared = receiving.head, self.shared
+        total_bytes = head.content_length
+        if total_bytes is None and shared.container is not None:
+            total_bytes = shared.container.max_body_bytes_for(head)
+        left_bytes = (total_bytes or 0) - receiving.received_bytes
+        return max(shared.limits.linger_bytes, left_bytes)
 
     def refuse_exchange(self, exchange: Exchange, error: RequestError) -> None:
         """Refuse the active exchange, whether its body has arrived or not, and close."""
@@ -391,6 +431,16 @@ class Connection(RequestSink):
         self._phase_closing()
         self.transport.abort()
 
+    def holds_thread(self) -> bool:
+        """Return whether a thread of the container waits for this client."""
+        active = self.active
+        return isinstance(active, OrdinaryExchange) and active.holds_thread
+
+    def cut_off(self, reason: str) -> None:
+        """Cut off a client whose response may go on no longer."""
+        log.info("%s is cut off: %s", self._peer(), reason)
+        self.abort()
+
     def expire(self, now: float) -> None:
         """Do what the deadline that has passed demands; called by the sweep."""
         if self.write_deadline <= now and not self._write_progresses():
@@ -436,7 +486,7 @@ class Connection(RequestSink):
                 else:
                     size_bytes = parser.slice_bytes()
                     data = parser.feed(data[:size_bytes]) + data[size_bytes:]
-                if self._receiving is not None and self._receiving.stuffed():
+                if self._receiving is not None and self._stuffed(self._receiving):
                     self._pause_reading()
         except RequestError as error:
             if not self.gone:
@@ -460,8 +510,12 @@ class Connection(RequestSink):
             (self._parser is not None and self._parser.holds)
             or len(self._waiting) >= self.shared.limits.pipeline_limit
             or (active is not None and active.holds and active.complete)
-            or (receiving is not None and receiving.stuffed())
+            or (receiving is not None and self._stuffed(receiving))
         )
+
+    def _stuffed(self, receiving: Exchange) -> bool:
+        """Whether no more of a body may be read for now."""
+        return receiving.stuffed() or (self.shared.budget.full and not receiving.complete)
 
     def _keep_unparsed(self, data: bytes) -> None:
         if self._unparsed is None:
@@ -545,6 +599,11 @@ class Connection(RequestSink):
 
     def _judge_body(self, active: Exchange) -> None:
         limits = self.shared.limits
+        budget = self.shared.budget
+        if budget.full and self._receiving is not None:
+            # All that is held may be bodies that wait for room: somebody has to go.
+            self.refuse(budget.refusal())
+            return
         came_bytes = active.received_bytes - self._rate_mark_bytes
         wanted_bytes = limits.min_body_rate_bytes_s * limits.body_timeout_s
         if came_bytes >= wanted_bytes or self._reading_paused:
@@ -592,9 +651,16 @@ class Connection(RequestSink):
             return
         shared.lingering += 1
         self._phase = _Phase.LINGERING
-        self.deadline = shared.deadline(shared.limits.linger_timeout_s)
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
+        limits = shared.limits
+        self.deadline = shared.deadline(
+            limits.body_timeout_s if self._lingers_for_body else limits.linger_timeout_s
+        )
+        try:
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+        except OSError:  # the client has gone, and reading has been paused
+            self.abort()
+            return
         self._resume_reading()
 
     def _drop_incoming(self, size_bytes: int) -> None:
@@ -621,6 +687,10 @@ class Connection(RequestSink):
         return address[0] if address is not None else "a Unix socket"
 
     def _forget(self, exchange: Exchange) -> None:
+        """Count out an exchange that has ended, or will never begin."""
+        if exchange.held_bytes:
+            held_bytes, exchange.held_bytes = exchange.held_bytes, 0
+            self.shared.budget.hold(-held_bytes)
         if isinstance(exchange, OrdinaryExchange):
             self.shared.counters.ordinary_in_flight -= 1
         else:
@@ -650,23 +720,28 @@ class Connection(RequestSink):
 
     def _watch_writing(self) -> None:
         if self.write_deadline == NEVER and not self.gone:
-            self._taken_mark_bytes = self._taken_bytes()
+            self._taken_mark_bytes = self.taken_bytes()
             self.write_deadline = self.shared.deadline(self.shared.limits.write_timeout_s)
 
     def _write_progresses(self) -> bool:
-        """Whether the client took anything since the last look; begins the next one if so."""
+        """Whether the client took enough since the last look; begins the next one if so."""
         if not self.transport.get_write_buffer_size() and self._phase is not _Phase.CLOSING:
             self.write_deadline = NEVER
             return True
-        taken_bytes = self._taken_bytes()
-        if taken_bytes <= self._taken_mark_bytes:
+        limits = self.shared.limits
+        taken_bytes = self.taken_bytes()
+        wanted_bytes = limits.min_write_rate_bytes_s * limits.write_timeout_s
+        if taken_bytes - self._taken_mark_bytes < max(wanted_bytes, 1):
             return False
         self._taken_mark_bytes = taken_bytes
-        self.write_deadline = self.shared.deadline(self.shared.limits.write_timeout_s)
+        self.write_deadline = self.shared.deadline(limits.write_timeout_s)
         return True
 
-    def _taken_bytes(self) -> int:
+    def taken_bytes(self) -> int:
+        """Return how much the client's socket has taken so far."""
         written = self._sent_before_bytes
         if self.active is not None:
             written += self.active.sent_bytes
+            if isinstance(self.active, OrdinaryExchange):
+                written += self.active.file_sent_bytes
         return written - self.transport.get_write_buffer_size()

@@ -20,9 +20,10 @@ from tornado.http1connection import HTTP1ConnectionParameters, parse_int
 from tornado.iostream import StreamClosedError
 
 from flasknado.errors import RequestError
-from flasknado.http.body import body_too_large
+from flasknado.http.body_limits import body_too_large
 from flasknado.http.counters import NATIVE
 from flasknado.http.encode import CONTINUE, LAST_CHUNK, frame_chunk
+from flasknado.http.head import KNOWN_NAME_BYTES
 from flasknado.http.message import RequestHead
 from flasknado.http.request_id import REQUEST_ID_FIELD, current_request_id
 from flasknado.native.iostream import TransportStream
@@ -39,9 +40,6 @@ app_log: Final = logging.getLogger("tornado.application")
 
 STUFFED_BYTES: Final = 64 * 1024
 """How much of a body may wait for a handler before reading stops."""
-
-DEFAULT_MAX_BODY_BYTES: Final = 100 * 1024 * 1024
-"""The largest native body where neither the server nor the handler says otherwise (Tornado's)."""
 
 _REQUEST_ID_NAME: Final = REQUEST_ID_FIELD.title()
 _NORMAL_NAMES_LIMIT: Final = 1024
@@ -95,8 +93,9 @@ def context_of(
 class NativeExchange(httputil.HTTPConnection):
     """One native request and the response to it; see `flasknado.http.shared.Exchange`.
 
-    `start_request` makes Tornado's delegate for it. What the delegate raises is logged and
-    closes the connection, as in Tornado.
+    `start_request` makes Tornado's delegate for it; `max_body_bytes` holds until the handler
+    is known, and says otherwise (`flasknado.native.application`). What the delegate raises is
+    logged and closes the connection, as in Tornado.
     """
 
     half = NATIVE
@@ -109,10 +108,14 @@ class NativeExchange(httputil.HTTPConnection):
         params: HTTP1ConnectionParameters,
         context: NativeContext,
         start_request: StartRequest,
+        max_body_bytes: int,
     ) -> None:
         self.head = head
         self.complete = False
         self.received_bytes = 0
+        self.held_bytes = 0
+        self.gathers = True
+        """Whether the handler gets its body whole; set by what runs it."""
         self.status = 0
         self.sent_bytes = 0
         self.started_at = 0.0
@@ -127,9 +130,7 @@ class NativeExchange(httputil.HTTPConnection):
         self._awaited = False
         self._told_end = False
         self._limit_holds = False
-        self._max_body_bytes = (
-            params.max_body_size if params.max_body_size is not None else DEFAULT_MAX_BODY_BYTES
-        )
+        self._max_body_bytes = max_body_bytes
         self._body_timer: asyncio.TimerHandle | None = None
         self._body_timeout_s = params.body_timeout
         self._close_callback: Callable[[], None] | None = None
@@ -195,8 +196,13 @@ class NativeExchange(httputil.HTTPConnection):
         else:
             self._parts.extend(data[i : i + size] for i in range(0, len(data), size))
         self._waiting_bytes += len(data)
+        self._hold(len(data))
         if self._connection.active is self:
             self._pump()
+
+    def _hold(self, size_bytes: int) -> None:
+        self.held_bytes += size_bytes
+        self._connection.shared.budget.hold(size_bytes)
 
     def end(self) -> None:
         self.complete = True
@@ -239,6 +245,8 @@ class NativeExchange(httputil.HTTPConnection):
         while not self._awaited and self._parts:
             part = self._parts.popleft()
             self._waiting_bytes -= len(part)
+            if not self.gathers and self.held_bytes:
+                self._hold(-len(part))
             if self._write_finished:
                 continue
             try:
@@ -470,7 +478,7 @@ def tornado_headers(head: RequestHead) -> httputil.HTTPHeaders:
         normal = _normal_names.get(name)
         if normal is None:
             normal = "-".join(word.capitalize() for word in name.decode("latin-1").split("-"))
-            if len(_normal_names) < _NORMAL_NAMES_LIMIT:
+            if len(name) <= KNOWN_NAME_BYTES and len(_normal_names) < _NORMAL_NAMES_LIMIT:
                 _normal_names[name] = normal
         text = value.decode("latin-1")
         if normal in as_list:

@@ -107,14 +107,17 @@ class TransportStream(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._write_paused = True
+        self._shared.budget.owing.add(self._transport)
 
     def resume_writing(self) -> None:
         self._write_paused = False
+        self._shared.budget.owing.discard(self._transport)
         self._settle_waiters(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._lost:
             self._lost = True
+            self._shared.budget.owing.discard(self._transport)
             counters = self._shared.counters
             counters.connections_open -= 1
             counters.connections_upgraded -= 1

@@ -107,6 +107,10 @@ REFUSALS: dict[str, list[Refusal]] = {
         Refusal(
             "control character in a chunk extension", _chunks(b"1;\x00\r\na\r\n0\r\n\r\n"), 400
         ),
+        Refusal("chunk extension without a name", _chunks(b"1;\r\na\r\n0\r\n\r\n"), 400),
+        Refusal("chunk extension without its value", _chunks(b"1;a=\r\na\r\n0\r\n\r\n"), 400),
+        Refusal("white space behind a chunk size", _chunks(b"1 \r\na\r\n0\r\n\r\n"), 400),
+        Refusal("unfinished quoted string", _chunks(b'1;a="b\r\na\r\n0\r\n\r\n'), 400),
     ],
     "Lines and fields": [
         Refusal(
@@ -139,7 +143,9 @@ REFUSALS: dict[str, list[Refusal]] = {
     "Request line": [
         Refusal("target that is neither a path nor a URL", _with(line=b"GET a HTTP/1.1"), 400),
         Refusal("asterisk with a method other than OPTIONS", _with(line=b"GET * HTTP/1.1"), 400),
-        Refusal("authority form", _with(line=b"CONNECT a:443 HTTP/1.1"), 400),
+        Refusal("authority form", _with(line=b"GET a:443 HTTP/1.1"), 400),
+        Refusal("CONNECT", _with(line=b"CONNECT a:443 HTTP/1.1"), 501),
+        Refusal("CONNECT with a path", _with(line=b"CONNECT /a HTTP/1.1"), 501),
         Refusal("URL of another scheme", _with(line=b"GET ftp://a/ HTTP/1.1"), 400),
         Refusal("fragment in the target", _with(line=b"GET /a#b HTTP/1.1"), 400),
         Refusal("space in the target", _with(line=b"GET /a b HTTP/1.1"), 400),
@@ -194,6 +200,61 @@ REFUSALS: dict[str, list[Refusal]] = {
 }
 
 
+@dataclass(frozen=True)
+class Acceptance:
+    """A request that is unusual and served, and what the application sees of it."""
+
+    name: str
+    request: bytes
+    seen: tuple[str, str, bytes]
+    """Method, target and body."""
+    tornado: int = SERVED
+    """What the stock layer does: `SERVED`, or the status that it refuses with."""
+
+
+_POSTED = ("POST", "/", b"abc")
+
+ACCEPTED = [
+    Acceptance("chunk extension", _chunks(b"3;a=b;c\r\nabc\r\n0;d\r\n\r\n"), _POSTED, 400),
+    Acceptance(
+        "chunk extension with a quoted string",
+        _chunks(b'3;a="b;\\"c"\r\nabc\r\n0\r\n\r\n'),
+        _POSTED,
+        400,
+    ),
+    Acceptance(
+        "white space around `;` and `=` of a chunk extension (RFC 9112, 7.1.1)",
+        _chunks(b"3 \t; a = b ;c\r\nabc\r\n0\r\n\r\n"),
+        _POSTED,
+        400,
+    ),
+    Acceptance(
+        "trailers, which are dropped", _chunks(b"3\r\nabc\r\n0\r\nX: y\r\n\r\n"), _POSTED, 400
+    ),
+    Acceptance(
+        "a name with an underscore, which never reaches `environ`",
+        _post(b"X_Y: z", b"Content-Length: 3", body=b"abc"),
+        _POSTED,
+    ),
+    Acceptance("a method of one's own", _with(line=b"BREW / HTTP/1.1"), ("BREW", "/", b"")),
+    Acceptance(
+        "an expectation in HTTP/1.0, which has none",
+        _with(b"Expect: 200-ok", line=b"GET / HTTP/1.0"),
+        ("GET", "/", b""),
+    ),
+    Acceptance(
+        "the body of a request with `Upgrade`, which is read as its body",
+        _post(b"Connection: Upgrade", b"Upgrade: h2c", b"Content-Length: 3", body=b"abc"),
+        _POSTED,
+    ),
+    Acceptance(
+        "a blank line before a request (RFC 9112, 2.2)", b"\r\n" + _with(), ("GET", "/", b"")
+    ),
+    Acceptance("several blank lines", b"\r\n\r\n\r\n" + _with(), ("GET", "/", b""), 400),
+    Acceptance("absolute form", _with(line=b"GET http://b/c HTTP/1.1"), ("GET", "http://b/c", b"")),
+]
+
+
 def all_refusals() -> list[Refusal]:
     return [refusal for group in REFUSALS.values() for refusal in group]
 
@@ -222,22 +283,23 @@ def rendered() -> str:
         lines += [
             f"| {refusal.name} | {refusal.status} | {_said(refusal)} |" for refusal in refusals
         ]
-    lines += ["", "## Accepted", "", *_ACCEPTED, "", "## Limits", "", *_limits()]
+    lines += ["", "## Accepted", "", "| request | on the tornado layer |", "|---|---|"]
+    for accepted in ACCEPTED:
+        lines.append(f"| {accepted.name} | {_said_of(accepted)} |")
+    lines += ["", *_ABOUT_ACCEPTED, "", "## Limits", "", *_limits()]
     return "\n".join(lines) + "\n"
 
 
-_ACCEPTED = (
-    "- Chunk extensions and trailers are read and dropped, up to 128 fields, and as long as they",
-    "  are not the greater part of the body by far (400).",
-    "- Names with underscores never reach `environ`: they would pass for those with hyphens.",
-    "- Any token is a method; what it means is the application's. (Tornado's",
-    "  own parser agrees; llhttp alone knows only the registered ones.)",
-    "- `Expect` is for HTTP/1.1 only, and ignored in HTTP/1.0.",
-    "- A raw byte above 0x7F in the target is refused (400): RFC 3986 has it percent-encoded.",
-    "- The body of a request with `Upgrade` that nobody takes is read as its body, so that it",
-    "  cannot pass for a second request. Native routes refuse an upgrade with a body (400).",
-    "- Blank lines before a request are skipped, as RFC 9112, section 2.2 asks.",
+_ABOUT_ACCEPTED = (
+    "Trailers are read up to 128 fields (431 beyond), and framing only as long as it is not the",
+    "greater part of a chunked body by far (400). An upgrade with a body is refused (400) on the",
+    "native routes of the llhttp layer. A refusal ends the connection, and so do `Connection:",
+    "close` and HTTP/1.0: what was sent behind them is never run, on either layer.",
 )
+
+
+def _said_of(accepted: Acceptance) -> str:
+    return "the same" if accepted.tornado == SERVED else f"refused ({accepted.tornado})"
 
 
 def _said(refusal: Refusal) -> str:
