@@ -15,9 +15,10 @@ from collections import deque
 from typing import Any, Final, cast
 
 from flasknado.errors import RequestError
-from flasknado.http.counters import ORDINARY, REFUSED, Finished
+from flasknado.http.client_certificate import variables_of
+from flasknado.http.counters import ORDINARY, Finished
 from flasknado.http.encode import CLOSE, encode_head
-from flasknado.http.ending import Ending, Phase
+from flasknado.http.ending import Ending, Phase, named
 from flasknado.http.exchange import Exchange
 from flasknado.http.flow import Flow
 from flasknado.http.message import RequestHead, as_address, error_response
@@ -66,6 +67,7 @@ class Connection(Ending):
         "_receiving",
         "_refusal",
         "_stream",
+        "_tls",
         "_unparsed",
         "_waiting",
         "_work",
@@ -95,6 +97,7 @@ class Connection(Ending):
         self._yielding = False
         """True while the rest waits for the loop's next turn."""
         self._rate_mark_bytes = 0
+        self._tls: dict[str, Any] | None = None
 
     # What the transport calls.
 
@@ -105,6 +108,8 @@ class Connection(Ending):
         self.transport.set_write_buffer_limits(high=limits.write_high_water_bytes)
         info = transport.get_extra_info
         self.secure = info("ssl_object") is not None
+        if self.secure:
+            self._tls = variables_of(info("ssl_object"))
         self._parser = RequestParser(
             self,
             limits,
@@ -196,6 +201,8 @@ class Connection(Ending):
     def request_begun(self, head: RequestHead) -> None:
         if self.gone:
             raise RequestError(400, "the connection has been taken out of HTTP")
+        if self.secure:
+            head.tls = self._tls
         shared = self.shared
         half = shared.door.admit(head)
         open_exchange = shared.open_ordinary if half is ORDINARY else shared.open_native
@@ -308,8 +315,10 @@ class Connection(Ending):
             total_bytes = receiving.head.content_length or receiving.max_body_bytes
             left_bytes = total_bytes - receiving.received_bytes
             self._linger_left_bytes = max(self._linger_left_bytes, left_bytes)
-        self._refusal = (parser.head if parser is not None else None, error)
-        gen_log.info("Malformed HTTP message from %s: %s", self.peer(), error)
+        head = parser.head if parser is not None else None
+        self._refusal = (head, error)
+        client = head.client if head is not None else self.peer()
+        gen_log.info("Malformed HTTP message from %s: %s", named(client), error)
         if receiving is not None:
             self._forget(receiving)
             if receiving is self.active:
@@ -573,9 +582,7 @@ class Connection(Ending):
         self._refusal = None
         response, body = error_response(head, error)
         data = encode_head(response, CLOSE, body)
-        hook = self.shared.counters.on_response
-        if hook is not None:
-            hook(Finished(head, error.status, len(data), 0.0, REFUSED))
+        self.shared.counters.refused(self.peer(), head, error.status, len(data))
         self.transport.write(data)
         self._linger()
 

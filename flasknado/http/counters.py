@@ -7,7 +7,7 @@ from typing import Final
 
 from mypy_extensions import mypyc_attr
 
-from flasknado.http.message import RequestHead
+from flasknado.http.message import Address, RequestHead
 
 ORDINARY: Final = "ordinary"
 NATIVE: Final = "native"
@@ -23,7 +23,7 @@ class Finished:
     request's head to the end of its response. half: `ordinary`, `native` or `refused`.
     """
 
-    __slots__ = ("duration_s", "ended_at", "half", "head", "route", "sent_bytes", "status")
+    __slots__ = ("duration_s", "ended_at", "half", "head", "peer", "route", "sent_bytes", "status")
 
     def __init__(
         self, head: RequestHead | None, status: int, sent_bytes: int, duration_s: float, half: str
@@ -35,6 +35,8 @@ class Finished:
         self.half = half
         self.route = head.route if head is not None else None
         """Flask's rule or the native pattern that served it; `None` if none matched."""
+        self.peer: Address | None = None
+        """Who is at the other end of a connection that has answered by itself."""
         self.ended_at = 0.0
         """When it ended, in seconds of `time.time`, once it is to be logged."""
 
@@ -104,6 +106,15 @@ class Counters:
             self.ordinary_in_flight -= 1
         else:
             self.native_in_flight -= 1
+
+    def refused(
+        self, peer: Address | None, head: RequestHead | None, status: int, sent_bytes: int
+    ) -> None:
+        """Tell the hook, if there is one, that a connection itself has answered."""
+        if self.on_response is not None:
+            finished = Finished(head, status, sent_bytes, 0.0, REFUSED)
+            finished.peer = peer
+            self.on_response(finished)
 
     @property
     def in_flight(self) -> int:

@@ -12,7 +12,7 @@ from typing import Final
 
 from flasknado.http.exchange import Exchange
 from flasknado.http.flow import Flow
-from flasknado.http.message import as_address
+from flasknado.http.message import Address, as_address
 from flasknado.http.shared import NEVER, Shared
 
 log: Final = logging.getLogger("flasknado.http")
@@ -98,13 +98,12 @@ class Ending(Flow):
 
     def cut_off(self, reason: str) -> None:
         """Cut off a client whose response may go on no longer."""
-        log.info("%s is cut off: %s", self.peer(), reason)
+        log.info("%s is cut off: %s", named(self.peer()), reason)
         self.abort()
 
-    def peer(self) -> str:
-        """Return the client's address, for the log."""
-        address = as_address(self.transport.get_extra_info("peername"))
-        return address[0] if address is not None else "a Unix socket"
+    def peer(self) -> Address | None:
+        """Return the address at the other end; `None` for a Unix socket."""
+        return as_address(self.transport.get_extra_info("peername"))
 
     def taken_bytes(self) -> int:
         """Return how much the client's socket has taken so far."""
@@ -195,3 +194,8 @@ class Ending(Flow):
         if self.phase is _LINGERING:
             self.shared.lingering -= 1
             self.phase = _CLOSING
+
+
+def named(client: Address | None) -> str:
+    """Return what the log calls a client."""
+    return client[0] if client is not None else "a Unix socket"

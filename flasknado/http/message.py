@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import http
 import io
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from flasknado.errors import RequestError
 from flasknado.http.date import date_field
@@ -60,6 +60,7 @@ class RequestHead:
         "method",
         "native",
         "path",
+        "prefix",
         "query",
         "request_id",
         "response_fields",
@@ -67,6 +68,7 @@ class RequestHead:
         "scheme",
         "server",
         "target",
+        "tls",
         "upgrade",
         "version",
     )
@@ -95,6 +97,8 @@ class RequestHead:
         self.scheme = scheme
         self.path = target
         """The path of the target, still percent-encoded."""
+        self.prefix = ""
+        """The path prefix under which a trusted proxy serves what it has taken it from."""
         self.query = ""
         """The query of the target, without its question mark."""
         self.host: str | None = None
@@ -113,6 +117,8 @@ class RequestHead:
         """The native route that the path matches, once the request has been admitted."""
         self.route: str | None = None
         """The label of that route, or the rule that Flask matched, once its response has begun."""
+        self.tls: dict[str, Any] | None = None
+        """Environ variables of the client's certificate, where one is asked for."""
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method} {self.target} HTTP/{self.version}>"

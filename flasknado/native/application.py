@@ -27,6 +27,7 @@ from tornado.routing import Rule
 from tornado.web import Application, FallbackHandler, RequestHandler
 
 from flasknado.http.body_limits import BodyLimits, body_too_large
+from flasknado.http.message import RequestHead
 from flasknado.native import tornado_private
 from flasknado.native.forms import parse_lazily
 from flasknado.stock.adapter import BODY_SLACK_BYTES, refuse
@@ -43,7 +44,8 @@ class NativeApplication(Application):
         self, request: HTTPServerRequest, **kwargs: Any
     ) -> tornado_private.HandlerDelegate:
         """Return what runs the handler of the route that the front door found."""
-        rule: Rule | None = getattr(getattr(request.connection, "native", None), "spec", None)
+        head: RequestHead | None = getattr(request.connection, "head", None)
+        rule: Rule | None = getattr(head.native, "spec", None) if head is not None else None
         if rule is not None and len(self.default_router.rules) == 1:
             target = rule.target
             arguments = rule.matcher.match(request)

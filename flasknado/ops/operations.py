@@ -11,7 +11,8 @@ from flasknado.http.counters import EndHook, Finished
 from flasknado.ops.health import HealthHandler, Readiness, ReadinessHandler
 from flasknado.ops.logs.access import AccessLog
 from flasknado.ops.logs.access_lines import JSONTemplate, Template
-from flasknado.ops.metrics.exposition import Allowed, Metrics, MetricsHandler
+from flasknado.ops.metrics.access import Allowed
+from flasknado.ops.metrics.exposition import Metrics, MetricsHandler
 from flasknado.ops.metrics.model import COUNTER, GAUGE, Family, labelled, single
 from flasknado.ops.metrics.sources import add_source
 from flasknado.ops.metrics.workers import Snapshots
@@ -62,9 +63,12 @@ class Operations:
         server.add_close_callback(self.readiness.stop)
         self.readiness.start()
 
-    def routes(self, prefix: str) -> list[NativeRoute]:
-        """Return the native routes of `healthz`, `readyz` and `metrics` under a path prefix."""
-        return routes(prefix, self)
+    def routes(self, prefix: str, own_address: bool = False) -> list[NativeRoute]:
+        """Return the native routes of `healthz`, `readyz` and `metrics` under a path prefix.
+
+        own_address: they are served on an address that serves nothing else.
+        """
+        return routes(prefix, self, own_address)
 
     def beat(self, lag_s: float) -> None:
         """Write the numbers down; `lag_s` is how late the loop was since the last time."""
@@ -110,14 +114,20 @@ def no_line(handler: RequestHandler) -> None:
     """Have Tornado log no line of its own: it would show the tokens in query strings."""
 
 
-def routes(prefix: str = "/-", operations: Operations | None = None) -> list[NativeRoute]:
+def routes(
+    prefix: str = "/-", operations: Operations | None = None, own_address: bool = False
+) -> list[NativeRoute]:
     """Return the native routes of operations; without any, for a table of routes only."""
     path = re.escape(prefix)
     ready: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
     if operations is not None:
         ready = {"readiness": operations.readiness, "server": operations.server}
-        metrics = {"metrics": operations.metrics, "allowed": operations.allowed}
+        metrics = {
+            "metrics": operations.metrics,
+            "allowed": operations.allowed,
+            "own_address": own_address,
+        }
     return [
         (rf"{path}/healthz", HealthHandler),
         (rf"{path}/readyz", ReadinessHandler, ready),

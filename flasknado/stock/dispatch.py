@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Final
@@ -10,14 +11,16 @@ from typing import TYPE_CHECKING, Any, Final
 from tornado import httputil
 
 from flasknado.errors import RequestError
-from flasknado.http.counters import NATIVE, REFUSED, Finished
-from flasknado.http.message import RequestHead
+from flasknado.http.counters import NATIVE, Finished
+from flasknado.http.message import RequestHead, as_address
 from flasknado.http.request_id import REQUEST_ID_FIELD, current_request_id
 from flasknado.native import tornado_private
 from flasknado.stock.adapter import ContainerDelegate, head_from, leave_if_ended, refuse
 
 if TYPE_CHECKING:
     from flasknado.server import HTTPServer
+
+gen_log = logging.getLogger("tornado.general")
 
 
 ROOM_POLL_S: Final = 0.05
@@ -54,9 +57,14 @@ class Dispatch(httputil.HTTPMessageDelegate):
             half = server.door.admit(head)
         except RequestError as error:
             server.counters.requests_refused += 1
+            address = as_address(getattr(self._server_context(), "address", None))
+            gen_log.info(
+                "Malformed HTTP message from %s: %s",
+                address[0] if address is not None else "a Unix socket",
+                error,
+            )
             refuse(self._connection, None, error, start_line.method)
-            if server.counters.on_response is not None:
-                server.counters.on_response(Finished(None, error.status, 0, 0.0, REFUSED))
+            server.counters.refused(address, None, error.status, 0)
             return None
         if not head.keep_alive:
             # Tornado sees no "close" in a list of options.
@@ -72,10 +80,12 @@ class Dispatch(httputil.HTTPMessageDelegate):
             if head.version == "1.0":
                 # It cannot be upgraded (RFC 9110, section 7.8).
                 headers.pop("Upgrade", None)
+        # Where a native handler's request is told from (`head_of`), and its route.
+        self._connection.head = head  # type: ignore[attr-defined]
+        if half is NATIVE:
             current_request_id.set(head.request_id)
             _answer_with_id(self._connection, head)
         if head.native is not None:
-            self._connection.native = head.native  # type: ignore[attr-defined]  # for the router
             delegate = server.start_native(self._server_conn, self._connection)
         elif server.container is not None:
             delegate = ContainerDelegate(server.container, self._connection, head)
@@ -118,7 +128,7 @@ class Dispatch(httputil.HTTPMessageDelegate):
     def finish(self) -> None:
         if self._delegate is not None:
             self._delegate.finish()
-        self._unforward()
+        self._end()
 
     def on_connection_close(self) -> None:
         if self._delegate is not None:
@@ -127,18 +137,22 @@ class Dispatch(httputil.HTTPMessageDelegate):
             finished = tornado_private.finished(self._connection)
             if not finished.done():
                 finished.set_result(None)
-        self._unforward()
+        self._end()
+
+    def _server_context(self) -> Any:
+        return getattr(self._connection, "context", None)
 
     def _forward(self, address: str | None, scheme: str) -> None:
         """Tell Tornado's request of the client that the proxy forwards for."""
-        context: Any = getattr(self._connection, "context", None)
+        context = self._server_context()
         if context is not None:
             self._forwarded = True
             context.remote_ip = address or context.remote_ip
             context.protocol = scheme
 
-    def _unforward(self) -> None:
-        # The context belongs to the connection, and its next request may be another's.
+    def _end(self) -> None:
+        # Both contexts belong to the connection, and its next request may be another's.
+        current_request_id.set(None)
         if self._forwarded:
             context: Any = self._connection.context  # type: ignore[attr-defined]
             tornado_private.forget_forwarding(context)

@@ -128,7 +128,7 @@ class JSONTemplate:
         route = quoted(exchange.route or ABSENT)
         text = f'"half":"{exchange.half}","route":{route},"status":{exchange.status}'
         if head is None:
-            return text
+            return f'{text},"client":"{_client(exchange)}"' if exchange.peer else text
         text += (
             f',"request_id":"{head.request_id or ABSENT}","client":"{_client(exchange)}"'
             f',"method":{quoted(head.method)},"target":{quoted(self._scrubber.target(head.target))}'
@@ -257,7 +257,8 @@ def _variable(key: str, scrubber: Scrubber) -> Atom:
 
 def _client(exchange: Finished) -> str:
     head = exchange.head
-    return head.client[0] if head is not None and head.client is not None else ABSENT
+    client = head.client if head is not None else exchange.peer
+    return client[0] if client is not None else ABSENT
 
 
 def _fields(head: RequestHead | None) -> Fields:
