@@ -18,6 +18,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tornado import httputil
@@ -26,7 +27,7 @@ from tornado.ioloop import IOLoop
 from tornado.netutil import ssl_options_to_context
 
 from flasknado.errors import ConfigurationError, RequestError
-from flasknado.http.admit import FrontDoor
+from flasknado.http.admit import FrontDoor, RequestIds
 from flasknado.http.body_limits import DEFAULT_MAX_BODY_BYTES, BodyLimits
 from flasknado.http.counters import Counters, ResponseHook
 from flasknado.http.forwarded import DEFAULT_FIELDS, SECURE_SCHEMES, TrustedProxies
@@ -36,7 +37,6 @@ from flasknado.http.listeners import Listeners, accept_waiting
 from flasknado.http.mailbox import mailbox_of
 from flasknado.http.memory import MemoryBudget, default_limit_bytes
 from flasknado.http.message import RequestHead
-from flasknado.http.request_id import RequestIds
 from flasknado.http.tls import TLSAcceptor
 from flasknado.native import tornado_private
 from flasknado.native.exchange import NativeExchange, context_of
@@ -44,6 +44,7 @@ from flasknado.native.iostream import TransportStream
 from flasknado.native.routes import NativeRoute, NativeRoutes
 from flasknado.stock.dispatch import Dispatch
 from flasknado.wsgi.container import WSGIContainer
+from flasknado.wsgi.exchange import OrdinaryExchange
 from flasknado.wsgi.handoff import SERVER_KEY
 
 if TYPE_CHECKING:
@@ -97,8 +98,8 @@ class HTTPServer(TornadoHTTPServer):
         all below it too; others get 400, on both halves. Default: every host.
     settings: more settings for the native handlers.
 
-    `counters` counts what passes, and `counters.on_response` may be set to a hook. All methods
-    belong to the loop's thread. Raises `ConfigurationError`.
+    `counters` counts what passes, and `on_response` may be set to a hook. All methods belong to
+    the loop's thread. Raises `ConfigurationError`.
     """
 
     def initialize(  # type: ignore[override]
@@ -143,7 +144,7 @@ class HTTPServer(TornadoHTTPServer):
             **(settings or {}),
         )
         self.door = FrontDoor(
-            self.native.find,
+            self.native,
             has_container=self.container is not None,
             request_ids=self.request_ids,
             budget=self.budget,
@@ -151,6 +152,7 @@ class HTTPServer(TornadoHTTPServer):
             trusted_hosts=self.trusted_hosts,
         )
         self.draining = False
+        self._on_response: ResponseHook | None = None
         self._drain_callbacks: list[DrainCallback] = []
         self._close_callbacks: list[CloseCallback] = []
         self._shared: Shared | None = None
@@ -163,11 +165,16 @@ class HTTPServer(TornadoHTTPServer):
 
         On the loop's thread, so it must not block.
         """
-        return self.counters.on_response
+        return self._on_response
 
     @on_response.setter
     def on_response(self, hook: ResponseHook | None) -> None:
-        self.counters.on_response = hook
+        hooks = self.counters.hooks
+        if self._on_response is not None:
+            hooks.remove(self._on_response)
+        if hook is not None:
+            hooks.append(hook)
+        self._on_response = hook
 
     def add_handlers(self, handlers: Iterable[NativeRoute]) -> None:
         """Add native routes after those that are there."""
@@ -226,7 +233,11 @@ class HTTPServer(TornadoHTTPServer):
             self.limits,
             self.counters,
             door=self.door,
-            open_ordinary=self._native_exchange if container is None else container.open_exchange,
+            open_ordinary=(
+                self._native_exchange
+                if container is None
+                else partial(OrdinaryExchange, container=container)
+            ),
             open_native=self._native_exchange,
             open_stream=TransportStream.over,
             requests_waiting=lambda: container.requests_waiting if container is not None else 0,

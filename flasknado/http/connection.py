@@ -16,12 +16,12 @@ from typing import Any, Final, cast
 
 from flasknado.errors import RequestError
 from flasknado.http.client_certificate import variables_of
-from flasknado.http.counters import ORDINARY, Finished
+from flasknado.http.counters import ORDINARY
 from flasknado.http.encode import CLOSE, encode_head
 from flasknado.http.ending import Ending, Phase, named
 from flasknado.http.exchange import Exchange
 from flasknado.http.flow import Flow
-from flasknado.http.message import RequestHead, as_address, error_response
+from flasknado.http.message import Finished, RequestHead, as_address, error_response
 from flasknado.http.parser import HEAD_SLICE_BYTES, RequestParser
 from flasknado.http.shared import NEVER, Shared
 
@@ -208,8 +208,9 @@ class Connection(Ending):
         open_exchange = shared.open_ordinary if half is ORDINARY else shared.open_native
         exchange = open_exchange(self, head)
         counters = shared.counters
-        counters.begin(half)
-        if counters.on_response is not None:
+        counters.requests[half] += 1
+        counters.running[half] += 1
+        if counters.hooks:
             exchange.started_at = _now()  # uvloop's clock counts milliseconds
         self._receiving = exchange
         if self.active is None and not self._waiting and not self.write_paused:
@@ -270,7 +271,7 @@ class Connection(Ending):
                 self._watch_reading()
             else:
                 self.phase = Phase.IDLE
-                self.deadline = shared.deadline(shared.limits.keep_alive_timeout_s)
+                self.deadline = shared.now + shared.idle_s
 
     def drained(self) -> asyncio.Future[None]:
         """Return a future that is done when the client took what was written.
@@ -596,13 +597,15 @@ class Connection(Ending):
         if exchange.held_bytes:
             held_bytes, exchange.held_bytes = exchange.held_bytes, 0
             self.shared.budget.hold(-held_bytes)
-        self.shared.counters.end(exchange.half)
+        self.shared.counters.running[exchange.half] -= 1
 
     def _report(self, exchange: Exchange) -> None:
-        """Tell the hook, if there is one, that an exchange has ended."""
-        hook = self.shared.counters.on_response
-        if hook is not None:
-            hook(_finished(exchange))
+        """Tell the hooks that an exchange has ended."""
+        hooks = self.shared.counters.hooks
+        if hooks:
+            finished = _finished(exchange)
+            for hook in hooks:
+                hook(finished)
 
 
 def _finished(exchange: Exchange) -> Finished:

@@ -5,41 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from mypy_extensions import mypyc_attr
-
-from flasknado.http.message import Address, RequestHead
+from flasknado.http.message import Address, Finished, RequestHead
 
 ORDINARY: Final = "ordinary"
 NATIVE: Final = "native"
 REFUSED: Final = "refused"
-
-
-@mypyc_attr(allow_interpreted_subclasses=True)
-class Finished:
-    """A request whose response has ended; immutable by convention.
-
-    head: its head, or `None` if that could not be read. status: 499 if the client left before
-    a response had begun. sent_bytes: of the response, with its head. duration_s: from the
-    request's head to the end of its response. half: `ordinary`, `native` or `refused`.
-    """
-
-    __slots__ = ("duration_s", "ended_at", "half", "head", "peer", "route", "sent_bytes", "status")
-
-    def __init__(
-        self, head: RequestHead | None, status: int, sent_bytes: int, duration_s: float, half: str
-    ) -> None:
-        self.head = head
-        self.status = status
-        self.sent_bytes = sent_bytes
-        self.duration_s = duration_s
-        self.half = half
-        self.route = head.route if head is not None else None
-        """Flask's rule or the native pattern that served it; `None` if none matched."""
-        self.peer: Address | None = None
-        """Who is at the other end of a connection that has answered by itself."""
-        self.ended_at = 0.0
-        """When it ended, in seconds of `time.time`, once it is to be logged."""
-
 
 ResponseHook = Callable[[Finished], None]
 
@@ -58,13 +28,11 @@ class Counters:
         "connections_open",
         "connections_refused",
         "connections_upgraded",
-        "native_in_flight",
-        "native_requests",
+        "hooks",
         "on_detach",
-        "on_response",
-        "ordinary_in_flight",
-        "ordinary_requests",
+        "requests",
         "requests_refused",
+        "running",
     )
 
     def __init__(self) -> None:
@@ -75,48 +43,31 @@ class Counters:
         self.connections_accepted = 0
         self.connections_refused = 0
         """Closed at once because of `Limits.max_connections`."""
-        self.ordinary_in_flight = 0
-        """Requests of the container whose head has been read and whose response has not ended."""
-        self.native_in_flight = 0
-        self.ordinary_requests = 0
-        """Requests of the container so far."""
-        self.native_requests = 0
+        self.requests = {ORDINARY: 0, NATIVE: 0}
+        """Requests so far, by the half that serves them."""
+        self.running = {ORDINARY: 0, NATIVE: 0}
+        """Those of them whose head has been read and whose response has not ended."""
         self.requests_refused = 0
         """Answered by the connection itself: malformed, too large, too slow."""
-        self.on_response: ResponseHook | None = None
-        """Called on the loop's thread once for each finished exchange, if set."""
+        self.hooks: list[ResponseHook] = []
+        """Called on the loop's thread once for each finished exchange."""
         self.on_detach: DetachHook | None = None
         """Called instead when a native handler takes a connection out of HTTP, if set.
 
-        Only the llhttp layer calls it; on the other one `on_response` is called then.
+        Only the llhttp layer calls it; on the other one `hooks` are called then.
         """
-
-    def begin(self, half: str) -> None:
-        """Count a request in."""
-        if half is ORDINARY:
-            self.ordinary_requests += 1
-            self.ordinary_in_flight += 1
-        else:
-            self.native_requests += 1
-            self.native_in_flight += 1
-
-    def end(self, half: str) -> None:
-        """Count a request out."""
-        if half is ORDINARY:
-            self.ordinary_in_flight -= 1
-        else:
-            self.native_in_flight -= 1
 
     def refused(
         self, peer: Address | None, head: RequestHead | None, status: int, sent_bytes: int
     ) -> None:
-        """Tell the hook, if there is one, that a connection itself has answered."""
-        if self.on_response is not None:
+        """Tell the hooks that a connection itself has answered."""
+        if self.hooks:
             finished = Finished(head, status, sent_bytes, 0.0, REFUSED)
             finished.peer = peer
-            self.on_response(finished)
+            for hook in self.hooks:
+                hook(finished)
 
     @property
     def in_flight(self) -> int:
         """Requests on both halves whose response has not ended."""
-        return self.ordinary_in_flight + self.native_in_flight
+        return sum(self.running.values())

@@ -108,8 +108,11 @@ class Container(Protocol):
     def max_body_bytes_for(self, head: RequestHead) -> int:
         """Return the largest body accepted for this request; asked on the loop's thread."""
 
-    def handle(self, head: RequestHead, body: Body, reply: Reply) -> None:
-        """Take one complete request; called on the loop's thread, must not block."""
+    def handle(self, head: RequestHead, body: Body | None, reply: Reply) -> None:
+        """Take one complete request; `body` is `None` if it has none.
+
+        Called on the loop's thread, must not block.
+        """
 
     @property
     def requests_waiting(self) -> int:

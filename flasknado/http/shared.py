@@ -67,6 +67,8 @@ class Shared:
         self.lingering = 0
         self.now = loop.time()
         """The loop's time at the last sweep."""
+        self.idle_s = limits.sweep_interval_s + limits.keep_alive_timeout_s
+        """How long after the last sweep a connection that is at rest from now on is closed."""
         self.context = contextvars.copy_context()
         """What the context of each native request is a copy of."""
         self._pace = ResponsePace(limits, self.connections, requests_waiting)

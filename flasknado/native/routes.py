@@ -50,6 +50,8 @@ class NativeRoutes:
         self._below: dict[str, list[FoundRoute]] = {}
         """Routes whose first segment is literal, by that segment."""
         self._others: list[FoundRoute] = []
+        self.segments: set[str] | None = set()
+        """The first segments of all paths that may match; `None` if they are not known."""
         self.add(routes)
 
     def add(self, routes: Iterable[NativeRoute]) -> None:
@@ -66,10 +68,16 @@ class NativeRoutes:
         end = beginning.find("/", 1)
         if _LITERAL_PATH.fullmatch(pattern):
             self._exact.setdefault(beginning, route)
+            first = beginning if end < 0 else beginning[:end]
         elif beginning.startswith("/") and end > 0:
-            self._below.setdefault(beginning[:end], []).append(route)
+            first = beginning[:end]
+            self._below.setdefault(first, []).append(route)
         else:
             self._others.append(route)
+            self.segments = None
+            return
+        if self.segments is not None:
+            self.segments.add(first)
 
     def find(self, path: str) -> FoundRoute | None:
         """Return the route of a path (percent-encoded, no query), or `None` if it is not native.

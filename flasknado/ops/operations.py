@@ -7,7 +7,8 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any
 
-from flasknado.http.counters import EndHook, Finished
+from flasknado.http.counters import EndHook
+from flasknado.http.message import Finished
 from flasknado.ops.health import HealthHandler, Readiness, ReadinessHandler
 from flasknado.ops.logs.access import AccessLog
 from flasknado.ops.logs.access_lines import JSONTemplate, Template
@@ -55,9 +56,11 @@ class Operations:
             loop = asyncio.get_running_loop()
             self.access_log = AccessLog(access_template, access_logger, loop)
         self._lag_s = 0.0
-        self._hook = server.counters.on_response
-        server.counters.on_response = self._on_response
-        server.counters.on_detach = self._on_detach
+        counters = server.counters
+        counters.hooks.append(self.metrics.requests.count)
+        if self.access_log is not None:
+            counters.hooks.append(self.access_log.log)
+        counters.on_detach = self._on_detach
         settings.setdefault("log_function", no_line)
         add_source(server, self._families)
         server.add_close_callback(self.readiness.stop)
@@ -96,18 +99,12 @@ class Operations:
             families.append(single(COUNTER, "access_log_lines_dropped", meaning, lost))
         return families
 
-    def _on_response(self, finished: Finished) -> None:
-        self.metrics.requests.count(finished)
-        if self.access_log is not None:
-            self.access_log.log(finished)
-        if self._hook is not None:
-            self._hook(finished)
-
     def _on_detach(self, finished: Finished) -> EndHook | None:
-        self.metrics.requests.count(finished)
-        if self._hook is not None:
-            self._hook(finished)
-        return self.access_log.log_at_end(finished) if self.access_log is not None else None
+        log = self.access_log
+        for hook in self.server.counters.hooks:
+            if log is None or hook != log.log:
+                hook(finished)
+        return log.log_at_end(finished) if log is not None else None
 
 
 def no_line(handler: RequestHandler) -> None:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Final
 from tornado import httputil
 
 from flasknado.errors import RequestError
-from flasknado.http.counters import NATIVE, Finished
-from flasknado.http.message import RequestHead, as_address
+from flasknado.http.counters import NATIVE
+from flasknado.http.message import Finished, RequestHead, as_address
 from flasknado.http.request_id import REQUEST_ID_FIELD, current_request_id
 from flasknado.native import tornado_private
 from flasknado.stock.adapter import ContainerDelegate, head_from, leave_if_ended, refuse
@@ -163,16 +163,19 @@ class Dispatch(httputil.HTTPMessageDelegate):
         connection: Any = self._connection
         stream = connection.stream
         began, sent_before = time.monotonic(), tornado_private.written_bytes(stream)
-        counters.begin(half)
+        counters.requests[half] += 1
+        counters.running[half] += 1
 
         def finished(_: asyncio.Future[None]) -> None:
-            counters.end(half)
+            counters.running[half] -= 1
             self._count_memory(0)
-            if counters.on_response is not None:
+            if counters.hooks:
                 status = tornado_private.status_sent(connection) or 499
                 size_bytes = tornado_private.written_bytes(stream) - sent_before
                 duration_s = time.monotonic() - began
-                counters.on_response(Finished(head, status, size_bytes, duration_s, half))
+                told = Finished(head, status, size_bytes, duration_s, half)
+                for hook in counters.hooks:
+                    hook(told)
 
         tornado_private.finished(connection).add_done_callback(finished)
 

@@ -19,19 +19,17 @@ from typing import TYPE_CHECKING, Final
 from tornado import httputil
 
 from flasknado.errors import ConfigurationError
+from flasknado.http.admit import RequestIds
 from flasknado.http.body_limits import DEFAULT_MAX_BODY_BYTES, BodyLimits
 from flasknado.http.message import Body, RequestHead, plain_response
 from flasknado.http.reply import Reply
-from flasknado.http.request_id import RequestIds
 from flasknado.wsgi.deadline import DeadlineReply
 from flasknado.wsgi.environ import base_environ
-from flasknado.wsgi.exchange import OrdinaryExchange
 from flasknado.wsgi.pacing import Pacer
 from flasknado.wsgi.pool import Pool, PoolFull
-from flasknado.wsgi.run import Run, WSGIApplication, refuse_overload
+from flasknado.wsgi.run import Run, WSGIApplication, close_body, refuse_overload
 
 if TYPE_CHECKING:
-    from flasknado.http.connection import Connection
     from flasknado.stock.adapter import ContainerDelegate
 
 SWEEP_INTERVAL_S: Final = 0.5
@@ -136,19 +134,12 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
         """Return the largest body accepted for this request."""
         return self.body_limits.limit_bytes(head.method, head.path)
 
-    def open_exchange(self, connection: Connection, head: RequestHead) -> OrdinaryExchange:
-        """Return the exchange of a request on a connection of ours.
-
-        Raises `RequestError` (413) if the body is announced to be larger than accepted.
-        """
-        return OrdinaryExchange(connection, head, self)
-
-    def handle(self, head: RequestHead, body: Body, reply: Reply) -> None:
+    def handle(self, head: RequestHead, body: Body | None, reply: Reply) -> None:
         """Queue one complete request for a thread, or refuse it (503); does not block."""
         if head.request_id is None:
             head.request_id = self.request_ids.new()
         if self.mount and not (head.path + "/").startswith(self.mount + "/"):
-            body.stream.close()
+            close_body(body)
             reply.send(*plain_response(head, 404, f"Everything here is under {self.mount}/."))
             return
         if self._sweeping is None:
@@ -156,7 +147,7 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
         try:
             self.pool.submit(self._run_of(head, body, reply), wake=False)
         except PoolFull:
-            body.stream.close()
+            close_body(body)
             refuse_overload(head, reply)
         else:
             if not self._waking:
@@ -167,7 +158,7 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
             if self._pacer.resting:
                 self._pacer.begin()
 
-    def _run_of(self, head: RequestHead, body: Body, reply: Reply) -> Run:
+    def _run_of(self, head: RequestHead, body: Body | None, reply: Reply) -> Run:
         if self.request_timeout_s is not None:
             reply = DeadlineReply(reply)
         return Run(self.application, self.base_environ, head, body, reply)

@@ -25,7 +25,7 @@ from flasknado.http.encode import (
 )
 from flasknado.http.exchange import Exchange
 from flasknado.http.mailbox import Delivery
-from flasknado.http.message import RequestHead, ResponseHead, empty_body
+from flasknado.http.message import RequestHead, ResponseHead
 from flasknado.http.reply import Container, Room, TakeConnection
 from flasknado.wsgi.sendfile import SocketLoan, send_file
 
@@ -48,7 +48,6 @@ class OrdinaryExchange(Exchange, Delivery):
         "_connection",
         "_container",
         "_data",
-        "_gone",
         "_keep_alive",
         "_lending",
         "_loan",
@@ -59,6 +58,7 @@ class OrdinaryExchange(Exchange, Delivery):
         "_streaming",
         "_untaken_bytes",
         "file_sent_bytes",
+        "gone",
     )
 
     def __init__(self, connection: Connection, head: RequestHead, container: Container) -> None:
@@ -73,7 +73,8 @@ class OrdinaryExchange(Exchange, Delivery):
         self._body: BodyBuffer | None = None
         if has_body:
             self._body = BodyBuffer(limit_bytes, self._mailbox, self._disk_progress)
-        self._gone = False
+        self.gone = False
+        """True once the client has disconnected. May be read on any thread."""
         self._room: Room | None = None
         self._chunked = False
         self._data = b""
@@ -142,9 +143,7 @@ class OrdinaryExchange(Exchange, Delivery):
     def _hand_over(self) -> None:
         body = self._body
         self._body = None
-        self._container.handle(
-            self.head, body.complete() if body is not None else empty_body(), self
-        )
+        self._container.handle(self.head, body.complete() if body is not None else None, self)
 
     def stuffed(self) -> bool:
         return self._body is not None and self._body.behind
@@ -164,7 +163,7 @@ class OrdinaryExchange(Exchange, Delivery):
 
     def lost(self) -> None:
         self._discard_body()
-        self._gone = True
+        self.gone = True
         if self._room is not None:
             self._room.close()
         loan, self._loan = self._loan, None
@@ -177,10 +176,6 @@ class OrdinaryExchange(Exchange, Delivery):
             self._body = None
 
     # The reply: the public methods on a pool's thread, the others on the loop's.
-
-    @property
-    def gone(self) -> bool:
-        return self._gone
 
     def send(self, head: ResponseHead, body: bytes) -> None:
         framing = self._connection_field()
@@ -237,7 +232,7 @@ class OrdinaryExchange(Exchange, Delivery):
                 file_fd,
                 offset,
                 count,
-                gone=lambda: self._gone,
+                gone=lambda: self.gone,
                 sent=self._file_sent,
                 timeout_s=self._connection.shared.limits.write_timeout_s,
             )
@@ -253,7 +248,7 @@ class OrdinaryExchange(Exchange, Delivery):
     def _lend(self, loan: SocketLoan) -> None:
         """Lend the socket when what was written to it has gone; on the loop's thread."""
         connection = self._connection
-        if self._gone or connection.secure:
+        if self.gone or connection.secure:
             loan.refuse()
             return
         self._loan = loan
@@ -293,7 +288,7 @@ class OrdinaryExchange(Exchange, Delivery):
     def deliver(self) -> None:
         """Write the whole response; on the loop's thread."""
         response = self._response
-        if self._gone or response is None:
+        if self.gone or response is None:
             return
         self.status = response.status
         self.sent_bytes = len(self._data) + len(self._rest)
@@ -304,7 +299,7 @@ class OrdinaryExchange(Exchange, Delivery):
         self._connection.finished(self, self._keep_alive)
 
     def _start_encoded(self, status: int, data: bytes) -> None:
-        if self._gone:
+        if self.gone:
             return
         self._streaming = True
         self.status = status
@@ -313,7 +308,7 @@ class OrdinaryExchange(Exchange, Delivery):
         self._connection.stream_begun()
 
     def _write_chunk(self, room: Room, chunk: bytes) -> None:
-        if self._gone:
+        if self.gone:
             return
         data = frame_chunk(chunk) if self._chunked else chunk
         self.sent_bytes += len(data)
@@ -331,7 +326,7 @@ class OrdinaryExchange(Exchange, Delivery):
             self._room.leave(size_bytes)
 
     def _leave(self, head: ResponseHead, take: TakeConnection) -> None:
-        if self._gone:
+        if self.gone:
             return
         chunked = self.head.version == "1.1"
         data = encode_head(head, (CHUNKED if chunked else b"") + CLOSE)
@@ -344,7 +339,7 @@ class OrdinaryExchange(Exchange, Delivery):
             take(connection.leave(), chunked)
 
     def _end_response(self) -> None:
-        if self._gone:
+        if self.gone:
             return
         if self._chunked:
             self.sent_bytes += len(LAST_CHUNK)
@@ -352,5 +347,5 @@ class OrdinaryExchange(Exchange, Delivery):
         self._connection.finished(self, self._keep_alive)
 
     def _cut_off(self) -> None:
-        if not self._gone:
+        if not self.gone:
             self._connection.abort()

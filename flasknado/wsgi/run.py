@@ -70,7 +70,7 @@ class Run(Task):
         application: WSGIApplication,
         base_environ: dict[str, Any],
         request: RequestHead,
-        body: Body,
+        body: Body | None,
         reply: Reply,
     ) -> None:
         super().__init__()
@@ -96,7 +96,6 @@ class Run(Task):
 
         Never raises: an error is logged and becomes a 500, or a closed connection.
         """
-        stream = self._body.stream
         try:
             if not self._reply.gone:
                 request = self._request
@@ -104,11 +103,11 @@ class Run(Task):
                 environ = self._environ = build_environ(request, self._body, self._base_environ)
                 self._serve(environ)
         finally:
-            stream.close()
+            close_body(self._body)
 
     def shed(self) -> None:
         """Answer 503: it has waited too long for a thread."""
-        self._body.stream.close()
+        close_body(self._body)
         refuse_overload(self._request, self._reply)
 
     def time_out(self, thread: threading.Thread) -> None:
@@ -293,6 +292,12 @@ class Run(Task):
         elif not self._complete:
             self._complete = True
             self._reply.abort()
+
+
+def close_body(body: Body | None) -> None:
+    """Let the file of a body go, if there is one."""
+    if body is not None:
+        body.stream.close()
 
 
 def refuse_overload(head: RequestHead, reply: Reply) -> None:

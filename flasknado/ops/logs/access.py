@@ -10,7 +10,8 @@ import logging
 import time
 from collections.abc import Callable
 
-from flasknado.http.counters import EndHook, Finished
+from flasknado.http.counters import EndHook
+from flasknado.http.message import Finished
 from flasknado.ops.logs.access_lines import JSONTemplate, Template
 from flasknado.ops.logs.writer import LogWriter
 

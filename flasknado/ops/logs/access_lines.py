@@ -14,8 +14,7 @@ from collections.abc import Callable
 from json.encoder import encode_basestring_ascii as quoted
 
 from flasknado.errors import ConfigurationError
-from flasknado.http.counters import Finished
-from flasknado.http.message import RequestHead, empty_body
+from flasknado.http.message import Finished, RequestHead
 from flasknado.ops.logs.scrub import SECRET_FIELDS, Scrubber
 from flasknado.wsgi.environ import base_environ, build_environ
 
@@ -244,7 +243,7 @@ def _variable(key: str, scrubber: Scrubber) -> Atom:
     def atom(exchange: Finished, fields: Fields) -> str:  # noqa: ARG001
         if exchange.head is None:
             return ABSENT
-        environ = build_environ(exchange.head, empty_body(), base)
+        environ = build_environ(exchange.head, None, base)
         value = next((v for k, v in environ.items() if k.upper() == key), ABSENT)
         if key == "QUERY_STRING":
             return safe(scrubber.query(str(value)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from flasknado.durations import Durations
-from flasknado.http.counters import Finished
+from flasknado.http.message import Finished
 from flasknado.ops.metrics.model import COUNTER, HISTOGRAM, Family
 
 NO_ROUTE: Final = "-"

@@ -10,7 +10,7 @@ from tornado import httputil
 
 from flasknado.http import head
 from flasknado.http.head import parse_head
-from flasknado.http.message import RequestHead, empty_body
+from flasknado.http.message import RequestHead
 from flasknado.native import exchange
 from flasknado.stock.adapter import head_from
 from flasknado.wsgi import environ
@@ -40,7 +40,7 @@ def test_long_names_and_hosts_are_not_kept() -> None:
     for number in range(20):
         request = _request(number)
         exchange.tornado_headers(request)
-        environ.build_environ(request, empty_body(), environ.base_environ())
+        environ.build_environ(request, None, environ.base_environ())
 
     assert _all_kept_bytes() - before < KEPT_BYTES
 

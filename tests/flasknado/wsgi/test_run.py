@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flasknado.http.head import parse_head
-from flasknado.http.message import ResponseHead, empty_body
+from flasknado.http.message import ResponseHead
 from flasknado.http.reply import TakeConnection
 from flasknado.wsgi.environ import base_environ
 from flasknado.wsgi.run import Run
@@ -103,7 +103,7 @@ def test_any_run_ends_once_with_what_was_promised(
 
     client = Recorder()
     head_asked = parse_head(method, "/", "1.1", [(b"Host", b"x")])
-    Run(application, base_environ(), head_asked, empty_body(), client).run()
+    Run(application, base_environ(), head_asked, None, client).run()
 
     made = b"".join([*written, *parts[:raises_at]])
     raised = raises_at is not None and raises_at < len(parts)

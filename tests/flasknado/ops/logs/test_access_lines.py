@@ -11,8 +11,8 @@ import pytest
 from gunicorn.config import Config
 
 from flasknado.errors import ConfigurationError
-from flasknado.http.counters import Finished
 from flasknado.http.head import parse_head
+from flasknado.http.message import Finished
 from flasknado.ops.logs.access_lines import template
 from flasknado.ops.logs.scrub import Scrubber
 

@@ -14,7 +14,7 @@ import tornado.web
 from prometheus_client.parser import text_string_to_metric_families
 
 from flasknado import HTTPServer, WSGIContainer, ops
-from flasknado.http.counters import Finished
+from flasknado.http.message import Finished
 from flasknado.ops.metrics.model import GAUGE, single
 from flasknado.ops.metrics.requests import NO_ROUTE, ROUTES_LIMIT, Requests
 from flasknado.ops.metrics.sources import add_source
