@@ -105,7 +105,12 @@ class DatabaseLog(Log):
 
     @contextlib.contextmanager
     def following(
-        self, bell: Bell, options: LiveOptions, *, busy_timeout_s: float = READER_BUSY_TIMEOUT_S
+        self,
+        bell: Bell,
+        options: LiveOptions,
+        *,
+        busy_timeout_s: float = READER_BUSY_TIMEOUT_S,
+        listening: bool = True,
     ) -> Iterator[Follower]:
         engine = self.engine()
         if store.in_memory(engine.url):
@@ -125,6 +130,8 @@ class DatabaseLog(Log):
             connection.execution_options(isolation_level="AUTOCOMMIT")
             connection.detach()
             follower = kind(connection, bell, options, self._on_commit, busy_timeout_s)
+            if listening:
+                follower.listen()
             if store.read_head(connection) is None:
                 store.create_log(connection)
             yield follower
@@ -192,6 +199,9 @@ class DatabaseFollower(Follower):
 
     def _prepare(self, busy_timeout_s: float) -> None:
         """Set the connection up."""
+
+    def listen(self) -> None:
+        """Have `wait()` end when another process has committed, where the database tells."""
 
     def bounds(self) -> Batch:
         return store.read_bounds(self._connection)
@@ -289,6 +299,8 @@ class PostgresFollower(DatabaseFollower):
         # Publishers may keep the log's row locked; nobody who reads waits for them.
         lock_timeout_ms = max(1, round(busy_timeout_s * 1000))
         self._connection.exec_driver_sql(f"SET lock_timeout = {lock_timeout_ms}")
+
+    def listen(self) -> None:
         if self._connection.dialect.driver != "psycopg":
             return
         driver: Any = self._connection.connection.dbapi_connection

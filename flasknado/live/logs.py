@@ -116,9 +116,15 @@ class Log(ABC):
 
     @abstractmethod
     def following(
-        self, bell: Bell, options: LiveOptions, *, busy_timeout_s: float = READER_BUSY_TIMEOUT_S
+        self,
+        bell: Bell,
+        options: LiveOptions,
+        *,
+        busy_timeout_s: float = READER_BUSY_TIMEOUT_S,
+        listening: bool = True,
     ) -> AbstractContextManager[Follower]:
         """Open a follower for the calling thread; its `wait()` is ended by the bell.
 
-        `busy_timeout_s`: how long it waits where SQLite is locked by another.
+        `busy_timeout_s`: how long it waits for what another has locked. `listening`: whether
+        its `wait()` ends at the commits of other processes.
         """

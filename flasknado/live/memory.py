@@ -71,6 +71,7 @@ class MemoryLog(Log):
         options: LiveOptions,
         *,
         busy_timeout_s: float = READER_BUSY_TIMEOUT_S,  # noqa: ARG002 (nothing is ever locked)
+        listening: bool = True,  # noqa: ARG002 (there is no other process)
     ) -> Iterator[Follower]:
         yield MemoryFollower(self, bell, options)
 

@@ -90,11 +90,11 @@ async def _subscribe(client: SocketSubscriber, request: dict[str, Any]) -> None:
     await hub.ready()
     if not client.gone:
         hub.identify(client, identity)
-        client.say({"type": "subscribed", "channels": channels})
         # Interned: thousands of clients name the same few channels.
-        hub.subscribe(client, map(sys.intern, channels), after)
-        if request.get("presence") is True:
-            hub.tell_presence(client, channels)
+        interned = [sys.intern(channel) for channel in channels]
+        # Said when the log has been read, and not before: a reader that hangs reads nothing.
+        said = client.frame({"type": "subscribed", "channels": channels})
+        await hub.follow(client, interned, after, said, presence=request.get("presence") is True)
 
 
 async def _take_message(client: SocketSubscriber, request: dict[str, Any]) -> None:

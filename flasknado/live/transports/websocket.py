@@ -26,6 +26,9 @@ from flasknado.websocket import codec, handshake
 from flasknado.websocket.codec import Message, Receiver, WebSocketError
 
 READ_BYTES = 64 * 1024
+PING = codec.frame(codec.PING)
+SILENT_BEATS = 2
+"""After how many pings without a pong, or anything else, a client is gone."""
 WAITING_LIMIT = 16
 """How many messages of one client may wait for the one before them; then it is not read."""
 
@@ -39,6 +42,7 @@ class SocketSubscriber(StreamSubscriber):
         "_messages",
         "_reading",
         "_receiver",
+        "_unanswered_pings",
         "caller",
         "state",
     )
@@ -55,6 +59,8 @@ class SocketSubscriber(StreamSubscriber):
         self._allowance: Allowance | None = None
         self._reading = False
         """Whether more is being read; not while as many messages wait as may."""
+        self._unanswered_pings = 0
+        """How many pings were written since it was last heard of."""
 
     @property
     def hub(self) -> Hub:
@@ -69,8 +75,27 @@ class SocketSubscriber(StreamSubscriber):
     def say(self, message: dict[str, Any]) -> None:
         """Write a message of the protocol itself, unless the client is gone."""
         if not self.gone:
-            text = json.dumps(message, separators=(",", ":"))
-            self.write(codec.frame(codec.TEXT, text.encode()))
+            self.write(self.frame(message))
+
+    @staticmethod
+    def frame(message: dict[str, Any]) -> bytes:
+        """Return the bytes of a message of the protocol itself."""
+        return codec.frame(codec.TEXT, json.dumps(message, separators=(",", ":")).encode())
+
+    @property
+    def busy(self) -> bool:
+        return self._answering is not None
+
+    def beat(self, data: bytes | None) -> None:
+        if self._unanswered_pings >= SILENT_BEATS and self._reading:
+            self._hub.give_up(self, "silent", f"no pong came to {SILENT_BEATS} pings")
+            return
+        if self.idle:
+            self._unanswered_pings += 1
+        super().beat(data or PING)
+
+    def give_up(self, reason: str) -> None:
+        self.end(codec.close_frame(codec.CLOSE_POLICY, reason))
 
     def close(self, code: int | None, reason: str = "") -> None:
         """Close the connection; nothing may follow the closing frame, so the hub lets go first."""
@@ -99,6 +124,7 @@ class SocketSubscriber(StreamSubscriber):
         if data.cancelled() or data.exception() is not None:
             self.leave()
             return
+        self._unanswered_pings = 0
         try:
             for message in self._receiver.receive(data.result()):
                 self._on_frame(message)
@@ -169,7 +195,7 @@ class SocketHandler(LiveHandler):
         try:
             stream = handshake.accept(self)
             try:
-                hub.admit(subscriber)
+                hub.admit_guest(subscriber)
             except TooManySubscribers as error:
                 # In a closing frame, because a browser shows nothing else to the page.
                 await stream.write(codec.close_frame(codec.CLOSE_TRY_LATER, str(error)))

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from flasknado.errors import ConfigurationError
-from flasknado.live import attendance, presence
+from flasknado.live import attendance, presence, presence_writer
 from flasknado.live.hub import Hub, hub_of
 from flasknado.live.presence import Presence
 from flasknado.live.state import state_of
@@ -27,7 +27,7 @@ WATCHED = ["post:*"]
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(attendance, "WRITE_INTERVAL_S", 0.02)
+    monkeypatch.setattr(presence_writer, "WRITE_INTERVAL_S", 0.02)
     monkeypatch.setattr(attendance, "BEAT_INTERVAL_S", 0.1)
 
 

@@ -1,0 +1,45 @@
+"""The thread that writes one worker's part in presence, on a connection of its own.
+
+So whatever presence meets (a lock, a row that the database refuses, a slow disk), no event
+waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+from flasknado.live.attendance import Attendance
+from flasknado.live.follower_thread import FollowerThread
+from flasknado.live.logs import Busy, Follower, Log
+from flasknado.live.options import LiveOptions
+from flasknado.live.presence import WRITE_INTERVAL_S
+
+
+class PresenceWriter(FollowerThread):
+    """Writes what `Attendance` counts."""
+
+    what = "it cannot be written who is on the channels"
+    listening = False
+
+    def __init__(
+        self,
+        live_log: Log,
+        options: LiveOptions,
+        loop: asyncio.AbstractEventLoop,
+        counted: Attendance,
+    ) -> None:
+        super().__init__("flasknado-live-presence", live_log, options, loop)
+        self._attendance = counted
+
+    def _lost(self) -> None:
+        """Presence is written again, in full, by the next follower."""
+
+    def _follow(self, follower: Follower) -> None:
+        while not self.ended:
+            self._progress()
+            self._attendance.write(follower)
+            self._busy_since = None
+            self._bell.wait(WRITE_INTERVAL_S)
+        with contextlib.suppress(Busy):
+            self._attendance.end(follower)
