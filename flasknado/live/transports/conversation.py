@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("flasknado.live")
 
-MESSAGES_LANE = "live-messages"
-"""The threads of client messages: a slow one must not hold up who wants to subscribe."""
-
 _REPEATED = ("channels", "channel", "after", "ref")
 
 
@@ -107,7 +104,7 @@ async def _take_message(client: SocketSubscriber, request: dict[str, Any]) -> No
         channel,
         request.get("data"),
         timeout_s=client.state.options.message_timeout_s,
-        lane=MESSAGES_LANE,
+        lane=client.state.options.message_lane,
     )
     if answer is not None or "ref" in request:
         data = None if answer is None else json.loads(answer)

@@ -256,6 +256,7 @@ def test_too_many_clients_are_closed_1013(
     with opened(served) as first:
         first.follow("a")
         with opened(served) as second:
+            second.say(type="subscribe", channels=["a"])
             assert second.closed()[0] == 1013
 
 
