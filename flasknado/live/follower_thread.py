@@ -11,8 +11,8 @@ from abc import ABC, abstractmethod
 import sqlalchemy as sa
 
 from flasknado.errors import ConfigurationError
-from flasknado.live.bell import Bell
-from flasknado.live.logs import Follower, Log
+from flasknado.live.log.base import Follower, Log
+from flasknado.live.log.wakeup import Wakeup
 from flasknado.live.options import LiveOptions
 from flasknado.threads import LastingThread
 
@@ -35,7 +35,7 @@ class FollowerThread(ABC):
         self._log = live_log
         self._options = options
         self._loop = loop
-        self._bell = Bell()
+        self._wakeup = Wakeup()
         self._stopping = threading.Event()
         self._busy_since: float | None = None
         self._thread = LastingThread(name, self._run)
@@ -51,14 +51,14 @@ class FollowerThread(ABC):
         """End the thread and wait for it, but not for a database that does not answer."""
         self._stopping.set()
         if self._thread.is_alive():
-            self._bell.ring()
+            self._wakeup.ring()
             self._thread.join(timeout_s)
         else:
-            self._bell.close()
+            self._wakeup.close()
 
     def wake(self) -> None:
         """Have it look now rather than in a while. May be called on any thread."""
-        self._bell.ring()
+        self._wakeup.ring()
 
     @property
     def stuck_s(self) -> float:
@@ -89,7 +89,7 @@ class FollowerThread(ABC):
             began_at = self._busy_since = time.monotonic()
             try:
                 with self._log.following(
-                    self._bell, self._options, listening=self.listening
+                    self._wakeup, self._options, listening=self.listening
                 ) as follower:
                     self._follow(follower)
             except Exception as error:
@@ -101,7 +101,7 @@ class FollowerThread(ABC):
                 self._stopping.wait(retry_s)
                 retry_s = min(retry_s * 2, MAX_RETRY_S)
         self._busy_since = None
-        self._bell.close()
+        self._wakeup.close()
 
     def _complain(self, error: Exception, retry_s: float) -> None:
         expected = isinstance(error, (sa.exc.SQLAlchemyError, ConfigurationError))

@@ -9,15 +9,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from flasknado.live.attendance import Attendance
 from flasknado.live.follower_thread import FollowerThread
-from flasknado.live.logs import Busy, Follower, Log
+from flasknado.live.log.base import Busy, Follower, Log
+from flasknado.live.log.presence import WRITE_INTERVAL_S
+from flasknado.live.log.presence_tracker import PresenceTracker
 from flasknado.live.options import LiveOptions
-from flasknado.live.presence import WRITE_INTERVAL_S
 
 
 class PresenceWriter(FollowerThread):
-    """Writes what `Attendance` counts."""
+    """Writes what `PresenceTracker` counts."""
 
     what = "it cannot be written who is on the channels"
     listening = False
@@ -27,10 +27,10 @@ class PresenceWriter(FollowerThread):
         live_log: Log,
         options: LiveOptions,
         loop: asyncio.AbstractEventLoop,
-        counted: Attendance,
+        counted: PresenceTracker,
     ) -> None:
         super().__init__("flasknado-live-presence", live_log, options, loop)
-        self._attendance = counted
+        self._presence_tracker = counted
 
     def _lost(self) -> None:
         """Presence is written again, in full, by the next follower."""
@@ -38,8 +38,8 @@ class PresenceWriter(FollowerThread):
     def _follow(self, follower: Follower) -> None:
         while not self.ended:
             self._progress()
-            self._attendance.write(follower)
+            self._presence_tracker.write(follower)
             self._busy_since = None
-            self._bell.wait(WRITE_INTERVAL_S)
+            self._wakeup.wait(WRITE_INTERVAL_S)
         with contextlib.suppress(Busy):
-            self._attendance.end(follower)
+            self._presence_tracker.end(follower)
