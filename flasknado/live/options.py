@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flasknado.errors import ConfigurationError
-from flasknado.lane import LaneSettings
+from flasknado.native.lane import LaneSettings
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from flasknado.errors import ConfigurationError, RequestError
 from flasknado.http.head import parse_head
 from flasknado.http.message import Body, HeaderField, RequestHead
 from flasknado.http.request_id import current_request_id
-from flasknado.lane import Call, LaneSettings, lane_of
+from flasknado.native.lane import Call, LaneSettings, lane_of
 from flasknado.stock.adapter import head_of
 from flasknado.wsgi.environ import REQUEST_ID_KEY, base_environ, build_environ
 from flasknado.wsgi.pool import PoolFull

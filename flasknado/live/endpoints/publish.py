@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 from tornado.web import stream_request_body
 
-from flasknado.lane import Call, LaneSettings, lane_of
+from flasknado.native.lane import Call, LaneSettings, lane_of
 from flasknado.live.endpoints.base import LiveHandler, refusals
 from flasknado.live.log.tables import Draft
 from flasknado.live.state import LiveState, draft_of

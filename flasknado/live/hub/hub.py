@@ -33,7 +33,7 @@ from flasknado.live.log.presence_tracker import PresenceTracker
 from flasknado.live.log.reader import Answer, LiveBatch, Reader, Report, Request, Started, Stopped
 from flasknado.live.log.tables import Batch
 from flasknado.live.options import LiveOptions
-from flasknado.live.presence_writer import PresenceWriter
+from flasknado.live.log.presence_writer import PresenceWriter
 from flasknado.live.state import LiveState
 from flasknado.live.tickets import Identity
 
@@ -70,7 +70,7 @@ class Hub:
         self._guests: dict[Subscriber, float] = {}
         """Clients that may not read anything yet, by when they came; the oldest first."""
         self._quota = ConnectionQuota(state.options)
-        self._guest_census = ConnectionQuota(state.options)
+        self._guest_quota = ConnectionQuota(state.options)
         self.gate = Revocations(state.tickets)
         self._slots: list[set[Subscriber]] = [set() for _ in range(HEARTBEAT_SLOTS)]
         self._slot = 0
@@ -172,7 +172,7 @@ class Hub:
         It takes nobody's place until `identify()` counts it in, which has to happen soon.
         """
         self._check_room(len(self._guests))
-        self._guest_census.enter(subscriber)
+        self._guest_quota.enter(subscriber)
         self._guests[subscriber] = self.loop.time()
 
     def _check_room(self, held: int) -> None:
@@ -200,7 +200,7 @@ class Hub:
                 subscriber.user = None
                 raise
             del self._guests[subscriber]
-            self._guest_census.leave(subscriber, None)
+            self._guest_quota.leave(subscriber, None)
         elif subscriber.user is None and identity.user is not None:
             self._quota.name(subscriber, identity.user)
             self._presence_tracker.leave(subscriber.channels, None)
@@ -224,7 +224,7 @@ class Hub:
         subscriber.gone = True
         if subscriber in self._guests:
             del self._guests[subscriber]
-            self._guest_census.leave(subscriber, None)
+            self._guest_quota.leave(subscriber, None)
             return
         if subscriber in self._subscribers:
             self._subscribers.discard(subscriber)

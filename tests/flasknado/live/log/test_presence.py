@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from flasknado.errors import ConfigurationError
-from flasknado.live import presence_writer
+from flasknado.live.log import presence_writer
 from flasknado.live.hub.hub import Hub, hub_of
 from flasknado.live.log import presence, presence_tracker
 from flasknado.live.log.presence import Presence
