@@ -18,11 +18,11 @@ from typing import Any
 import sqlalchemy as sa
 from tornado.web import stream_request_body
 
-from flasknado.native.lane import Call, LaneSettings, lane_of
 from flasknado.live.endpoints.base import LiveHandler, refusals
 from flasknado.live.log.tables import Draft
 from flasknado.live.state import LiveState, draft_of
 from flasknado.native.in_flask import Refused
+from flasknado.native.lane import Call, LaneSettings, lane_of
 from flasknado.wsgi.pool import PoolFull
 
 MAX_EVENTS = 100

@@ -30,10 +30,10 @@ from flasknado.live.hub.revocations import Revocations
 from flasknado.live.hub.subscriber import CatchUp, Subscriber
 from flasknado.live.log.presence import SUFFIX
 from flasknado.live.log.presence_tracker import PresenceTracker
+from flasknado.live.log.presence_writer import PresenceWriter
 from flasknado.live.log.reader import Answer, LiveBatch, Reader, Report, Request, Started, Stopped
 from flasknado.live.log.tables import Batch
 from flasknado.live.options import LiveOptions
-from flasknado.live.log.presence_writer import PresenceWriter
 from flasknado.live.state import LiveState
 from flasknado.live.tickets import Identity
 

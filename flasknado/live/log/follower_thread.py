@@ -51,14 +51,14 @@ class FollowerThread(ABC):
         """End the thread and wait for it, but not for a database that does not answer."""
         self._stopping.set()
         if self._thread.is_alive():
-            self._wakeup.ring()
+            self._wakeup.wake()
             self._thread.join(timeout_s)
         else:
             self._wakeup.close()
 
     def wake(self) -> None:
         """Have it look now rather than in a while. May be called on any thread."""
-        self._wakeup.ring()
+        self._wakeup.wake()
 
     @property
     def stuck_s(self) -> float:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 
-from flasknado.live.log.follower_thread import FollowerThread
 from flasknado.live.log.base import Busy, Follower, Log
+from flasknado.live.log.follower_thread import FollowerThread
 from flasknado.live.log.presence import WRITE_INTERVAL_S
 from flasknado.live.log.presence_tracker import PresenceTracker
 from flasknado.live.options import LiveOptions

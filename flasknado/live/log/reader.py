@@ -22,8 +22,8 @@ from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 from flasknado.live.event import REVOCATIONS, Cursor, Event
-from flasknado.live.log.follower_thread import FollowerThread
 from flasknado.live.log.base import Busy, Follower, Log
+from flasknado.live.log.follower_thread import FollowerThread
 from flasknado.live.log.tables import Batch, Draft
 from flasknado.live.options import LiveOptions
 from flasknado.live.tickets import LIFETIME_S

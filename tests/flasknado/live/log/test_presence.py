@@ -10,9 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from flasknado.errors import ConfigurationError
-from flasknado.live.log import presence_writer
 from flasknado.live.hub.hub import Hub, hub_of
-from flasknado.live.log import presence, presence_tracker
+from flasknado.live.log import presence, presence_tracker, presence_writer
 from flasknado.live.log.presence import Presence
 from flasknado.live.state import state_of
 from flasknado.live.tickets import Identity
