@@ -15,6 +15,7 @@ from gunicorn.config import Config, Setting, validate_pos_int, validate_string
 
 from flasknado.errors import ConfigurationError
 from flasknado.http.limits import Limits
+from flasknado.ops.vitals import DEFAULT_STUCK_AFTER_S
 from flasknado.server import LAYERS, default_layer
 from flasknado.wsgi.container import DEFAULT_MAX_BODY_BYTES
 
@@ -147,7 +148,21 @@ class StuckShare(Setting):
     default = 0.5
     desc = """\
         The share of a worker's threads that may run past the request timeout before the
-        worker is replaced.
+        worker is replaced, and past --stuck-after before readyz answers 503.
+        """
+
+
+class StuckAfter(Setting):
+    name = "stuck_after"
+    section = SECTION
+    cli = ["--stuck-after"]
+    meta = "SECONDS"
+    validator = _validate_not_negative
+    type = float
+    default = DEFAULT_STUCK_AFTER_S
+    desc = """\
+        How long a request may run without beginning a response before its thread counts as
+        stuck for readyz; 0: for ever.
         """
 
 
@@ -312,6 +327,7 @@ OWN = (
     QueueTimeout,
     RequestTimeout,
     StuckShare,
+    StuckAfter,
     MaxBody,
     Mount,
     OpsPrefix,

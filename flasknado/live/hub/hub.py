@@ -140,6 +140,14 @@ class Hub:
         """Whether the log can be read, as far as is known: a reader that hangs cannot."""
         return self._ready.is_set() and self._reader.stuck_s < READER_STUCK_S
 
+    @property
+    def unreadable_s(self) -> float:
+        """For how long the log has not been readable by now; 0 if it is."""
+        if self.log_readable:
+            return 0.0
+        self._look_at_reader()
+        return self.loop.time() - self._unreadable_since
+
     async def ready(self) -> None:
         """Return when the log can be read.
 
@@ -358,7 +366,7 @@ class Hub:
             "catching_up": sum(s.catch_up is not None for s in self._subscribers),
             "cursor": None if self.cursor is None else str(self.cursor),
             "log_readable": self.log_readable,
-            "reader_stuck_s": self._reader.stuck_s,
+            "log_unreadable_s": self.unreadable_s,
             "delivered_total": self._fanout.delivered,
             "dropped_slow_total": self.dropped_slow,
         }

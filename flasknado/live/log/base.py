@@ -108,6 +108,10 @@ class Log(ABC):
         """Return who is on a channel."""
 
     @abstractmethod
+    def ping(self) -> None:
+        """Return if the log's place answers whoever uses it as views do; raises if not."""
+
+    @abstractmethod
     def append(self, drafts: Sequence[Draft]) -> Cursor | None:
         """Append events at once, in a transaction of their own; return the cursor of the last.
 

@@ -97,6 +97,10 @@ class DatabaseLog(Log):
         with self.engine().connect() as connection:
             return presence.read(connection, channel)
 
+    def ping(self) -> None:
+        with self.engine().connect() as connection:
+            connection.execute(sa.select(sa.literal(1)))
+
     def append(self, drafts: Sequence[Draft]) -> Cursor | None:
         with self.engine().begin() as connection:
             epoch, events = tables.append(connection, drafts)

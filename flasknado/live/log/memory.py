@@ -52,6 +52,9 @@ class MemoryLog(Log):
         with self._lock:
             return Cursor(self._epoch, self._head)
 
+    def ping(self) -> None:
+        """It is always there."""
+
     def append(self, drafts: Sequence[Draft]) -> Cursor:
         events: list[Event] = []
         with self._lock:
