@@ -15,8 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from flasknado import HTTPServer, WSGIContainer, ops
 from flasknado.errors import ConfigurationError
+from flasknado.ops.metrics import exposition
 from flasknado.ops.metrics.exposition import Allowed
-from flasknado.ops.metrics.model import GAUGE, single
+from flasknado.ops.metrics.model import GAUGE, Family, single
 from flasknado.ops.metrics.requests import NO_ROUTE, ROUTES_LIMIT, Requests
 from flasknado.ops.metrics.sources import add_source
 from flasknado.server import LAYERS
@@ -175,3 +176,54 @@ def test_address_is_allowed_only_if_it_is_listed(
 def test_network_that_is_none_is_refused() -> None:
     with pytest.raises(ConfigurationError, match=r"metrics_allow has '10\.0\.0\.0/99'"):
         Allowed(["10.0.0.0/99"])
+
+
+def test_source_that_fails_is_said_to_fail_and_takes_no_other_along(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    works = threading.Event()
+
+    def fickle() -> list[Family]:
+        if not works.is_set():
+            raise RuntimeError("its numbers are locked")
+        return [single(GAUGE, "fickle", "Works now and then.", 5)]
+
+    def make() -> HTTPServer:
+        server = HTTPServer(WSGIContainer(app))
+        ops.install(server)
+        add_source(server, fickle)
+        return server
+
+    failing = ("flasknado_metrics_source_failing", frozenset({("source", fickle.__qualname__)}))
+    with serving(make) as served:
+
+        def scrape() -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+            return samples(requests.get(served.url + "/-/metrics", timeout=5).text)
+
+        for _ in range(2):
+            found = scrape()
+            assert found[failing] == 1
+            assert ("flasknado_connections", frozenset()) in found
+            assert ("flasknado_fickle", frozenset()) not in found
+        works.set()
+        found = scrape()
+        assert (found[failing], found["flasknado_fickle", frozenset()]) == (0, 5)
+    assert caplog.text.count("their source fails") == 1
+
+
+def test_metrics_that_take_too_long_are_503(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exposition, "TIMEOUT_S", 0.2)
+    release = threading.Event()
+    monkeypatch.setattr(exposition.Metrics, "_expose", lambda *_: release.wait(30))
+
+    def make() -> HTTPServer:
+        server = HTTPServer(WSGIContainer(app))
+        ops.install(server)
+        return server
+
+    with serving(make) as served:
+        try:
+            answer = requests.get(served.url + "/-/metrics", timeout=10)
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+        finally:
+            release.set()
