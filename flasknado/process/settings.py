@@ -162,7 +162,7 @@ class StuckAfter(Setting):
     default = DEFAULT_STUCK_AFTER_S
     desc = """\
         How long a request may run without beginning a response before its thread counts as
-        stuck for readyz; 0: for ever.
+        stuck for readyz; 0: it never does.
         """
 
 

@@ -56,7 +56,7 @@ def hold(
     subscriber = EventsSubscriber(hub, wire_format, identity, address)
     try:
         subscriber.attach(stream)
-        if not hub.draining:
+        if hub.welcoming:
             hub.admit(subscriber)
             subscriber.write(wire_format.opening(hub.options.retry_s))
     except TooManySubscribers as error:

@@ -148,6 +148,11 @@ class Hub:
         self._look_at_reader()
         return self.loop.time() - self._unreadable_since
 
+    @property
+    def welcoming(self) -> bool:
+        """Whether a client may come now: not while draining, nor in a known outage of the log."""
+        return not self.draining and self.unreadable_s < READY_TIMEOUT_S
+
     async def ready(self) -> None:
         """Return when the log can be read.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import json
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,14 +14,15 @@ import requests
 import sqlalchemy as sa
 
 from flasknado import HTTPServer, ops
+from flasknado.live.endpoints import publish as publish_endpoint
 from flasknado.live.hub import hub as hub_module
 from flasknado.live.log import postgres as limits
 from flasknado.live.log import presence, presence_tracker, presence_writer, tables
 from flasknado.live.state import state_of
 from flasknado.ops import vitals
-from tests.flasknado.live.endpoints.test_publish import RIGHT, TOKEN
+from tests.flasknado.live.endpoints.test_publish import EVENT, TOKEN, post
 from tests.flasknado.live.endpoints.test_websocket import opened
-from tests.flasknado.live.helpers import LiveApp, SseClient, get, wait_for
+from tests.flasknado.live.helpers import LiveApp, SseClient, StreamClient, get, wait_for
 from tests.support.poll import poll
 from tests.support.postgres import PostgresServer
 from tests.support.serving import Serving, serving
@@ -88,6 +87,22 @@ def test_stream_goes_on_without_loss_after_the_silence(
         assert [m.body["data"] for m in client.read(2)] == [1, 2]
 
 
+def test_stream_that_a_view_hands_over_meanwhile_is_told_to_come_back(
+    proxied: Proxied, make_live_app: MakeApp, serve: Serve
+) -> None:
+    proxy, url = proxied
+    live_app = make_live_app(log_url=url)
+    live_app.app.add_url_rule("/mine", view_func=lambda: live_app.live.stream("a"))
+    served = serve(live_app)
+    with SseClient(served, "a").opened():
+        proxy.silence()
+        [hub] = state_of(live_app.app).hubs.values()
+        wait_for(lambda: not hub.welcoming, "the outage to be known")
+        with StreamClient(served, "/mine") as stream:
+            assert stream.status == 200
+            assert [*stream.lines()] == ["retry: 2000\n", "\n"]
+
+
 @contextmanager
 def head_locked(live_app: LiveApp) -> Iterator[None]:
     """Keep the log's row locked, as a publisher does whose commit does not end."""
@@ -110,24 +125,37 @@ def test_metrics_do_not_wait_for_publishers(on_postgres: LiveApp) -> None:
         ops.install(server)
         return server
 
-    def publish(served: Serving) -> int:
-        connection = http.client.HTTPConnection(*served.address, timeout=60)
-        body = json.dumps({"channel": "a", "event": "said"})
-        connection.request("POST", "/live/publish", body, RIGHT)
-        status = connection.getresponse().status
-        connection.close()
-        return status
-
     on_postgres.publish("a")
     with serving(make) as served, ThreadPoolExecutor(40) as publishers:
         with head_locked(on_postgres):
-            publishing = [publishers.submit(publish, served) for _ in range(40)]
+            publishing = [publishers.submit(post, served, EVENT) for _ in range(40)]
             poll(lambda: waiting_for_a_lock(on_postgres), lambda count: count >= 4)
             for _ in range(3):
                 began_at = time.monotonic()
                 assert "flasknado_requests_in_flight" in metrics(served)
                 assert time.monotonic() - began_at < QUICKLY_S
-        assert {each.result() for each in publishing} == {200}
+        assert {each.result()[0] for each in publishing} == {200}
+
+
+def test_publishing_that_takes_too_long_or_waits_with_too_many_is_503(
+    on_postgres: LiveApp, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(publish_endpoint, "PUBLISH_TIMEOUT_S", 1.0)
+    lane = publish_endpoint.PUBLISH_LANE._replace(threads=1, queue_limit=1)
+    monkeypatch.setattr(publish_endpoint, "PUBLISH_LANE", lane)
+    served = serve(on_postgres)
+    on_postgres.publish("a")
+    with ThreadPoolExecutor(6) as publishers, head_locked(on_postgres):
+        answers = list(publishers.map(lambda _: post(served, EVENT), range(6)))
+    said = {body["message"] for _, _, body in answers}
+    assert {status for status, _, _ in answers} == {503}
+    assert {headers["Retry-After"] for _, headers, _ in answers} == {"2"}
+    assert said == {
+        "too many publish at this moment",
+        "the log of live events was not written within 1 s; it may still be",
+    }
+    pool: Any = on_postgres.engine().pool
+    wait_for(lambda: pool.checkedout() == 0, "what was given up to end")
 
 
 def metrics(served: Serving) -> str:
