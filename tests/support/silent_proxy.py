@@ -21,7 +21,7 @@ class SilentProxy:
         self._upstream = str(upstream)
         self._flowing = threading.Event()
         self._flowing.set()
-        self._closed = False
+        self._lost: list[threading.Event] = []
         self._sockets: list[socket.socket] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
@@ -35,10 +35,17 @@ class SilentProxy:
         """Forward again, also what has come meanwhile."""
         self._flowing.set()
 
+    def lose(self) -> None:
+        """Forward nothing on the connections that there are, and everything on later ones."""
+        self._flowing.clear()
+        self._lost.append(self._flowing)
+        self._flowing = threading.Event()
+        self._flowing.set()
+
     def close(self) -> None:
         """End every connection."""
-        self._closed = True
-        self._flowing.set()
+        for flowing in (self._flowing, *self._lost):
+            flowing.set()
         for sock in (self._listener, *self._sockets):
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
@@ -51,16 +58,16 @@ class SilentProxy:
                 server = socket.socket(socket.AF_UNIX)
                 server.connect(self._upstream)
                 self._sockets += (client, server)
-                for source, target in ((client, server), (server, client)):
-                    pump = threading.Thread(target=self._pump, args=(source, target), daemon=True)
-                    pump.start()
+                for ends in ((client, server), (server, client)):
+                    ways = (*ends, self._flowing)
+                    threading.Thread(target=self._pump, args=ways, daemon=True).start()
 
-    def _pump(self, source: socket.socket, target: socket.socket) -> None:
+    def _pump(self, source: socket.socket, target: socket.socket, flowing: threading.Event) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(PIECE_BYTES):
-                self._flowing.wait()
+                flowing.wait()
                 target.sendall(data)
-        self._flowing.wait()
+        flowing.wait()
         for sock in (source, target):
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)

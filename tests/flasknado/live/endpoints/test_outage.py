@@ -87,6 +87,21 @@ def test_stream_goes_on_without_loss_after_the_silence(
         assert [m.body["data"] for m in client.read(2)] == [1, 2]
 
 
+def test_stream_goes_on_after_the_network_has_lost_every_connection(
+    proxied: Proxied, make_live_app: MakeApp, serve: Serve
+) -> None:
+    proxy, url = proxied
+    live_app = make_live_app(log_url=url, LIVE_PRESENCE=["a"])
+    with SseClient(serve(live_app), "a").opened() as client:
+        wait_for(lambda: present(live_app) == 1, "the client to be there")
+        proxy.lose()
+        # The publisher's pool finds that its connection is lost, and makes another.
+        live_app.publish("a", data="after")
+        client.read(1)
+        assert client.parser.messages[0].body["data"] == "after"
+        wait_for(lambda: present(live_app) == 1, "presence to be written again")
+
+
 def test_stream_that_a_view_hands_over_meanwhile_is_told_to_come_back(
     proxied: Proxied, make_live_app: MakeApp, serve: Serve
 ) -> None:
