@@ -20,8 +20,8 @@ import sqlalchemy as sa
 
 CONNECT_TIMEOUT_S = 5
 STATEMENT_TIMEOUT_S = 10
-IDLE_IN_TRANSACTION_TIMEOUT_S = 30
-"""A process that vanishes in a transaction must not keep the log's row locked."""
+IDLE_IN_TRANSACTION_TIMEOUT_S = 5
+"""A process that vanishes in a transaction must not keep the log's row locked for long."""
 LOST_AFTER_S = 15
 """After how long a server whose machine acknowledges nothing counts as gone."""
 ANSWER_MARGIN_S = 5

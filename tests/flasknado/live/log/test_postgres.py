@@ -86,7 +86,7 @@ def test_deadlines_of_the_url_hold(proxied: Proxied) -> None:
         assert parameters["tcp_user_timeout"] == "4000"
         assert parameters["keepalives_count"] == "3"
         assert setting(connection, "statement_timeout") == "7s"
-        assert setting(connection, "idle_in_transaction_session_timeout") == "30s"
+        assert setting(connection, "idle_in_transaction_session_timeout") == "5s"
         assert driver.answer_timeout_s == 7 + limits.ANSWER_MARGIN_S
     engine.dispose()
 
