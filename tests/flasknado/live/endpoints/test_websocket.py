@@ -227,7 +227,7 @@ def test_plain_get_is_refused(served: Serving) -> None:
 def test_heartbeat_carries_the_head_and_pings(
     make_live_app: Callable[..., LiveApp], serve: Callable[[LiveApp], Serving]
 ) -> None:
-    live_app = make_live_app(LIVE_HEARTBEAT_S=0.1)
+    live_app = make_live_app(LIVE_HEARTBEAT_S=0.5)
     with opened(serve(live_app)) as client:
         client.follow("quiet")
         live_app.publish("busy")
