@@ -26,7 +26,6 @@ from flasknado.native.lane import Call, LaneSettings, lane_of
 from flasknado.wsgi.pool import PoolFull
 
 MAX_EVENTS = 100
-MAX_BODY_BYTES = 4 * 1024 * 1024
 PUBLISH_LANE = LaneSettings("live-publish", 4, 64)
 PUBLISH_TIMEOUT_S = 15.0
 """Longer than the log's own deadlines, whose errors say more."""
@@ -36,6 +35,8 @@ PUBLISH_TIMEOUT_S = 15.0
 class PublishHandler(LiveHandler):
     """Checks the token before the body is read."""
 
+    max_body_bytes = 4 * 1024 * 1024
+
     def initialize(self) -> None:
         self._body = bytearray()
 
@@ -43,8 +44,6 @@ class PublishHandler(LiveHandler):
         if self.request.method != "POST":
             return
         self._check_token(self.state.publish_token)
-        connection: Any = self.request.connection
-        connection.set_max_body_size(MAX_BODY_BYTES)
 
     def data_received(self, chunk: bytes) -> None:
         self._body += chunk

@@ -56,6 +56,7 @@ class Metrics:
         self._own: dict[str, sources.Source] = {
             "requests": self.requests.families,
             "connections": partial(sources.connections, server),
+            "memory": partial(sources.memory, server),
             "pool": partial(sources.pool, server),
             "process": partial(sources.process, self._started_at),
             "live": sources.LiveSource(server),
