@@ -104,7 +104,11 @@ class SocketSubscriber(StreamSubscriber):
             return
         if self.idle:
             self._unanswered_pings += 1
+            self.pinged()
         super().beat(data or PING)
+
+    def pinged(self) -> None:
+        self._receiver.limiter.pinged()
 
     def give_up(self, reason: str) -> None:
         self.end(codec.close_frame(codec.CLOSE_POLICY, reason))

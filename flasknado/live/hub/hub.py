@@ -454,6 +454,7 @@ class Hub:
         if complete:
             self._join(subscriber, head)
             data += subscriber.format.heartbeat(head)
+            subscriber.pinged()
         if data or complete:
             subscriber.send(data, Cursor(batch.epoch, batch.complete_to))
         if not complete and not subscriber.gone:

@@ -144,6 +144,9 @@ class Subscriber(ABC):
     def abort(self) -> None:
         """End at once; the hub has removed it."""
 
+    def pinged(self) -> None:  # noqa: B027 (most have no pings)
+        """Note that a heartbeat is among what is sent, outside the beats."""
+
     def give_up(self, reason: str) -> None:  # noqa: ARG002
         """End because it does not do its part; the hub has removed it."""
         self.abort()
