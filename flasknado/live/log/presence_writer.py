@@ -11,7 +11,6 @@ import contextlib
 
 from flasknado.live.log.base import Busy, Follower, Log
 from flasknado.live.log.follower_thread import FollowerThread
-from flasknado.live.log.presence import WRITE_INTERVAL_S
 from flasknado.live.log.presence_tracker import PresenceTracker
 from flasknado.live.options import LiveOptions
 
@@ -40,6 +39,6 @@ class PresenceWriter(FollowerThread):
             self._progress()
             self._presence_tracker.write(follower)
             self._busy_since = None
-            self._wakeup.wait(WRITE_INTERVAL_S)
+            self._wakeup.wait(self._presence_tracker.interval_s)
         with contextlib.suppress(Busy):
             self._presence_tracker.end(follower)

@@ -12,7 +12,7 @@ import pytest
 
 from flasknado.live.hub import hub as hub_module
 from flasknado.live.hub.hub import Hub, hub_of
-from flasknado.live.log import presence_writer
+from flasknado.live.log import presence_tracker
 from flasknado.live.log.presence import Presence
 from flasknado.live.state import state_of
 from tests.flasknado.live.endpoints.test_websocket import opened, subscribers
@@ -34,7 +34,7 @@ QUICK: dict[str, Any] = {"LIVE_HEARTBEAT_S": 0.5, "LIVE_PRESENCE": ["a"]}
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub_module, "WATCH_INTERVAL_S", 0.1)
-    monkeypatch.setattr(presence_writer, "WRITE_INTERVAL_S", 0.05)
+    monkeypatch.setattr(presence_tracker, "WRITE_INTERVAL_S", 0.05)
 
 
 def frame(payload: bytes, opcode: int = 0x1) -> bytes:
