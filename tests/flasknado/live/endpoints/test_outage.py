@@ -184,8 +184,13 @@ def test_publishing_that_takes_too_long_or_waits_with_too_many_is_503(
         "too many publish at this moment",
         "the log of live events was not written within 1 s; it may still be",
     }
-    pool: Any = on_postgres.engine().pool
-    wait_for(lambda: pool.checkedout() == 0, "what was given up to end")
+    wait_for_connections(on_postgres)
+
+
+def wait_for_connections(live_app: LiveApp) -> None:
+    """Wait until what still ran has given its connections back."""
+    pool: Any = live_app.engine().pool
+    wait_for(lambda: pool.checkedout() == 0, "connections to be given back", deadline_s=30)
 
 
 def metrics(served: Serving) -> str:
@@ -291,6 +296,7 @@ def test_readiness_is_503_while_the_log_cannot_be_read(
             assert "flasknado_live_log_unreadable_seconds" in metrics(served)
             proxy.resume()
             poll(lambda: checks(served), lambda found: found == (200, {**well, "live": "ok"}))
+    wait_for_connections(live_app)
 
 
 def test_readiness_is_503_while_views_hold_the_whole_pool(
@@ -309,3 +315,4 @@ def test_readiness_is_503_while_views_hold_the_whole_pool(
         with live_app.engine().connect():
             poll(lambda: checks(served), lambda found: found[1]["database"] == "failing")
         poll(lambda: checks(served), lambda found: found[0] == 200)
+    wait_for_connections(live_app)
