@@ -6,13 +6,11 @@ import threading
 from collections.abc import Iterator
 
 import flask
-import pytest
 import requests
 
 from flasknado import HTTPServer, WSGIContainer, ops
 from flasknado.ops import health
 from flasknado.ops.health import Readiness
-from flasknado.ops.metrics.exposition import Allowed
 from tests.support.poll import poll
 from tests.support.raw import connect
 from tests.support.serving import Serving, serving
@@ -239,20 +237,3 @@ def test_readiness_before_the_first_check_ends_is_not_ok() -> None:
     finally:
         release.set()
         readiness.stop()
-
-
-@pytest.mark.parametrize(
-    ("address", "local"),
-    [
-        ("127.0.0.1", True),
-        ("127.9.9.9", True),
-        ("::1", True),
-        ("0.0.0.0", True),
-        ("10.0.0.1", False),
-        ("203.0.113.9", False),
-        ("nonsense", False),
-        (None, False),
-    ],
-)
-def test_address_is_local_only_if_it_is_this_machine(address: str | None, local: bool) -> None:
-    assert Allowed().allows(address) is local
