@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 
 import flask
+import pytest
 import requests
 
 from flasknado import HTTPServer, WSGIContainer, ops
