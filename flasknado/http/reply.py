@@ -34,6 +34,10 @@ class Reply(Protocol):
     def gone(self) -> bool:
         """True once the client has disconnected. May be read on any thread."""
 
+    @property
+    def begun(self) -> bool:
+        """Whether a stream has been started. May be read on any thread."""
+
     def send(self, head: ResponseHead, body: bytes) -> None:
         """Send a whole response. Never waits: the body is in memory already."""
 

@@ -212,6 +212,10 @@ class StockReply:
     def gone(self) -> bool:
         return self._gone
 
+    @property
+    def begun(self) -> bool:
+        return self._room is not None
+
     def send(self, head: ResponseHead, body: bytes) -> None:
         self._mailbox.post(self._send, head, body)
 

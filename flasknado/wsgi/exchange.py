@@ -177,6 +177,10 @@ class OrdinaryExchange(Exchange, Delivery):
 
     # The reply: the public methods on a pool's thread, the others on the loop's.
 
+    @property
+    def begun(self) -> bool:
+        return self._room is not None
+
     def send(self, head: ResponseHead, body: bytes) -> None:
         framing = self._connection_field()
         if head.content_length is None and head.has_body:

@@ -59,9 +59,9 @@ class Run(Task):
         "_full",
         "_head",
         "_remaining_bytes",
-        "_reply",
         "_request",
         "_started",
+        "reply",
         "timed_out",
     )
 
@@ -78,7 +78,7 @@ class Run(Task):
         self._base_environ = base_environ
         self._request = request
         self._body = body
-        self._reply = reply
+        self.reply = reply
         self._environ: dict[str, Any] = {}
         self._head: ResponseHead | None = None
         self._started = False
@@ -97,7 +97,7 @@ class Run(Task):
         Never raises: an error is logged and becomes a 500, or a closed connection.
         """
         try:
-            if not self._reply.gone:
+            if not self.reply.gone:
                 request = self._request
                 current_request_id.set(request.request_id)
                 environ = self._environ = build_environ(request, self._body, self._base_environ)
@@ -108,11 +108,11 @@ class Run(Task):
     def shed(self) -> None:
         """Answer 503: it has waited too long for a thread."""
         close_body(self._body)
-        refuse_overload(self._request, self._reply)
+        refuse_overload(self._request, self.reply)
 
     def time_out(self, thread: threading.Thread) -> None:
         """Answer 504 if no response has begun, and log where the thread is."""
-        request, reply = self._request, self._reply
+        request, reply = self._request, self.reply
         if isinstance(reply, DeadlineReply) and reply.time_out(request):
             self.timed_out = True
             log_stuck(request, thread.name, thread.ident, time.monotonic() - self.started_at)
@@ -139,7 +139,7 @@ class Run(Task):
                 except BaseException:
                     log.exception("close() of the response failed in %s", _request_line(environ))
         if handoff is not None and self._head is not None:
-            self._reply.hand_over(self._head, handoff.take)
+            self.reply.hand_over(self._head, handoff.take)
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo = None
@@ -196,9 +196,9 @@ class Run(Task):
         file_fd, offset, size_bytes = rest
         if size_bytes < head.content_length:
             return
-        self._reply.start(head)
+        self.reply.start(head)
         self._started = True
-        sent_bytes = self._reply.send_file(file_fd, offset, head.content_length)
+        sent_bytes = self.reply.send_file(file_fd, offset, head.content_length)
         self._remaining_bytes = head.content_length - sent_bytes
         if self._remaining_bytes:
             wrapper.seek(offset + sent_bytes)
@@ -240,7 +240,7 @@ class Run(Task):
                 if len(chunk) > length:
                     self._report_excess()
                 return
-            self._reply.start(head)
+            self.reply.start(head)
             self._started = True
             self._remaining_bytes = length
         if self._remaining_bytes is not None:
@@ -249,10 +249,10 @@ class Run(Task):
                 chunk = chunk[: self._remaining_bytes]
             self._remaining_bytes -= len(chunk)
         if chunk:
-            self._reply.write(chunk)
+            self.reply.write(chunk)
 
     def _send(self, head: ResponseHead, body: bytes) -> None:
-        self._reply.send(head, body)
+        self.reply.send(head, body)
         self._started = self._complete = True
 
     def _end(self) -> None:
@@ -273,7 +273,7 @@ class Run(Task):
                     f"the body ended {self._remaining_bytes} bytes short of its Content-Length"
                 )
             self._complete = True
-            self._reply.finish()
+            self.reply.finish()
 
     def _report_excess(self) -> None:
         if not self._full:
@@ -288,10 +288,10 @@ class Run(Task):
             request_id = environ.get("flasknado.request_id")
             if request_id:
                 message += f" Its name in the log is {request_id}."
-            self._reply.send(*plain_response(self._request, 500, message))
+            self.reply.send(*plain_response(self._request, 500, message))
         elif not self._complete:
             self._complete = True
-            self._reply.abort()
+            self.reply.abort()
 
 
 def close_body(body: Body | None) -> None:

@@ -18,7 +18,7 @@ from flasknado.wsgi.run import Run
 class Recorder:
     """A client that takes everything, and remembers it."""
 
-    gone = False
+    gone = begun = False
 
     def __init__(self) -> None:
         self.head: ResponseHead | None = None
