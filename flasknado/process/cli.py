@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 from typing import Any, NoReturn
 
 import gunicorn
@@ -24,6 +25,10 @@ from flasknado.server import HTTPServer
 def main() -> None:
     """Run the command; ends the process."""
     standard_streams.open_missing()
+    if sys.argv[1:2] == ["doctor"]:
+        from flasknado.process.doctor import command
+
+        command.main(sys.argv[2:])
     try:
         application = CommandLine("%(prog)s [OPTIONS] MODULE:APP", prog="flasknado")
         serve.check(application.cfg)

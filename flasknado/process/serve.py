@@ -73,6 +73,10 @@ class HostedApplication(BaseApplication):
         for folder in (self.cfg.pythonpath or "").split(","):
             if folder and os.path.abspath(folder) not in sys.path:  # noqa: PTH100 (of sys.path)
                 sys.path.insert(0, os.path.abspath(folder))  # noqa: PTH100
+        self.judge()
+
+    def judge(self) -> None:
+        """Raise `ConfigurationError` if the settings, as they have been loaded, will not do."""
         refuse_unknown(self.cfg, frozenset(own.name for own in settings.OWN))
         check_values(self.cfg)
         refuse_patched("the configuration file")

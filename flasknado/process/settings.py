@@ -110,7 +110,8 @@ def _validate_prefix(value: Any) -> str:
 
 def _validate_networks(value: Any) -> list[str]:
     """Take what gunicorn takes for `forwarded_allow_ips`, and `unix`."""
-    networks = [item.strip() for item in str(value or "").split(",") if item.strip()]
+    items = value if isinstance(value, list | tuple) else str(value or "").split(",")
+    networks = [item.strip() for item in items if item.strip()]
     try:
         Networks(networks, "the list")
     except ConfigurationError as error:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import ssl
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -33,21 +33,39 @@ _CAPABILITIES = {"user": 7, "group": 6}
 
 def check(cfg: Config) -> None:
     """Raise `ConfigurationError` for the first value that will not do. Binds nothing."""
+    for problem in problems(cfg):
+        raise problem
+
+
+def problems(cfg: Config) -> Iterator[ConfigurationError]:
+    """Yield an error for each value, or group of values, that will not do."""
+    for judge in _CHECKS:
+        try:
+            judge(cfg)
+        except ConfigurationError as error:
+            yield error
+
+
+def _check_numbers(cfg: Config) -> None:
     for name, least in LEAST.items():
         value = cfg.settings[name].get()
         if value < least:
             raise ConfigurationError(f"{name} is {value}, and must be {least} or more")
     if not 0 <= cfg.umask <= 0o777:
         raise ConfigurationError(f"umask is {cfg.umask:#o}, and must be from 0 to 0o777")
+
+
+def _check_choices(cfg: Config) -> None:
     _check_choice("loglevel", cfg.loglevel.lower(), Logger.LOG_LEVELS)
     _check_choice("log_format", settings.option(cfg, "log_format"), FORMATS)
+
+
+def _check_worker_class(cfg: Config) -> None:
     check_class(cfg, "worker_class")
+
+
+def _check_logger_class(cfg: Config) -> None:
     check_class(cfg, "logger_class")
-    _check_environment(cfg)
-    _check_user(cfg)
-    _check_folders(cfg)
-    _check_logs(cfg)
-    _check_tls(cfg)
 
 
 def check_class(cfg: Config, name: str) -> None:
@@ -240,3 +258,16 @@ def _check_certificate(certfile: str | None, keyfile: str | None) -> None:
         raise ConfigurationError(
             f"certfile is {certfile!r} and keyfile {keyfile!r}, which will not do: {problem}"
         ) from None
+
+
+_CHECKS: tuple[Callable[[Config], None], ...] = (
+    _check_numbers,
+    _check_choices,
+    _check_worker_class,
+    _check_logger_class,
+    _check_environment,
+    _check_user,
+    _check_folders,
+    _check_logs,
+    _check_tls,
+)

@@ -32,6 +32,7 @@ from flasknado.process.children import disown_children
 from flasknado.process.logger import Logger
 from flasknado.process.operations import operations_of, operations_server, snapshots_of
 from flasknado.process.patches import refuse_patched
+from flasknado.process.pools import small_pools
 from flasknado.process.shutdown import end_within, leave
 from flasknado.process.status import StatusFile, StopReason, WorkerState
 from flasknado.server import HTTPServer
@@ -133,6 +134,9 @@ class Worker(GunicornWorker):
         if not self.alive or self.status_file.reason is not StopReason.UNTOLD:
             return  # told to stop while booting, perhaps before signals were heard
         server = self._server()
+        if self.age == 1 and server.container is not None:
+            for sentence in small_pools(server.container.pool.threads):
+                self.log.warning("%s", sentence)
         # What was made while booting stays; the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
