@@ -32,6 +32,7 @@ from flasknado.http.networks import Networks
 from flasknado.ops.vitals import DEFAULT_STUCK_AFTER_S
 from flasknado.server import LAYERS, default_layer
 from flasknado.sizes import size_bytes
+from flasknado.wsgi.container import ABANDONED_AFTER_S
 
 SECTION = "Flasknado"
 LIMITS = Limits()
@@ -208,8 +209,8 @@ class StuckShare(Setting):
     type = float
     default = 0.5
     desc = """\
-        The share of a worker's threads that may run past the request timeout before the
-        worker is replaced, and past --stuck-after before readyz answers 503.
+        The share of a worker's threads that may be stuck (past the request timeout, or abandoned)
+        before the worker is replaced, and past --stuck-after before readyz answers 503.
         """
 
 
@@ -224,6 +225,46 @@ class StuckAfter(Setting):
     desc = """\
         How long a request may run without beginning a response before its thread counts as
         stuck for readyz; 0: it never does.
+        """
+
+
+class SlowRequest(Setting):
+    name = "slow_request"
+    section = SECTION
+    cli = ["--slow-request"]
+    meta = "SECONDS"
+    validator = _validate_not_negative
+    type = float
+    default = 0.0
+    desc = """\
+        How long a request may run before the log says once where its thread is; 0: never.
+        """
+
+
+class AbandonedAfter(Setting):
+    name = "abandoned_after"
+    section = SECTION
+    cli = ["--abandoned-after"]
+    meta = "SECONDS"
+    validator = _validate_not_negative
+    type = float
+    default = ABANDONED_AFTER_S
+    desc = """\
+        How long a thread may go on with a request after its client has left; then it counts as
+        stuck, and the log says once where it is. 0: for ever.
+        """
+
+
+class MaxMemory(Setting):
+    name = "max_memory"
+    section = SECTION
+    cli = ["--max-memory"]
+    meta = "SIZE"
+    validator = _size_of("max_memory", 0)
+    default = 0
+    desc = """\
+        How much memory a worker may take before it is replaced, and goes, in bytes or as 512M;
+        0: any.
         """
 
 
@@ -489,6 +530,9 @@ OWN = (
     QueueTimeout,
     RequestTimeout,
     StuckShare,
+    SlowRequest,
+    AbandonedAfter,
+    MaxMemory,
     StuckAfter,
     MaxBody,
     MaxBodyFor,
