@@ -72,11 +72,13 @@ def serve(messages: queue.SimpleQueue[str]) -> Iterator[Serve]:
             messages.put("end")
 
 
-def visit(server: Serving, path: str = "/events/news") -> socket.socket:
+def visit(server: Serving) -> socket.socket:
     """Return a connection on which an event stream has begun."""
     sock = connect(server.address)
-    sock.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
-    assert b"200 OK" in sock.recv(4096)
+    sock.sendall(b"GET /events/news HTTP/1.1\r\nHost: a\r\n\r\n")
+    said = b""
+    while not said.endswith(b": news\n\n\r\n"):  # then the thread waits for a message
+        said += sock.recv(4096)
     return sock
 
 
@@ -201,9 +203,12 @@ def test_worker_whose_visitors_left_it_hanging_is_replaced_and_answers_go_on(
     command = ("-m", "flasknado", "--bind", "127.0.0.1:0", *options, "visited:app")
     with server_process(command, cwd=tmp_path) as server:
         first = requests.get(server.url, timeout=20).text
-        for _ in range(10):
+        for _ in range(8):
             with connect(("127.0.0.1", server.port)) as sock:
                 sock.sendall(b"GET /events HTTP/1.1\r\nHost: a\r\n\r\n")
+                said = b""
+                while b": begun" not in said:
+                    said += sock.recv(4096)
         server.wait_for_output(r"8 of 8 threads are stuck")
         assert poll(lambda: requests.get(server.url, timeout=20).text, lambda pid: pid != first)
         server.wait_for_output(r"\(recycle\)")
