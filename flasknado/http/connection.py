@@ -265,8 +265,6 @@ class Connection(RequestSink):
             if counters.on_response is not None:
                 ordinary.started_at = _now()  # uvloop's clock counts milliseconds
             exchange = ordinary
-        elif head.upgrade and (head.content_length or head.chunked):
-            raise RequestError(400, "a request that asks for an upgrade may not have a body here")
         else:
             exchange = shared.native_exchange(self, head)
             counters.native_requests += 1
@@ -302,8 +300,8 @@ class Connection(RequestSink):
         """Whether the connection goes on after the active response. May be read on any thread."""
         return self.shared.keep_alive or bool(self._waiting)
 
-    def stream_begun(self) -> None:
-        """Take note that the active response is a stream, so that its client must stay."""
+    def live_begun(self) -> None:
+        """Take note that the active response is a live stream, so that its client must stay."""
         if self._eof:
             self.abort()
 

@@ -83,7 +83,7 @@ class RequestHead:
         """The local address of the connection."""
         self.scheme = scheme
         self.path = target
-        """The path of the target, still percent-encoded."""
+        """The path of the target, percent-encoded where that makes a difference."""
         self.query = ""
         """The query of the target, without its question mark."""
         self.host: str | None = None

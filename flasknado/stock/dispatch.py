@@ -71,8 +71,8 @@ class Dispatch(httputil.HTTPMessageDelegate):
                 self._forward(head.client[0] if head.client else None, head.scheme)
             if head.host is not None:
                 headers["Host"] = head.host
-            if not head.target.startswith("/") and head.path.startswith("/"):
-                uri = f"{head.path}?{head.query}" if "?" in head.target else head.path
+            uri = f"{head.path}?{head.query}" if "?" in head.target else head.path
+            if uri != start_line.path:
                 start_line = start_line._replace(path=uri)
             if head.version == "1.0":
                 # It cannot be upgraded (RFC 9110, section 7.8).

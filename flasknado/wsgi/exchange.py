@@ -50,6 +50,7 @@ class OrdinaryExchange(Reply, Delivery):
         "_data",
         "_keep_alive",
         "_lending",
+        "_live",
         "_loan",
         "_response",
         "_rest",
@@ -77,6 +78,8 @@ class OrdinaryExchange(Reply, Delivery):
         self._rest = b""
         self._keep_alive = head.keep_alive
         self._lending = False
+        self._live = False
+        """True once the response is a stream of events, which ends when its client leaves."""
         self._loan: SocketLoan | None = None
         self._streaming = False
         self._untaken_bytes = 0
@@ -160,7 +163,7 @@ class OrdinaryExchange(Reply, Delivery):
         return self._body is not None and self._body.behind
 
     def needs_client(self) -> bool:
-        return self._streaming
+        return self._live
 
     @property
     def holds_thread(self) -> bool:
@@ -199,6 +202,7 @@ class OrdinaryExchange(Reply, Delivery):
 
     def start(self, head: ResponseHead) -> None:
         self._room = threading.Condition()
+        self._live = _is_live(head)
         framing = b""
         if head.has_body and head.content_length is None:
             if self.head.version == "1.1":
@@ -297,7 +301,8 @@ class OrdinaryExchange(Reply, Delivery):
         self.status = status
         self.sent_bytes = len(data)
         self._connection.transport.write(data)
-        self._connection.stream_begun()
+        if self._live:
+            self._connection.live_begun()
 
     def _write_on_loop(self, chunk: bytes) -> None:
         if self._gone:
@@ -326,7 +331,7 @@ class OrdinaryExchange(Reply, Delivery):
         self.sent_bytes = len(data)
         connection = self._connection
         connection.transport.write(data)
-        connection.stream_begun()
+        connection.live_begun()
         if not connection.transport.is_closing():
             take(connection.leave(), chunked)
 
@@ -347,3 +352,11 @@ class OrdinaryExchange(Reply, Delivery):
 
     def _start_on_loop(self, head: ResponseHead) -> None:
         raise NotImplementedError("start() posts what is encoded already")
+
+
+def _is_live(head: ResponseHead) -> bool:
+    """Whether a response has no end to wait for: who half-closes during it has gone."""
+    return any(
+        name.lower() == "content-type" and value.lower().startswith("text/event-stream")
+        for name, value in head.headers
+    )
