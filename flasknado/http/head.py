@@ -21,9 +21,7 @@ _BAD_TARGET: Final = re.compile(r"[\x00-\x20\x7f-\xff#]")
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._~%-]+|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?\Z")
 _ABSOLUTE: Final = re.compile(r"(?i:https?)://([^/?#]*)(/[^?]*)?(?:\?(.*))?\Z", re.DOTALL)
 _DIGITS: Final = re.compile(rb"[0-9]{1,18}\Z")
-_UNRESERVED: Final = re.compile(
-    "%(2[DEde]|3[0-9]|4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe])"
-)
+_UNRESERVED: Final = re.compile("%(2[DEde]|3[0-9]|4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe])")
 _BARE_PERCENT: Final = re.compile("%(?![0-9A-Fa-f]{2})")
 
 _LOOKED_AT: Final = frozenset(

@@ -14,6 +14,7 @@ from flasknado.http.counters import NATIVE, ORDINARY, REFUSED
 from flasknado.http.message import RequestHead
 from flasknado.http.request_id import REQUEST_ID_FIELD, current_request_id
 from flasknado.native import tornado_private
+from flasknado.native.methods import METHOD_NOT_ALLOWED, name_methods
 from flasknado.stock.adapter import ContainerDelegate, head_from, leave_if_ended, refuse
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class Dispatch(httputil.HTTPMessageDelegate):
             head.request_id = server.request_ids.new()
         if half is NATIVE:
             current_request_id.set(head.request_id)
-            _answer_with_id(self._connection, head, head.request_id)
+            self._complete_response(head, head.request_id)
         if server.native.match(head.path):
             delegate = server.start_native(self._server_conn, self._connection)
         elif server.container is not None:
@@ -101,7 +102,7 @@ class Dispatch(httputil.HTTPMessageDelegate):
 
     def _count_memory(self, held_bytes: int | None = None) -> None:
         if held_bytes is None:
-            held_bytes = getattr(_innermost(self._delegate), "held_bytes", 0)
+            held_bytes = getattr(tornado_private.innermost(self._delegate), "held_bytes", 0)
         change_bytes = held_bytes - self._held_bytes
         self._held_bytes = held_bytes
         self._server.budget.hold(change_bytes)
@@ -150,6 +151,23 @@ class Dispatch(httputil.HTTPMessageDelegate):
             context: Any = self._connection.context  # type: ignore[attr-defined]
             tornado_private.forget_forwarding(context)
 
+    def _complete_response(self, head: RequestHead, request_id: str) -> None:
+        """Have the response on a connection, which is one request's in Tornado, carry the id."""
+        connection: Any = self._connection
+        write_headers = connection.write_headers
+
+        def complete_and_write(
+            start_line: Any, headers: httputil.HTTPHeaders, chunk: bytes | None = None
+        ) -> Any:
+            if REQUEST_ID_FIELD not in headers:
+                headers[REQUEST_ID_FIELD] = request_id
+            if start_line.code == METHOD_NOT_ALLOWED:
+                name_methods(headers, self._delegate)
+            head.response_fields = list(headers.get_all())
+            return write_headers(start_line, headers, chunk)
+
+        connection.write_headers = complete_and_write
+
     def _count(self, head: RequestHead, half: str) -> None:
         """Count the request, and count it out when Tornado's connection is done with it."""
         counters = self._server.counters
@@ -175,27 +193,3 @@ class Dispatch(httputil.HTTPMessageDelegate):
                 counters.on_response(head, status, size_bytes, time.monotonic() - began, half)
 
         tornado_private.finished(connection).add_done_callback(finished)
-
-
-def _innermost(delegate: Any) -> Any:
-    """Return what runs the request, without what Tornado has put around it."""
-    while True:
-        inner = getattr(delegate, "delegate", None) or getattr(delegate, "_delegate", None)
-        if inner is None:
-            return delegate
-        delegate = inner
-
-
-def _answer_with_id(connection: Any, head: RequestHead, request_id: str) -> None:
-    """Have the response on a connection, which is one request's in Tornado, carry the id."""
-    write_headers = connection.write_headers
-
-    def write_headers_with_id(
-        start_line: Any, headers: httputil.HTTPHeaders, chunk: bytes | None = None
-    ) -> Any:
-        if REQUEST_ID_FIELD not in headers:
-            headers[REQUEST_ID_FIELD] = request_id
-        head.response_fields = list(headers.get_all())
-        return write_headers(start_line, headers, chunk)
-
-    connection.write_headers = write_headers_with_id

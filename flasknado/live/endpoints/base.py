@@ -26,9 +26,9 @@ from flasknado.live.origins import NO_OTHER_ORIGIN, OriginPolicy, policy_in
 from flasknado.live.state import LiveState, state_of
 from flasknado.live.tickets import Access, Identity
 from flasknado.native.in_flask import Caller, Refused, app_of, in_flask
+from flasknado.native.methods import methods_of
 
-ALLOWED_METHODS = "GET, HEAD, OPTIONS"
-ALLOWED_HEADERS = "Authorization, Cache-Control, Last-Event-ID"
+ALLOWED_HEADERS = "Authorization, Cache-Control, Content-Type, Last-Event-ID"
 EXPOSED_HEADERS = f"Retry-After, X-Request-ID, {WHO_FIELD}"
 PREFLIGHT_MAX_AGE_S = 600
 RETRY_AFTER_S = 2
@@ -147,9 +147,10 @@ class LiveHandler(RequestHandler):
     def options(self) -> None:
         """Answer a CORS preflight (Fetch standard, section 3.3.2)."""
         self.set_status(204)
-        self.set_header("Allow", ALLOWED_METHODS)
+        methods = ", ".join(methods_of(type(self)))
+        self.set_header("Allow", methods)
         if "Access-Control-Allow-Origin" in self.cors_headers():
-            self.set_header("Access-Control-Allow-Methods", ALLOWED_METHODS)
+            self.set_header("Access-Control-Allow-Methods", methods)
             self.set_header("Access-Control-Allow-Headers", ALLOWED_HEADERS)
             self.set_header("Access-Control-Max-Age", str(PREFLIGHT_MAX_AGE_S))
 
@@ -165,8 +166,6 @@ class LiveHandler(RequestHandler):
         if isinstance(error, Refused):
             for name, value in error.headers.items():
                 self.set_header(name, value)
-        if status_code == 405:
-            self.set_header("Allow", ALLOWED_METHODS)
         self.finish(error_body(status_code, message))
 
 

@@ -218,3 +218,5 @@ class SocketHandler(LiveHandler):
         except StreamClosedError:
             hub.remove(subscriber)
         self.application.log_request(self)
+
+    head = get  # is refused as any request that does not open a WebSocket
