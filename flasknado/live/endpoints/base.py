@@ -20,7 +20,12 @@ from flasknado.errors import ConfigurationError
 from flasknado.live.errors import InvalidCursor, InvalidEvent, LiveError, TooManySubscribers
 from flasknado.live.event import Cursor, check_channel, parse_cursor
 from flasknado.live.extension import Live
-from flasknado.live.formats import TICKET_MARK, WHO_FIELD, cursor_of_last_event_id
+from flasknado.live.formats import (
+    TICKET_MARK,
+    WHO_FIELD,
+    cursor_of_last_event_id,
+    last_event_id,
+)
 from flasknado.live.hub.hub import Hub, hub_of
 from flasknado.live.origins import NO_OTHER_ORIGIN, OriginPolicy, policy_in
 from flasknado.live.state import LiveState, state_of
@@ -74,20 +79,31 @@ class LiveHandler(RequestHandler):
         return channels
 
     def after(self) -> Cursor | None:
-        """Return the cursor asked for by `after`; raises `Refused` (400)."""
+        """Return the cursor to go on from: the last event id, else `after`.
+
+        Raises `Refused` (400) for an `after` that is no cursor.
+        """
+        given_back = self.last_event_id()
+        if given_back is not None:
+            return cursor_of_last_event_id(given_back)
         text = self.get_query_argument("after", None)
         if text is None:
             return None
         with refusals():
             return parse_cursor(text.partition(TICKET_MARK)[0])
 
-    def last_event_id(self) -> Cursor | None:
-        """Return the cursor that a reconnecting EventSource sends."""
-        return cursor_of_last_event_id(self.request.headers.get("Last-Event-ID"))
+    def last_event_id(self) -> str | None:
+        """Return what a reconnecting EventSource gives back, if it does."""
+        parameters = (
+            (name, value)
+            for name in self.request.query_arguments
+            for value in self.get_query_arguments(name)
+        )
+        return last_event_id(self.request.headers.get("Last-Event-ID"), parameters)
 
     def ticket(self) -> str | None:
         """Return the reconnect ticket, if one is there: apart, or behind a cursor."""
-        behind = self.request.headers.get("Last-Event-ID") or self.get_query_argument("after", "")
+        behind = self.last_event_id() or self.get_query_argument("after", "")
         ticket = self.get_query_argument("ticket", None) or behind.partition(TICKET_MARK)[2]
         return ticket or None
 
