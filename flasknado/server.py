@@ -39,6 +39,7 @@ from flasknado.http.request_id import RequestIds
 from flasknado.http.tls import TLSAcceptor
 from flasknado.native import tornado_private
 from flasknado.native.exchange import NativeExchange, context_of
+from flasknado.native.mount import mounted
 from flasknado.native.routes import NativeRoute, NativeRoutes
 from flasknado.stock.dispatch import Dispatch
 from flasknado.wsgi.container import WSGIContainer
@@ -78,8 +79,9 @@ class HTTPServer(TornadoHTTPServer):
 
     request_callback: a `WSGIContainer`, or what Tornado's `HTTPServer` takes.
     handlers: native routes, as `tornado.web.Application` takes them; they go before the
-        container. Handlers find the WSGI application in `self.settings["wsgi_app"]` and
-        this server in `self.settings["http_server"]`.
+        container, and are below its mount as the application is. Handlers find the WSGI
+        application in `self.settings["wsgi_app"]` and this server in
+        `self.settings["http_server"]`.
     http: the connection layer, `llhttp` or `tornado`; default: `default_layer()`.
     limits: what one client may take (`flasknado.http.limits`). On the `tornado` layer only
         those limits hold that Tornado has an option for, and those of bodies. Tornado's own
@@ -134,8 +136,9 @@ class HTTPServer(TornadoHTTPServer):
         self.trusted_proxies = TrustedProxies(trusted_proxies, trusted_fields, secure_schemes)
         self.trusted_hosts = TrustedHosts(trusted_hosts)
         self.counters = Counters()
+        self._mount = self.container.mount if self.container else ""
         self.native = NativeRoutes(
-            handlers,
+            mounted(handlers, self._mount),
             wsgi_app=self.container.application if self.container else None,
             http_server=self,
             **(settings or {}),
@@ -162,8 +165,8 @@ class HTTPServer(TornadoHTTPServer):
         self.counters.on_response = hook
 
     def add_handlers(self, handlers: Iterable[NativeRoute]) -> None:
-        """Add native routes after those that are there."""
-        self.native.add(handlers)
+        """Add native routes, below the mount, after those that are there."""
+        self.native.add(mounted(handlers, self._mount))
 
     def add_drain_callback(self, callback: DrainCallback) -> None:
         """Have `callback(window_s)` called when draining begins.

@@ -254,10 +254,8 @@ def test_mounted_application_sees_its_script_name(app: Flask) -> None:
     def look() -> list[str]:
         return [request.script_root, request.path]
 
-    with served_by(app, look, mount="/ask") as served:
-        assert ask(served, path="/ask/x")[1]["said"] == ["/ask", "/x"]
     with served_by(app, look, mount="/shop") as served:
-        assert ask(served, path="/ask/x")[1]["said"] == ["", "/ask/x"]
+        assert ask(served, path="/shop/ask/x")[1]["said"] == ["/shop", "/ask/x"]
 
 
 class Middleware:
