@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 WEBAPP_OF_FLASKNADO = "flasknado.live"
 
 PURE = [
-    "flasknado/wsgi/environ.py",
+    "flasknado/environ.py",
     "flasknado/wsgi/response.py",
     "flasknado/http/head.py",
     "flasknado/live/event.py",

@@ -26,13 +26,13 @@ from tornado.web import HTTPError, RequestHandler
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
+from flasknado.environ import REQUEST_ID_KEY, base_environ, build_environ
 from flasknado.errors import ConfigurationError, RequestError
 from flasknado.http.head import parse_head
 from flasknado.http.message import Body, HeaderField, RequestHead
 from flasknado.http.request_id import current_request_id
+from flasknado.pool import Pool, PoolFull, Task
 from flasknado.stock.adapter import head_of
-from flasknado.wsgi.environ import REQUEST_ID_KEY, base_environ, build_environ
-from flasknado.wsgi.pool import Pool, PoolFull, Task
 
 T = TypeVar("T")
 

@@ -20,15 +20,16 @@ from typing import TYPE_CHECKING, Final
 
 from tornado import httputil
 
+from flasknado.environ import base_environ, build_environ
 from flasknado.errors import ConfigurationError
 from flasknado.http.body_limits import DEFAULT_MAX_BODY_BYTES, BodyLimits
 from flasknado.http.message import Body, RequestHead, plain_response
 from flasknado.http.reply import Reply, ResponseSink
 from flasknado.http.request_id import RequestIds, current_request_id
+from flasknado.pool import Pool, PoolFull, Task
 from flasknado.wsgi.deadline import DeadlineReply, log_stuck
-from flasknado.wsgi.environ import base_environ, build_environ
+from flasknado.wsgi.file_wrapper import FileWrapper
 from flasknado.wsgi.pacing import Pacer
-from flasknado.wsgi.pool import Pool, PoolFull, Task
 from flasknado.wsgi.response import Response, WSGIApplication
 
 if TYPE_CHECKING:
@@ -109,6 +110,7 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
         """Set by the server to those of both halves, before the first request."""
         self.mount = mount
         self.base_environ = base_environ(multiprocess=multiprocess, mount=mount)
+        self.base_environ["wsgi.file_wrapper"] = FileWrapper
         self.request_ids = RequestIds()
         self._sweeping: asyncio.TimerHandle | None = None
         self._waking = False
