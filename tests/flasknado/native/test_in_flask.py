@@ -268,6 +268,18 @@ class Middleware:
         return self.application(environ, start_response)
 
 
+def empty(environ: Any, start_response: Any) -> Any:
+    start_response("404 Not Found", [])
+    return [b"nothing here"]
+
+
+def closed_over(application: Any) -> Any:
+    def middleware(environ: Any, start_response: Any) -> Any:
+        return application(environ, start_response)
+
+    return middleware
+
+
 def test_flask_app_is_found_in_middleware(app: Flask) -> None:
     for wrapped in (
         app,
@@ -277,6 +289,8 @@ def test_flask_app_is_found_in_middleware(app: Flask) -> None:
         Middleware(ProxyFix(app.wsgi_app)),
         Middleware(Middleware(app)).__call__,
         DispatcherMiddleware(app, {}),
+        DispatcherMiddleware(empty, {"/shop": app}),
+        closed_over(app.wsgi_app),
         functools.partial(app.wsgi_app),
     ):
         assert flask_app_of(wrapped) is app
