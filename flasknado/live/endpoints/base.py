@@ -14,12 +14,14 @@ from collections.abc import Collection, Iterator
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+import flask
 from tornado.web import HTTPError, RequestHandler
 
 from flasknado.errors import ConfigurationError
 from flasknado.live.errors import InvalidCursor, InvalidEvent, LiveError, TooManySubscribers
 from flasknado.live.event import Cursor, check_channel, parse_cursor
 from flasknado.live.extension import Live
+from flasknado.live.flask_cors import FlaskCors, flask_cors_of
 from flasknado.live.formats import (
     TICKET_MARK,
     WHO_FIELD,
@@ -27,7 +29,7 @@ from flasknado.live.formats import (
     last_event_id,
 )
 from flasknado.live.hub.hub import Hub, hub_of
-from flasknado.live.origins import NO_OTHER_ORIGIN, OriginPolicy, policy_in
+from flasknado.live.origins import CORS_KEY, NO_OTHER_ORIGIN, OriginPolicy, policy_in
 from flasknado.live.state import LiveState, state_of
 from flasknado.live.tickets import Access, Identity
 from flasknado.native.in_flask import Caller, Refused, app_of, in_flask
@@ -47,6 +49,8 @@ class LiveHandler(RequestHandler):
     ambient_fields: ClassVar[tuple[str, ...]] = ("Cookie",)
     """What a browser adds to a request by itself, and a page cannot: who is logged in."""
     client_gone = False
+    own_page = True
+    """False if a page of another origin asks; known once the request is prepared."""
     _identity: Identity | None = None
 
     @property
@@ -121,29 +125,46 @@ class LiveHandler(RequestHandler):
         who = None if self._identity is None else self.state.page_key(self._identity.user)
         return {} if who is None else {WHO_FIELD: who}
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:
         """Forget what a browser has added to the request of a page that may not act for its user.
 
         Else a page of any other site could read, and write, as who is logged in here.
         """
         origin = self.request.headers.get("Origin")
-        if origin is None or self.same_origin(origin):
+        if origin is None:
             return
-        if not self.origin_policy.allows_credentials(origin):
+        self.own_page = await self._is_own(origin)
+        if not (self.own_page or self.origin_policy.allows_credentials(origin)):
             for name in self.ambient_fields:
                 self.request.headers.pop(name, None)
 
     @property
-    def origin_policy(self) -> OriginPolicy:
-        """The application's policy for pages of other origins."""
+    def origin_policy(self) -> OriginPolicy | FlaskCors:
+        """The application's policy for pages of other origins: its own, else Flask-CORS's."""
         try:
-            return policy_in(app_of(self).extensions)
+            app = app_of(self)
         except ConfigurationError:
             return NO_OTHER_ORIGIN
+        own = policy_in(app.extensions)
+        if CORS_KEY in app.extensions:
+            return own
+        container = getattr(self.settings.get("http_server"), "container", None)
+        mount = container.mount if container is not None else ""
+        return flask_cors_of(app, self.request.path.removeprefix(mount)) or own
 
-    def same_origin(self, origin: str) -> bool:
+    async def _is_own(self, origin: str) -> bool:
         """Return whether an origin is this very site."""
-        return urlsplit(origin).netloc.lower() == self.request.headers.get("Host", "").lower()
+        host = urlsplit(origin).netloc.lower()
+        headers = self.request.headers
+        if host == headers.get("Host", "").lower():
+            return True
+        if not ("X-Forwarded-Host" in headers or "Forwarded" in headers):
+            return False
+        try:
+            # Middleware of the application may know better than the server (`ProxyFix`).
+            return host == (await in_flask(self, _own_host)).lower()
+        except Refused:
+            return False  # as the application will say again, when it is asked for a channel
 
     def cors_headers(self) -> dict[str, str]:
         """Return the headers that let a page of another origin read the answer."""
@@ -183,6 +204,11 @@ class LiveHandler(RequestHandler):
             for name, value in error.headers.items():
                 self.set_header(name, value)
         self.finish(error_body(status_code, message))
+
+
+def _own_host() -> str:
+    """Return the host that the application takes itself to be; in a request context."""
+    return flask.request.host
 
 
 async def authorize(

@@ -35,8 +35,8 @@ class PublishHandler(LiveHandler):
     def initialize(self) -> None:
         self._body = bytearray()
 
-    def prepare(self) -> None:
-        super().prepare()
+    async def prepare(self) -> None:
+        await super().prepare()
         if self.request.method != "POST":
             return
         self._check_token(self.state.publish_token)
