@@ -13,13 +13,10 @@ does not starve the ordinary ones, nor they it.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 import io
-import logging
 import sys
-import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -31,26 +28,19 @@ from flasknado.errors import ConfigurationError, RequestError
 from flasknado.http.head import parse_head
 from flasknado.http.message import Body, HeaderField, RequestHead
 from flasknado.http.request_id import current_request_id
+from flasknado.native.lane import Call, LaneSettings, lane_of
 from flasknado.native.stack import Refused as Refused
 from flasknado.native.stack import StackCall, hook
-from flasknado.pool import Pool, PoolFull, Task
+from flasknado.pool import PoolFull
 from flasknado.stock.adapter import head_of
 
 T = TypeVar("T")
-
-log = logging.getLogger("flasknado.native")
 
 LANE_THREADS = 4
 LANE_QUEUE_LIMIT = 2000
 DEFAULT_TIMEOUT_S = 10.0
 
 _WRAPPED_IN = ("app", "wsgi_app", "application", "_app", "__wrapped__", "__self__", "func")
-
-AUTHORIZING = "native"
-"""The lane that `in_flask` takes by itself."""
-
-_lanes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Pool]]
-_lanes = weakref.WeakKeyDictionary()
 
 
 def flask_app_of(wsgi_app: object) -> Flask:
@@ -150,7 +140,7 @@ async def in_flask(
     function: Callable[..., T],
     *args: Any,
     timeout_s: float = DEFAULT_TIMEOUT_S,
-    lane: str = AUTHORIZING,
+    lane: LaneSettings | None = None,
 ) -> T:
     """Return `function(*args)`, run in a Flask request context of the handler's request.
 
@@ -159,22 +149,26 @@ async def in_flask(
     itself; with the status of the response that a `before_request` function or an error
     handler answers with, or of `abort()`; with 500 for any other exception (which is logged),
     and 503 if the lane is full or does not answer within `timeout_s`. What the function
-    returns must not need the context any more. What may take long goes by another lane, which
-    is a name, for threads of its own. To be awaited on the loop's thread.
+    returns must not need the context any more. `lane`: threads of its own, for what may take
+    long or must not wait for others. To be awaited on the loop's thread.
     """
     app = app_of(handler)
     hook(app)
     work = StackCall(app, functools.partial(app.ensure_sync(function), *args))
-    call = _Call(handler.settings["wsgi_app"], environ_of(handler), work)
-    pool = _lane(handler, lane)
+    environ = environ_of(handler)
+    call = Call(
+        f"the application's part of {environ['REQUEST_METHOD']} "
+        f"{ascii(environ['PATH_INFO'])[1:-1]}",
+        functools.partial(_run, work, handler.settings["wsgi_app"], environ),
+    )
+    lane = lane or LaneSettings("native", LANE_THREADS, LANE_QUEUE_LIMIT)
     try:
-        pool.submit(call)
-        return await asyncio.wait_for(call.future, timeout_s)
+        answer: T = await lane_of(lane, handler.settings.get("http_server")).run(call, timeout_s)
+        return answer
     except PoolFull:
         reason = "too many requests wait for the application"
     except TimeoutError:
         reason = f"the application did not answer within {timeout_s:g} s"
-        pool.withdraw(call)
     except Refused as refusal:
         if isinstance(handler, RequestHandler):
             _add_fields(handler, refusal)
@@ -206,42 +200,10 @@ def _head_of(handler: RequestHandler) -> RequestHead:
         raise Refused(error.status, str(error)) from None
 
 
-class _Call(Task):
-    """One call of the WSGI application. Made on the loop's thread."""
-
-    __slots__ = ("_application", "_call", "_environ", "_loop", "future")
-
-    def __init__(self, application: Any, environ: dict[str, Any], call: StackCall) -> None:
-        super().__init__()
-        self._application = application
-        self._environ = environ
-        self._call = call
-        self._loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Any] = self._loop.create_future()
-
-    def run(self) -> None:
-        result: Any = None
-        refusal: Refused | None = None
-        current_request_id.set(self._environ[REQUEST_ID_KEY])
-        try:
-            result = self._call.run(self._application, self._environ)
-        except Refused as error:
-            refusal = error
-        try:
-            self._loop.call_soon_threadsafe(self._settle, result, refusal)
-        except RuntimeError:
-            log.debug("the loop closed before a native request was answered")
-
-    def shed(self) -> None:
-        self._settle(None, Refused(503, "too many requests wait: try again later"))
-
-    def _settle(self, result: Any, refusal: Refused | None) -> None:
-        if self.future.done():
-            return
-        if refusal is not None:
-            self.future.set_exception(refusal)
-        else:
-            self.future.set_result(result)
+def _run(work: StackCall, application: Any, environ: dict[str, Any]) -> Any:
+    """Run the call; on a thread of the lane."""
+    current_request_id.set(environ[REQUEST_ID_KEY])
+    return work.run(application, environ)
 
 
 def _add_fields(handler: RequestHandler, refusal: Refused) -> None:
@@ -257,25 +219,3 @@ def _add_fields(handler: RequestHandler, refusal: Refused) -> None:
                 handler.add_header("Set-Cookie", cookie)
 
     handler.set_default_headers = set_them_too  # type: ignore[method-assign]
-
-
-def _lane(handler: RequestHandler | Caller, name: str) -> Pool:
-    """Return a lane's threads of the running loop, started when needed."""
-    loop = asyncio.get_running_loop()
-    lanes = _lanes.get(loop)
-    if lanes is None:
-        lanes = _lanes[loop] = {}
-        add_close_callback = getattr(
-            handler.settings.get("http_server"), "add_close_callback", None
-        )
-        if add_close_callback is not None:
-            add_close_callback(functools.partial(_stop_lanes, loop))
-    lane = lanes.get(name)
-    if lane is None:
-        lane = lanes[name] = Pool(LANE_THREADS, LANE_QUEUE_LIMIT, name=f"flasknado-{name}")
-    return lane
-
-
-def _stop_lanes(loop: asyncio.AbstractEventLoop) -> None:
-    for lane in _lanes.pop(loop, {}).values():
-        lane.stop()
