@@ -94,6 +94,10 @@ def test_command_of_the_page_serves(command: str, folder: Path) -> None:
         words += ["--bind", "127.0.0.1:0"]
     mount = words[words.index("--mount") + 1] if "--mount" in words else env.get("SCRIPT_NAME", "")
     title = "Winter shop" if "Winter" in command else "Shop"
+    if ":routes" in command:
+        env["DATABASE_URL"] = f"sqlite:///{folder}/shop.db"
+        make_tables = "from shop import app, db; app.app_context().push(); db.create_all()"
+        run(("-c", make_tables), folder, **env)
     with server_process(("-m", module, *words), cwd=folder, env=env) as server:
         assert get(f"{server.url}{mount}/").text == f"{title}, at {mount}/ for nobody\n"
         if "shop.native:routes" in command or "--config" in command:
