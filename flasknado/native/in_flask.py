@@ -28,11 +28,11 @@ from flasknado.errors import ConfigurationError, RequestError
 from flasknado.http.head import parse_head
 from flasknado.http.message import Body, HeaderField, RequestHead
 from flasknado.http.request_id import current_request_id
+from flasknado.native.heads import head_of
 from flasknado.native.lane import Call, LaneSettings, lane_of
 from flasknado.native.stack import Refused as Refused
 from flasknado.native.stack import StackCall, hook
 from flasknado.pool import PoolFull
-from flasknado.stock.adapter import head_of
 
 T = TypeVar("T")
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from typing import Final
 
 from tornado.routing import URLSpec
 
 from flasknado.native.routes import NativeRoute, NativeRoutes
+
+_FLAGS: Final = re.compile(r"\(\?[aiLmsux]+\)")
 
 
 def mounted(routes: Iterable[NativeRoute], prefix: str) -> list[NativeRoute]:
@@ -21,7 +24,12 @@ def mounted(routes: Iterable[NativeRoute], prefix: str) -> list[NativeRoute]:
 
 
 def _below(prefix: str, spec: URLSpec) -> URLSpec:
-    pattern = spec.regex.pattern.removeprefix("^")
+    pattern = spec.regex.pattern
+    flags = ""
+    found = _FLAGS.match(pattern)
+    if found is not None:  # they must stand first
+        flags, pattern = found[0], pattern[found.end() :]
+    pattern = pattern.removeprefix("^")
     if "|" in pattern:
         pattern = f"(?:{pattern})"
-    return URLSpec(re.escape(prefix) + pattern, spec.target, spec.kwargs, spec.name)
+    return URLSpec(flags + re.escape(prefix) + pattern, spec.target, spec.kwargs, spec.name)

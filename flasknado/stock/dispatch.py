@@ -19,8 +19,9 @@ from flasknado.http.message import Finished, RequestHead, as_address
 from flasknado.http.reply import Container
 from flasknado.http.request_id import REQUEST_ID_FIELD, current_request_id
 from flasknado.native import tornado_private
+from flasknado.native.heads import head_from
 from flasknado.native.methods import METHOD_NOT_ALLOWED, name_methods
-from flasknado.stock.adapter import ContainerDelegate, head_from, leave_if_ended, refuse
+from flasknado.stock.adapter import ContainerDelegate, leave_if_ended, refuse
 
 gen_log = logging.getLogger("tornado.general")
 

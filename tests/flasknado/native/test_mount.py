@@ -34,6 +34,7 @@ def wsgi(environ: Any, start_response: Any) -> list[bytes]:
         (r"/a", ["/x.y/a"], ["/a", "/xzy/a", "/x.y/ab", "/x.y"]),
         (r"^/a$", ["/x.y/a"], ["/a"]),
         (r"/a|/b", ["/x.y/a", "/x.y/b"], ["/b", "/a", "/x.y/ab"]),
+        (r"(?i)/a", ["/x.y/A"], ["/A"]),
         (r".*", ["/x.y", "/x.y/", "/x.y/a"], ["/", "/z"]),
         (r"/?", ["/x.y", "/x.y/"], ["/"]),
     ],
