@@ -32,8 +32,8 @@ class WSGIContainer(ApplicationContainer, httputil.HTTPServerConnectionDelegate)
         answered 413, unread where its size is announced.
     body_limits: other limits by path prefix and method (`flasknado.http.body_limits`), such
         as `{"POST /upload": "100M"}`. What an `HTTPServer`'s limits say goes before both.
-    mount: a path prefix such as `/shop` under which alone the application answers; it
-        becomes `SCRIPT_NAME`.
+    mount: a path prefix such as `/shop` under which alone the application answers, and a
+        server's native handlers beside it; it becomes `SCRIPT_NAME`.
     multiprocess: what to tell the application of other processes (`wsgi.multiprocess`).
 
     Raises `ConfigurationError` for a value out of its range. Everything but the gauges of

@@ -10,15 +10,16 @@ from typing import Final
 
 from mypy_extensions import mypyc_attr
 
+from flasknado.environ import base_environ
 from flasknado.errors import ConfigurationError
 from flasknado.http.admit import RequestIds
 from flasknado.http.body_limits import DEFAULT_MAX_BODY_BYTES, BodyLimits
 from flasknado.http.message import Body, RequestHead, plain_response
 from flasknado.http.reply import Reply
+from flasknado.pool import Pool, PoolFull
 from flasknado.wsgi.deadline import DeadlineReply
-from flasknado.wsgi.environ import base_environ
+from flasknado.wsgi.file_wrapper import FileWrapper
 from flasknado.wsgi.pacing import Pacer
-from flasknado.wsgi.pool import Pool, PoolFull
 from flasknado.wsgi.run import Run, WSGIApplication, close_body, refuse_overload
 
 SWEEP_INTERVAL_S: Final = 0.5
@@ -80,6 +81,7 @@ class ApplicationContainer:
         """Set by the server to those of both halves, before the first request."""
         self.mount = mount
         self.base_environ = base_environ(multiprocess=multiprocess, mount=mount)
+        self.base_environ["wsgi.file_wrapper"] = FileWrapper
         self.request_ids = RequestIds()
         self._sweeping: asyncio.TimerHandle | None = None
         self._waking = False
