@@ -14,7 +14,7 @@ from functools import partial
 
 import flasknado
 from config import Settings, SettingsError, load_settings
-from flasknado.errors import AddressTaken, ConfigurationError
+from flasknado import AddressTaken, ConfigurationError
 
 ACCESS_LOGS: dict[str, dict[str, str]] = {
     "off": {},

@@ -11,10 +11,12 @@
 
 `Live` is the Flask side and imports neither Tornado nor the hub. `routes()` are the native
 endpoints, for `HTTPServer(..., handlers=routes())` or `--handlers flasknado.live:routes`.
+The Python client and `LiveHandler` are imported on first use.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from flasknado.live.errors import (
@@ -24,22 +26,48 @@ from flasknado.live.errors import (
     LogUnavailable,
     TooManySubscribers,
 )
+from flasknado.live.event import Event
 from flasknado.live.extension import Live
+from flasknado.live.log.presence import Presence
 from flasknado.live.tickets import Identity
 
 if TYPE_CHECKING:
     from tornado.routing import URLSpec
 
+    from flasknado.live.client import AsyncClient as AsyncClient
+    from flasknado.live.client import Client as Client
+    from flasknado.live.client import LiveEvent as LiveEvent
+    from flasknado.live.client import Reset as Reset
+    from flasknado.live.client import SubscriptionRefused as SubscriptionRefused
+    from flasknado.live.endpoints.base import LiveHandler as LiveHandler
+
 __all__ = [
+    "AsyncClient",
+    "Client",
+    "Event",
     "Identity",
     "InvalidCursor",
     "InvalidEvent",
     "Live",
     "LiveError",
+    "LiveEvent",
+    "LiveHandler",
     "LogUnavailable",
+    "Presence",
+    "Reset",
+    "SubscriptionRefused",
     "TooManySubscribers",
     "routes",
 ]
+
+_HOMES = {
+    "AsyncClient": "flasknado.live.client",
+    "Client": "flasknado.live.client",
+    "LiveEvent": "flasknado.live.client",
+    "LiveHandler": "flasknado.live.endpoints.base",
+    "Reset": "flasknado.live.client",
+    "SubscriptionRefused": "flasknado.live.client",
+}
 
 
 def routes(prefix: str = "/live") -> list[URLSpec]:
@@ -51,3 +79,11 @@ def routes(prefix: str = "/live") -> list[URLSpec]:
     from flasknado.live.endpoints import route_table
 
     return route_table(prefix)
+
+
+def __getattr__(name: str) -> object:
+    try:
+        home = _HOMES[name]
+    except KeyError:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    return getattr(import_module(home), name)

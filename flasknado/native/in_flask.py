@@ -26,7 +26,7 @@ from tornado.web import HTTPError, RequestHandler
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
-from flasknado.errors import ConfigurationError, RequestError
+from flasknado.errors import ConfigurationError, FlasknadoError, RequestError
 from flasknado.http.head import parse_head
 from flasknado.http.message import Body, HeaderField, RequestHead
 from flasknado.http.request_id import current_request_id
@@ -49,7 +49,7 @@ _lanes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Pool]]
 _lanes = weakref.WeakKeyDictionary()
 
 
-class Refused(HTTPError):
+class Refused(FlasknadoError, HTTPError):
     """The application refused a native request, or could not be asked.
 
     `status_code` is the status to answer with, `message` its text for the client,

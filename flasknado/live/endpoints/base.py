@@ -37,7 +37,11 @@ ASKED_AGAIN = 3
 
 
 class LiveHandler(RequestHandler):
-    """Base of the live handlers; one per request, on the loop's thread."""
+    """Base of the live handlers, and of your own; one per request, on the loop's thread.
+
+    Refusals are JSON, the application's CORS policy holds, and nothing is cached. A handler of
+    your own may use `authorize()` and `address()` beside what Tornado's `RequestHandler` has.
+    """
 
     client_gone = False
 
