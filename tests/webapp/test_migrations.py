@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TABLES = {"user_account", "post", "comment", "revoked_token", "live_log", "live_event"} | {
     "live_worker",
     "live_presence",
+    "attempt_count",
 }
 
 
