@@ -1,8 +1,8 @@
 // Types of live.js, which any page may import from the server: connect() and what it returns.
 //
-// TypeScript finds them under the module's address when tsconfig.json says where they are:
+// TypeScript finds them under the module's address when tsconfig.json says where this file is:
 //
-//   "paths": { "/live/live.js": ["./node_modules/…/live.d.ts"] }
+//   "paths": { "/live/live.js": ["./live.d.ts"] }
 
 /** Follow channels. Each event is given to `onEvent` once and in order. */
 export function connect<Data = any>(options?: Options<Data>): Live;
