@@ -22,6 +22,7 @@ from typing import Any
 from gunicorn.workers.base import Worker as GunicornWorker
 
 from flasknado.errors import ConfigurationError
+from flasknado.http.memory import default_limit_bytes
 from flasknado.ops import Operations, bind
 from flasknado.process import settings
 from flasknado.process.build import build_server
@@ -132,6 +133,9 @@ class Worker(GunicornWorker):
         assert isinstance(server, HTTPServer)
         if server.container is not None and self.cfg.workers > 1:
             server.container.multiprocess = True
+        if server.limits.memory_limit_bytes is None:
+            limit_bytes = settings.option(self.cfg, "memory_limit")
+            server.budget.limit_bytes = limit_bytes or default_limit_bytes(self.cfg.workers)
         return server
 
     def _listening(self) -> list[socket.socket]:

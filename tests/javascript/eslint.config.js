@@ -14,8 +14,6 @@ export default [
       "no-eval": "error",
       "no-implied-eval": "error",
       "no-new-func": "error",
-      "no-promise-executor-return": "error",
-      "no-shadow": "error",
       "no-unused-private-class-members": "error",
       "no-use-before-define": ["error", { functions: false, classes: false, variables: false }],
       "no-var": "error",
