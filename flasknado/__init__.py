@@ -12,8 +12,9 @@ be imported where Tornado's half is not wanted.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from flasknado.exports import lazily
 
 if TYPE_CHECKING:
     from flasknado.errors import AddressTaken as AddressTaken
@@ -49,27 +50,23 @@ __all__ = [
     "serve",
 ]
 
-_HOMES = {
-    "AddressTaken": "flasknado.errors",
-    "ClientDisconnected": "flasknado.errors",
-    "ConfigurationError": "flasknado.errors",
-    "Family": "flasknado.ops.metrics.model",
-    "FlasknadoError": "flasknado.errors",
-    "HTTPServer": "flasknado.server",
-    "Limits": "flasknado.http.limits",
-    "Logger": "flasknado.process.logger",
-    "Refused": "flasknado.native.in_flask",
-    "WSGIContainer": "flasknado.wsgi.container",
-    "Worker": "flasknado.process.worker",
-    "add_source": "flasknado.ops.metrics.sources",
-    "in_flask": "flasknado.native.in_flask",
-    "serve": "flasknado.process.serve",
-}
-
-
-def __getattr__(name: str) -> object:
-    try:
-        home = _HOMES[name]
-    except KeyError:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
-    return getattr(import_module(home), name)
+if not TYPE_CHECKING:  # else every name would exist for type checkers
+    __getattr__ = lazily(
+        __name__,
+        {
+            "AddressTaken": "flasknado.errors",
+            "ClientDisconnected": "flasknado.errors",
+            "ConfigurationError": "flasknado.errors",
+            "Family": "flasknado.ops.metrics.model",
+            "FlasknadoError": "flasknado.errors",
+            "HTTPServer": "flasknado.server",
+            "Limits": "flasknado.http.limits",
+            "Logger": "flasknado.process.logger",
+            "Refused": "flasknado.native.in_flask",
+            "WSGIContainer": "flasknado.wsgi.container",
+            "Worker": "flasknado.process.worker",
+            "add_source": "flasknado.ops.metrics.sources",
+            "in_flask": "flasknado.native.in_flask",
+            "serve": "flasknado.process.serve",
+        },
+    )

@@ -16,9 +16,9 @@ The Python client and `LiveHandler` are imported on first use.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from flasknado.exports import lazily
 from flasknado.live.errors import (
     InvalidCursor,
     InvalidEvent,
@@ -60,14 +60,18 @@ __all__ = [
     "routes",
 ]
 
-_HOMES = {
-    "AsyncClient": "flasknado.live.client",
-    "Client": "flasknado.live.client",
-    "LiveEvent": "flasknado.live.client",
-    "LiveHandler": "flasknado.live.endpoints.base",
-    "Reset": "flasknado.live.client",
-    "SubscriptionRefused": "flasknado.live.client",
-}
+if not TYPE_CHECKING:  # else every name would exist for type checkers
+    __getattr__ = lazily(
+        __name__,
+        {
+            "AsyncClient": "flasknado.live.client",
+            "Client": "flasknado.live.client",
+            "LiveEvent": "flasknado.live.client",
+            "LiveHandler": "flasknado.live.endpoints.base",
+            "Reset": "flasknado.live.client",
+            "SubscriptionRefused": "flasknado.live.client",
+        },
+    )
 
 
 def routes(prefix: str = "/live") -> list[URLSpec]:
@@ -79,11 +83,3 @@ def routes(prefix: str = "/live") -> list[URLSpec]:
     from flasknado.live.endpoints import route_table
 
     return route_table(prefix)
-
-
-def __getattr__(name: str) -> object:
-    try:
-        home = _HOMES[name]
-    except KeyError:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
-    return getattr(import_module(home), name)
