@@ -22,6 +22,7 @@ from flasknado.exports import lazily
 from flasknado.live.errors import (
     InvalidCursor,
     InvalidEvent,
+    InvalidIdentity,
     LiveError,
     LogUnavailable,
     TooManySubscribers,
@@ -29,6 +30,7 @@ from flasknado.live.errors import (
 from flasknado.live.event import Event
 from flasknado.live.extension import Live
 from flasknado.live.log.presence import Presence
+from flasknado.live.origins import OriginPolicy
 from flasknado.live.tickets import Identity
 
 if TYPE_CHECKING:
@@ -48,11 +50,13 @@ __all__ = [
     "Identity",
     "InvalidCursor",
     "InvalidEvent",
+    "InvalidIdentity",
     "Live",
     "LiveError",
     "LiveEvent",
     "LiveHandler",
     "LogUnavailable",
+    "OriginPolicy",
     "Presence",
     "Reset",
     "SubscriptionRefused",
@@ -78,7 +82,7 @@ def routes(prefix: str = "/live") -> list[URLSpec]:
     """Return the native routes of the live endpoints under a path prefix.
 
     `GET events` (server-sent events), `ndjson`, `poll` (long-poll), `socket` (WebSocket) and
-    `live.js` (the browser's client), and `POST publish`.
+    `live.js` (the browser's client), `who` (whose pages they are), and `POST publish`.
     """
     from flasknado.live.endpoints import route_table
 

@@ -17,7 +17,7 @@ import pytest
 import flasknado
 import flasknado.live
 from flasknado.live.cli import group
-from flasknado.live.endpoints.base import CORS_KEY
+from flasknado.live.origins import CORS_KEY
 from flasknado.wsgi.environ import REQUEST_ID_KEY
 from tests.docs.api_reference import PAGE, PARTS
 from tests.support.process import PROJECT_ROOT
@@ -89,6 +89,26 @@ def test_page_names_every_public_name_and_no_other(home: str) -> None:
     assert {name for name in named if "." not in name} == set(PUBLIC[home].__all__)
     for name in named:
         assert find(f"{home}.{name}") is not None
+
+
+@pytest.mark.parametrize(
+    ("owner", "internal"),
+    [
+        (flasknado.live.Live, {"answer", "captured", "may_read", "who"}),
+        (flasknado.live.OriginPolicy, set()),
+        (flasknado.live.Client, set()),
+        (flasknado.live.AsyncClient, set()),
+    ],
+)
+def test_page_names_every_public_member(owner: type, internal: set[str]) -> None:
+    members = {name for name in vars(owner) if not name.startswith("_")} - internal
+    named = {
+        name.partition(".")[2]
+        for name in names_under("flasknado.live")
+        if name.startswith(f"{owner.__name__}.")
+    }
+
+    assert members | {name for name in named if name in owner.__annotations__} == named
 
 
 @pytest.mark.parametrize("home", PUBLIC)

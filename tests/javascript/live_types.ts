@@ -19,7 +19,7 @@ const live: Live = connect<Post>({
   onStatus: ({ state, transport, leader, retryMs }: Status) =>
     titles.push(state, transport ?? "none", String(leader), String(retryMs)),
   share: true,
-  key: 7,
+  key: "p7",
   token: async () => "secret",
   credentials: "include",
   transports: ["websocket", "sse", "poll"],
@@ -28,6 +28,7 @@ const live: Live = connect<Post>({
   retryMs: 1,
   maxRetryMs: 1,
   upgradeMs: 1,
+  overtakeMs: 1,
 });
 
 const cursor: Cursor | null = live.cursor;

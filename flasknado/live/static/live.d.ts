@@ -29,10 +29,10 @@ export interface Options<Data = any> {
   onPresence?: (event: LiveEvent<{ count: number }>) => void;
   /** Called at each change of the connection. */
   onStatus?: (status: Status) => void;
-  /** Whether the pages of an origin share one connection; true by default. */
+  /** Whether the pages that one user has loaded share one connection; true by default. */
   share?: boolean;
-  /** Pages share a connection only under the same key: the user's id, say. */
-  key?: string | number | null;
+  /** Whose page this is, as `live.page_key()` says it; without one the server is asked. */
+  key?: string | null;
   /** An access token, or a function that returns or promises one; shared only with a `key`. */
   token?: string | (() => string | null | Promise<string | null>) | null;
   /** As of fetch; "same-origin" by default, "include" sends cookies to another origin. */
@@ -49,6 +49,8 @@ export interface Options<Data = any> {
   maxRetryMs?: number;
   /** How long a lesser transport is used before a better one is tried, by default 300,000 ms. */
   upgradeMs?: number;
+  /** After how long a page that holds the connection and hangs is overtaken, by default 5,000 ms. */
+  overtakeMs?: number;
 }
 
 export interface LiveEvent<Data = any> {
