@@ -30,7 +30,7 @@ serve: $(VENV)/.runtime  ## serve the bundled application (PORT=8000, WORKERS=1,
 test: $(VENV)/.dev  ## run the tests (ARGS="-k name" for some of them)
 	@$(BIN)/python $(PYTEST) $(ARGS)
 
-coverage: $(VENV)/.dev  ## run the tests and measure branch coverage, which has a floor (a third slower)
+coverage: $(VENV)/.dev  ## run the tests and measure branch coverage, which has a floor (slower)
 	@rm -rf var/coverage
 	@$(BIN)/coverage run $(PYTEST) $(ARGS)
 	@$(BIN)/coverage combine --quiet
@@ -51,7 +51,7 @@ lint: $(VENV)/.dev  ## run the linters and the type checkers, of Python and of J
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(MAKE) --no-print-directory $(JAVASCRIPT)/node_modules/.installed
+	@$(MAKE) --silent $(JAVASCRIPT)/node_modules/.installed
 	@npm --prefix $(JAVASCRIPT) --silent run lint
 	@npm --prefix $(JAVASCRIPT) --silent run types
 
