@@ -51,7 +51,7 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:  # else every name would exist for type checkers
-    __getattr__ = lazily(
+    _get = lazily(
         __name__,
         {
             "AddressTaken": "flasknado.errors",
@@ -70,3 +70,10 @@ if not TYPE_CHECKING:  # else every name would exist for type checkers
             "serve": "flasknado.process.serve",
         },
     )
+
+    def __getattr__(name: str) -> object:
+        if name == "serve":
+            from flasknado.process import environment
+
+            environment.check()  # gunicorn reads it while it is imported
+        return _get(name)

@@ -32,7 +32,12 @@ PAGES = [PROJECT_ROOT / "README.md", *PROJECT_ROOT.glob("docs/*.md")]
 INSIDE = {"architecture.md", "http-safety.md"}
 """Pages that say how the package is made."""
 
-KEYS = {"flasknado.request_id", "flasknado.cors", "flasknado.identity"}
+KEYS = {
+    "flasknado.cors",
+    "flasknado.identity",
+    "flasknado.peer_certificate",
+    "flasknado.request_id",
+}
 """Keys of environments and mappings, which only look like names of modules."""
 
 
