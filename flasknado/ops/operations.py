@@ -7,15 +7,15 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any
 
-from flasknado.http.counters import REFUSED, EndHook
-from flasknado.http.message import Address, RequestHead
+from flasknado.http.counters import EndHook
+from flasknado.http.message import Finished
+from flasknado.ops import vitals
 from flasknado.ops.health import HealthHandler, Readiness, ReadinessHandler
 from flasknado.ops.logs.access import AccessLog
 from flasknado.ops.logs.access_lines import JSONTemplate, Template
 from flasknado.ops.metrics.access import Allowed
 from flasknado.ops.metrics.exposition import Metrics, MetricsHandler
 from flasknado.ops.metrics.model import COUNTER, GAUGE, Family, labelled, single
-from flasknado.ops.metrics.requests import NO_ROUTE
 from flasknado.ops.metrics.sources import add_source
 from flasknado.ops.metrics.workers import Snapshots
 from flasknado.server import HTTPServer
@@ -30,11 +30,13 @@ class Operations:
     """Counts and logs what a server does; belongs to the loop's thread.
 
     Readiness asks the checks in the server's setting `readiness_checks`, a mapping of name
-    to callable (`flasknado.ops.health.ReadinessCheck`).
+    to callable (`flasknado.ops.health.ReadinessCheck`), beside those of `flasknado.ops.vitals`.
 
     snapshots, age: where the workers of an arbiter add up their numbers, and which this is.
     access_template, access_logger: how, and to whose handlers, the access log is written;
         without them there is none.
+    stuck_after_s, stuck_share: after how long without a response a thread counts as stuck
+        (0: never), and which share of the threads makes the server not ready.
     """
 
     def __init__(
@@ -46,21 +48,31 @@ class Operations:
         allowed: Allowed | None = None,
         access_template: Template | JSONTemplate | None = None,
         access_logger: logging.Logger | None = None,
+        stuck_after_s: float = vitals.DEFAULT_STUCK_AFTER_S,
+        stuck_share: float = vitals.DEFAULT_STUCK_SHARE,
     ) -> None:
         self.server = server
         self.allowed = allowed or Allowed()
         settings = server.native.application.settings
-        self.readiness = Readiness(settings.get("readiness_checks", {}))
+        self.readiness = Readiness(
+            {**vitals.database_checks(server), **settings.get("readiness_checks", {})},
+            {
+                "threads": vitals.threads_check(server, stuck_after_s, stuck_share),
+                "live": vitals.live_check(server),
+            },
+        )
+        self._stuck_after_s = stuck_after_s
         self.metrics = Metrics(server, snapshots, age)
         self.access_log: AccessLog | None = None
         if access_template is not None and access_logger is not None:
             loop = asyncio.get_running_loop()
             self.access_log = AccessLog(access_template, access_logger, loop)
         self._lag_s = 0.0
-        self._hook = server.counters.on_response
-        server.counters.on_response = self._on_response
-        server.counters.on_refusal = self._on_refusal
-        server.counters.on_detach = self._on_detach
+        counters = server.counters
+        counters.hooks.append(self.metrics.requests.count)
+        if self.access_log is not None:
+            counters.hooks.append(self.access_log.log)
+        counters.on_detach = self._on_detach
         settings.setdefault("log_function", no_line)
         add_source(server, self._families)
         server.add_close_callback(self.readiness.stop)
@@ -93,43 +105,23 @@ class Operations:
             labelled(GAUGE, "readiness_check", "1 while a check is well.", "check", checks),
             single(GAUGE, "loop_lag_seconds", "How late the loop's heartbeat was.", self._lag_s),
         ]
+        container = self.server.container
+        if container is not None and self._stuck_after_s:
+            hanging = container.hanging_longer_than(self._stuck_after_s)
+            meaning = "Threads whose request has begun no response for --stuck-after."
+            families.append(single(GAUGE, "pool_threads_hanging", meaning, hanging))
         if self.access_log is not None:
             lost = self.access_log.writer.lines_dropped
             meaning = "Lines of the access log that could not be written."
             families.append(single(COUNTER, "access_log_lines_dropped", meaning, lost))
         return families
 
-    def _on_response(
-        self, head: RequestHead | None, status: int, sent_bytes: int, duration_s: float, half: str
-    ) -> None:
-        requests = self.metrics.requests
-        route = requests.route_of(head, half)
-        requests.count(status, sent_bytes, duration_s, half, route)
-        if self.access_log is not None:
-            self.access_log.log(head, status, sent_bytes, duration_s, half, route)
-        if self._hook is not None:
-            self._hook(head, status, sent_bytes, duration_s, half)
-
-    def _on_refusal(
-        self, peer: Address | None, head: RequestHead | None, status: int, sent_bytes: int
-    ) -> None:
-        self.metrics.requests.count(status, sent_bytes, 0.0, REFUSED, NO_ROUTE)
-        if self.access_log is not None:
-            self.access_log.log(head, status, sent_bytes, 0.0, REFUSED, NO_ROUTE, peer)
-        if self._hook is not None:
-            self._hook(head, status, sent_bytes, 0.0, REFUSED)
-
-    def _on_detach(
-        self, head: RequestHead, status: int, sent_bytes: int, duration_s: float, half: str
-    ) -> EndHook | None:
-        requests = self.metrics.requests
-        route = requests.route_of(head, half)
-        requests.count(status, sent_bytes, duration_s, half, route)
-        if self._hook is not None:
-            self._hook(head, status, sent_bytes, duration_s, half)
-        if self.access_log is None:
-            return None
-        return self.access_log.log_at_end(head, status, sent_bytes, duration_s, half, route)
+    def _on_detach(self, finished: Finished) -> EndHook | None:
+        log = self.access_log
+        for hook in self.server.counters.hooks:
+            if log is None or hook != log.log:
+                hook(finished)
+        return log.log_at_end(finished) if log is not None else None
 
 
 def no_line(handler: RequestHandler) -> None:
