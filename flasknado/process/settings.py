@@ -37,8 +37,8 @@ LIMITS = Limits()
 ENVIRONMENT_PREFIX = "FLASKNADO_"
 
 DEFAULTS: Mapping[str, Any] = {
-    "worker_class": "flasknado.process.worker.Worker",
-    "logger_class": "flasknado.process.logger.Logger",
+    "worker_class": "flasknado.Worker",
+    "logger_class": "flasknado.Logger",
     "threads": 16,
     "worker_connections": 20_000,
     "keepalive": 75,
