@@ -27,15 +27,16 @@ install: $(VENV)/.dev  ## make .venv with everything that serving and testing ne
 serve: $(VENV)/.runtime  ## serve the bundled application (PORT=8000, WORKERS=1, ...)
 	@$(BIN)/python server.py
 
-test: $(VENV)/.dev  ## run the tests (ARGS="-k name" for some of them)
+test: $(VENV)/.dev  ## run the tests (ARGS="-k name" for some of them, COVERAGE=1 to measure)
+ifndef COVERAGE
 	@$(BIN)/python $(PYTEST) $(ARGS)
-
-coverage: $(VENV)/.dev  ## run the tests and measure branch coverage, which has a floor (slower)
+else
 	@rm -rf var/coverage
 	@$(BIN)/coverage run $(PYTEST) $(ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage html --quiet
 	@$(BIN)/coverage report
+endif
 
 test-compiled: $(COMPILED)/.built  ## run the tests of what is compiled against its compiled form
 	@PYTHONPATH=$(CURDIR)/$(COMPILED) FLASKNADO_COMPILED=1 $(BIN)/python $(PYTEST) \

@@ -13,10 +13,10 @@ from types import ModuleType
 
 import click
 import pytest
-from flasknado.wsgi.environ import REQUEST_ID_KEY
 
 import flasknado
 import flasknado.live
+from flasknado.environ import REQUEST_ID_KEY
 from flasknado.live.cli import group
 from flasknado.live.origins import CORS_KEY
 from tests.docs.api_reference import PAGE, PARTS
