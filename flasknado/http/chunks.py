@@ -28,13 +28,15 @@ class ChunkedBody:
     After it has raised it must not be fed again.
     """
 
-    __slots__ = ("_after_data", "_line", "ended", "left_bytes")
+    __slots__ = ("_after_data", "_line", "ended", "left_bytes", "sizes_read")
 
     def __init__(self) -> None:
         self.left_bytes = 0
         """How much of the present chunk is to come."""
         self.ended = False
         """True after the line of the last chunk: what follows are the trailers."""
+        self.sizes_read = 0
+        """How many chunks have begun."""
         self._after_data = False
         self._line = b""
         """The beginning of a line whose end has not come yet."""
@@ -83,6 +85,7 @@ class ChunkedBody:
         match = _SIZE_LINE.match(line, 0, len(line) - 2)
         if match is None:
             raise self._refusal()
+        self.sizes_read += 1
         self.left_bytes = int(match[1], 16)
         self.ended = not self.left_bytes
 

@@ -33,6 +33,17 @@ gen_log: Final = logging.getLogger("tornado.general")
 UNPARSED_BYTES: Final = 16 * 1024
 """How much may arrive while nothing is parsed before reading stops."""
 
+WORK_PER_TURN: Final = 1024
+REQUEST_WORK: Final = 64
+SLICE_WORK: Final = 64
+BODY_SLICE_WORK: Final = 32
+"""What one connection may do before others have their turn of the loop, and what counts how
+much: a request that is taken or begun, bytes given to the parser at once, a part of a body (1),
+an empty line at which they are cut (1). So sixteen requests, or a thousand chunks."""
+
+ONE_READ_BYTES: Final = 64 * 1024
+"""Less than this is all that one turn of the loop reads from a connection: more counts on."""
+
 LINGERING_LIMIT: Final = 1024
 """How many refused connections of a server may linger; one more is cut off at once."""
 
@@ -81,6 +92,8 @@ class Connection(RequestSink):
         "_taken_mark_bytes",
         "_unparsed",
         "_waiting",
+        "_work",
+        "_yielding",
         "active",
         "context",
         "counted",
@@ -120,6 +133,10 @@ class Connection(RequestSink):
         self._parsing = False
         self._advancing = False
         self._reading_paused = False
+        self._work = 0
+        """What was done since `_begin_turn()`."""
+        self._yielding = False
+        """True while the rest waits for the loop's next turn."""
         self._eof = False
         self._linger_left_bytes = shared.limits.linger_bytes
         self._lingers_for_body = False
@@ -159,9 +176,12 @@ class Connection(RequestSink):
     def data_received(self, data: bytes) -> None:
         if self._parser is None:
             self._drop_incoming(len(data))
-        elif self._unparsed is not None:
+        elif self._unparsed is not None or self._yielding:
             self._keep_unparsed(data)
         else:
+            if len(data) < ONE_READ_BYTES:
+                self._work = 0
+                self._parser.pauses = False
             self._parse(data)
 
     def eof_received(self) -> bool:
@@ -263,10 +283,14 @@ class Connection(RequestSink):
             self._waiting.append(exchange)
 
     def request_data(self, data: bytes) -> None:
+        self._work += 1
         if self._receiving is not None:
             self._receiving.receive(data)
 
     def request_complete(self) -> None:
+        self._work += REQUEST_WORK
+        if self._work >= WORK_PER_TURN and self._parser is not None:
+            self._parser.pauses = True
         exchange, self._receiving = self._receiving, None
         if exchange is not None:
             exchange.end()
@@ -472,20 +496,28 @@ class Connection(RequestSink):
         """Parse as much as may be parsed now and keep the rest."""
         parser = self._parser
         assert parser is not None
+        size_bytes = len(data)
+        start = 0
         self._parsing = True
         try:
-            while data and self._parser is parser and not self.gone:
+            while start < size_bytes and self._parser is parser and not self.gone:
+                if self._work >= WORK_PER_TURN:
+                    self._keep_unparsed(data[start:])
+                    self._yield_turn()
+                    break
                 if self.active is not None or self._waiting:
                     if self._holds():
-                        self._keep_unparsed(data)
+                        self._keep_unparsed(data[start:])
                         break
                 else:
                     parser.holds = False
-                if len(data) <= HEAD_SLICE_BYTES:
-                    data = parser.feed(data)
-                else:
-                    size_bytes = parser.slice_bytes()
-                    data = parser.feed(data[:size_bytes]) + data[size_bytes:]
+                self._work += BODY_SLICE_WORK if parser.in_body else SLICE_WORK
+                piece = data
+                if start or size_bytes > HEAD_SLICE_BYTES:
+                    piece = data[start : start + parser.slice_bytes()]
+                start += len(piece) - len(parser.feed(piece))
+                self._work += parser.pieces
+                parser.pieces = 0
                 if self._receiving is not None and self._stuffed(self._receiving):
                     self._pause_reading()
         except RequestError as error:
@@ -497,8 +529,8 @@ class Connection(RequestSink):
         finally:
             self._parsing = False
         if self._stream is not None:
-            if data:
-                self._stream.data_received(data)
+            if start < size_bytes:
+                self._stream.data_received(data[start:])
         elif self._parser is not None:
             self._watch_reading()
 
@@ -507,7 +539,8 @@ class Connection(RequestSink):
         active = self.active
         receiving = self._receiving
         return (
-            (self._parser is not None and self._parser.holds)
+            self._yielding
+            or (self._parser is not None and self._parser.holds)
             or len(self._waiting) >= self.shared.limits.pipeline_limit
             or (active is not None and active.holds and active.complete)
             or (receiving is not None and self._stuffed(receiving))
@@ -516,6 +549,21 @@ class Connection(RequestSink):
     def _stuffed(self, receiving: Exchange) -> bool:
         """Whether no more of a body may be read for now."""
         return receiving.stuffed() or (self.shared.budget.full and not receiving.complete)
+
+    def _yield_turn(self) -> None:
+        """Leave the rest for the loop's next turn, so that others have theirs."""
+        if not self._yielding:
+            self._yielding = True
+            self._pause_reading()
+            self.shared.loop.call_soon(self._begin_turn)
+
+    def _begin_turn(self) -> None:
+        self._yielding = False
+        self._work = 0
+        if self._parser is not None:
+            self._parser.pauses = False
+        if not self.gone:
+            self._advance()
 
     def _keep_unparsed(self, data: bytes) -> None:
         if self._unparsed is None:
@@ -532,6 +580,10 @@ class Connection(RequestSink):
         try:
             while self._is_free():
                 if self._waiting:
+                    if self._work >= WORK_PER_TURN:
+                        self._yield_turn()
+                        break
+                    self._work += REQUEST_WORK
                     self.active = exchange = self._waiting.popleft()
                     exchange.begin()
                     if self._eof and self.active is exchange and exchange.needs_client():
@@ -539,7 +591,7 @@ class Connection(RequestSink):
                 elif self._refusal is not None:
                     self._answer_refusal()
                     break
-                elif self._unparsed is None:
+                elif self._unparsed is None or self._yielding:
                     break
                 else:
                     self._go_on()

@@ -98,6 +98,8 @@ class RequestParser:
         "holds",
         "in_body",
         "in_head",
+        "pauses",
+        "pieces",
     )
 
     def __init__(
@@ -141,6 +143,10 @@ class RequestParser:
         """True while a body is expected."""
         self.holds = False
         """True after a request that may take the connection out of HTTP; set False to go on."""
+        self.pauses = False
+        """Set True by the sink to stop after the present request; set False to go on."""
+        self.pieces = 0
+        """How often `feed()` has cut what it was given."""
         self.ended = False
         """True after the last request of the connection; what follows is dropped."""
 
@@ -154,7 +160,7 @@ class RequestParser:
         return max(HEAD_SLICE_BYTES, min(left, BODY_SLICE_BYTES))
 
     def feed(self, data: bytes) -> bytes:
-        """Parse at most `slice_bytes()` bytes; returns what follows a request after which it holds.
+        """Parse at most `slice_bytes()` bytes; returns what follows if it holds or pauses.
 
         Raises `RequestError` for what is refused, and what the sink raises; what was
         complete before it has been passed on.
@@ -172,10 +178,11 @@ class RequestParser:
             if start == 0 and end == len(data):
                 return self._feed_piece(data)
             rest = self._feed_piece(data[start:end])
-            if rest or self.holds or end == len(data):
+            if rest or self.holds or self.pauses or end == len(data):
                 return rest + data[end:]
             start = end
             pieces += 1
+            self.pieces += 1
         return b""
 
     def _piece_end(self, data: bytes, start: int) -> int:
@@ -223,7 +230,9 @@ class RequestParser:
         """Take the content of a chunked body up to its trailers; returns where it ends."""
         chunks = self._chunks
         assert chunks is not None
+        sizes_read = chunks.sizes_read
         content, end = chunks.feed(data, start)
+        self.pieces += chunks.sizes_read - sizes_read
         self._body_bytes += len(content)
         self._count_framing(end - start)
         if content:

@@ -32,6 +32,7 @@ from flasknado.native.tornado_private import (
     HTTPRequestContext,
     header_lists,
 )
+from flasknado.websocket.watch import FrameWatch
 
 if TYPE_CHECKING:
     from flasknado.http.connection import Connection
@@ -149,6 +150,9 @@ class NativeExchange(httputil.HTTPConnection):
         if head.host is not None:
             # That of an absolute-form target or of a trusted proxy goes before the field.
             fields["Host"] = head.host
+        if head.version == "1.0":
+            # It cannot be upgraded (RFC 9110, section 7.8).
+            fields.pop("Upgrade", None)
         uri = f"{head.path}?{head.query}" if "?" in head.target else head.path
         start_line = httputil.RequestStartLine(head.method, uri, f"HTTP/{head.version}")
         try:
@@ -437,6 +441,8 @@ class NativeExchange(httputil.HTTPConnection):
             connection.shared,
             write_paused=connection.write_paused,
         )
+        if self.status == 101 and _opens_websocket(self.head):
+            stream.watch = FrameWatch()
         connection.detach(stream)
         return stream
 
@@ -467,6 +473,13 @@ class NativeExchange(httputil.HTTPConnection):
             connection.transport.write(data)
             return connection.drained()
         return closed_future(connection.shared.loop)
+
+
+def _opens_websocket(head: RequestHead) -> bool:
+    return any(
+        name.lower() == b"upgrade" and value.strip().lower() == b"websocket"
+        for name, value in head.headers
+    )
 
 
 def tornado_headers(head: RequestHead) -> httputil.HTTPHeaders:

@@ -74,6 +74,9 @@ class Dispatch(httputil.HTTPMessageDelegate):
             if not head.target.startswith("/") and head.path.startswith("/"):
                 uri = f"{head.path}?{head.query}" if "?" in head.target else head.path
                 start_line = start_line._replace(path=uri)
+            if head.version == "1.0":
+                # It cannot be upgraded (RFC 9110, section 7.8).
+                headers.pop("Upgrade", None)
         if head.request_id is None:
             head.request_id = server.request_ids.new()
         if half is NATIVE:

@@ -6,6 +6,11 @@ import re
 import sys
 from dataclasses import dataclass
 
+from flasknado.http.connection import REQUEST_WORK, WORK_PER_TURN
+from flasknado.live.endpoints.websocket import DROPPED_LIMIT, FRAMES_PER_TURN, SKIPPED_BYTES
+from flasknado.live.hub.subscriber import GOODBYE_TIMEOUT_S
+from flasknado.native.iostream import WORK_PER_TURN as STREAM_WORK_PER_TURN
+from flasknado.websocket import codec
 from tests.support.process import PROJECT_ROOT
 
 SERVED = 200
@@ -286,7 +291,8 @@ def rendered() -> str:
     lines += ["", "## Accepted", "", "| request | on the tornado layer |", "|---|---|"]
     for accepted in ACCEPTED:
         lines.append(f"| {accepted.name} | {_said_of(accepted)} |")
-    lines += ["", *_ABOUT_ACCEPTED, "", "## Limits", "", *_limits()]
+    lines += ["", *_ABOUT_ACCEPTED, "", "## WebSocket", "", *_websocket()]
+    lines += ["", "## Fairness", "", *_FAIRNESS, "", "## Limits", "", *_limits()]
     return "\n".join(lines) + "\n"
 
 
@@ -294,7 +300,46 @@ _ABOUT_ACCEPTED = (
     "Trailers are read up to 128 fields (431 beyond), and framing only as long as it is not the",
     "greater part of a chunked body by far (400). An upgrade with a body is refused (400) on the",
     "native routes of the llhttp layer. A refusal ends the connection, and so do `Connection:",
-    "close` and HTTP/1.0: what was sent behind them is never run, on either layer.",
+    "close` and HTTP/1.0: what was sent behind them is never run, on either layer. `Upgrade` is",
+    "ignored in HTTP/1.0 (RFC 9110, section 7.8), so no WebSocket opens there.",
+)
+
+
+def _websocket() -> list[str]:
+    """Return what a client's frames are answered with."""
+    return [
+        "What costs a server more than it costs the client ends the connection, with close code",
+        "1008. The work grows with the bytes that come, and never faster.",
+        "",
+        "| the client sends | answer |",
+        "|---|---|",
+        f"| a message in more than {codec.FREE_FRAMES:,} frames, and one more for each "
+        f"{codec.BYTES_PER_FRAME} bytes that it has; control frames in between count | 1008 |",
+        f"| more than {codec.CONTROL_FRAMES_PER_S:g} pings a second, after "
+        f"{codec.CONTROL_FRAMES_BURST:g} at once | 1008 |",
+        f"| pongs that no ping asked for, each as {codec.UNASKED_PONG_COST:g} pings | 1008 |",
+        f"| live messages over `LIVE_MAX_MESSAGES_PER_S` | `error` 429 each, 1008 after "
+        f"{DROPPED_LIMIT} |",
+        "| live messages larger than `LIVE_MAX_MESSAGE_BYTES` | 1009 |",
+        "| frames that RFC 6455 does not allow | 1002; 1007 for text that is not UTF-8 |",
+        "",
+        "This holds for live clients on both layers. Your own `WebSocketHandler`s are read by",
+        "Tornado's code, on the llhttp layer behind the first three rows; on the tornado layer",
+        "nothing counts their frames.",
+        "",
+        "TCP is closed once both closing frames have passed. After a violation the server closes",
+        "its own half at once (not under TLS) and drops what still comes until the client has",
+        f"closed, for {GOODBYE_TIMEOUT_S:g} s and {SKIPPED_BYTES // 1024} KiB at most.",
+    ]
+
+
+_FAIRNESS = (
+    "Whatever one client sends at once, others have their turn of the loop in between. In a turn,",
+    f"one connection is read up to {WORK_PER_TURN // REQUEST_WORK} requests, or some",
+    f"{WORK_PER_TURN:,} chunks or blank lines; a live WebSocket up to {FRAMES_PER_TURN} frames; a",
+    f"stream that a Tornado handler has detached does up to {STREAM_WORK_PER_TURN} reads and",
+    "writes. The rest waits, and reading stops meanwhile. On the tornado layer Tornado divides the",
+    "work of requests, bodies and its own WebSockets, into larger turns.",
 )
 
 
