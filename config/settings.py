@@ -214,7 +214,7 @@ class Settings(BaseSettings):
         (),
         unit="origin list",
         meaning="Origins whose pages may read the API and the live events from a browser;"
-        " `*` is every origin.",
+        " `*` is every origin, whose pages are nobody's unless they have a token.",
         rule="origins separated by commas (scheme, host and port, without a path), or *",
         mend="set CORS_ORIGINS=https://example.org,http://localhost:3000, or nothing for none",
         shown_default="none",

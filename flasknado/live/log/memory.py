@@ -98,12 +98,11 @@ class MemoryLog(Log):
                 size_bytes += len(event.data)
             return Batch(self._epoch, self._head, self._floor + 1, events, complete_to)
 
-    def recent(self, channel: str, age_s: float) -> list[Event]:
-        """Return the events of a channel that are younger than `age_s`."""
-        since = time.time() - age_s
+    def newest(self, channel: str, limit_events: int) -> list[Event]:
+        """Return the newest events of a channel, at most so many, oldest first."""
         with self._lock:
-            entries = [e for e in self._entries if e.created_at >= since]
-        return [entry.event for entry in entries if entry.event.channel == channel]
+            events = [entry.event for entry in self._entries if entry.event.channel == channel]
+        return events[-limit_events:]
 
     def see(self, changes: Mapping[Key, int]) -> None:
         """Note how many connections users have on channels."""
@@ -174,8 +173,8 @@ class MemoryFollower(Follower):
     ) -> Batch:
         return self._log.read(after, channels, limit_events, limit_bytes)
 
-    def recent(self, channel: str, age_s: float) -> list[Event]:
-        return self._log.recent(channel, age_s)
+    def newest(self, channel: str, limit_events: int) -> list[Event]:
+        return self._log.newest(channel, limit_events)
 
     def append(self, drafts: Sequence[Draft]) -> None:
         self._log.append(drafts)

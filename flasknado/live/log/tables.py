@@ -251,15 +251,16 @@ def read(
     return Batch(row.epoch, row.head, row.floor + 1, events, complete_to)
 
 
-def read_recent(connection: sa.Connection, channel: str, age_s: float) -> list[Event]:
-    """Return the events of a channel that are younger than `age_s`, oldest first."""
+def read_newest(connection: sa.Connection, channel: str, limit_events: int) -> list[Event]:
+    """Return the newest events of a channel, at most so many, oldest first."""
     wanted = sa.select(live_event.c.offset, live_event.c.channel, live_event.c.name)
     rows = connection.execute(
         wanted.add_columns(live_event.c.data)
-        .where(live_event.c.channel == channel, live_event.c.created_at >= time.time() - age_s)
-        .order_by(live_event.c.offset)
+        .where(live_event.c.channel == channel)
+        .order_by(live_event.c.offset.desc())
+        .limit(limit_events)
     )
-    return [Event(*row) for row in rows]
+    return [Event(*row) for row in rows][::-1]
 
 
 def prune(
