@@ -182,6 +182,7 @@ class HandlerDelegate(tornado_private.HandlerDelegate):
             return
         if not self.stream_request_body:
             self.request.body = bytes(self.chunks)
+            self.chunks = bytearray()
             parse_lazily(self.request, self.handler_class)
             self.execute()
             return
