@@ -8,6 +8,7 @@ Its timeouts are short, so that an attack that waits for one ends soon.
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from typing import Any
 
 from flask import Flask, Response, jsonify, request
 from tornado.web import RequestHandler, URLSpec
-from tornado.websocket import WebSocketHandler
+from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 import flasknado.live
 from flasknado.live import Live
@@ -122,7 +123,8 @@ class Behind(RequestHandler):
 
 class Echo(WebSocketHandler):
     def on_message(self, message: Any) -> None:
-        self.write_message(message)
+        with contextlib.suppress(WebSocketClosedError):
+            self.write_message(message)
 
 
 routes = [

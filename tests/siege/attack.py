@@ -54,6 +54,8 @@ class Attack:
     """The same for those that only the long form judges."""
     memory_mb: float = 48.0
     """How much more memory the worker may need meanwhile."""
+    kept_mb: float = 40.0
+    """How much more it may have afterwards: the allocator keeps some of what was freed."""
     health_ms: float = 20.0
     """The bound of the health page's median; its longest is judged by `HEALTH_WORST_MS`."""
     page_ms: float | None = 150.0

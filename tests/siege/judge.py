@@ -23,8 +23,8 @@ CALM_TIMES = 4
 """How much slower than without an attack, on a machine that is slow by itself."""
 AFTER_S = 25.0
 """How long the worker may take until it has given back what an attack made it take."""
-MORE_MEMORY_MB = 40.0
-MORE_THREADS = 8
+MORE_THREADS = 24
+"""Those of the lanes are started when they are first needed, and stay."""
 MORE_DESCRIPTORS = 4
 ATTACK_DEADLINE_S = 60.0
 
@@ -135,7 +135,7 @@ def judge_recovery(worker: int, before: Vitals, outcome: Outcome) -> None:
     def excess() -> list[str]:
         now = Vitals.of(worker)
         bounds = (
-            ("MB", now.memory_mb - before.memory_mb, MORE_MEMORY_MB),
+            ("MB", now.memory_mb - before.memory_mb, outcome.attack.kept_mb),
             ("threads", now.threads - before.threads, MORE_THREADS),
             ("descriptors", now.descriptors - before.descriptors, MORE_DESCRIPTORS),
         )

@@ -66,7 +66,12 @@ class Sender:
     """
 
     def __init__(
-        self, target: Target, opening: bytes, more: Callable[[float], bytes | None], *, reads: bool
+        self,
+        target: Target,
+        opening: bytes,
+        more: Callable[[float], bytes | None],
+        *,
+        reads: bool = True,
     ) -> None:
         self.sock = socket.socket()
         if not reads:

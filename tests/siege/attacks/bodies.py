@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
+
 from tests.siege.attack import Attack, Report, Target
 from tests.siege.setups import MEMORY_LIMIT_MB
 from tests.siege.sockets import endlessly, nothing, swarm
@@ -38,15 +41,8 @@ def to_native_routes(target: Target, seconds: float) -> Report:
     """Send 15 MiB to every native route, announced and in chunks, several at once."""
     openings = [post(path, LARGE_BYTES) for path in NATIVE] + [chunked(path) for path in NATIVE]
     pieces = [PIECE] * len(NATIVE) + [CHUNK] * len(NATIVE)
-    number = -1
-
-    def make():  # type: ignore[no-untyped-def]
-        nonlocal number
-        number += 1
-        at = number % len(openings)
-        return openings[at], endlessly(pieces[at])
-
-    report, senders = swarm(target, seconds, make, count=5, most=400)
+    turns = itertools.cycle(zip(openings, map(endlessly, pieces), strict=True))
+    report, senders = swarm(target, seconds, lambda: next(turns), count=5, most=400)
     report.expect(len(senders) > 20, f"each is answered soon: {len(senders)} were begun")
     report.expect(
         not any(answer.startswith("2") for answer in report.answers),
@@ -55,19 +51,14 @@ def to_native_routes(target: Target, seconds: float) -> Report:
     return report
 
 
-def forms(*paths: bytes):  # type: ignore[no-untyped-def]
+def forms(*paths: bytes) -> Callable[[Target, float], Report]:
     """Return the attack that sends forms of 16 MiB of percent signs."""
 
     def run(target: Target, seconds: float) -> Report:
-        number = -1
-
-        def make():  # type: ignore[no-untyped-def]
-            nonlocal number
-            number += 1
-            path = paths[number % len(paths)]
-            return post(path, FORM_BYTES, FORM_TYPE), endlessly(FORM_PIECE)
-
-        report, _senders = swarm(target, seconds, make, count=2, most=100)
+        openings = itertools.cycle(post(path, FORM_BYTES, FORM_TYPE) for path in paths)
+        report, _senders = swarm(
+            target, seconds, lambda: (next(openings), endlessly(FORM_PIECE)), count=2, most=100
+        )
         report.expect(
             report.answers["413"] and not report.answers["200"],
             f"such a form is refused: {dict(report.answers)}",
@@ -89,15 +80,8 @@ def half_sent(target: Target, seconds: float) -> Report:
 def chunks(target: Target, seconds: float) -> Report:
     """Send bodies in chunks of one byte, without an end."""
     piece = b"1\r\nx\r\n" * 10_000
-    paths = (b"/upload", b"/native/form")
-    number = -1
-
-    def make():  # type: ignore[no-untyped-def]
-        nonlocal number
-        number += 1
-        return chunked(paths[number % 2]), endlessly(piece)
-
-    report, _senders = swarm(target, seconds, make, count=1, most=200)
+    openings = itertools.cycle(map(chunked, (b"/upload", b"/native/form")))
+    report, _senders = swarm(target, seconds, lambda: (next(openings), endlessly(piece)), most=200)
     return report
 
 
@@ -125,6 +109,7 @@ ATTACKS = (
         "forms of 16 MiB of %, to a native handler",
         forms(b"/native/form"),
         ("small", "small, tornado"),
+        memory_mb=80,
     ),
     Attack(
         "login-forms",
@@ -139,6 +124,7 @@ ATTACKS = (
         half_sent,
         ("small", "small, tornado"),
         memory_mb=MEMORY_LIMIT_MB * 1.5 + 48,
+        kept_mb=MEMORY_LIMIT_MB * 1.5,
     ),
     Attack("one-byte-chunks", "chunks of one byte without an end", chunks, ("small",)),
     Attack("full-disk", "bodies that a full disk cannot take", to_a_full_disk, ("full disk",)),

@@ -115,7 +115,13 @@ def _who(target: Target, cookies: str, origin: bytes) -> str | None:
 
 
 ATTACKS = (
-    Attack("guessers", f"{GUESSERS} clients that guess passwords", guessers, ("bundled",)),
+    Attack(
+        "guessers",
+        f"{GUESSERS} clients that guess passwords",
+        guessers,
+        ("bundled",),
+        page_ms=500,
+    ),
     Attack("tables", "posts that cost much to render", tables, ("bundled",)),
     Attack("site-cross-site", "WebSockets of other sites, with cookies", cross_site, ("bundled",)),
 )
