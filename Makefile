@@ -1,6 +1,6 @@
 # Flasknado's commands; `make help` lists them, CI runs the same ones.
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-compiled chaos lint wheel bench loadtest locust compare nginx demo lock clean
+.PHONY: help install serve test test-compiled chaos siege lint wheel bench loadtest locust compare nginx demo lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -31,6 +31,9 @@ test-compiled: $(COMPILED)/.built  ## run the tests of what is compiled against 
 
 chaos: $(VENV)/.dev  ## judge live events while processes die (ARGS="--seconds 300 --subscribers 1000")
 	@$(BIN)/python -m tests.live_server.chaos $(ARGS)
+
+siege: $(VENV)/.dev  ## judge servers of this machine under attack (ARGS="--seconds 5 --only garbage,guessers")
+	@$(BIN)/python -m tests.siege $(ARGS)
 
 lint: $(VENV)/.dev  ## run the linter and the type checker
 	@$(BIN)/ruff check .

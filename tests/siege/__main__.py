@@ -36,9 +36,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.list:
         say("\n".join(f"{name:26} {attack.what}" for name, attack in ATTACKS.items()))
         return 0
+    outcomes: list[Outcome] = []
     try:
         with interruptible():
-            outcomes = list(siege(options.only, options.seconds, judge_latency=True))
+            for setup in SETUPS:
+                try:
+                    for outcome in siege(setup, options.only, options.seconds, judge_latency=True):
+                        say(line(outcome))
+                        outcomes.append(outcome)
+                except pytest.skip.Exception as skipped:
+                    say(f"  {setup} is left out: {skipped}")
     except Interrupted:
         say("Interrupted: every server and attacker is ended.")
         return INTERRUPTED_STATUS
@@ -66,34 +73,27 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def siege(
-    names: Sequence[str], seconds: float, *, judge_latency: bool, setups: Sequence[str] = ()
+    setup: str, names: Sequence[str], seconds: float, *, judge_latency: bool
 ) -> Iterator[Outcome]:
-    """Make the attacks, one at a time, grouped by server; yields what came of each.
+    """Make those of the attacks that are for a server, one at a time; yields what came of each.
 
-    With `judge_latency` each server is first measured at rest. One that did not hold is replaced.
+    With `judge_latency` it is first measured at rest. A server that did not hold is replaced.
     """
-    for setup in setups or SETUPS:
-        todo = [ATTACKS[name] for name in names if setup in ATTACKS[name].setups]
-        todo = [attack for attack in todo if attack.name != CALM]
-        calm: Outcome | None = None
-        while todo:
-            with contextlib.ExitStack() as stack:
-                folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="flasknado-siege-"))
-                try:
-                    besieged = stack.enter_context(SETUPS[setup](Path(folder)))
-                except pytest.skip.Exception as skipped:
-                    say(f"  {setup}: left out, {skipped}")
-                    break
-                if judge_latency and calm is None:
-                    calm = besiege(ATTACKS[CALM], setup, besieged, seconds, None)
-                    say(line(calm))
-                    yield calm
-                held = True
-                while todo and held:
-                    outcome = besiege(todo.pop(0), setup, besieged, seconds, calm)
-                    say(line(outcome))
-                    yield outcome
-                    held = outcome.held
+    todo = [ATTACKS[name] for name in names if setup in ATTACKS[name].setups]
+    todo = [attack for attack in todo if attack.name != CALM]
+    calm: Outcome | None = None
+    while todo:
+        with contextlib.ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="flasknado-siege-"))
+            besieged = stack.enter_context(SETUPS[setup](Path(folder)))
+            if judge_latency and calm is None:
+                calm = besiege(ATTACKS[CALM], setup, besieged, seconds, None)
+                yield calm
+            held = True
+            while todo and held:
+                outcome = besiege(todo.pop(0), setup, besieged, seconds, calm)
+                yield outcome
+                held = outcome.held
 
 
 def line(outcome: Outcome) -> str:

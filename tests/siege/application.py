@@ -20,14 +20,10 @@ from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 import flasknado.live
 from flasknado.live import Live
+from tests.siege.setups import BEHIND, HANG_S, HEARTBEAT_S, SUBSCRIBE_TIMEOUT_S
 
-HEARTBEAT_S = 1.0
-SUBSCRIBE_TIMEOUT_S = 1.0
-HANG_S = 6.0
 BIG_BYTES = 16 * 1024 * 1024
 PIECE = b"x" * 65536
-BEHIND = "/behind/"
-"""Below it nobody asks for anything but an attack, behind a request that ends its connection."""
 
 app = Flask("siege")
 app.config.update(

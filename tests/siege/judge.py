@@ -25,7 +25,8 @@ AFTER_S = 25.0
 """How long the worker may take until it has given back what an attack made it take."""
 MORE_THREADS = 24
 """Those of the lanes are started when they are first needed, and stay."""
-MORE_DESCRIPTORS = 4
+MORE_DESCRIPTORS = 16
+"""Those of the database: three files for each thread that has asked it something."""
 ATTACK_DEADLINE_S = 60.0
 
 

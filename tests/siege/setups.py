@@ -13,6 +13,14 @@ from tests.siege.attack import Target
 from tests.support.process import PROJECT_ROOT, ServerProcess, server_process
 
 THREADS = 4
+SENDING_TIMEOUT_S = 1.0
+"""How long a head may take, and how long a body is watched."""
+HEARTBEAT_S = 0.5
+SUBSCRIBE_TIMEOUT_S = 0.5
+HANG_S = 6.0
+"""How long the authorisation of one channel takes."""
+BEHIND = "/behind/"
+"""Below it nobody asks for anything but an attack, behind a request that ends its connection."""
 MEMORY_LIMIT_MB = 64
 MAX_CONNECTIONS = 1_000
 FEW_DESCRIPTORS = 120
@@ -53,7 +61,8 @@ def small(layer: str = "llhttp", *options: str, limits: str = "") -> Setup:
         command = (
             *("-m", "flasknado.process.cli", "--bind", "127.0.0.1:0", "--http", layer),
             *("--threads", str(THREADS), "--worker-connections", str(MAX_CONNECTIONS)),
-            *("--header-timeout", "2", "--body-timeout", "2", "--write-timeout", "5"),
+            *("--header-timeout", str(SENDING_TIMEOUT_S), "--body-timeout", str(SENDING_TIMEOUT_S)),
+            *("--write-timeout", "5"),
             *("--max-body", "20M", "--memory-limit", f"{MEMORY_LIMIT_MB}M", *options),
             *("--handlers", "tests.siege.application:routes", "tests.siege.application:app"),
         )

@@ -11,12 +11,11 @@ import time
 
 from tests.siege.attack import Attack, Report, Target
 from tests.siege.attacks.bodies import post
-from tests.siege.setups import FEW_DESCRIPTORS, MAX_CONNECTIONS, THREADS
+from tests.siege.setups import FEW_DESCRIPTORS, MAX_CONNECTIONS, SENDING_TIMEOUT_S, THREADS
 from tests.siege.sockets import dribbling, endlessly, nothing, swarm
 
 SLOW_CLIENTS = 200
-SLOW_DEADLINE_S = 5.0
-"""Twice the small application's timeouts for heads and bodies, and a second."""
+SLOW_DEADLINE_S = 2 * SENDING_TIMEOUT_S + 1.5
 READ_BYTES_S = 46_000
 HELLO = bytes.fromhex("16030100c8010000c40303") + bytes(190)
 """How a TLS client begins."""

@@ -7,9 +7,9 @@ import time
 from collections.abc import Sequence
 
 from tests.flasknado.http.refusals import REFUSALS
-from tests.siege.application import BEHIND
 from tests.siege.attack import Attack, Report, Target
 from tests.siege.attacks.live import get_json
+from tests.siege.setups import BEHIND
 from tests.support.raw import connect, read_to_end, statuses
 
 DRAIN_S = 5.0

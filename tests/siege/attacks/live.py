@@ -10,9 +10,8 @@ import threading
 import time
 from typing import Any
 
-from tests.siege.application import HEARTBEAT_S, SUBSCRIBE_TIMEOUT_S
 from tests.siege.attack import Attack, Report, Target
-from tests.siege.setups import PUBLISH_TOKEN
+from tests.siege.setups import HEARTBEAT_S, PUBLISH_TOKEN, SUBSCRIBE_TIMEOUT_S
 from tests.siege.sockets import (
     Sender,
     close_code,

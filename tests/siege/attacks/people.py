@@ -8,10 +8,13 @@ import json
 import socket
 import threading
 import time
+from typing import TYPE_CHECKING
 
 from tests.siege.attack import Attack, Report, Target
 from tests.siege.sockets import handshake, server_frames, subscribe
-from tests.support.person import Person
+
+if TYPE_CHECKING:
+    from tests.support.person import Person
 
 GUESSERS = 24
 TABLE = "|a|b|\n|-|-|\n" + "|x|y|\n" * 3_000
@@ -27,6 +30,15 @@ def _json(target: Target, path: str, body: object, fields: dict[str, str]) -> tu
         return response.status, response.read()
     finally:
         connection.close()
+
+
+def _person(target: Target, word: str) -> Person:
+    """Return somebody new, who is logged in."""
+    from tests.support.person import Person  # which takes long to import
+
+    person = Person(target.url, f"{word}{time.monotonic_ns()}"[:20])
+    person.register()
+    return person
 
 
 def guessers(target: Target, seconds: float) -> Report:
@@ -61,8 +73,7 @@ def guessers(target: Target, seconds: float) -> Report:
 def tables(target: Target, seconds: float) -> Report:
     """Write posts that are one table, and have the greatest that is taken viewed all the time."""
     report = Report()
-    person = Person(target.url, f"mallory{time.monotonic_ns()}"[:20])
-    person.register()
+    person = _person(target, "mallory")
     fields = person.token()
     post_id = 0
     for rows in (3_000, 1_500, 700, 300):
@@ -89,8 +100,7 @@ def tables(target: Target, seconds: float) -> Report:
 def cross_site(target: Target, seconds: float) -> Report:
     """Open a WebSocket from another site's page with a user's cookies, where the policy is `*`."""
     report = Report()
-    person = Person(target.url, f"victim{time.monotonic_ns()}"[:20])
-    person.register()
+    person = _person(target, "victim")
     cookies = "; ".join(f"{cookie.name}={cookie.value}" for cookie in person.session.cookies)
     report.expect(_who(target, cookies, b"") != "anonymous", "its own page is the user's")
     who = _who(target, cookies, b"Origin: https://evil.example\r\n")
