@@ -22,7 +22,7 @@ from tests.siege.sockets import (
 )
 
 CLIENTS = 50
-GRACE_S = 2.5
+GRACE_S = 2.0
 BIG_EVENT = json.dumps({"channel": "open", "event": "e", "data": "x" * 30_000})
 
 
