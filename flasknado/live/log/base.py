@@ -108,6 +108,10 @@ class Log(ABC):
         """Return who is on a channel."""
 
     @abstractmethod
+    def ping(self) -> None:
+        """Return if the log's place answers whoever uses it as views do; raises if not."""
+
+    @abstractmethod
     def append(self, drafts: Sequence[Draft]) -> Cursor | None:
         """Append events at once, in a transaction of their own; return the cursor of the last.
 
@@ -116,9 +120,15 @@ class Log(ABC):
 
     @abstractmethod
     def following(
-        self, wakeup: Wakeup, options: LiveOptions, *, busy_timeout_s: float = READER_BUSY_TIMEOUT_S
+        self,
+        wakeup: Wakeup,
+        options: LiveOptions,
+        *,
+        busy_timeout_s: float = READER_BUSY_TIMEOUT_S,
+        listening: bool = True,
     ) -> AbstractContextManager[Follower]:
         """Open a follower for the calling thread; its `wait()` is ended by the wakeup.
 
-        `busy_timeout_s`: how long it waits where SQLite is locked by another.
+        `busy_timeout_s`: how long it waits for what another has locked. `listening`: whether
+        its `wait()` ends at the commits of other processes.
         """

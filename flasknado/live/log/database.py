@@ -11,9 +11,8 @@ and then in case one was lost.
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
-import os
-import socket
 import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -23,7 +22,7 @@ from sqlalchemy.orm import Session, scoped_session
 
 from flasknado.errors import ConfigurationError
 from flasknado.live.event import Cursor, Event
-from flasknado.live.log import presence, tables, transaction
+from flasknado.live.log import postgres, presence, tables, transaction
 from flasknado.live.log.base import READER_BUSY_TIMEOUT_S, Busy, Follower, Log, OnCommit
 from flasknado.live.log.presence import Key, Presence, Seen
 from flasknado.live.log.tables import Batch, Draft
@@ -39,8 +38,8 @@ WRITER_BUSY_TIMEOUT_S = 10
 READ_LIMIT_BYTES = 1024 * 1024
 LISTENING_POLL_S = 1.0
 """How often a listener looks although nothing has been notified."""
-LOST_AFTER_S = 15
-"""After how long a PostgreSQL server that answers nothing counts as gone."""
+POOL_TIMEOUT_S = 10
+"""How long a publisher waits for a connection to the log's own database."""
 
 
 class DatabaseLog(Log):
@@ -98,6 +97,10 @@ class DatabaseLog(Log):
         with self.engine().connect() as connection:
             return presence.read(connection, channel)
 
+    def ping(self) -> None:
+        with self.engine().connect() as connection:
+            connection.execute(sa.select(sa.literal(1)))
+
     def append(self, drafts: Sequence[Draft]) -> Cursor | None:
         with self.engine().begin() as connection:
             epoch, events = tables.append(connection, drafts)
@@ -106,7 +109,12 @@ class DatabaseLog(Log):
 
     @contextlib.contextmanager
     def following(
-        self, wakeup: Wakeup, options: LiveOptions, *, busy_timeout_s: float = READER_BUSY_TIMEOUT_S
+        self,
+        wakeup: Wakeup,
+        options: LiveOptions,
+        *,
+        busy_timeout_s: float = READER_BUSY_TIMEOUT_S,
+        listening: bool = True,
     ) -> Iterator[Follower]:
         engine = self.engine()
         if tables.in_memory(engine.url):
@@ -117,7 +125,8 @@ class DatabaseLog(Log):
         tables.check_dialect(engine.dialect.name)
         kind = SQLiteFollower if engine.dialect.name == "sqlite" else PostgresFollower
         with contextlib.ExitStack() as stack:
-            connection = engine.connect()
+            with postgres.limited_waits(engine):
+                connection = _outside_the_pool(engine).connect()
             driver: Any = connection.connection.dbapi_connection
             # SQLAlchemy forgets a detached connection that is lost without closing it.
             stack.callback(driver.close)
@@ -125,6 +134,8 @@ class DatabaseLog(Log):
             connection.execution_options(isolation_level="AUTOCOMMIT")
             connection.detach()
             follower = kind(connection, wakeup, options, self._on_commit, busy_timeout_s)
+            if listening:
+                follower.listen()
             if tables.read_head(connection) is None:
                 tables.create_log(connection)
             yield follower
@@ -192,6 +203,9 @@ class DatabaseFollower(Follower):
 
     def _prepare(self, busy_timeout_s: float) -> None:
         """Set the connection up."""
+
+    def listen(self) -> None:
+        """Have `wait()` end when another process has committed, where the database tells."""
 
     def bounds(self) -> Batch:
         return tables.read_bounds(self._connection)
@@ -285,14 +299,18 @@ class PostgresFollower(DatabaseFollower):
     _notified = False
     _files: tuple[int, ...] = ()
 
-    def _prepare(self, busy_timeout_s: float) -> None:  # noqa: ARG002 (SQLite's)
+    def _prepare(self, busy_timeout_s: float) -> None:
+        # Publishers may keep the log's row locked; nobody who reads waits for them.
+        lock_timeout_ms = max(1, round(busy_timeout_s * 1000))
+        self._connection.exec_driver_sql(f"SET lock_timeout = {lock_timeout_ms}")
+
+    def listen(self) -> None:
         if self._connection.dialect.driver != "psycopg":
             return
         driver: Any = self._connection.connection.dbapi_connection
         driver.add_notify_handler(self._on_notify)
         self._connection.exec_driver_sql(f"LISTEN {tables.NOTIFY_CHANNEL}")
         self._files = (driver.fileno(),)
-        _notice_silence(driver.fileno())
 
     def _on_notify(self, notification: object) -> None:  # noqa: ARG002
         # Called while a statement runs, which may have begun before that commit.
@@ -321,11 +339,11 @@ def _busy() -> Iterator[None]:
         raise Busy(str(error)) from error
 
 
-def _notice_silence(file: int) -> None:
-    """Have a server that is gone without a word noticed in time, where the system can."""
-    with contextlib.suppress(OSError, AttributeError), socket.socket(fileno=os.dup(file)) as sock:
-        if sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, LOST_AFTER_S * 1000)
+def _outside_the_pool(engine: sa.Engine) -> sa.Engine:
+    """Return the engine with an empty pool: every connection of the other may be in use."""
+    alone = copy.copy(engine)
+    alone.pool = engine.pool.recreate()
+    return alone
 
 
 def _use_wal(connection: sa.Connection) -> None:
@@ -363,7 +381,8 @@ def _engine_with_tables(url: sa.URL) -> sa.Engine:
     if url.get_backend_name() == "sqlite":
         engine = sa.create_engine(url, connect_args={"timeout": WRITER_BUSY_TIMEOUT_S})
     else:
-        engine = sa.create_engine(url, pool_pre_ping=True)
+        engine = sa.create_engine(url, pool_pre_ping=True, pool_timeout=POOL_TIMEOUT_S)
+        postgres.limit_waits(engine)
     try:
         tables.metadata.create_all(engine)
     except (sa.exc.OperationalError, sa.exc.ProgrammingError, sa.exc.IntegrityError):

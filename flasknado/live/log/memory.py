@@ -52,6 +52,9 @@ class MemoryLog(Log):
         with self._lock:
             return Cursor(self._epoch, self._head)
 
+    def ping(self) -> None:
+        """It is always there."""
+
     def append(self, drafts: Sequence[Draft]) -> Cursor:
         events: list[Event] = []
         with self._lock:
@@ -71,6 +74,7 @@ class MemoryLog(Log):
         options: LiveOptions,
         *,
         busy_timeout_s: float = READER_BUSY_TIMEOUT_S,  # noqa: ARG002 (nothing is ever locked)
+        listening: bool = True,  # noqa: ARG002 (there is no other process)
     ) -> Iterator[Follower]:
         yield MemoryFollower(self, wakeup, options)
 
