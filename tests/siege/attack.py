@@ -62,3 +62,5 @@ class Attack:
     """The bound of the page's median; `None` if the page may be refused or late."""
     health_fails: bool = False
     """Whether the health page may stay without an answer, for want of a connection."""
+    logs_tracebacks: bool = False
+    """Whether the application has a reason to log tracebacks, which no client can give it."""

@@ -34,5 +34,6 @@ ATTACKS = (
         ("silent database",),
         judged_s=14.0,
         page_ms=None,
+        logs_tracebacks=True,
     ),
 )
