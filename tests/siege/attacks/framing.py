@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Sequence
 
-from tests.flasknado.http.refusals import REFUSALS
 from tests.siege.attack import Attack, Report, Target
 from tests.siege.attacks.live import get_json
 from tests.siege.setups import BEHIND
@@ -88,6 +87,8 @@ def _converse(target: Target, data: bytes, report: Report) -> bytes:
 
 def smuggling(target: Target, seconds: float) -> Report:
     """Send every malformed framing, with requests behind it."""
+    from tests.flasknado.http.refusals import REFUSALS  # which takes long to import
+
     requests = [(refusal.name, refusal.request) for refusal in REFUSALS["Framing"]]
     head = b"POST /upload HTTP/1.1\r\nHost: a\r\n"
     requests += [(name, head + rest) for name, rest in SMUGGLED.items()]
