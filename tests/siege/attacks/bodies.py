@@ -124,7 +124,7 @@ ATTACKS = (
         half_sent,
         ("small", "small, tornado"),
         memory_mb=2.5 * MEMORY_LIMIT_MB,
-        kept_mb=2 * MEMORY_LIMIT_MB,
+        kept_mb=MEMORY_LIMIT_MB,
     ),
     Attack("one-byte-chunks", "chunks of one byte without an end", chunks, ("small",)),
     Attack("full-disk", "bodies that a full disk cannot take", to_a_full_disk, ("full disk",)),
