@@ -19,6 +19,7 @@ from tests.siege.attacks.calm import CALM, calm
 from tests.siege.judge import Outcome, besiege, judge_latencies, judge_log
 from tests.siege.setups import SETUPS, Besieged
 from tests.siege.sockets import close_code, dribbling, frame, nothing, server_frames, swarm
+from tests.siege.vitals import Vitals, stretch
 
 ATTACK = Attack("one", "an attack", calm, ("small",), health_ms=20, page_ms=100)
 HEAD = b"HTTP/1.1 101 Switching Protocols\r\n\r\n"
@@ -56,6 +57,17 @@ def test_latencies_are_judged_beside_those_at_rest(
 def test_slow_machine_is_allowed_for() -> None:
     judged = outcome([50, 60, 70], [200, 300, 400])
     judge_latencies(judged, outcome([20, 20, 20], [100, 100, 100]))
+    assert judged.held
+
+
+def test_server_that_waited_for_a_core_is_allowed_as_much_longer() -> None:
+    began = Vitals(60, 60, 1, loop_ran_s=1, loop_waited_s=0, threads=9, descriptors=9)
+    ended = Vitals(60, 60, 3, loop_ran_s=3, loop_waited_s=4, threads=9, descriptors=9)
+    assert stretch(began, ended) == 3
+    assert stretch(began, began) == 1
+
+    judged = outcome([50], [200])
+    judge_latencies(judged, outcome([1], [1]), stretch(began, ended))
     assert judged.held
 
 

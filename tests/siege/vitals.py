@@ -1,4 +1,4 @@
-"""What a worker has at one moment, as the kernel tells it (proc(5))."""
+"""What a worker has at one moment, as the kernel tells it (proc(5), sched-stats)."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ class Vitals:
     peak_mb: float
     """The most memory since `forget_peak`, or since the process began."""
     processor_s: float
+    loop_ran_s: float
+    """How long the loop's thread has had a core."""
+    loop_waited_s: float
+    """How long it has waited for one, because others had them all."""
     threads: int
     descriptors: int
 
@@ -36,9 +40,23 @@ class Vitals:
             resident_bytes(pid) / MB,
             int(peak[1]) * 1024 / MB,
             processor_s(pid),
+            *_loop_s(pid),
             int(threads[1]),
             len(os.listdir(f"/proc/{pid}/fd")),  # noqa: PTH208 (they vanish while they are read)
         )
+
+
+def stretch(before: Vitals, after: Vitals) -> float:
+    """Return how many times as long the loop took as it would have with a core of its own."""
+    ran_s = after.loop_ran_s - before.loop_ran_s
+    waited_s = after.loop_waited_s - before.loop_waited_s
+    return 1 + waited_s / ran_s if ran_s > 0 else 1.0
+
+
+def _loop_s(pid: int) -> tuple[float, float]:
+    """Return how long a process's main thread has run, and waited for a core."""
+    ran, waited = Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()[:2]
+    return int(ran) / 1e9, int(waited) / 1e9
 
 
 def forget_peak(pid: int) -> None:

@@ -109,7 +109,8 @@ ATTACKS = (
         "forms of 16 MiB of %, to a native handler",
         forms(b"/native/form"),
         ("small", "small, tornado"),
-        memory_mb=80,
+        memory_mb=7 * FORM_BYTES / 1e6,
+        kept_mb=4 * FORM_BYTES / 1e6,
     ),
     Attack(
         "login-forms",

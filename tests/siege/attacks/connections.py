@@ -96,14 +96,13 @@ def garbage(target: Target, seconds: float) -> Report:
 
 def idle(target: Target, seconds: float) -> Report:
     """Open far more connections than the worker takes, and send nothing."""
-    report, senders = swarm(
+    report, _senders = swarm(
         target, seconds, lambda: (b"", nothing), count=2 * MAX_CONNECTIONS, again=False
     )
-    refused = report.answers["503"] + report.answers["closed"]
     report.expect(
-        refused >= MAX_CONNECTIONS, f"those above the bound are refused: {dict(report.answers)}"
+        report.answers["503"] >= MAX_CONNECTIONS,
+        f"those above the bound are answered 503: {dict(report.answers)}",
     )
-    report.expect(len(senders) - refused > 0, "those below the bound stay")
     return report
 
 
