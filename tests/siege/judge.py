@@ -82,7 +82,7 @@ def besiege(
         try:
             outcome.report = Report(**attacker.ask_json("attack"))
         except GeneratorFailed:
-            judge("the attacker waits for the server without an end")
+            judge("the attacker has ended, or waited too long, without a report")
         outcome.health, outcome.page = health.result(), page.result()
     outcome.broken += outcome.report.broken
     judge_log("".join(besieged.process.lines[log_lines:]), outcome)
