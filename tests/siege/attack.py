@@ -48,10 +48,8 @@ class Attack:
     what: str
     run: Callable[[Target, float], Report]
     setups: tuple[str, ...]
-    least_s: float = 0.0
-    """How long it takes at least until its promises can be judged."""
     judged_s: float = 0.0
-    """The same for those that only the long form judges."""
+    """How long it takes at least in the long form, for promises that only that judges."""
     memory_mb: float = 48.0
     """How much more memory the worker may need meanwhile."""
     kept_mb: float = 40.0

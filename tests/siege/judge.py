@@ -63,7 +63,7 @@ def besiege(
     outcome = Outcome(attack, setup)
     judge = outcome.broken.append
     worker, log_lines = besieged.worker, len(besieged.process.lines)
-    seconds = max(seconds, attack.least_s, attack.judged_s if calm else 0.0)
+    seconds = max(seconds, attack.judged_s if calm else 0.0)
     arguments = [attack.name, str(besieged.target.port), besieged.layer, str(seconds)]
     before = Vitals.of(worker)
     forget_peak(worker)

@@ -17,6 +17,9 @@ HANDSHAKE = (
     b"GET %b HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n%b\r\n"
 )
+PATIENCE_S = 20.0
+"""How much longer an attack may take on a busy machine until it has what it waits for."""
+LOOK_S = 0.05
 TEXT, CLOSE, PING, PONG = 1, 8, 9, 10
 _STATUS = re.compile(rb"HTTP/1\.1 ([1-9][0-9]{2}) ")
 
@@ -155,6 +158,16 @@ def dribbling(data: bytes, every_s: float, size: int = 1) -> Callable[[float], b
     return more
 
 
+def all_closed(senders: list[Sender]) -> bool:
+    """Return whether the server has closed every connection."""
+    return not any(sender.open for sender in senders)
+
+
+def any_answered(answer: str) -> Callable[[list[Sender]], bool]:
+    """Return an `until`: somebody has got this answer."""
+    return lambda senders: any(answer in sender.answers() for sender in senders)
+
+
 def swarm(
     target: Target,
     seconds: float,
@@ -164,13 +177,14 @@ def swarm(
     again: bool = True,
     most: int = 5_000,
     reads: bool = True,
-    until_closed: bool = False,
+    until: Callable[[list[Sender]], bool] | None = None,
 ) -> tuple[Report, list[Sender]]:
     """Keep `count` connections sending for `seconds`; returns the report, and every connection.
 
     `make` returns what a new connection sends first, and what from then on. One that the server
     has closed is replaced if `again`, until there were `most`. Those that `reads` is false for
-    are never read. With `until_closed` the time ends once the server has closed all of them.
+    are never read. With `until` it takes longer, `PATIENCE_S` at most, until that is true of all
+    connections that there were; unless `again`, it ends as soon as it is.
     """
     report = Report()
     every: list[Sender] = []
@@ -200,7 +214,15 @@ def swarm(
 
         for _ in range(count):
             begin()
-        while time.monotonic() < ends:
+        looked = 0.0
+        while True:
+            now = time.monotonic()
+            if now >= ends + PATIENCE_S or (now >= ends and until is None):
+                break
+            if until is not None and now >= looked + LOOK_S and (now >= ends or not again):
+                looked = now
+                if until(every):
+                    break
             wrote = False
             for sender in list(running):
                 wrote |= sender.write()
@@ -216,8 +238,6 @@ def swarm(
             if again and len(every) < most:
                 for _ in range(count - len(running)):
                     begin()
-            if not running and not again and until_closed:
-                break
         for sender in running if reads else ():
             sender.read()
     for sender in every:

@@ -18,7 +18,15 @@ from tests.siege.attacks import ATTACKS
 from tests.siege.attacks.calm import CALM, calm
 from tests.siege.judge import Outcome, besiege, judge_latencies, judge_log
 from tests.siege.setups import SETUPS, Besieged
-from tests.siege.sockets import close_code, dribbling, frame, nothing, server_frames, swarm
+from tests.siege.sockets import (
+    all_closed,
+    close_code,
+    dribbling,
+    frame,
+    nothing,
+    server_frames,
+    swarm,
+)
 from tests.siege.vitals import Vitals, stretch
 
 ATTACK = Attack("one", "an attack", calm, ("small",), health_ms=20, page_ms=100)
@@ -151,7 +159,7 @@ def test_swarm_reports_answers_and_bytes(tmp_path: Path) -> None:
     with SETUPS["small"](tmp_path) as besieged:
         target = Target(besieged.process.port, "llhttp")
         report, senders = swarm(
-            target, 10, lambda: (request, nothing), count=3, again=False, until_closed=True
+            target, 10, lambda: (request, nothing), count=3, again=False, until=all_closed
         )
     assert report == Report(3 * len(request), report.answers, [])
     assert dict(report.answers) == {"200": 3}

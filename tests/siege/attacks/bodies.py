@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from tests.siege.attack import Attack, Report, Target
 from tests.siege.setups import MEMORY_LIMIT_MB
-from tests.siege.sockets import endlessly, nothing, swarm
+from tests.siege.sockets import any_answered, endlessly, nothing, swarm
 
 LARGE_BYTES = 15 * 1024 * 1024
 FORM_BYTES = 16 * 1024 * 1024
@@ -42,7 +42,14 @@ def to_native_routes(target: Target, seconds: float) -> Report:
     openings = [post(path, LARGE_BYTES) for path in NATIVE] + [chunked(path) for path in NATIVE]
     pieces = [PIECE] * len(NATIVE) + [CHUNK] * len(NATIVE)
     turns = itertools.cycle(zip(openings, map(endlessly, pieces), strict=True))
-    report, senders = swarm(target, seconds, lambda: next(turns), count=5, most=400)
+    report, senders = swarm(
+        target,
+        seconds,
+        lambda: next(turns),
+        count=5,
+        most=400,
+        until=lambda senders: len(senders) > 20,
+    )
     report.expect(len(senders) > 20, f"each is answered soon: {len(senders)} were begun")
     report.expect(
         not any(answer.startswith("2") for answer in report.answers),
@@ -57,7 +64,12 @@ def forms(*paths: bytes) -> Callable[[Target, float], Report]:
     def run(target: Target, seconds: float) -> Report:
         openings = itertools.cycle(post(path, FORM_BYTES, FORM_TYPE) for path in paths)
         report, _senders = swarm(
-            target, seconds, lambda: (next(openings), endlessly(FORM_PIECE)), count=2, most=100
+            target,
+            seconds,
+            lambda: (next(openings), endlessly(FORM_PIECE)),
+            count=2,
+            most=100,
+            until=any_answered("413"),
         )
         report.expect(
             report.answers["413"] and not report.answers["200"],
@@ -88,7 +100,9 @@ def chunks(target: Target, seconds: float) -> Report:
 def to_a_full_disk(target: Target, seconds: float) -> Report:
     """Send bodies that go to disk, one after another."""
     whole = post(b"/upload", DISK_BYTES) + b"x" * DISK_BYTES
-    report, _senders = swarm(target, seconds, lambda: (whole, nothing), count=2, most=200)
+    report, _senders = swarm(
+        target, seconds, lambda: (whole, nothing), count=2, most=200, until=any_answered("507")
+    )
     report.expect(
         report.answers["507"] and not report.answers["200"],
         f"each is answered 507: {dict(report.answers)}",

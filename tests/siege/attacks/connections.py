@@ -11,11 +11,10 @@ import time
 
 from tests.siege.attack import Attack, Report, Target
 from tests.siege.attacks.bodies import post
-from tests.siege.setups import FEW_DESCRIPTORS, MAX_CONNECTIONS, SENDING_TIMEOUT_S, THREADS
-from tests.siege.sockets import dribbling, endlessly, nothing, swarm
+from tests.siege.setups import FEW_DESCRIPTORS, MAX_CONNECTIONS, THREADS
+from tests.siege.sockets import all_closed, any_answered, dribbling, endlessly, nothing, swarm
 
 SLOW_CLIENTS = 200
-SLOW_DEADLINE_S = 2 * SENDING_TIMEOUT_S + 1.5
 READ_BYTES_S = 46_000
 HELLO = bytes.fromhex("16030100c8010000c40303") + bytes(190)
 """How a TLS client begins."""
@@ -41,7 +40,7 @@ def _slow(
         lambda: (opening, dribbling(data, every_s)),
         count=SLOW_CLIENTS,
         again=False,
-        until_closed=True,
+        until=all_closed,
     )
     still = sum(sender.open for sender in senders)
     report.expect(not still, f"slow clients are cut off: {still} were not")
@@ -54,7 +53,7 @@ def _slow(
 def byte_by_byte(target: Target, seconds: float) -> Report:
     """Send whole requests, each byte in a segment of its own."""
     report, senders = swarm(
-        target, seconds, lambda: (b"", dribbling(GET, 0.0)), count=1, again=False
+        target, seconds, lambda: (b"", dribbling(GET, 0.0)), count=1, until=any_answered("200")
     )
     report.expect(senders[0].open and set(report.answers) == {"200"}, "each is answered 200")
     return report
@@ -63,7 +62,7 @@ def byte_by_byte(target: Target, seconds: float) -> Report:
 def pipelining(target: Target, seconds: float) -> Report:
     """Send requests without an end and read the answers."""
     report, senders = swarm(
-        target, seconds, lambda: (b"", endlessly(GET * 1_000)), count=4, again=False
+        target, seconds, lambda: (b"", endlessly(GET * 1_000)), count=4, until=any_answered("200")
     )
     report.expect(
         set(report.answers) <= {"200", "503"} and all(sender.open for sender in senders),
@@ -162,10 +161,8 @@ def _wait_for_page(target: Target, report: Report, within_s: float = 10.0) -> No
 BOTH = ("small", "small, tornado")
 # Tornado's own layer waits for slow senders: docs/security.md.
 ATTACKS = (
-    Attack(
-        "slow-heads", "a byte of a head each 0.3 s", slow_heads, ("small",), least_s=SLOW_DEADLINE_S
-    ),
-    Attack("slow-bodies", "ten bytes of a body a second", slow_bodies, ("small",), SLOW_DEADLINE_S),
+    Attack("slow-heads", "a byte of a head each 0.3 s", slow_heads, ("small",)),
+    Attack("slow-bodies", "ten bytes of a body a second", slow_bodies, ("small",)),
     Attack("byte-by-byte", "requests with a segment for each byte", byte_by_byte, BOTH),
     Attack("pipelining", "requests without an end", pipelining, BOTH, page_ms=500),
     Attack(

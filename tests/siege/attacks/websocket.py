@@ -27,7 +27,13 @@ BEGINNING = frame(TEXT, final=False)
 def flood(path: bytes, first: bytes, piece: bytes, target: Target, seconds: float) -> Report:
     """Send frames without an end on one connection after another; each must be closed by 1008."""
     opening = handshake(path) + (subscribe("open") if path == LIVE else b"") + first
-    report, senders = swarm(target, seconds, lambda: (opening, endlessly(piece)), most=500)
+    report, senders = swarm(
+        target,
+        seconds,
+        lambda: (opening, endlessly(piece)),
+        most=500,
+        until=lambda senders: any(not sender.open for sender in senders),
+    )
     closed = [sender for sender in senders if not sender.open]
     report.expect(closed, "a client of endless frames is cut off")
     report.expect(
