@@ -36,7 +36,7 @@ def measure(running: Running, plan: Plan) -> Values:
     found: Values = {FAILURES: 0}
     for publishers in PUBLISHERS:
         arguments = [url, str(publishers)]
-        with helping("loadtests.bench.live_publishers", arguments, plan) as helper:
+        with helping("loadtests.bench.live_publishers", arguments, plan.cores.generator) as helper:
             values = helper.ask(str(plan.seconds))
         found[f"{publishers}_per_second"] = values["per_second"]
         found[FAILURES] += values[FAILURES]
