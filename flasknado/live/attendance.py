@@ -8,7 +8,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from flasknado.live.logs import Busy, Follower
 from flasknado.live.presence import BEAT_INTERVAL_S, SUFFIX, WRITE_INTERVAL_S, Key
@@ -30,6 +30,8 @@ class Attendance:
         self._changed: set[Key] = set()
         self._write_at = 0.0
         self._beat_at = 0.0
+        self.on_change: Callable[[], object] = lambda: None
+        """Called when something has changed after a while without, on the loop's thread."""
 
     def watches(self, channel: str) -> bool:
         """Return whether somebody counts who is on a channel. May be called on any thread."""
@@ -46,12 +48,16 @@ class Attendance:
     def touch(self, channel: str) -> None:
         """Have it told anew how many are on a channel."""
         with self._lock:
+            first = not self._changed
             self._changed.add((channel, ""))
+        if first:
+            self.on_change()
 
     def _change(self, channels: Iterable[str], user: str | None, by: int) -> None:
         if not self._patterns:
             return
         with self._lock:
+            before = len(self._changed)
             for channel in channels:
                 if self.watches(channel):
                     key = (channel, user or "")
@@ -59,6 +65,16 @@ class Attendance:
                     if not self._connections[key]:
                         del self._connections[key]
                     self._changed.add(key)
+            first = self._changed and not before
+        if first:
+            self.on_change()
+
+    def due_in_s(self) -> float | None:
+        """Return in how many seconds something has to be written; `None` if nothing ever has."""
+        if not self._patterns:
+            return None
+        at = min(self._beat_at, self._write_at) if self._changed else self._beat_at
+        return max(at - time.monotonic(), 0.0)
 
     def write(self, follower: Follower) -> bool:
         """Write what is due, and tell who watches; return whether the log has to be read."""

@@ -113,7 +113,7 @@ def prune() -> None:
     state = _state()
     deleted = 0
     with _following(state) as follower:
-        while batch := follower.prune(BATCH_EVENTS):
+        while batch := follower.prune(BATCH_EVENTS, everything=True):
             deleted += batch
     click.echo(f"{deleted} events deleted.")
 

@@ -40,6 +40,8 @@ CATCH_UP_BATCH_EVENTS = 200
 CATCH_UP_BATCH_BYTES = 64 * 1024
 PRUNE_BATCH_EVENTS = 500
 REVOCATIONS_AGE_S = 2 * LIFETIME_S
+READ_INTERVAL_S = 0.005
+"""The least time between two reads of what is new, when each was woken for."""
 REPORTS_UNDERWAY = 8
 REQUESTS_PER_TURN = 16
 FIRST_RETRY_S = 0.1
@@ -116,11 +118,13 @@ class Reader:
         self._report = report
         self._requests: deque[Request] = deque()
         self._signals: deque[Draft] = deque() if signals is None else signals
-        self._attendance = Attendance(()) if attendance is None else attendance
         self._bell = Bell()
+        self._attendance = Attendance(()) if attendance is None else attendance
+        self._attendance.on_change = self._bell.ring
         self._stopping = threading.Event()
         self._underway = threading.Semaphore(REPORTS_UNDERWAY)
         self._cursor: Cursor | None = None
+        self._next_read_at = 0.0
         self._prune_at = time.monotonic() + options.prune_interval_s * random.uniform(0.5, 1.5)
         self._thread = threading.Thread(target=self._run, name="flasknado-live-log", daemon=True)
 
@@ -176,7 +180,8 @@ class Reader:
         more = True
         while not self._stopping.is_set() and not self._loop.is_closed():
             if not more:
-                follower.wait()
+                follower.wait(self._attendance.due_in_s())
+                self._pause()
             if follower.changed() or more:
                 more = self._read_live(follower)
             more = self._serve(follower) or more
@@ -211,7 +216,14 @@ class Reader:
         if batch.complete_to > after:
             self._cursor = Cursor(batch.epoch, batch.complete_to)
             self._send(LiveBatch(batch))
+            self._next_read_at = time.monotonic() + READ_INTERVAL_S
         return batch.complete_to < batch.head
+
+    def _pause(self) -> None:
+        """Let a burst of small commits, each of which wakes this thread, share one read."""
+        pause_s = self._next_read_at - time.monotonic()
+        if pause_s > 0:
+            self._stopping.wait(pause_s)
 
     def _continues(self, batch: Batch) -> bool:
         """Return whether a read is of the log that has been followed, at its place or later."""

@@ -16,7 +16,8 @@ from flasknado.live.presence import Key, Presence, Seen
 from flasknado.live.store import Batch, Draft
 
 OnCommit = Callable[[Sequence[Event]], None]
-"""Called with events that have just been committed, on the thread that committed them."""
+"""Called with events that have just been committed, on the thread that committed them; with
+none when events that other threads committed can be read now."""
 
 
 class Follower(ABC):
@@ -26,8 +27,11 @@ class Follower(ABC):
     """
 
     @abstractmethod
-    def wait(self) -> None:
-        """Return when the log may have changed, the bell rings, or it is time to look."""
+    def wait(self, limit_s: float | None = None) -> None:
+        """Return when the log may have changed, the bell rings, or it is time to look.
+
+        After `limit_s` at the latest.
+        """
 
     @abstractmethod
     def changed(self) -> bool:
@@ -69,8 +73,12 @@ class Follower(ABC):
         """Return who is on a channel."""
 
     @abstractmethod
-    def prune(self, batch_events: int) -> int:
-        """Delete some events beyond the retention, return how many; raises `Busy`."""
+    def prune(self, batch_events: int, *, everything: bool = False) -> int:
+        """Let some events beyond the retention go, return how many; raises `Busy`.
+
+        Less than `batch_events` if there are no more at present. What is too old goes at a
+        bounded rate, or with `everything` at once.
+        """
 
     @abstractmethod
     def gone_back(self, followed: Cursor) -> None:
@@ -122,3 +130,6 @@ class Log(ABC):
 
         `busy_timeout_s`: how long it waits where SQLite is locked by another.
         """
+
+    def close(self) -> None:  # noqa: B027 (most have nothing to do)
+        """Let go what publishing keeps open; the next use opens it again."""

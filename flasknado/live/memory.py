@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from flasknado.errors import ConfigurationError
 from flasknado.live import store
-from flasknado.live.bell import Bell
+from flasknado.live.bell import Bell, at_most
 from flasknado.live.event import Cursor, Event
 from flasknado.live.logs import READER_BUSY_TIMEOUT_S, Follower, Log, OnCommit
 from flasknado.live.options import LiveOptions
@@ -154,8 +154,8 @@ class MemoryFollower(Follower):
         self._bell = bell
         self._options = options
 
-    def wait(self) -> None:
-        self._bell.wait(LOOKING_INTERVAL_S)
+    def wait(self, limit_s: float | None = None) -> None:
+        self._bell.wait(at_most(LOOKING_INTERVAL_S, limit_s))
 
     def changed(self) -> bool:
         return True

@@ -3,7 +3,7 @@
 What is published waits in the session, one list for the transaction and one for each
 savepoint. A savepoint that is released hands its list to what encloses it; one that is
 rolled back loses it. In the outermost `before_commit`, after the flush, the events are
-appended to the log in that same transaction; after the commit the readers are woken.
+written in that same transaction; after the commit whoever waits for them is woken.
 
 Nothing is written before that moment, so publishing takes no lock early, and it may be
 done anywhere: in a view, and in a mapper's event while the session flushes too.
@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import event as sa_event
 from sqlalchemy.orm import Session, SessionTransaction
 
-from flasknado.live import store
+from flasknado.live import outbox, store
 from flasknado.live.event import Event
 from flasknado.live.store import Draft
 
@@ -53,7 +53,7 @@ def publish(session: Session, draft: Draft, on_commit: OnCommit) -> None:
     assert transaction is not None
     waiting.drafts.setdefault(transaction, []).append(draft)
     if waiting.appending:
-        # By another's `before_commit` that runs after ours: the head is locked already.
+        # By another's `before_commit` that runs after ours.
         _append(session, waiting, transaction)
 
 
@@ -83,8 +83,7 @@ def _before_commit(session: Session) -> None:
 def _append(session: Session, waiting: _Waiting, transaction: SessionTransaction) -> None:
     drafts = waiting.drafts.pop(transaction)
     connection = session.connection(bind_arguments={"clause": store.live_event})
-    _, events = store.append(connection, drafts)
-    waiting.appended.extend(events)
+    waiting.appended.extend(outbox.write(connection, drafts))
 
 
 def _after_commit(session: Session) -> None:

@@ -33,7 +33,7 @@ from flask import Flask
 from flasknado.live import Live
 from flasknado.live.database import DatabaseLog
 from flasknado.live.state import state_of
-from flasknado.live.store import live_event, live_log
+from flasknado.live.store import KEPT_TABLES, live_log
 from tests.live_server.followers import DEAF_CHANNEL, Fleet
 from tests.support.poll import poll
 from tests.support.postgres import PostgresServer, postgres_server
@@ -282,8 +282,9 @@ def committed(url: str) -> dict[str, list[int]]:
     try:
         with engine.connect() as connection:
             assert connection.scalar(sa.select(live_log.c.floor)) == 0, "events were pruned"
-            statement = sa.select(live_event.c.channel, live_event.c.offset)
-            rows = connection.execute(statement.order_by(live_event.c.offset)).all()
+            tables = KEPT_TABLES[engine.dialect.name]
+            kept = sa.union_all(*(sa.select(t.c.channel, t.c.offset) for t in tables))
+            rows = connection.execute(kept.order_by("offset")).all()
     finally:
         engine.dispose()
     events: dict[str, list[int]] = {"even": [], "odd": []}

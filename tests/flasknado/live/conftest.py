@@ -25,6 +25,7 @@ def make_live_app(tmp_path: Path) -> Iterator[Callable[..., LiveApp]]:
 
     yield make
     for live_app in made:
+        live_app.log.close()
         with live_app.app.app_context():
             live_app.db.engine.dispose()
         if hasattr(live_app.log, "engine"):

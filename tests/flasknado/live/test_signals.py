@@ -95,15 +95,15 @@ def test_signals_are_pruned_and_leave_every_cursor_resumable(make_live_app: Make
         live_app.signal("a")
     live_app.publish("a")
     with live_app.engine().begin() as connection:
-        connection.execute(sa.update(store.live_event).values(created_at=store.time.time() - 11))
+        connection.execute(sa.update(store.live_buffered).values(created_at=store.time.time() - 11))
 
     def count() -> int:
         with live_app.engine().connect() as connection:
-            rows = connection.execute(sa.select(sa.func.count()).select_from(store.live_event))
+            rows = connection.execute(sa.select(sa.func.count()).select_from(store.live_buffered))
             return int(rows.scalar_one())
 
     async def body(hub: Hub) -> None:
-        await until(lambda: count() == 2, "the signals to be pruned")
+        await until(lambda: count() == 0, "the signals to be pruned")
         epoch = parse_cursor(live_app.cursor()).epoch
         client = await joined_client(hub, "a", after=Cursor(epoch, 3))
         assert client.events() == [("a", 7)]
