@@ -18,6 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flasknado.live.errors import (
+    BufferFull,
     InvalidCursor,
     InvalidEvent,
     LiveError,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tornado.routing import URLSpec
 
 __all__ = [
+    "BufferFull",
     "Identity",
     "InvalidCursor",
     "InvalidEvent",

@@ -26,6 +26,7 @@ from sqlalchemy.orm import Session, scoped_session
 from flasknado.errors import ConfigurationError
 from flasknado.live import outbox, presence, retention, store, transaction
 from flasknado.live.bell import Bell, at_most
+from flasknado.live.buffered import Buffer, Take
 from flasknado.live.event import Cursor, Event
 from flasknado.live.logs import READER_BUSY_TIMEOUT_S, Busy, Follower, Log, OnCommit
 from flasknado.live.options import LiveOptions
@@ -71,6 +72,7 @@ class DatabaseLog(Log):
         self._on_publish = on_publish
         self._lock = threading.Lock()
         self._sequencer: Sequencer | None = None
+        self._buffer = Buffer(self._append_buffered)
 
     def engine(self) -> sa.Engine:
         """Return the engine of the log's database. May be called on any thread."""
@@ -85,9 +87,29 @@ class DatabaseLog(Log):
                 "live events have a database of their own, which no session of the "
                 "application's is a part of: publish without one"
             )
-        with self.engine().begin() as connection:
-            events = outbox.write(connection, [draft])
+        taken = self._buffer.take_own()
+        try:
+            with self.engine().begin() as connection:
+                events = outbox.write(connection, [*taken, draft])
+        except BaseException:
+            self._buffer.put_back(taken)
+            raise
         self._committed(events)
+
+    def publish_buffered(self, draft: Draft) -> None:
+        self._buffer.add(draft)
+
+    def _append_buffered(self, take: Take) -> None:
+        with self.engine().begin() as connection:
+            if connection.dialect.name == "sqlite":
+                # The right to write, before anything is taken: who has it may be waiting for
+                # what was taken.
+                store.lock_log(connection)
+            events = outbox.write(connection, take())
+        self._committed(events)
+
+    def flush(self) -> None:
+        self._buffer.flush()
 
     def _committed(self, events: Sequence[Event]) -> None:
         """Tell of events that have been committed, with offsets or without."""
@@ -106,6 +128,7 @@ class DatabaseLog(Log):
             return self._sequencer
 
     def close(self) -> None:
+        self._buffer.close()
         with self._lock:
             sequencer = self._sequencer
         if sequencer is not None:
@@ -172,7 +195,7 @@ class DatabaseLog(Log):
         store.check_dialect(engine.dialect.name)
         with contextlib.ExitStack() as stack:
             connection = stack.enter_context(self._own_connection())
-            kind = SQLiteFollower
+            kind: type[DatabaseFollower] = SQLiteFollower
             if engine.dialect.name == "postgresql":
                 kind = PostgresFollower
                 stack.enter_context(self._its_sequencer().standing())
@@ -213,7 +236,14 @@ class SessionLog(DatabaseLog):
         return self._find_engine()
 
     def publish(self, draft: Draft, session: object = None) -> None:
-        transaction.publish(self._session(session), draft, self._committed)
+        transaction.publish(self._session(session), draft, self._committed, self._buffer)
+
+    def publish_buffered(self, draft: Draft) -> None:
+        if store.in_memory(self.engine().url):
+            # All threads share one connection, and its transaction.
+            self.publish(draft)
+        else:
+            super().publish_buffered(draft)
 
     def cursor(self) -> Cursor:
         connection = self._session().connection(bind_arguments={"clause": store.live_log})

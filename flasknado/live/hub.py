@@ -87,12 +87,15 @@ class Hub:
             self.remove(subscriber)
             subscriber.abort()
         self._state.remove_waker(self._reader.wake)
+        self._state.log.flush()
         self._flow.close()
         self._reader.stop()
 
     async def drain(self, window_s: float) -> None:
         """Tell every client to reconnect, spread over at most this window."""
         self.draining = True
+        # What is buffered goes to who is here still, or is there when they come back.
+        await asyncio.to_thread(self._state.log.flush)
         leaving = list(self._subscribers)
         random.shuffle(leaving)
         spread_s = min(window_s * 0.8, len(leaving) / DISMISSED_PER_S)

@@ -104,6 +104,10 @@ class Log(ABC):
         """Append an event, in the session's transaction where there is one."""
 
     @abstractmethod
+    def publish_buffered(self, draft: Draft) -> None:
+        """Have an event appended soon, together with others."""
+
+    @abstractmethod
     def cursor(self) -> Cursor:
         """Return the log's present end."""
 
@@ -130,6 +134,9 @@ class Log(ABC):
 
         `busy_timeout_s`: how long it waits where SQLite is locked by another.
         """
+
+    def flush(self) -> None:  # noqa: B027 (most have nothing to do)
+        """Append what is buffered, now."""
 
     def close(self) -> None:  # noqa: B027 (most have nothing to do)
         """Let go what publishing keeps open; the next use opens it again."""

@@ -63,7 +63,7 @@ WITH due AS (
   INSERT INTO {buffered} ("offset", channel, name, data, kept, created_at)
   SELECT "offset", channel, name, data, kept, created_at FROM numbered WHERE NOT kept OR buffered
 )
-SELECT count(*) AS count, max(id) AS last_id, txid_current_snapshot()::text AS snapshot,
+SELECT count(*) AS events, max(id) AS last_id, txid_current_snapshot()::text AS snapshot,
   max("offset") FILTER (WHERE id = :wanted_id) AS wanted_offset
 FROM numbered
 """
@@ -86,7 +86,7 @@ class Horizon(NamedTuple):
 class Numbered(NamedTuple):
     """What one call of `number()` did."""
 
-    count: int
+    events: int
     more: bool
     """Whether as many as one call takes were there, so that there may be more."""
     horizon: Horizon | None
@@ -103,6 +103,8 @@ def write(connection: sa.Connection, drafts: Sequence[Draft]) -> list[Event]:
     On SQLite they have their offsets then, on PostgreSQL `NO_OFFSET`.
     """
     store.check_dialect(connection.dialect.name)
+    if not drafts:
+        return []
     if connection.dialect.name == "sqlite":
         return store.append(connection, drafts)[1]
     insert(connection, drafts)
@@ -168,14 +170,14 @@ def number(
     statement = sa.text(_MOVE.format(where=where, event=event, buffered=buffered))
     parameters.update(limit=limit, head=log.head, wanted_id=wanted_id)
     moved = connection.execute(statement, parameters).one()
-    if moved.count:
-        connection.execute(_END, {"count": moved.count})
-    more = moved.count >= limit
+    if moved.events:
+        connection.execute(_END, {"count": moved.events})
+    more = moved.events >= limit
     return Numbered(
-        moved.count,
+        moved.events,
         more,
         None if more else _horizon(moved.snapshot),
-        Cursor(log.epoch, log.head + moved.count),
+        Cursor(log.epoch, log.head + moved.events),
         moved.last_id,
         moved.wanted_offset,
     )

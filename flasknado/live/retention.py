@@ -73,7 +73,8 @@ def cut_of(
     held = bounds.head - floor
     if held > options.retention_events:
         cut = max(cut, _offset_from_the_end(connection, options.retention_events))
-    too_old_at = connection.scalar(sa.select(database_now(connection))) - options.retention_s
+    now: float = connection.execute(sa.select(database_now(connection))).scalar_one()
+    too_old_at = now - options.retention_s
     old = _last_before(connection, too_old_at, floor, bounds.head)
     if allowance is not None and old > cut:
         old = min(old, floor + allowance.of(held))

@@ -235,13 +235,13 @@ class _Session:
         self._connection.exec_driver_sql("BEGIN ISOLATION LEVEL READ COMMITTED")
         try:
             numbered = outbox.number(self._connection, self._horizon)
-            self._connection.exec_driver_sql("COMMIT" if numbered.count else "ROLLBACK")
+            self._connection.exec_driver_sql("COMMIT" if numbered.events else "ROLLBACK")
         except BaseException:
             if not self._connection.invalidated:
                 self._connection.exec_driver_sql("ROLLBACK")
             raise
         self._horizon = numbered.horizon
-        return numbered.count
+        return numbered.events
 
     def move_what_waits_too_long(self) -> bool:
         """Give offsets if the elected one does not; return whether that was so."""

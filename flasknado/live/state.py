@@ -120,7 +120,13 @@ def current_state() -> LiveState:
 
 
 def draft_of(
-    state: LiveState, channel: str, name: str, data: object, *, kept: bool = True
+    state: LiveState,
+    channel: str,
+    name: str,
+    data: object,
+    *,
+    kept: bool = True,
+    buffered: bool = False,
 ) -> store.Draft:
     """Return an event that is not committed yet; raises `InvalidEvent`."""
     return store.Draft(
@@ -128,6 +134,7 @@ def draft_of(
         check_name(name),
         encode_json(data, state.app, state.options.max_data_bytes),
         kept,
+        buffered,
     )
 
 

@@ -46,7 +46,6 @@ live_log = sa.Table(
 )
 
 
-
 def _table_of_events(name: str, *indexes: sa.Index) -> sa.Table:
     return sa.Table(
         name,
@@ -124,7 +123,7 @@ def _read_statement(dialect_name: str, *, all_channels: bool) -> sa.Select[Any]:
             table.c.offset > sa.bindparam("after"), table.c.offset <= sa.bindparam("until")
         )
         if not all_channels:
-            channels = sa.bindparam("channels", expanding=True)
+            channels: Any = sa.bindparam("channels", expanding=True)
             branch = branch.where(table.c.channel.in_(channels), table.c.kept.is_(sa.true()))
         # Bounded in each branch: SQLite would read all of it before it puts them together.
         branch = branch.order_by(table.c.offset).limit(_ROW_LIMIT)
@@ -214,6 +213,11 @@ def read_head(connection: sa.Connection) -> Cursor | None:
     """Return the log's present end, or `None` if the log has not been created."""
     row = connection.execute(_HEAD).one_or_none()
     return None if row is None else Cursor(row.epoch, row.head)
+
+
+def lock_log(connection: sa.Connection) -> None:
+    """Have the connection's transaction be the one that may write, on SQLite."""
+    connection.execute(_ADVANCE, {"count": 0})
 
 
 def append(connection: sa.Connection, drafts: Sequence[Draft]) -> tuple[str, list[Event]]:

@@ -1,4 +1,4 @@
-"""Giving offsets to what has been published on PostgreSQL: order, density, and whom it waits for."""
+"""Giving offsets to what was published on PostgreSQL: order, density, and whom it waits for."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_events_get_dense_offsets_in_the_order_in_which_they_were_published(
     publish(engine, "one", "two")
     publish(engine, "three")
     done = number(engine)
-    assert (done.count, done.more, done.cursor.offset) == (3, False, 3)
+    assert (done.events, done.more, done.cursor.offset) == (3, False, 3)
     publish(engine, "four")
     number(engine)
     assert logged(engine) == [(1, "one"), (2, "two"), (3, "three"), (4, "four")]
@@ -90,7 +90,7 @@ def test_publishing_waits_for_nobody_and_a_long_transaction_stalls_nobody(
             publish(engine, f"later {n}")
             horizon = number(engine, horizon).horizon
         long.commit()
-        assert number(engine, horizon).count == 1
+        assert number(engine, horizon).events == 1
     assert [name for _, name in logged(engine)] == [
         "short",
         "meanwhile",
@@ -124,11 +124,11 @@ def test_horizon_finds_what_has_become_visible_and_nothing_twice(engine: sa.Engi
         with engine.connect() as connection:
             assert outbox.pending(connection, horizon)
         second = number(engine, horizon)
-        assert second.count == 1
+        assert second.events == 1
         with engine.connect() as connection:
             assert not outbox.pending(connection, second.horizon)
         other.commit()
-        assert number(engine, second.horizon).count == 1
+        assert number(engine, second.horizon).events == 1
     assert [name for _, name in logged(engine)] == ["one", "other"]
 
 
@@ -137,7 +137,7 @@ def test_outbox_that_is_longer_than_a_batch_is_numbered_in_order(engine: sa.Engi
     horizon, counts = None, []
     while True:
         done = number(engine, horizon, limit=10)
-        counts.append(done.count)
+        counts.append(done.events)
         horizon = done.horizon
         assert done.more == (horizon is None)
         if not done.more:

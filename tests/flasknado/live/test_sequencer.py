@@ -102,7 +102,7 @@ def test_elected_session_says_in_the_statistics_whose_it_is(
     live_app = make_live_app(url=url)
     with following(live_app):
         wait_for(lambda: ask(live_app, ELECTED), "an election")
-        names = "SELECT application_name FROM pg_stat_activity WHERE application_name LIKE 'flask%%'"
+        names = "SELECT application_name FROM pg_stat_activity WHERE application_name ~ '^flask'"
         assert wait_for(lambda: ask(live_app, names)) == [sequencer.name_of(os.getpid())]
 
 
