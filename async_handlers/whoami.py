@@ -10,8 +10,8 @@ from typing import Any
 
 from flask import current_app
 
-from flasknado.live.transports.base import LiveHandler
-from flasknado.native import in_flask
+from flasknado import in_flask
+from flasknado.live.endpoints.base import LiveHandler
 
 IDENTITY_KEY = "flasknado.identity"
 """Where `app.extensions` holds a function that says who asks, as a dict; in a request context."""

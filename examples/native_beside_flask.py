@@ -12,7 +12,7 @@ import tornado.web
 from flask import Flask, request, session
 
 import flasknado
-from flasknado.native import in_flask
+from flasknado import in_flask
 
 # The Flask application, as it was.
 

@@ -15,19 +15,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flasknado.host import serve as serve
-    from flasknado.http.server import HTTPServer as HTTPServer
-    from flasknado.worker import Worker as Worker
+    from flasknado.native.in_flask import in_flask as in_flask
+    from flasknado.process.serve import serve as serve
+    from flasknado.process.worker import Worker as Worker
+    from flasknado.server import HTTPServer as HTTPServer
     from flasknado.wsgi.container import WSGIContainer as WSGIContainer
 
 __version__ = "0.1.0"
-__all__ = ["HTTPServer", "WSGIContainer", "Worker", "serve"]
+__all__ = ["HTTPServer", "WSGIContainer", "Worker", "in_flask", "serve"]
 
 _HOMES = {
-    "HTTPServer": "flasknado.http.server",
+    "HTTPServer": "flasknado.server",
     "WSGIContainer": "flasknado.wsgi.container",
-    "Worker": "flasknado.worker",
-    "serve": "flasknado.host",
+    "Worker": "flasknado.process.worker",
+    "in_flask": "flasknado.native.in_flask",
+    "serve": "flasknado.process.serve",
 }
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import flask
 from tornado.web import RequestHandler
 
-from flasknado.http.router import NativeRoute, NativeRoutes
+from flasknado.native.routes import NativeRoute, NativeRoutes
 
 COLUMNS = ("METHODS", "PATTERN", "HALF", "ENDPOINT OR HANDLER")
 

@@ -18,5 +18,5 @@ settings.load_profile("flasknado")
 def quick_drain() -> Iterator[None]:
     """Look often whether a server that drains is idle: hundreds of them end during the tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("flasknado.http.server.DRAIN_POLL_S", 0.005)
+        patch.setattr("flasknado.server.DRAIN_POLL_S", 0.005)
         yield

@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from tests.flasknado.http.site import Site, site
+from tests.flasknado.site import Site, site
 from tests.support.poll import poll
 from tests.support.raw import connect, converse, read_to_end
 
@@ -85,7 +85,7 @@ def run(running: Site, seconds: float, *, report: bool = False) -> tuple[int, in
     """Send traffic; returns by how many KB memory grew after the warm-up, and open files since."""
     chance = random.Random(7)
     ordinary(running.address)  # from now on it serves for certain, and its threads run
-    poll(lambda: ("connections", running.server.traffic.connections_open), _is_zero)
+    poll(lambda: ("connections", running.server.counters.connections_open), _is_zero)
     files = open_files()
     began = reported = time.monotonic()
     warm_kb = 0
@@ -100,8 +100,8 @@ def run(running: Site, seconds: float, *, report: bool = False) -> tuple[int, in
             line = f"{now - began:4.0f} s: {resident_kb()} KB, {open_files()} open files"
             sys.stdout.write(line + "\n")
     running.seen.gone.append("the end")
-    poll(lambda: ("connections", running.server.traffic.connections_open), _is_zero)
-    poll(lambda: ("requests", running.server.traffic.in_flight), _is_zero)
+    poll(lambda: ("connections", running.server.counters.connections_open), _is_zero)
+    poll(lambda: ("requests", running.server.counters.in_flight), _is_zero)
     poll(lambda: ("open files", max(open_files() - files, 0)), _is_zero)
     return resident_kb() - warm_kb, open_files() - files
 

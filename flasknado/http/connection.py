@@ -18,13 +18,13 @@ from typing import Any, Final, cast
 from tornado.iostream import StreamClosedError
 
 from flasknado.errors import RequestError
+from flasknado.http.counters import ORDINARY, REFUSED
 from flasknado.http.encode import CLOSE, encode_head
-from flasknado.http.exchange import OrdinaryExchange
 from flasknado.http.message import RequestHead, as_address, error_response
 from flasknado.http.parser import HEAD_SLICE_BYTES, RequestParser, RequestSink
-from flasknado.http.service import NEVER, Exchange, Service
-from flasknado.http.stream import TransportStream
-from flasknado.http.traffic import ORDINARY, REFUSED
+from flasknado.http.shared import NEVER, Exchange, Shared
+from flasknado.native.iostream import TransportStream
+from flasknado.wsgi.exchange import OrdinaryExchange
 
 _now: Final = time.monotonic
 log: Final = logging.getLogger("flasknado.http")
@@ -82,7 +82,7 @@ class Connection(RequestSink):
         "deadline",
         "gone",
         "secure",
-        "service",
+        "shared",
         "transport",
         "write_deadline",
         "write_paused",
@@ -90,8 +90,8 @@ class Connection(RequestSink):
 
     transport: asyncio.Transport
 
-    def __init__(self, service: Service) -> None:
-        self.service = service
+    def __init__(self, shared: Shared) -> None:
+        self.shared = shared
         self.active: Exchange | None = None
         """The exchange whose turn it is."""
         self.context: Any = None
@@ -114,7 +114,7 @@ class Connection(RequestSink):
         self._advancing = False
         self._reading_paused = False
         self._eof = False
-        self._linger_left_bytes = service.limits.linger_bytes
+        self._linger_left_bytes = shared.limits.linger_bytes
         self._sent_before_bytes = 0
         self._taken_mark_bytes = 0
         self._rate_mark_bytes = 0
@@ -122,8 +122,8 @@ class Connection(RequestSink):
     # What the transport calls.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        service = self.service
-        limits = service.limits
+        shared = self.shared
+        limits = shared.limits
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(high=limits.write_high_water_bytes)
         info = transport.get_extra_info
@@ -133,16 +133,16 @@ class Connection(RequestSink):
             limits,
             client=as_address(info("peername")),
             server=as_address(info("sockname")),
-            scheme=service.protocol or ("https" if self.secure else "http"),
+            scheme=shared.protocol or ("https" if self.secure else "http"),
         )
-        self.deadline = service.deadline(limits.header_timeout_s)
-        traffic = service.traffic
-        full = traffic.connections_open >= limits.max_connections
-        traffic.connections_open += 1
-        traffic.connections_accepted += 1
-        service.add(self)
+        self.deadline = shared.deadline(limits.header_timeout_s)
+        counters = shared.counters
+        full = counters.connections_open >= limits.max_connections
+        counters.connections_open += 1
+        counters.connections_accepted += 1
+        shared.add(self)
         if full:
-            traffic.connections_refused += 1
+            counters.connections_refused += 1
             self.refuse(RequestError(503, "the server has as many connections as it can hold"))
 
     def data_received(self, data: bytes) -> None:
@@ -175,11 +175,11 @@ class Connection(RequestSink):
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 (asyncio's interface)
         self.gone = True
-        service = self.service
-        service.discard(self)
-        service.traffic.connections_open -= 1
+        shared = self.shared
+        shared.discard(self)
+        shared.counters.connections_open -= 1
         if self._phase is _Phase.LINGERING:
-            service.lingering -= 1
+            shared.lingering -= 1
         self._parser = None
         self._receiving = None
         self._unparsed = None
@@ -212,29 +212,29 @@ class Connection(RequestSink):
     # What the parser calls.
 
     def request_begun(self, head: RequestHead) -> None:
-        service = self.service
+        shared = self.shared
         if self.gone:
             raise RequestError(400, "the connection has been taken out of HTTP")
-        if service.checks_origin:
-            service.trusted_proxies.apply(head)
-            service.trusted_hosts.check(head)
-        traffic = service.traffic
-        container = service.container
+        if shared.checks_origin:
+            shared.trusted_proxies.apply(head)
+            shared.trusted_hosts.check(head)
+        counters = shared.counters
+        container = shared.container
         exchange: Exchange
-        if container is not None and not service.is_native(head.path):
+        if container is not None and not shared.is_native(head.path):
             ordinary = OrdinaryExchange(self, head, container)
-            traffic.ordinary_requests += 1
-            traffic.ordinary_in_flight += 1
-            if traffic.on_response is not None:
+            counters.ordinary_requests += 1
+            counters.ordinary_in_flight += 1
+            if counters.on_response is not None:
                 ordinary.started_at = _now()  # uvloop's clock counts milliseconds
             exchange = ordinary
         elif head.upgrade and (head.content_length or head.chunked):
             raise RequestError(400, "a request that asks for an upgrade may not have a body here")
         else:
-            exchange = service.native_exchange(self, head)
-            traffic.native_requests += 1
-            traffic.native_in_flight += 1
-            if traffic.on_response is not None:
+            exchange = shared.native_exchange(self, head)
+            counters.native_requests += 1
+            counters.native_in_flight += 1
+            if counters.on_response is not None:
                 exchange.started_at = _now()
         self._receiving = exchange
         if self.active is None and not self._waiting and not self.write_paused:
@@ -259,7 +259,7 @@ class Connection(RequestSink):
     @property
     def keeps_alive(self) -> bool:
         """Whether the connection goes on after the active response. May be read on any thread."""
-        return self.service.keep_alive or bool(self._waiting)
+        return self.shared.keep_alive or bool(self._waiting)
 
     def stream_begun(self) -> None:
         """Take note that the active response is a stream, so that its client must stay."""
@@ -273,7 +273,7 @@ class Connection(RequestSink):
         self.active = None
         self._sent_before_bytes += exchange.sent_bytes
         self._forget(exchange)
-        service = self.service
+        shared = self.shared
         self._report(exchange)
         if not exchange.complete:
             self._receiving = None
@@ -291,7 +291,7 @@ class Connection(RequestSink):
                 self._watch_reading()
             else:
                 self._phase = _Phase.IDLE
-                self.deadline = service.deadline(service.limits.keep_alive_timeout_s)
+                self.deadline = shared.deadline(shared.limits.keep_alive_timeout_s)
 
     def drained(self) -> asyncio.Future[None]:
         """Return a future that is done when the client took what was written.
@@ -299,8 +299,8 @@ class Connection(RequestSink):
         If the client goes instead, it fails with Tornado's `StreamClosedError`.
         """
         if not self.write_paused and not self.gone and not self.transport.is_closing():
-            return self.service.soon()
-        future = self.service.loop.create_future()
+            return self.shared.soon()
+        future = self.shared.loop.create_future()
         if self._drain_waiters is None:
             self._drain_waiters = []
         self._drain_waiters.append(future)
@@ -321,7 +321,7 @@ class Connection(RequestSink):
         parser, self._parser = self._parser, None
         self._unparsed = None
         receiving, self._receiving = self._receiving, None
-        self.service.traffic.requests_refused += 1
+        self.shared.counters.requests_refused += 1
         self._refusal = (parser.head if parser is not None else None, error)
         gen_log.info("Malformed HTTP message from %s: %s", self._peer(), error)
         if receiving is not None:
@@ -358,7 +358,7 @@ class Connection(RequestSink):
         exchange.status = exchange.status or 101
         self.active = None
         self._forget(exchange)
-        hook = self.service.traffic.on_detach
+        hook = self.shared.counters.on_detach
         if hook is None or not isinstance(stream, TransportStream):
             self._report(exchange)
         else:
@@ -366,8 +366,8 @@ class Connection(RequestSink):
             head, status, sent_bytes = exchange.head, exchange.status, exchange.sent_bytes
             stream.on_lost = hook(head, status, sent_bytes, duration_s, exchange.half)
         self.gone = True
-        self.service.discard(self)
-        self.service.traffic.connections_upgraded += 1
+        self.shared.discard(self)
+        self.shared.counters.connections_upgraded += 1
         self._stream = stream
         self._receiving = None
         unparsed, self._unparsed = self._unparsed, None
@@ -382,7 +382,7 @@ class Connection(RequestSink):
             self._forget(exchange)
             exchange.drop()
         self._waiting = _NONE_WAITING
-        stream = TransportStream(self.transport, self.service, write_paused=self.write_paused)
+        stream = TransportStream(self.transport, self.shared, write_paused=self.write_paused)
         self.detach(stream)
         return stream
 
@@ -404,9 +404,9 @@ class Connection(RequestSink):
         if self.transport.get_write_buffer_size() and (lingers or active is None):
             # The answer is still on its way; its own deadline cuts off who does not take it.
             self._watch_writing()
-            limits = self.service.limits
+            limits = self.shared.limits
             rest_s = limits.linger_timeout_s if lingers else limits.keep_alive_timeout_s
-            self.deadline = self.service.deadline(rest_s)
+            self.deadline = self.shared.deadline(rest_s)
         elif lingers:
             self.abort()
         elif active is not None:
@@ -458,7 +458,7 @@ class Connection(RequestSink):
         receiving = self._receiving
         return (
             (self._parser is not None and self._parser.holds)
-            or len(self._waiting) >= self.service.limits.pipeline_limit
+            or len(self._waiting) >= self.shared.limits.pipeline_limit
             or (active is not None and active.holds and active.complete)
             or (receiving is not None and receiving.stuffed())
         )
@@ -531,25 +531,25 @@ class Connection(RequestSink):
         if phase is self._phase:
             return
         self._phase = phase
-        service = self.service
+        shared = self.shared
         if phase is _Phase.SERVING:
             self.deadline = NEVER
         elif phase is _Phase.BODY:
             assert active is not None
             self._rate_mark_bytes = active.received_bytes
-            self.deadline = service.deadline(service.limits.body_timeout_s)
+            self.deadline = shared.deadline(shared.limits.body_timeout_s)
         elif phase is _Phase.HEAD:
-            self.deadline = service.deadline(service.limits.header_timeout_s)
+            self.deadline = shared.deadline(shared.limits.header_timeout_s)
         else:
-            self.deadline = service.deadline(service.limits.keep_alive_timeout_s)
+            self.deadline = shared.deadline(shared.limits.keep_alive_timeout_s)
 
     def _judge_body(self, active: Exchange) -> None:
-        limits = self.service.limits
+        limits = self.shared.limits
         came_bytes = active.received_bytes - self._rate_mark_bytes
         wanted_bytes = limits.min_body_rate_bytes_s * limits.body_timeout_s
         if came_bytes >= wanted_bytes or self._reading_paused:
             self._rate_mark_bytes = active.received_bytes
-            self.deadline = self.service.deadline(limits.body_timeout_s)
+            self.deadline = self.shared.deadline(limits.body_timeout_s)
         else:
             self.refuse(RequestError(408, "the body of the request came too slowly"))
 
@@ -572,7 +572,7 @@ class Connection(RequestSink):
         self._refusal = None
         response, body = error_response(head, error)
         data = encode_head(response, CLOSE, body)
-        hook = self.service.traffic.on_response
+        hook = self.shared.counters.on_response
         if hook is not None:
             hook(head, error.status, len(data), 0.0, REFUSED)
         self.transport.write(data)
@@ -584,15 +584,15 @@ class Connection(RequestSink):
         Closing at once would reset the connection, and the answer could be lost on the way
         (RFC 9112, section 9.6).
         """
-        service = self.service
+        shared = self.shared
         self._parser = None
         self._unparsed = None
-        if self._eof or service.lingering >= LINGERING_LIMIT:
+        if self._eof or shared.lingering >= LINGERING_LIMIT:
             self._close()
             return
-        service.lingering += 1
+        shared.lingering += 1
         self._phase = _Phase.LINGERING
-        self.deadline = service.deadline(service.limits.linger_timeout_s)
+        self.deadline = shared.deadline(shared.limits.linger_timeout_s)
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self._resume_reading()
@@ -612,7 +612,7 @@ class Connection(RequestSink):
 
     def _phase_closing(self) -> None:
         if self._phase is _Phase.LINGERING:
-            self.service.lingering -= 1
+            self.shared.lingering -= 1
         self._phase = _Phase.CLOSING
         self.deadline = NEVER
 
@@ -622,13 +622,13 @@ class Connection(RequestSink):
 
     def _forget(self, exchange: Exchange) -> None:
         if isinstance(exchange, OrdinaryExchange):
-            self.service.traffic.ordinary_in_flight -= 1
+            self.shared.counters.ordinary_in_flight -= 1
         else:
-            self.service.traffic.native_in_flight -= 1
+            self.shared.counters.native_in_flight -= 1
 
     def _report(self, exchange: Exchange) -> None:
         """Tell the hook, if there is one, that an exchange has ended."""
-        hook = self.service.traffic.on_response
+        hook = self.shared.counters.on_response
         if hook is None:
             return
         duration_s = _now() - exchange.started_at
@@ -651,7 +651,7 @@ class Connection(RequestSink):
     def _watch_writing(self) -> None:
         if self.write_deadline == NEVER and not self.gone:
             self._taken_mark_bytes = self._taken_bytes()
-            self.write_deadline = self.service.deadline(self.service.limits.write_timeout_s)
+            self.write_deadline = self.shared.deadline(self.shared.limits.write_timeout_s)
 
     def _write_progresses(self) -> bool:
         """Whether the client took anything since the last look; begins the next one if so."""
@@ -662,7 +662,7 @@ class Connection(RequestSink):
         if taken_bytes <= self._taken_mark_bytes:
             return False
         self._taken_mark_bytes = taken_bytes
-        self.write_deadline = self.service.deadline(self.service.limits.write_timeout_s)
+        self.write_deadline = self.shared.deadline(self.shared.limits.write_timeout_s)
         return True
 
     def _taken_bytes(self) -> int:

@@ -50,6 +50,6 @@ def routes(prefix: str = "/live") -> list[URLSpec]:
     `GET events` (server-sent events), `ndjson`, `poll` (long-poll), `socket` (WebSocket) and
     `live.js` (the browser's client), and `POST publish`.
     """
-    from flasknado.live.transports import route_table
+    from flasknado.live.endpoints import route_table
 
     return route_table(prefix)

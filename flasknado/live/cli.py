@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from flask.cli import AppGroup
 
 from flasknado.errors import FlasknadoError
-from flasknado.live.bell import Bell
 from flasknado.live.event import Cursor, check_channel, parse_cursor
-from flasknado.live.frames import json_control, json_event
-from flasknado.live.logs import Follower
+from flasknado.live.formats import json_control, json_event
+from flasknado.live.log.base import Follower
+from flasknado.live.log.wakeup import Wakeup
 from flasknado.live.state import LiveState, current_state, draft_of
 
 BATCH_EVENTS = 500
@@ -151,12 +151,12 @@ def renew() -> None:
 
 @contextlib.contextmanager
 def _following(state: LiveState) -> Iterator[Follower]:
-    bell = Bell()
+    wakeup = Wakeup()
     try:
-        with state.log.following(bell, state.options, busy_timeout_s=BUSY_TIMEOUT_S) as follower:
+        with state.log.following(wakeup, state.options, busy_timeout_s=BUSY_TIMEOUT_S) as follower:
             yield follower
     finally:
-        bell.close()
+        wakeup.close()
 
 
 def _end_of(follower: Follower) -> Cursor:

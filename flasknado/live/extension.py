@@ -16,11 +16,11 @@ from sqlalchemy.orm import scoped_session
 from werkzeug.exceptions import NotFound
 
 from flasknado.errors import ConfigurationError
-from flasknado.live import store, transaction
-from flasknado.live.attendance import watched
 from flasknado.live.errors import InvalidEvent
 from flasknado.live.event import REVOCATIONS, Event, check_channel
-from flasknado.live.presence import Presence
+from flasknado.live.log import tables, transaction
+from flasknado.live.log.presence import Presence
+from flasknado.live.log.presence_tracker import watched
 from flasknado.live.state import EXTENSION_KEY, LiveState, current_state, draft_of, encode_json
 from flasknado.live.tickets import NOBODY, Identity
 
@@ -79,7 +79,7 @@ class Live:
                 "(Flask-SQLAlchemy), or a database_url of their own, or memory://"
             )
         if db is not None:
-            for table in store.metadata.sorted_tables:
+            for table in tables.metadata.sorted_tables:
                 if table.name not in db.metadata.tables:
                     table.to_metadata(db.metadata)
             transaction.install()
@@ -215,7 +215,7 @@ class Live:
         """
         state = _publishing_state()
         data = encode_json({"user": str(user), "at": time.time()}, state.app)
-        state.log.publish(store.Draft(REVOCATIONS, "revoke", data), session)
+        state.log.publish(tables.Draft(REVOCATIONS, "revoke", data), session)
 
     def cursor(self) -> str:
         """Return the log's present end, as text.
@@ -246,7 +246,7 @@ class Live:
         server it is a plain generator, which ends after LIVE_FALLBACK_STREAM_S (when testing,
         as soon as it has what is there). Raises `InvalidEvent` and `InvalidCursor`.
         """
-        from flasknado.live.streaming import stream_response
+        from flasknado.live.response import stream_response
 
         names = [channels] if isinstance(channels, str) else list(channels)
         return stream_response(current_state(), [check_channel(name) for name in names], after)

@@ -14,11 +14,11 @@ import sqlalchemy as sa
 from flask import Flask, current_app
 
 from flasknado.errors import ConfigurationError
-from flasknado.live import store
-from flasknado.live.database import DatabaseLog, SessionLog
 from flasknado.live.event import Event, check_channel, check_name, encode_data
-from flasknado.live.logs import Log
-from flasknado.live.memory import MemoryLog
+from flasknado.live.log import tables
+from flasknado.live.log.base import Log
+from flasknado.live.log.database import DatabaseLog, SessionLog
+from flasknado.live.log.memory import MemoryLog
 from flasknado.live.options import LiveOptions
 from flasknado.live.tickets import Tickets
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from flask_sqlalchemy import SQLAlchemy
 
     from flasknado.live.extension import Live
-    from flasknado.live.hub import Hub
+    from flasknado.live.hub.hub import Hub
 
 EXTENSION_KEY = "live"
 MEMORY_URL = "memory://"
@@ -46,8 +46,8 @@ class LiveState:
         self.publish_token = _publish_token(app)
         self.log = self._log(live, db, url)
         self.hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
-        """The hub of each event loop that has needed one (`flasknado.live.hub.hub_of`)."""
-        self.signals: deque[store.Draft] = deque()
+        """The hub of each event loop that has needed one (`flasknado.live.hub.hub.hub_of`)."""
+        self.signals: deque[tables.Draft] = deque()
         """The signals that wait for a reader to write them."""
         self._wakers: tuple[Callable[[], None], ...] = ()
 
@@ -81,7 +81,7 @@ class LiveState:
         """Call `wake` no longer."""
         self._wakers = tuple(other for other in self._wakers if other != wake)
 
-    def signal(self, draft: store.Draft) -> bool:
+    def signal(self, draft: tables.Draft) -> bool:
         """Leave a signal to this process's reader, if there is one, which writes several at once.
 
         May be called on any thread. Above the bound the signal is lost, as a signal may be.
@@ -127,9 +127,9 @@ def draft_of(
     *,
     kept: bool = True,
     buffered: bool = False,
-) -> store.Draft:
+) -> tables.Draft:
     """Return an event that is not committed yet; raises `InvalidEvent`."""
-    return store.Draft(
+    return tables.Draft(
         check_channel(channel),
         check_name(name),
         encode_json(data, state.app, state.options.max_data_bytes),

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tornado.web import RequestHandler
 
 if TYPE_CHECKING:
-    from flasknado.http.server import HTTPServer
+    from flasknado.server import HTTPServer
 
 log = logging.getLogger("flasknado.ops")
 

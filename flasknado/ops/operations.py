@@ -7,21 +7,21 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any
 
+from flasknado.http.counters import EndHook
 from flasknado.http.message import RequestHead
-from flasknado.http.server import HTTPServer
-from flasknado.http.traffic import EndHook
-from flasknado.ops.access_lines import JSONTemplate, Template
-from flasknado.ops.access_log import AccessLog
-from flasknado.ops.families import COUNTER, GAUGE, Family, labelled, single
 from flasknado.ops.health import HealthHandler, Readiness, ReadinessHandler
-from flasknado.ops.metrics import Allowed, Metrics, MetricsHandler
-from flasknado.ops.snapshots import Snapshots
-from flasknado.ops.sources import add_source
+from flasknado.ops.logs.access import AccessLog
+from flasknado.ops.logs.access_lines import JSONTemplate, Template
+from flasknado.ops.metrics.exposition import Allowed, Metrics, MetricsHandler
+from flasknado.ops.metrics.model import COUNTER, GAUGE, Family, labelled, single
+from flasknado.ops.metrics.sources import add_source
+from flasknado.ops.metrics.workers import Snapshots
+from flasknado.server import HTTPServer
 
 if TYPE_CHECKING:
     from tornado.web import RequestHandler
 
-    from flasknado.http.router import NativeRoute
+    from flasknado.native.routes import NativeRoute
 
 
 class Operations:
@@ -55,9 +55,9 @@ class Operations:
             loop = asyncio.get_running_loop()
             self.access_log = AccessLog(access_template, access_logger, loop)
         self._lag_s = 0.0
-        self._hook = server.traffic.on_response
-        server.traffic.on_response = self._on_response
-        server.traffic.on_detach = self._on_detach
+        self._hook = server.counters.on_response
+        server.counters.on_response = self._on_response
+        server.counters.on_detach = self._on_detach
         settings.setdefault("log_function", no_line)
         add_source(server, self._families)
         server.add_close_callback(self.readiness.stop)

@@ -11,8 +11,8 @@ from typing import Any
 
 from gunicorn.config import make_settings
 
-from flasknado import options
-from flasknado.gunicorn_settings import HONOURED
+from flasknado.process import settings
+from flasknado.process.gunicorn_settings import HONOURED
 
 OF_THE_MACHINE = ("chdir", "control_socket", "group", "syslog_addr", "user")
 """Settings whose default depends on where the server runs."""
@@ -21,10 +21,10 @@ OF_THE_MACHINE = ("chdir", "control_socket", "group", "syslog_addr", "user")
 def own_settings() -> str:
     """Return the table of this server's own settings."""
     rows = []
-    for setting in options.OWN:
+    for setting in settings.OWN:
         meaning = " ".join(inspect.cleandoc(setting.desc).split())
         flag = f"`{setting.cli[0]} {setting.meta}`"
-        variable = f"`{options.ENVIRONMENT_PREFIX}{setting.name.upper()}`"
+        variable = f"`{settings.ENVIRONMENT_PREFIX}{setting.name.upper()}`"
         rows.append((flag, variable, _shown(setting.default), meaning))
     return _table(("option", "variable", "default", "meaning"), rows)
 
@@ -36,7 +36,7 @@ def gunicorn_settings() -> str:
     for name, meaning in HONOURED.items():
         setting = known[name]
         flags = ", ".join(f"`{flag}`" for flag in setting.cli or ()) or "configuration file"
-        default = options.DEFAULTS.get(name, setting.default)
+        default = settings.DEFAULTS.get(name, setting.default)
         shown = "" if callable(default) or name in OF_THE_MACHINE else _shown(default)
         rows.append((f"`{name}`", flags, shown, meaning))
     return _table(("setting", "option", "default", "meaning"), rows)

@@ -32,7 +32,7 @@ from flasknado.wsgi.pool import Pool, PoolFull, Task
 from flasknado.wsgi.response import Response, WSGIApplication
 
 if TYPE_CHECKING:
-    from flasknado.http.stock import ContainerDelegate
+    from flasknado.stock.adapter import ContainerDelegate
 
 DEFAULT_MAX_BODY_BYTES: Final = 100 * 1024 * 1024
 RETRY_AFTER_S: Final = 1
@@ -194,13 +194,13 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
         request_conn: httputil.HTTPConnection,
     ) -> ContainerDelegate:
         """Take a request from Tornado's own connection (`HTTPServerConnectionDelegate`)."""
-        from flasknado.http.stock import ContainerDelegate
+        from flasknado.stock.adapter import ContainerDelegate
 
         return ContainerDelegate(self, request_conn)
 
     def __call__(self, request: httputil.HTTPServerRequest) -> None:
         """Take a request that Tornado has read already (`tornado.web.FallbackHandler`)."""
-        from flasknado.http.stock import StockReply, head_of
+        from flasknado.stock.adapter import StockReply, head_of
 
         assert request.connection is not None
         head = head_of(request)

@@ -21,10 +21,10 @@ from flasknado.http.message import (
     plain_response,
 )
 from flasknado.http.reply import ResponseSink
-from flasknado.http.sendfile import LEAST_BYTES
 from flasknado.wsgi.file_wrapper import FileWrapper
 from flasknado.wsgi.handoff import HANDOFF_KEY, Handoff
 from flasknado.wsgi.response_head import ApplicationError, checked_head
+from flasknado.wsgi.sendfile import LEAST_BYTES
 
 log: Final = logging.getLogger("flasknado.error")
 

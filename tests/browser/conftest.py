@@ -23,7 +23,7 @@ from tests.support.serving import serving
 @pytest.fixture(autouse=True)
 def short_linger(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait for the browser's idle connections when a server ends."""
-    monkeypatch.setattr("flasknado.http.server.DRAIN_LINGER_S", 0.02)
+    monkeypatch.setattr("flasknado.server.DRAIN_LINGER_S", 0.02)
 
 
 @pytest.fixture(scope="session")

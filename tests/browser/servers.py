@@ -11,7 +11,7 @@ from typing import Any
 
 from flask import Flask
 
-from flasknado.live.hub import hub_of
+from flasknado.live.hub.hub import hub_of
 from flasknado.live.state import state_of
 from tests.flasknado.live.helpers import LiveApp
 from tests.support.process import ServerProcess, server_process
@@ -79,7 +79,7 @@ def add_page(app: Flask) -> None:
 
 @contextmanager
 def running(directory: Path, port: int = 0, **config: str) -> Iterator[ServerProcess]:
-    arguments = ("-m", "flasknado.cli", "tests.browser.application:app")
+    arguments = ("-m", "flasknado.process.cli", "tests.browser.application:app")
     options = ("--handlers", "flasknado.live:routes", "--bind", f"127.0.0.1:{port}")
     env = {"LIVE_TEST_DIRECTORY": str(directory)}
     with server_process((*arguments, *options), env=env) as server:

@@ -10,7 +10,7 @@ import pytest
 from flask import request
 from tornado.web import RequestHandler
 
-from flasknado.live import store
+from flasknado.live.log import tables
 from tests.browser.page import DEADLINE_S, Page
 from tests.browser.servers import Site
 from tests.support.poll import poll
@@ -105,7 +105,7 @@ def test_reset_of_one_tab_is_none_of_the_others(
     site.publish("a", 1, 2)
     one.wait_for([1, 2])
     with site.live_app.engine().connect() as connection:
-        store.prune(connection, retention_events=1, retention_s=1000, batch_events=10)
+        tables.prune(connection, retention_events=1, retention_s=1000, batch_events=10)
     ahead = site.cursor.split(":")[0] + ":999"
     for after in ("0ther:5", ahead, oldest):
         other = open_page(site.url).connect("a", "b", after=after, transports=[kind])

@@ -26,7 +26,7 @@ from tests.support.process import ServerProcess, server_process
 TIMEOUT_S = 20
 SMALL_SERVER = (
     sys.executable,
-    *("-m", "flasknado.cli", "tests.config.nginx_application:app"),
+    *("-m", "flasknado.process.cli", "tests.config.nginx_application:app"),
     *("--bind", "127.0.0.1:{port}"),
 )
 needs_nginx = pytest.mark.skipif(

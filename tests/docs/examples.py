@@ -47,7 +47,9 @@ def running_shop(directory: Path) -> Iterator[ServerProcess]:
     [command] = re.findall(r"^\$ flasknado (.*)$", PAGE.read_text(), re.M)
     arguments = shlex.split(command.replace(PLACE, "127.0.0.1:0"))
     env = {"PYTHONPATH": str(PROJECT_ROOT)}
-    with server_process(("-m", "flasknado.cli", *arguments), cwd=directory, env=env) as server:
+    with server_process(
+        ("-m", "flasknado.process.cli", *arguments), cwd=directory, env=env
+    ) as server:
         with sqlite3.connect(directory / "instance" / "shop.db") as database:
             columns = [row[1] for row in database.execute("PRAGMA table_info(live_log)")]
             values = {"id": 1, "epoch": EPOCH, "head": 0}

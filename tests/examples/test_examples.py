@@ -25,7 +25,7 @@ def by_command(name: str, **env: str) -> AbstractContextManager[ServerProcess]:
     match = re.search(r"flasknado (examples\.[^`\n]+)", (EXAMPLES / f"{name}.py").read_text())
     assert match is not None, f"{name}.py does not say how to run it"
     return server_process(
-        ("-m", "flasknado.cli", "--bind", "127.0.0.1:0", *match[1].split()), env=env
+        ("-m", "flasknado.process.cli", "--bind", "127.0.0.1:0", *match[1].split()), env=env
     )
 
 

@@ -87,7 +87,7 @@ def test_page_quotes_programs_that_run(code: str) -> None:
 def test_command_of_the_page_serves(command: str, folder: Path) -> None:
     words = shlex.split(command)
     env = dict([words.pop(0).split("=")]) if "=" in words[0] else {}
-    module = {"flasknado": "flasknado.cli", "gunicorn": "gunicorn"}[words.pop(0)]
+    module = {"flasknado": "flasknado.process.cli", "gunicorn": "gunicorn"}[words.pop(0)]
     if "--bind" in words:
         words[words.index("--bind") + 1] = "127.0.0.1:0"
     else:
@@ -138,7 +138,7 @@ def test_migrations_of_the_page_make_the_tables_that_live_events_need(folder: Pa
         if command.startswith("flask "):
             run(("-m", *shlex.split(command)), folder, **env)
     arguments = ("--handlers", "shop.native:routes", "--bind", "127.0.0.1:0", "shop:app")
-    with server_process(("-m", "flasknado.cli", *arguments), cwd=folder, env=env) as server:
+    with server_process(("-m", "flasknado.process.cli", *arguments), cwd=folder, env=env) as server:
         look_at_orders(server)
 
 
@@ -156,7 +156,7 @@ def look_at_orders(server: ServerProcess) -> None:
 
 
 def test_help_of_the_command_has_every_option_of_the_page(folder: Path) -> None:
-    listed = run(("-m", "flasknado.cli", "--help"), folder).stdout
+    listed = run(("-m", "flasknado.process.cli", "--help"), folder).stdout
     options = re.findall(r"`(--[a-z-]+)", PAGE)
     assert len(options) > 8
     assert [option for option in options if option not in listed] == []
@@ -178,4 +178,4 @@ def test_package_that_pip_makes_is_whole(tmp_path: Path) -> None:
     }
     assert sources <= names
     assert {name.partition("/")[0] for name in names - sources} == {"flasknado-0.1.0.dist-info"}
-    assert b"flasknado=flasknado.cli:main" in entry_points.replace(b" ", b"")
+    assert b"flasknado=flasknado.process.cli:main" in entry_points.replace(b" ", b"")

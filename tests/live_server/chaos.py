@@ -31,9 +31,9 @@ import sqlalchemy as sa
 from flask import Flask
 
 from flasknado.live import Live
-from flasknado.live.database import DatabaseLog
+from flasknado.live.log.database import DatabaseLog
+from flasknado.live.log.tables import KEPT_TABLES, live_log
 from flasknado.live.state import state_of
-from flasknado.live.store import KEPT_TABLES, live_log
 from tests.live_server.followers import DEAF_CHANNEL, Fleet
 from tests.support.poll import poll
 from tests.support.postgres import PostgresServer, postgres_server
@@ -229,7 +229,7 @@ def run(kind: str, plan: Plan, folder: Path) -> Verdict:
     """Do all of it on one kind of database, in a folder of its own."""
     (folder / "chaosapp.py").write_text(APP.format(backlog=BACKLOG_LIMIT_BYTES))
     options = ("-b", "127.0.0.1:0", "-w", str(WORKERS), "--handlers", "flasknado.live:routes")
-    command = ("-m", "flasknado.cli", *options, "chaosapp:app")
+    command = ("-m", "flasknado.process.cli", *options, "chaosapp:app")
     with database(kind, folder) as (url, postgres):
         env = {"DATABASE_URL": url, "PYTHONPATH": str(PROJECT_ROOT)}
         publisher = Publisher(url, plan.events_per_s)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flasknado.http.server import LAYERS
+from flasknado.server import LAYERS
 from tests.live_server.storm import Ask, Storm
 from tests.support.poll import poll
 from tests.support.process import ServerProcess, server_process
@@ -88,7 +88,7 @@ def test_storm_through_reloads_and_a_killed_worker_loses_only_what_was_in_flight
 ) -> None:
     write_app(tmp_path, "one")
     options = ("-b", "127.0.0.1:0", "-w", "2", "--http", layer)
-    command = ("-m", "flasknado.cli", *options, "stormy:app")
+    command = ("-m", "flasknado.process.cli", *options, "stormy:app")
     with server_process(command, cwd=tmp_path) as server:
         poll(lambda: len(serving_pids(server)) == 2)
         storm = Storm(server.port, ASKS, requests=REQUESTS, clients=CLIENTS)

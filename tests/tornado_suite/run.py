@@ -22,8 +22,8 @@ import tornado.httpserver
 import tornado.testing
 from tornado.log import gen_log
 
-from flasknado.http.application import NativeApplication
-from flasknado.http.server import HTTPServer
+from flasknado.native.application import NativeApplication
+from flasknado.server import HTTPServer
 
 MODULES = (
     "httpserver_test",

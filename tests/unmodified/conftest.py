@@ -27,7 +27,7 @@ def host(environments: Environments) -> Host:
     def host(
         name: str, *arguments: str, **options: object
     ) -> AbstractContextManager[ServerProcess]:
-        command = ("-m", "flasknado.cli", "--bind", "127.0.0.1:0", *arguments)
+        command = ("-m", "flasknado.process.cli", "--bind", "127.0.0.1:0", *arguments)
         return server_process(command, python=environments.python(name), **options)  # type: ignore[arg-type]
 
     return host

@@ -1,4 +1,4 @@
-"""Applications of many kinds under `python -m flasknado.cli MODULE:APP`, as they are."""
+"""Applications of many kinds under `python -m flasknado.process.cli MODULE:APP`, as they are."""
 
 from __future__ import annotations
 

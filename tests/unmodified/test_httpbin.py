@@ -13,7 +13,7 @@ import pytest
 import requests
 from requests.auth import HTTPDigestAuth
 
-from flasknado.http.server import LAYERS
+from flasknado.server import LAYERS
 from tests.flasknado.wsgi.wire import Answer, Wire
 from tests.support.process import ServerProcess
 from tests.unmodified.conftest import Host

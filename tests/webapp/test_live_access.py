@@ -10,8 +10,9 @@ import pytest
 import sqlalchemy as sa
 from flask import Flask
 
-from flasknado.live import Identity, store
+from flasknado.live import Identity
 from flasknado.live.event import REVOCATIONS
+from flasknado.live.log import tables
 from tests.webapp.people import ApiClient, Browser
 from webapp.extensions import db, live
 from webapp.models import ADMIN
@@ -22,7 +23,7 @@ Obtain = Callable[..., ApiClient]
 
 def revoked(app: Flask) -> list[str]:
     """Return whose live connections were ended, oldest first."""
-    table = store.live_event
+    table = tables.live_event
     wanted = sa.select(table.c.data).where(table.c.channel == REVOCATIONS).order_by(table.c.offset)
     with app.app_context():
         return [json.loads(data)["user"] for data in db.session.scalars(wanted)]

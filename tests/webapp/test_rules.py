@@ -93,7 +93,7 @@ def test_text_is_composed() -> None:
         ("", "A comment cannot be empty"),
         (" \n\t ", "A comment cannot be empty"),
         ("x" * 2001, "at most 2000 characters; this one has 2001"),
-        ("bell\a", "control characters"),
+        ("wakeup\a", "control characters"),
         ("half\udc00", "control characters"),
     ],
 )

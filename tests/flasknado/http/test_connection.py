@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.flasknado.http.site import MAX_BODY_BYTES, Site
+from tests.flasknado.site import MAX_BODY_BYTES, Site
 from tests.flasknado.wsgi.wire import Wire
 from tests.support.poll import poll
 from tests.support.raw import connect, converse, one_by_one, read_to_end, statuses
@@ -114,7 +114,7 @@ def test_pipeline_beyond_the_bound_stops_being_read(make_site: MakeSite, llhttp:
             return False
 
         poll(lambda: stuck() and stuck())
-        assert site.server.traffic.in_flight < 100
+        assert site.server.counters.in_flight < 100
         assert sent < 30_000_000
 
 
@@ -167,7 +167,7 @@ def test_client_that_is_reset_during_an_open_response_is_seen_to_go(
     wire.reset()
 
     poll(lambda: site.seen.gone)
-    poll(lambda: site.server.traffic.in_flight == 0)
+    poll(lambda: site.server.counters.in_flight == 0)
 
 
 STAGES = {
@@ -192,13 +192,13 @@ def test_client_that_vanishes_at_any_stage_leaves_nothing_behind(
     wire = Wire(site.address)
     wire.send(STAGES[stage])
     if layer != "tornado":
-        poll(lambda: site.server.traffic.connections_open == 1)
+        poll(lambda: site.server.counters.connections_open == 1)
 
     wire.reset() if how == "reset" else wire.close()
     site.seen.release.set()
 
-    poll(lambda: site.server.traffic.in_flight == 0)
-    poll(lambda: site.server.traffic.connections_open == 0)
+    poll(lambda: site.server.counters.in_flight == 0)
+    poll(lambda: site.server.counters.connections_open == 0)
     with Wire(site.address) as other:
         assert other.get("/after").status == 200
 

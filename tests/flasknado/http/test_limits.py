@@ -13,7 +13,7 @@ from tornado.web import RequestHandler, stream_request_body
 
 from flasknado.errors import ConfigurationError
 from flasknado.http.limits import Limits
-from tests.flasknado.http.site import Site
+from tests.flasknado.site import Site
 from tests.flasknado.wsgi.wire import Wire
 from tests.support.poll import poll
 from tests.support.raw import connect, read_to_end, statuses
@@ -120,9 +120,9 @@ def test_client_that_takes_nothing_is_cut_off(make_site: MakeSite, llhttp: str, 
     with connect(site.address, receive_buffer_bytes=4096) as sock:
         sock.sendall(b"GET %b HTTP/1.1\r\n%b\r\n" % (path.encode(), HOST))
 
-        poll(lambda: site.server.traffic.ordinary_requests + site.server.traffic.native_requests)
-        poll(lambda: site.server.traffic.connections_open == 0)
-        poll(lambda: site.server.traffic.in_flight == 0)
+        poll(lambda: site.server.counters.ordinary_requests + site.server.counters.native_requests)
+        poll(lambda: site.server.counters.connections_open == 0)
+        poll(lambda: site.server.counters.in_flight == 0)
 
 
 @pytest.mark.parametrize("path", ["/big", "/early"])
@@ -178,11 +178,11 @@ def test_connection_beyond_the_bound_is_answered_503_and_others_stay(
         with connect(site.address) as third:
             assert statuses(read_to_end(third)) == [503]
         assert first.get("/a").status == 200
-    poll(lambda: site.server.traffic.connections_open == 0)
+    poll(lambda: site.server.counters.connections_open == 0)
 
     with Wire(site.address) as again:
         assert again.get("/a").status == 200
-    assert site.server.traffic.connections_refused == 1
+    assert site.server.counters.connections_refused == 1
 
 
 def test_refused_client_that_sends_on_is_dropped_at_the_bounds_of_lingering(
@@ -231,7 +231,7 @@ def test_2000_slow_clients_leave_ordinary_requests_served(make_site: MakeSite, l
             sock = connect(site.address)
             sock.sendall(stages[number % len(stages)])
             slow.append(sock)
-        poll(lambda: site.server.traffic.connections_open == 2000)
+        poll(lambda: site.server.counters.connections_open == 2000)
 
         with Wire(site.address) as wire:
             assert {wire.get(f"/{number}").status for number in range(100)} == {200}

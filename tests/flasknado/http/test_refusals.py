@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.flasknado.http.refusals import SERVED, SILENT, Refusal, all_refusals, rendered
-from tests.flasknado.http.site import Site
+from tests.flasknado.site import Site
 from tests.support.poll import poll
 from tests.support.raw import connect, one_by_one, read_to_end, statuses
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.flasknado.http.site import site
+from tests.flasknado.site import site
 from tests.soak import run
 
 

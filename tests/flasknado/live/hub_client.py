@@ -8,10 +8,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from flasknado.live.event import Cursor, parse_cursor
-from flasknado.live.frames import NDJSON, Farewell
-from flasknado.live.hub import Hub, hub_of
+from flasknado.live.formats import NDJSON, GoAway
+from flasknado.live.hub.hub import Hub, hub_of
+from flasknado.live.hub.subscriber import Subscriber
 from flasknado.live.state import state_of
-from flasknado.live.subscriber import Subscriber
 from flasknado.live.tickets import NOBODY, Identity
 from tests.flasknado.live.helpers import DEADLINE_S, LiveApp
 
@@ -40,11 +40,11 @@ class Client(Subscriber):
     def beat(self, data: bytes | None) -> None:
         self.beats.append(data)
 
-    def dismiss(self, farewell: Farewell) -> None:
+    def go_away(self, notice: GoAway) -> None:
         self.dismissed = True
-        self.farewell = farewell
+        self.notice = notice
 
-    def expel(self) -> None:
+    def kick(self) -> None:
         self.expelled = True
 
     def abort(self) -> None:

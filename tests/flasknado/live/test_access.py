@@ -10,7 +10,7 @@ import pytest
 
 from flasknado.errors import FlasknadoError
 from flasknado.live.errors import TooManySubscribers
-from flasknado.live.hub import Hub
+from flasknado.live.hub.hub import Hub
 from flasknado.live.tickets import Identity
 from tests.flasknado.live.helpers import LiveApp
 from tests.flasknado.live.hub_client import Client, joined_client, until, with_hub
@@ -112,9 +112,9 @@ def test_ticket_of_a_drained_client_admits_it_to_its_channels_on_another_hub(
         hub.subscribe(client, ["a", "b"], None)
         await until(lambda: hub.place_of(client))
         await hub.drain(0.0)
-        assert str(client.farewell.cursor) == live_app.cursor()
-        assert client.farewell.ticket is not None
-        tickets.append(client.farewell.ticket)
+        assert str(client.notice.cursor) == live_app.cursor()
+        assert client.notice.ticket is not None
+        tickets.append(client.notice.ticket)
 
     async def come_back(hub: Hub) -> None:
         (ticket,) = tickets
@@ -190,7 +190,7 @@ def test_census_is_empty_when_all_have_gone(live_app: LiveApp) -> None:
         clients = [admitted(hub, Identity("ann", time.time() + 60), "10.0.0.1") for _ in range(3)]
         for client in clients:
             hub.remove(client)
-        assert (hub._census._of_user, hub._census._of_address) == ({}, {})
+        assert (hub._quota._of_user, hub._quota._of_address) == ({}, {})
         assert hub._expiring == set()
 
     with_hub(live_app, body)

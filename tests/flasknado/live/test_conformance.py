@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from flasknado.live import log as live_log
 from flasknado.live.event import Cursor, parse_cursor
-from flasknado.live.hub import Hub
+from flasknado.live.hub.hub import Hub
+from flasknado.live.log import reader as live_log
 from tests.flasknado.live.helpers import LiveApp
 from tests.flasknado.live.hub_client import Client, joined_client, until, with_hub
 from tests.support.postgres import PostgresServer

@@ -8,7 +8,7 @@ import requests
 
 from flasknado import HTTPServer, WSGIContainer, ops
 from flasknado.ops.health import Readiness
-from flasknado.ops.metrics import Allowed
+from flasknado.ops.metrics.exposition import Allowed
 from tests.support.poll import poll
 from tests.support.serving import serving
 

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from flasknado import options
-from flasknado.gunicorn_settings import HONOURED
-from flasknado.http.server import HTTPServer
 from flasknado.ops import reference
-from flasknado.ops.access_lines import template
-from flasknado.ops.families import COUNTER, PREFIX
-from flasknado.ops.scrub import SECRET_PARAMETERS, Scrubber
-from flasknado.ops.sources import connections, pool, process
+from flasknado.ops.logs.access_lines import template
+from flasknado.ops.logs.scrub import SECRET_PARAMETERS, Scrubber
+from flasknado.ops.metrics.model import COUNTER, PREFIX
+from flasknado.ops.metrics.sources import connections, pool, process
+from flasknado.process import settings
+from flasknado.process.gunicorn_settings import HONOURED
+from flasknado.server import HTTPServer
 from flasknado.wsgi.container import WSGIContainer
 
 PAGE = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
@@ -27,7 +27,7 @@ def test_page_has_the_table_of_settings_as_it_is(table: object) -> None:
 
 
 def test_tables_have_every_setting() -> None:
-    assert all(f"`{own.cli[0]} " in reference.own_settings() for own in options.OWN)
+    assert all(f"`{own.cli[0]} " in reference.own_settings() for own in settings.OWN)
     assert all(f"| `{name}` |" in reference.gunicorn_settings() for name in HONOURED)
 
 

@@ -11,7 +11,7 @@ import pytest
 import uvloop
 
 from flasknado import HTTPServer, WSGIContainer
-from flasknado.http.server import LAYERS
+from flasknado.server import LAYERS
 from tests.support.serving import Serving, serving
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {

@@ -166,4 +166,4 @@ def test_client_that_leaves_in_the_middle_of_its_body_runs_nothing(serve: Serve)
     with Wire(server.address) as wire:
         assert wire.get("/whole").status == 200
     assert ran == ["/whole"]
-    poll(lambda: server.server.traffic.in_flight == 0)
+    poll(lambda: server.server.counters.in_flight == 0)

@@ -165,7 +165,7 @@ def test_request_of_a_client_that_left_while_it_waited_is_not_run(
     send_and_wait(server, wires, "/hang", 1, 0)
     send_and_wait(server, wires, "/left", 1, 1)
     wires.pop().reset()
-    poll(lambda: server.server.traffic.in_flight == 1)
+    poll(lambda: server.server.counters.in_flight == 1)
     send_and_wait(server, wires, "/stays", 1, 2)
     hanging.released.set()
     assert [wire.answer().status for wire in wires] == [200, 200]

@@ -148,7 +148,16 @@ def index():
 
 def test_worker_with_too_many_stuck_threads_is_replaced_and_leaves(tmp_path: Path) -> None:
     (tmp_path / "stuck.py").write_text(APP)
-    command = ("-m", "flasknado.cli", "-b", "127.0.0.1:0", "--threads", "2", "--stuck-share", "1")
+    command = (
+        "-m",
+        "flasknado.process.cli",
+        "-b",
+        "127.0.0.1:0",
+        "--threads",
+        "2",
+        "--stuck-share",
+        "1",
+    )
     options = ("--request-timeout", "0.5", "--graceful-timeout", "2", "stuck:app")
     with server_process((*command, *options), cwd=tmp_path) as server:
         for _ in range(2):

@@ -132,7 +132,7 @@ def test_head_request_is_answered_without_a_hand_off(app: App, served: Serving) 
 def test_connections_that_were_taken_are_waited_for_by_no_drain(app: App, served: Serving) -> None:
     with asked(served) as response:
         response.read(5)
-        assert poll(lambda: served.server.traffic.in_flight, until=lambda count: count == 0) == 0
+        assert poll(lambda: served.server.counters.in_flight, until=lambda count: count == 0) == 0
         served.on_loop(app.streams[0][0].close)
     with asked(served, "/plain") as response:
         assert response.read() == b"plain"
@@ -150,4 +150,4 @@ def test_request_pipelined_behind_a_taken_connection_is_forgotten(
         while part := client.recv(1000):
             data += part
         assert b"plain" not in data
-    poll(lambda: served.server.traffic.in_flight, until=lambda count: count == 0)
+    poll(lambda: served.server.counters.in_flight, until=lambda count: count == 0)

@@ -162,7 +162,7 @@ def test_client_that_leaves_between_parts_ends_the_stream_at_the_next(
     wire.head()
     assert wire.chunk() == b"part"
     leave(wire)
-    poll(lambda: server.server.traffic.in_flight == 0)
+    poll(lambda: server.server.counters.in_flight == 0)
     app.proceed.set()
     assert app.closed.wait(DEADLINE_S)
     assert app.parts <= 2

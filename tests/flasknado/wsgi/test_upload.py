@@ -56,7 +56,15 @@ def test_upload_of_256_mib_through_request_files_takes_little_memory(tmp_path: P
         b"Content-Length: %d\r\n\r\n" % length
     )
     blocks = UPLOAD_BYTES // len(BLOCK)
-    command = ("-m", "flasknado.cli", "-b", "127.0.0.1:0", "--max-body", str(length), "upload:app")
+    command = (
+        "-m",
+        "flasknado.process.cli",
+        "-b",
+        "127.0.0.1:0",
+        "--max-body",
+        str(length),
+        "upload:app",
+    )
     with server_process(command, cwd=tmp_path) as server:
         at_rest = peak_memory_bytes(server.port)
         answer = exchange(server.port, head + before, blocks, after)

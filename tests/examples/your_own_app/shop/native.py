@@ -5,8 +5,8 @@ import asyncio
 from flask import session
 from tornado.web import RequestHandler
 
+from flasknado import in_flask
 from flasknado.live import routes as live_routes
-from flasknado.native import in_flask
 
 
 def name_of_visitor() -> str:

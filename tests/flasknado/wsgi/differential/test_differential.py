@@ -11,7 +11,7 @@ import pytest
 from flask import Flask
 from werkzeug.serving import make_server
 
-from flasknado.http.server import LAYERS
+from flasknado.server import LAYERS
 from tests.flasknado.wsgi.conftest import Serve
 from tests.flasknado.wsgi.differential import returns
 from tests.flasknado.wsgi.differential.app import create_app

@@ -1,0 +1,157 @@
+"""What the connections of one server share: limits, counts, a clock, the way to both halves."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, Protocol
+
+from flasknado.http.counters import Counters
+from flasknado.http.forwarded import TrustedProxies
+from flasknado.http.hosts import TrustedHosts
+from flasknado.http.limits import Limits
+from flasknado.http.mailbox import Mailbox
+from flasknado.http.message import Container, RequestHead
+
+if TYPE_CHECKING:
+    from flasknado.http.connection import Connection
+
+NEVER: Final = math.inf
+
+
+class Exchange(Protocol):
+    """One request and its response, as a connection sees them; on the loop's thread."""
+
+    head: RequestHead
+    half: str
+    complete: bool
+    """Whether the request has arrived whole."""
+    status: int
+    """The status of the response, 0 before it is known."""
+    sent_bytes: int
+    started_at: float
+    holds: bool
+    """Whether what follows the request must not be parsed before the response has ended."""
+
+    @property
+    def received_bytes(self) -> int:
+        """How much of its body has arrived."""
+
+    def begin(self) -> None:
+        """Its turn has come: what was before it on the connection has been answered."""
+
+    def receive(self, data: bytes) -> None:
+        """Take a part of the body; raises `RequestError` (413) above the limit."""
+
+    def end(self) -> None:
+        """The request has arrived whole."""
+
+    def stuffed(self) -> bool:
+        """Whether no more of the body may be read for now."""
+
+    def needs_client(self) -> bool:
+        """Whether the client's half-close means that it has gone."""
+
+    def drop(self) -> bool:
+        """Forget a request that is being refused; False if its response has begun."""
+
+    def drained(self) -> None:
+        """The client took what was waiting for it."""
+
+    def lost(self) -> None:
+        """The connection has closed before the response ended."""
+
+
+class Shared:
+    """The connections of one server on one event loop; belongs to that loop's thread."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        mailbox: Mailbox,
+        limits: Limits,
+        counters: Counters,
+        *,
+        container: Container | None,
+        is_native: Callable[[str], bool],
+        native_exchange: Callable[[Connection, RequestHead], Exchange],
+        trusted_proxies: TrustedProxies,
+        trusted_hosts: TrustedHosts,
+        protocol: str | None = None,
+        keep_alive: bool = True,
+    ) -> None:
+        self.loop = loop
+        self.mailbox = mailbox
+        self.limits = limits
+        self.counters = counters
+        self.container = container
+        self.is_native = is_native
+        self.native_exchange = native_exchange
+        self.trusted_proxies = trusted_proxies
+        self.trusted_hosts = trusted_hosts
+        self.checks_origin = bool(trusted_proxies) or bool(trusted_hosts)
+        self.protocol = protocol
+        self.keep_alive = keep_alive
+        """False when every response closes its connection: by configuration, or while draining."""
+        self.connections: set[Connection] = set()
+        self.lingering = 0
+        self.now = loop.time()
+        """The loop's time at the last sweep."""
+        self._soon: asyncio.Future[None] | None = None
+        self._sweeping: asyncio.TimerHandle | None = None
+
+    def add(self, connection: Connection) -> None:
+        """Watch a connection."""
+        self.connections.add(connection)
+        if self._sweeping is None:
+            self.now = self.loop.time()
+            self._sweep_later()
+
+    def discard(self, connection: Connection) -> None:
+        """Watch a connection no more."""
+        self.connections.discard(connection)
+
+    def deadline(self, timeout_s: float) -> float:
+        """Return when a timeout that begins now has passed, on the clock of the sweep."""
+        return self.now + self.limits.sweep_interval_s + timeout_s
+
+    @property
+    def owes_bytes(self) -> bool:
+        """Whether a client has yet to take what was written for it."""
+        return any(c.transport.get_write_buffer_size() for c in self.connections)
+
+    def soon(self) -> asyncio.Future[None]:
+        """Return a future that is done on the loop's next round, the same for all who ask now.
+
+        A writer whose client keeps up awaits it between two writes, so that others have their
+        turn and an endless response does not hold the loop.
+        """
+        future = self._soon
+        if future is None:
+            future = self._soon = self.loop.create_future()
+            self.loop.call_soon(self._next_round)
+        return future
+
+    def _next_round(self) -> None:
+        future, self._soon = self._soon, None
+        if future is not None and not future.done():
+            future.set_result(None)
+
+    def close_connections(self) -> None:
+        """Cut all connections off, whatever they do."""
+        for connection in list(self.connections):
+            connection.abort()
+
+    def _sweep_later(self) -> None:
+        self._sweeping = self.loop.call_later(self.limits.sweep_interval_s, self._sweep)
+
+    def _sweep(self) -> None:
+        now = self.now = self.loop.time()
+        late = [c for c in self.connections if c.deadline <= now or c.write_deadline <= now]
+        for connection in late:
+            connection.expire(now)
+        if self.connections:
+            self._sweep_later()
+        else:
+            self._sweeping = None

@@ -1,0 +1,217 @@
+"""What the transports share: their query, authorisation, CORS and errors.
+
+A refusal is JSON, `{"message", "success": false, "code"}`, and always comes before a
+stream has begun.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http
+import sys
+import time
+from collections.abc import Collection, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+from tornado.web import HTTPError, RequestHandler
+
+from flasknado.errors import ConfigurationError
+from flasknado.live.errors import InvalidCursor, InvalidEvent, LiveError, TooManySubscribers
+from flasknado.live.event import Cursor, check_channel, parse_cursor
+from flasknado.live.extension import Live
+from flasknado.live.formats import TICKET_MARK, cursor_of_last_event_id
+from flasknado.live.hub.hub import Hub, hub_of
+from flasknado.live.state import LiveState, state_of
+from flasknado.live.tickets import Identity
+from flasknado.native.in_flask import Caller, Refused, app_of, in_flask
+
+CORS_KEY = "flasknado.cors"
+"""Where `app.extensions` may hold the CORS policy: a function `(origin: str) -> bool`."""
+ALLOWED_METHODS = "GET, HEAD, OPTIONS"
+ALLOWED_HEADERS = "Authorization, Cache-Control, Last-Event-ID"
+PREFLIGHT_MAX_AGE_S = 600
+RETRY_AFTER_S = 2
+ASKED_AGAIN = 3
+"""How often the application is asked when it revokes a user while it answers."""
+
+
+class LiveHandler(RequestHandler):
+    """Base of the live handlers; one per request, on the loop's thread."""
+
+    client_gone = False
+
+    @property
+    def state(self) -> LiveState:
+        """What the application beside this handler has of `Live`; raises `Refused` (500)."""
+        try:
+            return state_of(app_of(self))
+        except ConfigurationError as error:
+            raise Refused(500, str(error)) from None
+
+    def hub(self) -> Hub:
+        """Return this process's hub of the application; raises `Refused` (500)."""
+        try:
+            return hub_of(self.state, self.settings.get("http_server"))
+        except ConfigurationError as error:
+            raise Refused(500, str(error)) from None
+
+    def address(self) -> str | None:
+        """Return the client's address, as a trusted proxy says it."""
+        address = self.request.remote_ip
+        return sys.intern(address) if address else None
+
+    def channels(self) -> list[str]:
+        """Return the channels asked for, each once; raises `Refused` (400)."""
+        channels = list(dict.fromkeys(self.get_query_arguments("channel", strip=False)))
+        if not channels:
+            raise Refused(400, "no channel is named: ask for ?channel=NAME, once for each")
+        with refusals():
+            check_channels(channels, self.state.options.max_channels)
+        return channels
+
+    def after(self) -> Cursor | None:
+        """Return the cursor asked for by `after`; raises `Refused` (400)."""
+        text = self.get_query_argument("after", None)
+        if text is None:
+            return None
+        with refusals():
+            return parse_cursor(text.partition(TICKET_MARK)[0])
+
+    def last_event_id(self) -> Cursor | None:
+        """Return the cursor that a reconnecting EventSource sends."""
+        return cursor_of_last_event_id(self.request.headers.get("Last-Event-ID"))
+
+    def ticket(self) -> str | None:
+        """Return the reconnect ticket, if one is there: apart, or behind a cursor."""
+        behind = self.request.headers.get("Last-Event-ID") or self.get_query_argument("after", "")
+        ticket = self.get_query_argument("ticket", None) or behind.partition(TICKET_MARK)[2]
+        return ticket or None
+
+    async def authorize(self, channels: Collection[str]) -> Identity:
+        """Return who asks, once it may read all these channels; raises `Refused`."""
+        return await authorize(self, self.state, channels, self.ticket())
+
+    def allows_origin(self, origin: str) -> bool:
+        """Return whether the application's CORS policy allows pages of this origin."""
+        try:
+            allows = app_of(self).extensions.get(CORS_KEY)
+        except ConfigurationError:
+            return False
+        return allows is not None and bool(allows(origin))
+
+    def same_origin(self, origin: str) -> bool:
+        """Return whether an origin is this very site."""
+        return urlsplit(origin).netloc.lower() == self.request.headers.get("Host", "").lower()
+
+    def cors_headers(self) -> dict[str, str]:
+        """Return the headers that let a page of another origin read the answer."""
+        origin = self.request.headers.get("Origin")
+        headers = {"Vary": "Origin"}
+        if origin is not None and self.allows_origin(origin):
+            headers["Access-Control-Allow-Origin"] = origin
+            # Without leave a page of another origin cannot see when to come back, nor the name.
+            headers["Access-Control-Expose-Headers"] = "Retry-After, X-Request-ID"
+        return headers
+
+    def set_default_headers(self) -> None:
+        self.set_header("Cache-Control", "no-store")
+        for name, value in self.cors_headers().items():
+            self.set_header(name, value)
+
+    def options(self) -> None:
+        """Answer a CORS preflight (Fetch standard, section 3.3.2)."""
+        self.set_status(204)
+        self.set_header("Allow", ALLOWED_METHODS)
+        if "Access-Control-Allow-Origin" in self.cors_headers():
+            self.set_header("Access-Control-Allow-Methods", ALLOWED_METHODS)
+            self.set_header("Access-Control-Allow-Headers", ALLOWED_HEADERS)
+            self.set_header("Access-Control-Max-Age", str(PREFLIGHT_MAX_AGE_S))
+
+    def on_connection_close(self) -> None:
+        self.client_gone = True
+        super().on_connection_close()
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", sys.exc_info())[1]
+        message = error.message if isinstance(error, Refused) else None
+        if message is None and isinstance(error, HTTPError):
+            message = error.log_message
+        if isinstance(error, Refused):
+            for name, value in error.headers.items():
+                self.set_header(name, value)
+        if status_code == 405:
+            self.set_header("Allow", ALLOWED_METHODS)
+        self.finish(error_body(status_code, message))
+
+
+async def authorize(
+    source: RequestHandler | Caller,
+    state: LiveState,
+    channels: Collection[str],
+    ticket: str | None = None,
+) -> Identity:
+    """Return who asks, once it may read all these channels; raises `Refused`.
+
+    The application is asked, unless a ticket of a minute ago says so. On the loop's thread.
+    """
+    if ticket is not None:
+        hub = hub_of(state, source.settings.get("http_server"))
+        with refusals():
+            await hub.ready()  # else it does not know who was revoked
+        admitted = hub.gate.admits_by(ticket, channels)
+        if admitted is not None:
+            return admitted
+    for _ in range(ASKED_AGAIN):
+        asked_at = time.time()
+        denied, identity = await in_flask(
+            source,
+            examine,
+            state.live,
+            channels,
+            timeout_s=state.options.authorize_timeout_s,
+        )
+        if denied is not None:
+            raise Refused(403, f"you may not read the channel {denied!r}")
+        hub = hub_of(state, source.settings.get("http_server"))
+        if not hub.gate.revoked_since(identity.user, asked_at):
+            return identity
+        # What the application said is of before it took that user's access away.
+    raise Refused(503, "your access changes at this moment: try again", {"Retry-After": "2"})
+
+
+def examine(live: Live, channels: Collection[str]) -> tuple[str | None, Identity]:
+    """Return the first channel that may not be read, if any, and who asks; in a request context."""
+    denied = next((channel for channel in channels if not live.may_read(channel)), None)
+    return denied, live.who()
+
+
+def error_body(status: int, message: str | None = None) -> dict[str, Any]:
+    """Return the JSON shape of an error."""
+    if message is None:
+        message = http.HTTPStatus(status).phrase
+    return {"message": message, "success": False, "code": status}
+
+
+@contextlib.contextmanager
+def refusals() -> Iterator[None]:
+    """Turn the errors of the live part into refusals: 400 for what is malformed, else 503."""
+    try:
+        yield
+    except (InvalidEvent, InvalidCursor) as error:
+        raise Refused(400, str(error)) from None
+    except TooManySubscribers as error:
+        raise Refused(error.status, str(error), {"Retry-After": str(RETRY_AFTER_S)}) from None
+    except LiveError as error:
+        raise Refused(503, str(error), {"Retry-After": str(RETRY_AFTER_S)}) from None
+
+
+def check_channels(channels: Collection[str], max_channels: int) -> None:
+    """Raise `InvalidEvent` if these are too many channels, or one is none."""
+    if len(channels) > max_channels:
+        raise InvalidEvent(
+            f"one connection may follow {max_channels} channels (LIVE_MAX_CHANNELS), and "
+            f"these are {len(channels)}"
+        )
+    for channel in channels:
+        check_channel(channel)

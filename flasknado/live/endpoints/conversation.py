@@ -1,0 +1,151 @@
+"""What a WebSocket client may say, and the answers; every message is a JSON object.
+
+`{"type": "subscribe", "channels": ["posts"], "after": "CURSOR", "ticket": "..."}` (the last
+two may be left out), `{"type": "unsubscribe", "channels": [...]}`, `{"type": "ping"}` and
+`{"type": "message", "channel": "chat:1", "data": ..., "ref": ...}`. The answers have a
+`type`: `subscribed`, `unsubscribed`, `pong`, `reply` and `error`. Events have `id`, `channel`,
+`event` and `data`, as on every transport.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+from flasknado.live.endpoints.base import authorize, check_channels, error_body
+from flasknado.live.errors import InvalidCursor, InvalidEvent, LiveError, TooManySubscribers
+from flasknado.live.event import Cursor, check_channel, parse_cursor
+from flasknado.live.formats import TICKET_MARK
+from flasknado.live.log.presence import SUFFIX
+from flasknado.native.in_flask import Refused, in_flask
+from flasknado.websocket import codec
+
+if TYPE_CHECKING:
+    from flasknado.live.endpoints.websocket import SocketSubscriber
+
+log = logging.getLogger("flasknado.live")
+
+MESSAGES_LANE = "live-messages"
+"""The threads of client messages: a slow one must not hold up who wants to subscribe."""
+
+_REPEATED = ("channels", "channel", "after", "ref")
+
+
+async def converse(client: SocketSubscriber, payload: bytes, *, within_rate: bool) -> None:
+    """Answer one message. On the loop's thread."""
+    request: dict[str, Any] = {}
+    try:
+        request = _parse(payload)
+        if not within_rate:
+            raise Refused(
+                429,
+                f"a client may send {client.state.options.max_messages_per_s:g} messages a "
+                f"second (LIVE_MAX_MESSAGES_PER_S): this one was dropped",
+            )
+        await _act(client, request)
+    except TooManySubscribers as error:
+        client.close(codec.CLOSE_TRY_LATER, str(error))
+    except Refused as error:
+        _complain(client, request, error.status_code, error.message)
+    except (InvalidEvent, InvalidCursor) as error:
+        _complain(client, request, 400, str(error))
+    except LiveError as error:
+        _complain(client, request, 503, str(error))
+    except Exception:
+        log.exception("a live client's message could not be answered")
+        client.close(codec.CLOSE_INTERNAL_ERROR, "the server met an error: reconnect")
+
+
+async def _act(client: SocketSubscriber, request: dict[str, Any]) -> None:
+    kind = request.get("type")
+    if kind == "ping":
+        place = client.hub.place_of(client)
+        client.say({"type": "pong", "id": None if place is None else str(place)})
+    elif kind == "subscribe":
+        await _subscribe(client, request)
+    elif kind == "unsubscribe":
+        channels = _channels(request)
+        client.hub.unsubscribe(client, [*channels, *(c + SUFFIX for c in channels)])
+        client.say({"type": "unsubscribed", "channels": channels})
+    elif kind == "message":
+        await _take_message(client, request)
+    else:
+        raise Refused(
+            400,
+            f"the message's type is {str(kind)[:80]!a}: "
+            f"it must be subscribe, unsubscribe, message or ping",
+        )
+
+
+async def _subscribe(client: SocketSubscriber, request: dict[str, Any]) -> None:
+    hub = client.hub
+    channels = _channels(request)
+    after, ticket = _after(request)
+    named = [channel for channel in client.channels if not channel.endswith(SUFFIX)]
+    together = dict.fromkeys([*named, *channels])
+    check_channels(together, hub.options.max_channels)
+    identity = await authorize(client.caller, client.state, channels, ticket)
+    await hub.ready()
+    if not client.gone:
+        hub.identify(client, identity)
+        client.say({"type": "subscribed", "channels": channels})
+        # Interned: thousands of clients name the same few channels.
+        hub.subscribe(client, map(sys.intern, channels), after)
+        if request.get("presence") is True:
+            hub.tell_presence(client, channels)
+
+
+async def _take_message(client: SocketSubscriber, request: dict[str, Any]) -> None:
+    channel = check_channel(request.get("channel"))  # type: ignore[arg-type]  # it checks that too
+    if channel not in client.channels:
+        raise Refused(403, f"subscribe to the channel {channel!r} before you send to it")
+    answer = await in_flask(
+        client.caller,
+        client.state.live.answer,
+        channel,
+        request.get("data"),
+        timeout_s=client.state.options.message_timeout_s,
+        lane=MESSAGES_LANE,
+    )
+    if answer is not None or "ref" in request:
+        data = None if answer is None else json.loads(answer)
+        client.say({"type": "reply", "ref": request.get("ref"), "data": data})
+
+
+def _complain(client: SocketSubscriber, request: dict[str, Any], status: int, message: str) -> None:
+    about = {key: value for key, value in request.items() if key in _REPEATED}
+    client.say({"type": "error", **error_body(status, message), **about})
+
+
+def _parse(payload: bytes) -> dict[str, Any]:
+    try:
+        request = json.loads(payload)
+    except (ValueError, RecursionError):
+        raise Refused(400, "the message is not JSON") from None
+    if not isinstance(request, dict):
+        raise Refused(400, 'the message is not a JSON object, such as {"type": "ping"}')
+    return request
+
+
+def _channels(request: dict[str, Any]) -> list[str]:
+    channels = request.get("channels")
+    if not isinstance(channels, list) or not channels:
+        raise Refused(400, 'channels must be a list of names, such as ["posts"]')
+    if not all(isinstance(channel, str) for channel in channels):
+        raise InvalidEvent("a channel is named by a string")
+    return list(dict.fromkeys(channels))
+
+
+def _after(request: dict[str, Any]) -> tuple[Cursor | None, str | None]:
+    """Return the cursor and the ticket, which may come together as on an event stream."""
+    after, ticket = request.get("after"), request.get("ticket")
+    if ticket is not None and not isinstance(ticket, str):
+        raise Refused(400, "ticket must be the text that the server gave")
+    if after is None:
+        return None, ticket
+    if not isinstance(after, str):
+        raise InvalidCursor("after must be a cursor, the id of an event")
+    cursor, _, behind = after.partition(TICKET_MARK)
+    return parse_cursor(cursor), ticket or behind or None

@@ -1,0 +1,111 @@
+"""An endless response: what server-sent events and NDJSON share.
+
+The handler authorises, writes the head, hands the connection to the hub and is gone; what
+stays is one `ResponseSubscriber`. It frames the body itself (RFC 9112, section 7.1), because the
+same bytes, chunk sizes included, go to every client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from typing import ClassVar
+
+from tornado import httputil
+from tornado.iostream import IOStream, StreamClosedError
+
+from flasknado.http.message import SERVER_SOFTWARE
+from flasknado.live.endpoints.base import LiveHandler, refusals
+from flasknado.live.formats import Format
+from flasknado.live.hub.subscriber import StreamSubscriber
+
+
+class ResponseSubscriber(StreamSubscriber):
+    """A client on an endless response: it only reads, so whatever it sends ends it."""
+
+    __slots__ = ()
+
+    def attach(self, stream: IOStream) -> None:
+        super().attach(stream)
+        stream.set_close_callback(self.leave)
+        said = asyncio.ensure_future(stream.read_bytes(1, partial=True))
+        said.add_done_callback(self._on_input)
+
+    def _on_input(self, said: asyncio.Future[bytes]) -> None:
+        failed = said.cancelled() or said.exception() is not None
+        if failed or not self._ending:
+            self.leave()
+            self._stream.close()
+
+
+class StreamHandler(LiveHandler):
+    """`GET ?channel=A&channel=B&after=CURSOR`, answered until somebody hangs up.
+
+    Without a cursor the stream begins at the present head. `Last-Event-ID` wins over
+    `after`, since a browser repeats the page's URL when it reconnects.
+    """
+
+    content_type: ClassVar[str]
+    wire_format: ClassVar[Format]
+    chunked_format: ClassVar[Format]
+    subscriber_type: ClassVar[type[ResponseSubscriber]]
+
+    async def get(self) -> None:
+        channels = self.channels()
+        after = self.last_event_id() or self.after()
+        identity = await self.authorize(channels)
+        hub = self.hub()
+        with refusals():
+            await hub.ready()
+            if self.client_gone:
+                return
+            chunked = self.request.version == "HTTP/1.1"
+            wire_format = self.chunked_format if chunked else self.wire_format
+            subscriber = self.subscriber_type(hub, wire_format, identity, self.address())
+            hub.admit(subscriber)
+        try:
+            self._write_head(chunked)
+            subscriber.attach(self.detach())
+            opening = wire_format.opening(hub.options.retry_s)
+            if opening:
+                subscriber.write(opening)
+        except StreamClosedError:
+            hub.remove(subscriber)
+        except BaseException:
+            hub.remove(subscriber)
+            raise
+        if not subscriber.gone:
+            # Interned: thousands of clients name the same few channels.
+            hub.subscribe(subscriber, map(sys.intern, channels), after)
+            if self.get_query_argument("presence", "") in ("1", "true"):
+                hub.tell_presence(subscriber, channels)
+        self.application.log_request(self)
+
+    async def head(self) -> None:
+        """Answer as GET would begin."""
+        channels = self.channels()
+        self.after()
+        await self.authorize(channels)
+        for name, value in self._head_fields().items():
+            self.set_header(name, value)
+
+    def _head_fields(self) -> dict[str, str]:
+        return {
+            "Content-Type": self.content_type,
+            "Cache-Control": "no-store",
+            "X-Accel-Buffering": "no",
+            **self.cors_headers(),
+        }
+
+    def _write_head(self, chunked: bool) -> None:
+        fields = httputil.HTTPHeaders(self._head_fields())
+        fields["Server"] = SERVER_SOFTWARE
+        fields["Date"] = httputil.format_timestamp(time.time())
+        # The connection is the stream's until it ends (RFC 9112, section 9.6).
+        fields["Connection"] = "close"
+        if chunked:
+            fields["Transfer-Encoding"] = "chunked"
+        start_line = httputil.ResponseStartLine("HTTP/1.1", 200, "OK")
+        assert self.request.connection is not None
+        self.request.connection.write_headers(start_line, fields)

@@ -1,0 +1,135 @@
+"""`GET poll`: long-poll, for clients behind proxies that break every stream."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import NamedTuple
+
+from flasknado.live.endpoints.base import LiveHandler, refusals
+from flasknado.live.errors import LogUnavailable
+from flasknado.live.event import Cursor
+from flasknado.live.formats import JSON_LIST, GoAway
+from flasknado.live.hub.hub import READY_TIMEOUT_S, Hub
+from flasknado.live.hub.subscriber import Subscriber
+from flasknado.live.tickets import Identity
+from flasknado.native.in_flask import Refused
+
+
+class PollAnswer(NamedTuple):
+    """The events, as comma-ended JSON elements, and the cursor to ask from next."""
+
+    elements: bytes
+    cursor: Cursor | None
+
+
+class PollSubscriber(Subscriber):
+    """A subscriber for one batch: the first events that are there or come, or none in time."""
+
+    __slots__ = ("_after", "_expired", "_hub", "answer")
+
+    transport = "poll"
+
+    def __init__(
+        self, hub: Hub, after: Cursor | None, identity: Identity, address: str | None
+    ) -> None:
+        super().__init__(JSON_LIST, identity, address)
+        self._hub = hub
+        self._after = after
+        self._expired = False
+        self.answer: asyncio.Future[PollAnswer] = hub.loop.create_future()
+
+    def send(self, data: bytes, cursor: Cursor) -> None:
+        if (data or self._expired) and not self.answer.done():
+            self.answer.set_result(PollAnswer(data, cursor))
+            self._hub.remove(self)
+
+    def expire(self) -> None:
+        """Answer without events; if the log has not been read for it yet, once it has."""
+        self._expired = True
+        place = self._hub.place_of(self)
+        if place is not None:
+            self.send(b"", place)
+
+    def beat(self, data: bytes | None) -> None:
+        """A long-poll needs no heartbeat: its answer has the cursor."""
+
+    def go_away(self, notice: GoAway) -> None:  # noqa: ARG002
+        self.abort()
+
+    def kick(self) -> None:
+        self.abort()
+
+    def abort(self) -> None:
+        if not self.answer.done():
+            place = self._hub.place_of(self) or self._after
+            self.answer.set_result(PollAnswer(b"", place or self._hub.cursor))
+
+
+class PollHandler(LiveHandler):
+    """`GET ?channel=A&after=CURSOR&timeout_s=25`, answered `{"events": [...], "cursor": "..."}`.
+
+    At once if events wait after the cursor, otherwise when the first comes, or empty after
+    the timeout. Without `after` it waits for what comes from now on.
+    """
+
+    subscriber: PollSubscriber | None = None
+
+    async def get(self) -> None:
+        channels = self.channels()
+        after = self.after()
+        timeout_s = self._timeout_s()
+        identity = await self.authorize(channels)
+        hub = self.hub()
+        with refusals():
+            await hub.ready()
+            if self.client_gone:
+                return
+            subscriber = self.subscriber = PollSubscriber(hub, after, identity, self.address())
+            hub.admit(subscriber)
+            answer = await self._wait(hub, subscriber, channels, after, timeout_s)
+        self.set_header("Content-Type", "application/json")
+        self.write(b'{"events":[%b],"cursor":' % answer.elements.removesuffix(b","))
+        self.write(b"null}" if answer.cursor is None else b'"%b"}' % str(answer.cursor).encode())
+
+    async def _wait(
+        self,
+        hub: Hub,
+        subscriber: PollSubscriber,
+        channels: list[str],
+        after: Cursor | None,
+        timeout_s: float,
+    ) -> PollAnswer:
+        timer = hub.loop.call_later(timeout_s, subscriber.expire)
+        try:
+            hub.subscribe(subscriber, channels, after)
+            return await asyncio.wait_for(subscriber.answer, timeout_s + READY_TIMEOUT_S)
+        except TimeoutError:
+            raise LogUnavailable(
+                "the log of live events cannot be read at present: try again later"
+            ) from None
+        finally:
+            timer.cancel()
+            hub.remove(subscriber)
+
+    def _timeout_s(self) -> float:
+        options = self.state.options
+        text = self.get_query_argument("timeout_s", None)
+        if text is None:
+            return options.poll_timeout_s
+        try:
+            timeout_s = float(text)
+        except ValueError:
+            timeout_s = math.nan
+        if not 0 <= timeout_s <= options.max_poll_timeout_s:
+            raise Refused(
+                400,
+                f"timeout_s is {text[:80]!a}: it must be a number of seconds from 0 to "
+                f"{options.max_poll_timeout_s:g}",
+            )
+        return timeout_s
+
+    def on_connection_close(self) -> None:
+        super().on_connection_close()
+        if self.subscriber is not None:
+            self.subscriber.abort()

@@ -1,0 +1,181 @@
+"""`GET socket`: WebSocket, JSON both ways; one connection may change its channels.
+
+What is said is in `flasknado.live.endpoints.conversation`. The handler shakes hands and is
+gone; what stays is one `SocketSubscriber` with a frame receiver and who called.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from typing import Any
+
+from tornado.iostream import IOStream, StreamClosedError
+
+from flasknado.live.endpoints.base import LiveHandler, refusals
+from flasknado.live.endpoints.conversation import converse
+from flasknado.live.errors import TooManySubscribers
+from flasknado.live.formats import WEBSOCKET
+from flasknado.live.hub.hub import Hub
+from flasknado.live.hub.quotas import RateLimiter
+from flasknado.live.hub.subscriber import GOODBYE_TIMEOUT_S, StreamSubscriber
+from flasknado.live.state import LiveState
+from flasknado.native.in_flask import Caller, Refused
+from flasknado.websocket import codec, handshake
+from flasknado.websocket.codec import Message, Receiver, WebSocketError
+
+READ_BYTES = 64 * 1024
+WAITING_LIMIT = 16
+"""How many messages of one client may wait for the one before them; then it is not read."""
+
+
+class SocketSubscriber(StreamSubscriber):
+    """A WebSocket client: the hub writes to it, and its messages are answered one by one."""
+
+    __slots__ = (
+        "_allowance",
+        "_answering",
+        "_messages",
+        "_reading",
+        "_receiver",
+        "caller",
+        "state",
+    )
+    transport = "websocket"
+
+    def __init__(self, hub: Hub, caller: Caller, state: LiveState, address: str | None) -> None:
+        super().__init__(hub, WEBSOCKET, address=address)
+        self.caller = caller
+        self.state = state
+        self._receiver = Receiver(state.options.max_message_bytes)
+        self._messages: deque[bytes] | None = None
+        """What waits while a message is being answered; `None` while none is."""
+        self._answering: asyncio.Task[None] | None = None
+        self._allowance: RateLimiter | None = None
+        self._reading = False
+        """Whether more is being read; not while as many messages wait as may."""
+
+    @property
+    def hub(self) -> Hub:
+        """The hub that it belongs to."""
+        return self._hub
+
+    def attach(self, stream: IOStream) -> None:
+        super().attach(stream)
+        stream.set_close_callback(self.leave)
+        self._read()
+
+    def say(self, message: dict[str, Any]) -> None:
+        """Write a message of the protocol itself, unless the client is gone."""
+        if not self.gone:
+            text = json.dumps(message, separators=(",", ":"))
+            self.write(codec.frame(codec.TEXT, text.encode()))
+
+    def close(self, code: int | None, reason: str = "") -> None:
+        """Close the connection; nothing may follow the closing frame, so the hub lets go first."""
+        self.leave()
+        self.end(codec.close_frame(code, reason))
+
+    def end(self, last: bytes) -> None:
+        if self._ending:
+            return
+        self._ending = True
+        self.write(last)
+        # Not closed at once: over unread bytes that would reset what the client has to read.
+        # It closes, or at least answers, when it has read the closing frame.
+        self._hub.loop.call_later(GOODBYE_TIMEOUT_S, self.abort)
+
+    def _read(self) -> None:
+        self._reading = True
+        try:
+            data = asyncio.ensure_future(self._stream.read_bytes(READ_BYTES, partial=True))
+        except StreamClosedError:
+            self.leave()
+            return
+        data.add_done_callback(self._on_data)
+
+    def _on_data(self, data: asyncio.Future[bytes]) -> None:
+        if data.cancelled() or data.exception() is not None:
+            self.leave()
+            return
+        try:
+            for message in self._receiver.receive(data.result()):
+                self._on_frame(message)
+        except WebSocketError as error:
+            self.close(error.code, str(error))
+        self._reading = False
+        self._read_on()
+
+    def _read_on(self) -> None:
+        """Read more, unless that is under way or as many messages wait as may."""
+        full = self._messages is not None and len(self._messages) >= WAITING_LIMIT
+        if not self._reading and not full:
+            self._read()
+
+    def _on_frame(self, message: Message) -> None:
+        if message.opcode == codec.CLOSE:
+            if not self._ending:
+                self.close(message.close_code)
+            self._stream.close()
+        elif self._ending:
+            pass
+        elif message.opcode == codec.PING:
+            self.write(codec.frame(codec.PONG, message.payload))
+        elif message.opcode != codec.PONG:
+            self._on_message(message.payload)
+
+    def _on_message(self, payload: bytes) -> None:
+        if self._messages is not None:
+            self._messages.append(payload)
+            return
+        self._messages = deque((payload,))
+        self._answering = self._hub.loop.create_task(self._answer())
+
+    async def _answer(self) -> None:
+        """Answer the messages that wait, one after another."""
+        messages = self._messages
+        assert messages is not None
+        while messages and not self.gone:
+            await converse(self, messages[0], within_rate=self._within_rate())
+            messages.popleft()
+            self._read_on()
+        self._messages = self._answering = None
+
+    def _within_rate(self) -> bool:
+        if self._allowance is None:
+            self._allowance = RateLimiter(self.state.options.max_messages_per_s)
+        return self._allowance.take()
+
+
+class SocketHandler(LiveHandler):
+    """The opening handshake. Pages of other origins need the CORS policy's leave."""
+
+    async def get(self) -> None:
+        try:
+            handshake.check(self.request)
+        except handshake.HandshakeError as error:
+            raise Refused(error.status, str(error), error.headers) from None
+        origin = self.request.headers.get("Origin")
+        if origin is not None and not (self.same_origin(origin) or self.allows_origin(origin)):
+            raise Refused(403, f"pages of {origin[:80]!a} may not connect")
+        hub = self.hub()
+        with refusals():
+            await hub.ready()
+        if self.client_gone:
+            return
+        subscriber = SocketSubscriber(hub, Caller(self), self.state, self.address())
+        self.set_status(101)
+        try:
+            stream = handshake.accept(self)
+            try:
+                hub.admit(subscriber)
+            except TooManySubscribers as error:
+                # In a closing frame, because a browser shows nothing else to the page.
+                await stream.write(codec.close_frame(codec.CLOSE_TRY_LATER, str(error)))
+                stream.close()
+            else:
+                subscriber.attach(stream)
+        except StreamClosedError:
+            hub.remove(subscriber)
+        self.application.log_request(self)

@@ -1,0 +1,425 @@
+"""The hub: from the log to every live client of this process. Owned by the loop.
+
+A subscriber first catches up: the reader reads for it, batch by batch, from its cursor.
+The answer that reaches the head also joins it to the live flow. No event falls between or
+comes twice, because one thread reads both and reports in order: when the answer "complete
+up to H" arrives, the live flow has delivered no more than H, and what it still delivers up
+to H is left out for this subscriber.
+
+Each event is encoded once per format. A client that does not read is never waited for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
+
+from flasknado.live.errors import LogUnavailable, TooManySubscribers
+from flasknado.live.event import REVOCATIONS, Cursor, Event
+from flasknado.live.formats import Format, GoAway
+from flasknado.live.hub.fanout import Fanout
+from flasknado.live.hub.quotas import ConnectionQuota
+from flasknado.live.hub.revocations import Revocations
+from flasknado.live.hub.subscriber import CatchUp, Subscriber
+from flasknado.live.log.presence import SUFFIX
+from flasknado.live.log.presence_tracker import PresenceTracker
+from flasknado.live.log.reader import Answer, LiveBatch, Reader, Report, Request, Started, Stopped
+from flasknado.live.log.tables import Batch
+from flasknado.live.options import LiveOptions
+from flasknado.live.state import LiveState
+from flasknado.live.tickets import Identity
+
+log = logging.getLogger("flasknado.live")
+
+HEARTBEAT_SLOTS = 16
+"""Heartbeats are written to one part of the clients at a time, to keep the loop free."""
+READY_TIMEOUT_S = 5.0
+DISMISSED_PER_S = 500
+"""How fast clients are sent away when the drain window would allow to go faster than need be."""
+
+
+class Hub:
+    """The live clients of one application in one process. On the loop's thread only."""
+
+    def __init__(self, state: LiveState, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.options: LiveOptions = state.options
+        self.draining = False
+        self.dropped_slow = 0
+        """How many clients were disconnected because they did not read."""
+        self._state = state
+        self.gone: Counter[str] = Counter()
+        """How many clients were sent away or disconnected, by the reason."""
+        self._subscribers: set[Subscriber] = set()
+        self._expiring: set[Subscriber] = set()
+        self._quota = ConnectionQuota(state.options)
+        self.gate = Revocations(state.tickets)
+        self._slots: list[set[Subscriber]] = [set() for _ in range(HEARTBEAT_SLOTS)]
+        self._slot = 0
+        self._ready = asyncio.Event()
+        self._presence_tracker = PresenceTracker(state.options.presence)
+        self._reader = Reader(
+            state.log, state.options, loop, self._on_report, state.signals, self._presence_tracker
+        )
+        self._fanout = Fanout(loop, self._reader.taken)
+        self._beat_timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        """Begin to follow the log."""
+        self._reader.start()
+        self._state.add_waker(self._reader.wake)
+        self._beat_later()
+
+    def close(self) -> None:
+        """Disconnect everybody and end the reader's thread; a later need makes another hub."""
+        self.draining = True
+        self._state.hubs.pop(self.loop, None)
+        if self._beat_timer is not None:
+            self._beat_timer.cancel()
+        for subscriber in tuple(self._subscribers):
+            self.remove(subscriber)
+            subscriber.abort()
+        self._state.remove_waker(self._reader.wake)
+        self._state.log.flush()
+        self._fanout.close()
+        self._reader.stop()
+
+    async def drain(self, window_s: float) -> None:
+        """Tell every client to reconnect, spread over at most this window."""
+        self.draining = True
+        # What is buffered goes to who is here still, or is there when they come back.
+        await asyncio.to_thread(self._state.log.flush)
+        leaving = list(self._subscribers)
+        random.shuffle(leaving)
+        spread_s = min(window_s * 0.8, len(leaving) / DISMISSED_PER_S)
+        ends_at = self.loop.time() + spread_s
+        while leaving:
+            left_s = max(ends_at - self.loop.time(), 0.0)
+            # As many at a time as is due; at once if the window has passed.
+            step = max(1, round(len(leaving) * 0.02 / left_s)) if left_s > 0.02 else len(leaving)
+            for subscriber in leaving[-step:]:
+                self._dismiss(subscriber)
+            del leaving[-step:]
+            if leaving:
+                await asyncio.sleep(min(0.02, left_s))
+
+    def _dismiss(self, subscriber: Subscriber) -> None:
+        if not subscriber.gone:
+            notice = GoAway(
+                self.options.retry_s, self.place_of(subscriber), self.gate.ticket_for(subscriber)
+            )
+            self.remove(subscriber)
+            self.gone["drained"] += 1
+            subscriber.go_away(notice)
+
+    async def ready(self) -> None:
+        """Return when the log can be read; raises `LogUnavailable` if that takes too long."""
+        if self.draining:
+            raise LogUnavailable("the server is restarting: reconnect in a moment")
+        try:
+            await asyncio.wait_for(self._ready.wait(), READY_TIMEOUT_S)
+        except TimeoutError:
+            raise LogUnavailable(
+                "the log of live events cannot be read at present: try again later"
+            ) from None
+
+    def admit(self, subscriber: Subscriber) -> None:
+        """Count a client in; raises `TooManySubscribers`. `remove()` counts it out."""
+        limit = self.options.max_subscribers
+        if len(self._subscribers) >= limit:
+            raise TooManySubscribers(
+                f"this process holds {limit} live clients, as many as it may "
+                f"(LIVE_MAX_SUBSCRIBERS): try again later",
+                status=503,
+            )
+        self._quota.enter(subscriber)
+        self._subscribers.add(subscriber)
+        if subscriber.expires_at is not None:
+            self._expiring.add(subscriber)
+        subscriber.beat_slot = self._slot
+        self._slots[self._slot].add(subscriber)
+
+    def __contains__(self, subscriber: Subscriber) -> bool:
+        return subscriber in self._subscribers
+
+    def identify(self, subscriber: Subscriber, identity: Identity) -> None:
+        """Note who a client is that was admitted before it said; may be called again.
+
+        Raises `TooManySubscribers` if its user has too many.
+        """
+        if subscriber.user is None and identity.user is not None:
+            self._quota.name(subscriber, identity.user)
+            self._presence_tracker.leave(subscriber.channels, None)
+            self._presence_tracker.enter(subscriber.channels, identity.user)
+        ends = [t for t in (subscriber.expires_at, identity.expires_at) if t is not None]
+        if ends:
+            subscriber.expires_at = min(ends)
+            self._expiring.add(subscriber)
+
+    def kick(self, subscriber: Subscriber, reason: str) -> None:
+        """Disconnect a client whose access has ended."""
+        if not subscriber.gone:
+            self.remove(subscriber)
+            self.gone[reason] += 1
+            subscriber.kick()
+
+    def remove(self, subscriber: Subscriber) -> None:
+        """Forget a client; may be called again."""
+        if subscriber.gone:
+            return
+        subscriber.gone = True
+        self._subscribers.discard(subscriber)
+        self._expiring.discard(subscriber)
+        self._quota.leave(subscriber)
+        self._presence_tracker.leave(subscriber.channels, subscriber.user)
+        self._slots[subscriber.beat_slot].discard(subscriber)
+        self._fanout.leave(subscriber, subscriber.channels)
+        if subscriber.catch_up is not None:
+            subscriber.catch_up.cancel()
+
+    def evict(self, subscriber: Subscriber) -> None:
+        """Disconnect a client that does not read; it can resume from the log."""
+        self.dropped_slow += 1
+        self.gone["slow"] += 1
+        log.info("a live client on %s was disconnected: it does not read", subscriber.channels)
+        self.remove(subscriber)
+        subscriber.abort()
+
+    def subscribe(
+        self, subscriber: Subscriber, channels: Iterable[str], after: Cursor | None
+    ) -> None:
+        """Have a client follow more channels: after a cursor, or from the log's present head.
+
+        A client that follows some already leaves the live flow at its place and catches up
+        with all its channels together, so that what it gets stays in order.
+        """
+        catch_up = subscriber.catch_up
+        if catch_up is None:
+            catch_up = subscriber.catch_up = CatchUp()
+            place = self.place_of(subscriber)
+            if place is not None:
+                for channel in subscriber.channels:
+                    catch_up.begin(channel, place)
+                self._fanout.leave(subscriber, subscriber.channels)
+                subscriber.place = None
+        for channel in channels:
+            catch_up.begin(channel, after)
+        followed = tuple(catch_up.positions)
+        entered = [channel for channel in followed if channel not in subscriber.channels]
+        self._presence_tracker.enter(entered, subscriber.user)
+        subscriber.channels = followed
+        self._read_on(subscriber)
+
+    def tell_presence(self, subscriber: Subscriber, channels: Iterable[str]) -> None:
+        """Have a client told how many are on these channels, of those that are watched."""
+        watched = [sys.intern(c + SUFFIX) for c in channels if self._presence_tracker.watches(c)]
+        if watched:
+            self.subscribe(subscriber, watched, None)
+
+    def unsubscribe(self, subscriber: Subscriber, channels: Collection[str]) -> None:
+        """Have a client follow these channels no longer."""
+        catch_up = subscriber.catch_up
+        if catch_up is None:
+            self._fanout.leave(subscriber, channels)
+        else:
+            for channel in channels:
+                catch_up.end(channel)
+        left = [channel for channel in subscriber.channels if channel in channels]
+        self._presence_tracker.leave(left, subscriber.user)
+        subscriber.channels = tuple(c for c in subscriber.channels if c not in channels)
+        if not subscriber.channels:
+            subscriber.place = None
+            if catch_up is not None:
+                catch_up.cancel()
+                subscriber.catch_up = None
+
+    def place_of(self, subscriber: Subscriber) -> Cursor | None:
+        """Return up to where a client has everything; `None` while it catches up."""
+        return self._fanout.place_of(subscriber)
+
+    def drained(self, subscriber: Subscriber) -> None:
+        """Note that a client has taken all that was written to it."""
+        if not subscriber.gone:
+            self._read_on(subscriber)
+
+    @property
+    def cursor(self) -> Cursor | None:
+        """How far the live flow has been delivered; `None` until the log has been read."""
+        return self._fanout.cursor
+
+    def stats(self) -> dict[str, Any]:
+        """Return the hub's gauges and counters."""
+        return {
+            "subscribers": len(self._subscribers),
+            "transports": dict(Counter(s.transport for s in self._subscribers)),
+            "gone": dict(self.gone),
+            "channels": self._fanout.channels,
+            "catching_up": sum(s.catch_up is not None for s in self._subscribers),
+            "cursor": None if self.cursor is None else str(self.cursor),
+            "log_readable": self._ready.is_set(),
+            "delivered_total": self._fanout.delivered,
+            "dropped_slow_total": self.dropped_slow,
+        }
+
+    def _read_on(self, subscriber: Subscriber) -> None:
+        """Ask for the next batch of a client that catches up, if it has taken the last."""
+        catch_up = subscriber.catch_up
+        if catch_up is None or catch_up.request is not None or not subscriber.idle:
+            return
+        catch_up.asked = dict(catch_up.positions)
+        catch_up.request = Request(subscriber, tuple(catch_up.asked), catch_up.after())
+        self._reader.request(catch_up.request)
+
+    def _on_report(self, report: Report) -> None:
+        if isinstance(report, LiveBatch):
+            self._on_live_batch(report.batch)
+        elif isinstance(report, Answer):
+            if not report.request.cancelled:
+                self._on_answer(report)
+        elif isinstance(report, Started):
+            self._on_started(report)
+        elif isinstance(report, Stopped):
+            self._ready.clear()
+
+    def _on_started(self, report: Started) -> None:
+        for event in report.revocations:
+            said = json.loads(event.data)
+            # Another machine's clock may be ahead.
+            self._revoke(said["user"], min(said["at"], time.time()))
+        self._ready.set()
+        if report.unbroken and self.cursor is not None:
+            return
+        self._fanout.finish()
+        missed = self.cursor is not None
+        self._fanout.cursor = report.cursor
+        if missed:
+            for subscriber in self._fanout.members():
+                subscriber.place = report.cursor.offset
+                subscriber.send(subscriber.format.reset(report.cursor), report.cursor)
+
+    def _on_live_batch(self, batch: Batch) -> None:
+        for event in batch.events:
+            if event.channel == REVOCATIONS:
+                self._revoke(json.loads(event.data)["user"], time.time())
+        self._fanout.deliver(batch)
+
+    def _revoke(self, user: str, at: float) -> None:
+        """Disconnect a user."""
+        self.gate.revoke(user, at)
+        for subscriber in [s for s in self._subscribers if s.user == user]:
+            self.kick(subscriber, "revoked")
+
+    def _on_answer(self, answer: Answer) -> None:
+        request, batch = answer.request, answer.batch
+        subscriber = request.asker
+        assert isinstance(subscriber, Subscriber)
+        catch_up = subscriber.catch_up
+        assert catch_up is not None
+        catch_up.request = None
+        if catch_up.epoch is None:
+            catch_up.epoch = batch.epoch
+        head = Cursor(batch.epoch, batch.head)
+        if request.after is not None and not batch.resumable(Cursor(catch_up.epoch, request.after)):
+            self._join(subscriber, head)
+            subscriber.send(subscriber.format.reset(head), head)
+            return
+        events, complete = _advance(catch_up, batch.events, batch.complete_to, batch.head)
+        data = b"".join(subscriber.format.event(batch.epoch, event) for event in events)
+        self._fanout.delivered += len(events)
+        if complete:
+            self._join(subscriber, head)
+            data += subscriber.format.heartbeat(head)
+        if data or complete:
+            subscriber.send(data, Cursor(batch.epoch, batch.complete_to))
+        if not complete and not subscriber.gone:
+            self._read_on(subscriber)
+
+    def _join(self, subscriber: Subscriber, at: Cursor) -> None:
+        """Join a client to the live flow."""
+        subscriber.catch_up = None
+        self._fanout.join(subscriber, at.offset)
+        for channel in subscriber.channels:
+            if channel.endswith(SUFFIX):
+                # Whatever was told while it caught up is not replayed.
+                self._presence_tracker.touch(channel.removesuffix(SUFFIX))
+
+    def _beat_later(self) -> None:
+        interval_s = self.options.heartbeat_s / HEARTBEAT_SLOTS
+        self._beat_timer = self.loop.call_later(interval_s, self._beat)
+
+    def _beat(self) -> None:
+        """Send the head to the clients of the next slot."""
+        self._beat_later()
+        self._slot = (self._slot + 1) % HEARTBEAT_SLOTS
+        now = time.time()
+        for subscriber in [s for s in self._expiring if s.expires_at and s.expires_at <= now]:
+            self.kick(subscriber, "expired")
+        encoded: dict[tuple[Format, Cursor], bytes] = {}
+        for subscriber in tuple(self._slots[self._slot]):
+            place = self.place_of(subscriber)
+            if place is None:
+                subscriber.beat(None)
+                continue
+            key = (subscriber.format, place)
+            if key not in encoded:
+                encoded[key] = subscriber.format.heartbeat(place)
+            subscriber.beat(encoded[key])
+
+
+def _advance(
+    catch_up: CatchUp, events: Iterable[Event], complete_to: int, head: int
+) -> tuple[list[Event], bool]:
+    """Move the positions by what was read; return the events to send, and if that is all.
+
+    A channel that was taken in, let go or moved since the request was made is left as it is.
+    """
+    positions = catch_up.positions
+    wanted: dict[str, int] = {}
+    unchanged = 0
+    for channel, asked in catch_up.asked.items():
+        if channel not in positions or positions[channel] != asked:
+            continue
+        unchanged += 1
+        if asked is None:
+            positions[channel] = head
+        else:
+            wanted[channel] = asked
+            positions[channel] = max(asked, complete_to)
+    to_send = [e for e in events if e.channel in wanted and e.offset > wanted[e.channel]]
+    return to_send, complete_to == head and unchanged == len(positions)
+
+
+def hub_of(state: LiveState, http_server: Any = None) -> Hub:
+    """Return the running loop's hub for an application, made when it is first needed.
+
+    With an `http_server` (`flasknado.HTTPServer`) it drains and closes with that.
+    """
+    loop = asyncio.get_running_loop()
+    hub = state.hubs.get(loop)
+    if hub is None:
+        for other in [other for other in state.hubs if other.is_closed()]:
+            del state.hubs[other]
+        container = getattr(http_server, "container", None)
+        state.check_processes(bool(getattr(container, "multiprocess", False)))
+        hub = state.hubs[loop] = Hub(state, loop)
+        hub.start()
+        _end_with(hub, http_server)
+    return hub
+
+
+def _end_with(hub: Hub, http_server: Any) -> None:
+    callbacks: dict[str, Callable[..., object]] = {
+        "add_drain_callback": hub.drain,
+        "add_close_callback": hub.close,
+    }
+    for name, callback in callbacks.items():
+        add = getattr(http_server, name, None)
+        if add is not None:
+            add(callback)

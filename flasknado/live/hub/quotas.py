@@ -1,0 +1,84 @@
+"""How many connections a user and an address may have, and how fast a client may talk."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+
+from flasknado.live.errors import TooManySubscribers
+from flasknado.live.hub.subscriber import Subscriber
+from flasknado.live.options import LiveOptions
+
+BURST_S = 2.0
+"""A client that was quiet may send what it may send in this time at once."""
+
+
+class ConnectionQuota:
+    """Counts the clients of one process by user and by address; on the loop's thread."""
+
+    def __init__(self, options: LiveOptions) -> None:
+        self._options = options
+        self._of_user: Counter[str] = Counter()
+        self._of_address: Counter[str] = Counter()
+
+    def enter(self, subscriber: Subscriber) -> None:
+        """Count a client in; raises `TooManySubscribers` if its address or user has too many."""
+        address, limit = subscriber.address, self._options.max_per_address
+        if address is not None:
+            if self._of_address[address] >= limit:
+                raise TooManySubscribers(
+                    f"{address} has {limit} live connections, as many as an address may have "
+                    f"(LIVE_MAX_PER_ADDRESS): close one of them"
+                )
+            self._of_address[address] += 1
+        try:
+            self.name(subscriber, subscriber.user)
+        except TooManySubscribers:
+            _less(self._of_address, address)
+            raise
+
+    def name(self, subscriber: Subscriber, user: str | None) -> None:
+        """Count a client as this user's; raises `TooManySubscribers`."""
+        limit = self._options.max_per_user
+        if user is not None:
+            if self._of_user[user] >= limit:
+                raise TooManySubscribers(
+                    f"you have {limit} live connections, as many as a user may have "
+                    f"(LIVE_MAX_PER_USER): close one of them"
+                )
+            self._of_user[user] += 1
+        subscriber.user = user
+
+    def leave(self, subscriber: Subscriber) -> None:
+        """Count a client out."""
+        _less(self._of_address, subscriber.address)
+        _less(self._of_user, subscriber.user)
+
+
+def _less(counter: Counter[str], key: str | None) -> None:
+    if key is not None:
+        counter[key] -= 1
+        if not counter[key]:
+            del counter[key]
+
+
+class RateLimiter:
+    """How many messages a client may send just now: a bucket that fills with time."""
+
+    __slots__ = ("_asked_at", "_left", "_per_s")
+
+    def __init__(self, per_s: float) -> None:
+        self._per_s = per_s
+        self._left = per_s * BURST_S
+        self._asked_at = time.monotonic()
+
+    def take(self) -> bool:
+        """Use one up, if there is one."""
+        now = time.monotonic()
+        gained = (now - self._asked_at) * self._per_s
+        self._left = min(self._left + gained, self._per_s * BURST_S)
+        self._asked_at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True

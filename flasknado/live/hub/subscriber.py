@@ -1,0 +1,256 @@
+"""What the hub keeps of one live client: which channels, how far, and how to write to it.
+
+Everything here belongs to the loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from tornado.iostream import IOStream, StreamClosedError
+
+from flasknado.live.event import Cursor
+from flasknado.live.formats import Format, GoAway
+from flasknado.live.tickets import NOBODY, Identity
+from flasknado.native.iostream import TransportStream
+
+if TYPE_CHECKING:
+    from flasknado.live.hub.hub import Hub
+    from flasknado.live.log.reader import Request
+
+STALLED_BEATS = 4
+"""After how many heartbeat intervals a client that takes no bytes at all is disconnected."""
+GOODBYE_TIMEOUT_S = 5.0
+"""How long a client that is sent away may take to read what was written."""
+
+
+class CatchUp:
+    """How far a subscriber that has not joined the live flow has been read, channel by channel.
+
+    A position is an offset, or `None` for a channel that begins at the head, wherever that
+    is when it is read.
+    """
+
+    __slots__ = ("asked", "epoch", "positions", "request")
+
+    def __init__(self) -> None:
+        self.epoch: str | None = None
+        """The log that the positions are of; empty if they are of several, so of none."""
+        self.positions: dict[str, int | None] = {}
+        self.request: Request | None = None
+        self.asked: dict[str, int | None] = {}
+        """The positions when the request was made."""
+
+    def begin(self, channel: str, after: Cursor | None) -> None:
+        """Take a channel in, after a cursor or, if it is new, from the head."""
+        if after is None:
+            self.positions.setdefault(channel, None)
+            return
+        self.positions[channel] = after.offset
+        if self.epoch is None:
+            self.epoch = after.epoch
+        elif self.epoch != after.epoch:
+            self.epoch = ""
+
+    def end(self, channel: str) -> None:
+        """Let a channel go, also from the request under way: it may come back from elsewhere."""
+        self.positions.pop(channel, None)
+        self.asked.pop(channel, None)
+
+    def after(self) -> int | None:
+        """Return the offset to read from; `None` if every channel begins at the head."""
+        return min((p for p in self.positions.values() if p is not None), default=None)
+
+    def cancel(self) -> None:
+        """Forget the request that is under way."""
+        if self.request is not None:
+            self.request.cancelled = True
+            self.request = None
+
+
+class Subscriber(ABC):
+    """One live client. `format` is how events are written for it."""
+
+    __slots__ = (
+        "address",
+        "beat_slot",
+        "catch_up",
+        "channels",
+        "expires_at",
+        "format",
+        "gone",
+        "place",
+        "user",
+    )
+
+    transport: ClassVar[str] = "other"
+    """What the metrics call its kind."""
+
+    def __init__(
+        self, wire_format: Format, identity: Identity = NOBODY, address: str | None = None
+    ) -> None:
+        self.format = wire_format
+        self.user = identity.user
+        self.expires_at = identity.expires_at
+        self.address = address
+        self.channels: tuple[str, ...] = ()
+        self.place: int | None = None
+        """Up to where it had everything when it joined the live flow, or was last written to
+        since; `None` before. It has what the hub has delivered to all, too."""
+        self.catch_up: CatchUp | None = None
+        self.gone = False
+        """True once the hub has removed it."""
+        self.beat_slot = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether it has taken all that was written, so that more may be read for it."""
+        return True
+
+    @abstractmethod
+    def send(self, data: bytes, cursor: Cursor) -> None:
+        """Write frames without waiting; afterwards it has everything up to `cursor`."""
+
+    @abstractmethod
+    def beat(self, data: bytes | None) -> None:
+        """Note that a heartbeat interval has passed; `data` is the heartbeat, if there is one."""
+
+    @abstractmethod
+    def go_away(self, notice: GoAway) -> None:
+        """Tell it to reconnect, and end; the hub has removed it."""
+
+    @abstractmethod
+    def kick(self) -> None:
+        """End because its access has ended; the hub has removed it."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """End at once; the hub has removed it."""
+
+
+class StreamSubscriber(Subscriber):
+    """A client on a byte stream of its own, detached from its HTTP request.
+
+    What is written while the stream is busy waits here, and goes out as one write when
+    the stream is free. Above the backlog limit the client is disconnected.
+    """
+
+    __slots__ = ("_backlog_bytes", "_ending", "_hub", "_stalled_beats", "_stream", "_waiting")
+
+    _stream: IOStream
+
+    def __init__(
+        self,
+        hub: Hub,
+        wire_format: Format,
+        identity: Identity = NOBODY,
+        address: str | None = None,
+    ) -> None:
+        super().__init__(wire_format, identity, address)
+        self._hub = hub
+        self._waiting: list[bytes] | None = None
+        """What waits for the write under way; `None` while none is."""
+        self._backlog_bytes = 0
+        self._ending = False
+        self._stalled_beats = 0
+
+    def attach(self, stream: IOStream) -> None:
+        """Take the stream to write to."""
+        self._stream = stream
+        stream.set_nodelay(True)
+
+    def leave(self) -> None:
+        """Have the hub forget this client; may be called again."""
+        self._hub.remove(self)
+
+    @property
+    def idle(self) -> bool:
+        return self._waiting is None
+
+    @property
+    def backlog_bytes(self) -> int:
+        """How many bytes the client has not taken."""
+        return self._backlog_bytes
+
+    def send(self, data: bytes, cursor: Cursor) -> None:  # noqa: ARG002
+        if self._waiting is None:
+            self._write_now(data)
+        else:
+            self.write(data)
+
+    def write(self, data: bytes) -> None:
+        """Write bytes without waiting; disconnects a client that has too many unread."""
+        if self._waiting is None:
+            self._write_now(data)
+            return
+        self._backlog_bytes += len(data)
+        if self._backlog_bytes > self._hub.options.backlog_limit_bytes:
+            self._hub.evict(self)
+            return
+        self._waiting.append(data)
+
+    def _write_now(self, data: bytes) -> None:
+        stream: Any = self._stream
+        written: asyncio.Future[None] | None
+        try:
+            # Tornado's own stream makes a future for each write.
+            written = (stream.push if type(stream) is TransportStream else stream.write)(data)
+        except StreamClosedError:
+            self._hub.remove(self)
+            return
+        if written is None:
+            return
+        if written.done():
+            self._backlog_bytes = 0
+            if written.exception() is not None:
+                self._hub.remove(self)
+        else:
+            self._backlog_bytes = len(data)
+            self._waiting = []
+            written.add_done_callback(self._on_written)
+
+    def _on_written(self, written: asyncio.Future[None]) -> None:
+        waiting = self._waiting
+        self._waiting = None
+        self._stalled_beats = 0
+        if written.cancelled() or written.exception() is not None:
+            self._hub.remove(self)
+            return
+        if waiting:
+            self._write_now(b"".join(waiting))
+        if self._waiting is None:
+            self._backlog_bytes = 0
+            if self._ending:
+                self._stream.close()
+            else:
+                self._hub.drained(self)
+
+    def beat(self, data: bytes | None) -> None:
+        if self._waiting is not None:
+            self._stalled_beats += 1
+            if self._stalled_beats >= STALLED_BEATS:
+                self._hub.evict(self)
+        elif data:
+            self.write(data)
+
+    def go_away(self, notice: GoAway) -> None:
+        self.end(self.format.closing(notice))
+
+    def kick(self) -> None:
+        self.end(self.format.ended())
+
+    def end(self, last: bytes) -> None:
+        """Write the last bytes and close once the client has them, or after a while."""
+        self._ending = True
+        self.write(last)
+        if self._waiting is None:
+            self._stream.close()
+        else:
+            self._hub.loop.call_later(GOODBYE_TIMEOUT_S, self.abort)
+
+    def abort(self) -> None:
+        # As an error, so that no layer waits for the client to take what was written.
+        error = StreamClosedError()
+        self._stream.close((StreamClosedError, error, None))

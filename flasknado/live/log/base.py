@@ -1,0 +1,142 @@
+"""What a log of live events can do, wherever it is kept.
+
+`flasknado.live.log.database` keeps it in a database, `flasknado.live.log.memory` in the process.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import AbstractContextManager
+
+from flasknado.live.event import Cursor, Event
+from flasknado.live.log.presence import Key, Presence, Seen
+from flasknado.live.log.tables import Batch, Draft
+from flasknado.live.log.wakeup import Wakeup
+from flasknado.live.options import LiveOptions
+
+OnCommit = Callable[[Sequence[Event]], None]
+"""Called with events that have just been committed, on the thread that committed them; with
+none when events that other threads committed can be read now."""
+
+
+class Follower(ABC):
+    """One thread's way into a log; blocking, and used on that thread only.
+
+    What it raises while the log cannot be read ends it: another is opened.
+    """
+
+    @abstractmethod
+    def wait(self, limit_s: float | None = None) -> None:
+        """Return when the log may have changed, the wakeup rings, or it is time to look.
+
+        After `limit_s` at the latest.
+        """
+
+    @abstractmethod
+    def changed(self) -> bool:
+        """Return whether the log may have changed since this was asked last."""
+
+    @abstractmethod
+    def bounds(self) -> Batch:
+        """Return the bounds of the log, complete up to its head and without events."""
+
+    @abstractmethod
+    def read(
+        self,
+        after: int,
+        channels: Collection[str] | None,
+        *,
+        limit_events: int,
+        limit_bytes: int,
+    ) -> Batch:
+        """Return the events after an offset; see `flasknado.live.log.tables.read`."""
+
+    @abstractmethod
+    def recent(self, channel: str, age_s: float) -> list[Event]:
+        """Return the events of a channel that are younger than `age_s`."""
+
+    @abstractmethod
+    def append(self, drafts: Sequence[Draft]) -> None:
+        """Append events in a transaction of their own; raises `Busy` if it has to wait."""
+
+    @abstractmethod
+    def see(self, worker: str, changes: Mapping[Key, int]) -> Seen:
+        """Write a worker's part in presence; see `flasknado.live.log.presence.see`."""
+
+    @abstractmethod
+    def forget(self, worker: str) -> set[str]:
+        """Take a worker out of presence; return the channels that it had somebody on."""
+
+    @abstractmethod
+    def presence(self, channel: str) -> Presence:
+        """Return who is on a channel."""
+
+    @abstractmethod
+    def prune(self, batch_events: int, *, everything: bool = False) -> int:
+        """Let some events beyond the retention go, return how many; raises `Busy`.
+
+        Less than `batch_events` if there are no more at present. What is too old goes at a
+        bounded rate, or with `everything` at once.
+        """
+
+    @abstractmethod
+    def gone_back(self, followed: Cursor) -> None:
+        """Take note that the log ends before an offset that it once had."""
+
+
+READER_BUSY_TIMEOUT_S = 0.1
+"""Short: every subscriber waits with the reader, and what could not be done can be tried again."""
+
+
+class Busy(Exception):
+    """The log cannot be written at this moment: try again in the next turn."""
+
+
+class Log(ABC):
+    """Where events are kept. May be used on any thread."""
+
+    one_process = False
+    """Whether other processes cannot see it."""
+
+    @abstractmethod
+    def publish(self, draft: Draft, session: object = None) -> None:
+        """Append an event, in the session's transaction where there is one."""
+
+    @abstractmethod
+    def publish_buffered(self, draft: Draft) -> None:
+        """Have an event appended soon, together with others."""
+
+    @abstractmethod
+    def cursor(self) -> Cursor:
+        """Return the log's present end."""
+
+    @abstractmethod
+    def read(self, after: int, channels: Collection[str], limit_events: int) -> Batch:
+        """Return events after an offset; see `flasknado.live.log.tables.read`."""
+
+    @abstractmethod
+    def presence(self, channel: str) -> Presence:
+        """Return who is on a channel."""
+
+    @abstractmethod
+    def append(self, drafts: Sequence[Draft]) -> Cursor | None:
+        """Append events at once, in a transaction of their own; return the cursor of the last.
+
+        `None` if they had to join a transaction that is not committed yet.
+        """
+
+    @abstractmethod
+    def following(
+        self, wakeup: Wakeup, options: LiveOptions, *, busy_timeout_s: float = READER_BUSY_TIMEOUT_S
+    ) -> AbstractContextManager[Follower]:
+        """Open a follower for the calling thread; its `wait()` is ended by the wakeup.
+
+        `busy_timeout_s`: how long it waits where SQLite is locked by another.
+        """
+
+    def flush(self) -> None:  # noqa: B027 (most have nothing to do)
+        """Append what is buffered, now."""
+
+    def close(self) -> None:  # noqa: B027 (most have nothing to do)
+        """Let go what publishing keeps open; the next use opens it again."""

@@ -1,0 +1,1 @@
+"""The Tornado half: native handlers on the same connections."""

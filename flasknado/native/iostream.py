@@ -1,0 +1,345 @@
+"""A connection that has left HTTP, with the interface of `tornado.iostream.IOStream`.
+
+`RequestHandler.detach()` returns one, so `WebSocketHandler` and other code written for
+Tornado's streams runs on a transport. Belongs to the loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import socket
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from tornado.ioloop import IOLoop
+from tornado.iostream import StreamBufferFullError, StreamClosedError, UnsatisfiableReadError
+
+if TYPE_CHECKING:
+    from flasknado.http.shared import Shared
+
+log = logging.getLogger("flasknado.http")
+
+READ_AHEAD_BYTES = 64 * 1024
+"""How much is read before somebody asks for it."""
+
+MAX_BUFFER_BYTES = 100 * 1024 * 1024
+"""How much one read may gather (Tornado's default)."""
+
+_Find = Callable[[bytearray, bool], int | None]
+
+
+class TransportStream(asyncio.Protocol):
+    """`IOStream` over an asyncio transport; one reader at a time, as there.
+
+    A future of `write()` is done when the transport's buffer is below its high-water mark,
+    and fails with `StreamClosedError` when the connection closes. After the close, what had
+    arrived can still be read. `passive` gives a view that does not read.
+    """
+
+    # Thousands are held open, and each is looked at for every event.
+    __slots__ = (
+        "_buffer",
+        "_close_callback",
+        "_closed",
+        "_find",
+        "_into",
+        "_lost",
+        "_reader",
+        "_reading_paused",
+        "_shared",
+        "_transport",
+        "_waiters",
+        "_write_paused",
+        "error",
+        "io_loop",
+        "max_buffer_size",
+        "max_write_buffer_size",
+        "on_lost",
+        "sent_bytes",
+    )
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        shared: Shared,
+        *,
+        write_paused: bool = False,
+        passive: bool = False,
+    ) -> None:
+        self._transport = transport
+        self._shared = shared
+        self._buffer = bytearray()
+        self._find: _Find | None = None
+        self._into: memoryview | None = None
+        self._reader: asyncio.Future[Any] | None = None
+        self._waiters: list[asyncio.Future[None]] = []
+        self._write_paused = write_paused
+        self._reading_paused = False
+        self._closed = passive and transport.is_closing()
+        self._lost = False
+        self._close_callback: Callable[[], None] | None = None
+        self.sent_bytes = 0
+        self.on_lost: Callable[[int], None] | None = None
+        """Called with `sent_bytes` when the connection has gone (`Counters.on_detach`)."""
+        self.error: BaseException | None = None
+        """Why the connection closed, if by an error."""
+        self.max_buffer_size = MAX_BUFFER_BYTES
+        self.max_write_buffer_size: int | None = None
+        self.io_loop = IOLoop.current()
+
+    # What the transport calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Never called: the transport has been open for long."""
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        if len(self._buffer) > self.max_buffer_size:
+            self.close((StreamBufferFullError, StreamBufferFullError("read buffer full"), None))
+            return
+        self._try_read()
+        self._regulate()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        self._settle_waiters(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if not self._lost:
+            self._lost = True
+            counters = self._shared.counters
+            counters.connections_open -= 1
+            counters.connections_upgraded -= 1
+            if self.on_lost is not None:
+                self.on_lost(self.sent_bytes)
+        self.error = self.error or exc
+        self._finish_close()
+
+    # Reading.
+
+    def read_bytes(self, num_bytes: int, partial: bool = False) -> asyncio.Future[bytes]:
+        """Read `num_bytes` bytes, or with `partial` as many as there are, at least one."""
+
+        def find(buffer: bytearray, closed: bool) -> int | None:  # noqa: ARG001
+            if len(buffer) >= num_bytes:
+                return num_bytes
+            return len(buffer) if partial and buffer else None
+
+        return self._read(find)
+
+    def read_until(self, delimiter: bytes, max_bytes: int | None = None) -> asyncio.Future[bytes]:
+        """Read up to and with `delimiter`; closes if it does not come in `max_bytes`."""
+
+        def find(buffer: bytearray, closed: bool) -> int | None:  # noqa: ARG001
+            found = buffer.find(delimiter)
+            end = found + len(delimiter) if found >= 0 else None
+            return _within(buffer, end, max_bytes, f"delimiter {delimiter!r}")
+
+        return self._read(find)
+
+    def read_until_regex(self, regex: bytes, max_bytes: int | None = None) -> asyncio.Future[bytes]:
+        """Read up to the end of the first match of `regex`; closes as `read_until` does."""
+        pattern = re.compile(regex)
+
+        def find(buffer: bytearray, closed: bool) -> int | None:  # noqa: ARG001
+            match = pattern.search(buffer)
+            end = match.end() if match is not None else None
+            return _within(buffer, end, max_bytes, f"match of {regex!r}")
+
+        return self._read(find)
+
+    def read_into(self, buf: bytearray, partial: bool = False) -> asyncio.Future[int]:
+        """Fill `buf`, or with `partial` read what there is; the result is the count of bytes."""
+        self._into = memoryview(buf)
+        return self.read_bytes(len(buf), partial=partial)  # type: ignore[return-value]
+
+    def read_until_close(self) -> asyncio.Future[bytes]:
+        """Read all that comes until the connection closes."""
+
+        def find(buffer: bytearray, closed: bool) -> int | None:
+            return len(buffer) if closed else None
+
+        return self._read(find, ends_at_close=True)
+
+    def _read(self, find: _Find, ends_at_close: bool = False) -> asyncio.Future[Any]:
+        if self._reader is not None:
+            raise AssertionError("Already reading")
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._reader, self._find = future, find
+        self._try_read()
+        if not future.done() and self._closed and not ends_at_close:
+            self._end_read(StreamClosedError(real_error=self.error))
+        self._regulate()
+        return future
+
+    def _try_read(self) -> None:
+        if self._reader is None or self._find is None:
+            return
+        try:
+            size_bytes = self._find(self._buffer, self._closed)
+        except UnsatisfiableReadError as error:
+            log.info("a stream is closed: %s", error)
+            self.close((UnsatisfiableReadError, error, None))
+            return
+        if size_bytes is None:
+            return
+        data = bytes(memoryview(self._buffer)[:size_bytes])
+        del self._buffer[:size_bytes]
+        result: bytes | int = data
+        if self._into is not None:
+            self._into[:size_bytes] = data
+            result = size_bytes
+        future = self._reader
+        self._reader = self._find = self._into = None
+        if not future.done():
+            future.set_result(result)
+
+    def _end_read(self, error: Exception) -> None:
+        future = self._reader
+        self._reader = self._find = self._into = None
+        if future is not None and not future.done():
+            future.set_exception(error)
+            future.exception()  # nobody has to look
+
+    def _regulate(self) -> None:
+        """Stop reading while enough waits and nobody reads."""
+        wants = self._reader is not None or len(self._buffer) < READ_AHEAD_BYTES
+        if self._closed or self._transport.is_closing() or wants is not self._reading_paused:
+            return
+        self._reading_paused = not wants
+        if wants:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
+
+    # Writing and closing.
+
+    def write(self, data: bytes | memoryview) -> asyncio.Future[None]:
+        """Write; raises `StreamClosedError` after the close and `StreamBufferFullError` above
+        `max_write_buffer_size`.
+        """
+        return self.push(data) or self._shared.soon()
+
+    def push(self, data: bytes | memoryview) -> asyncio.Future[None] | None:
+        """Write as `write()` does; returns `None` at once if the client keeps up.
+
+        For those who write to thousands of clients and take turns with others by themselves.
+        """
+        if self._closed or self._transport.is_closing():
+            raise StreamClosedError(real_error=self.error)
+        if (
+            self.max_write_buffer_size is not None
+            and self._transport.get_write_buffer_size() + len(data) > self.max_write_buffer_size
+        ):
+            raise StreamBufferFullError("Reached maximum write buffer size")
+        self._transport.write(data)
+        self.sent_bytes += len(data)
+        if not self._write_paused:
+            return None
+        future = self._shared.loop.create_future()
+        self._waiters.append(future)
+        return future
+
+    def close(self, exc_info: Any = False) -> None:
+        """Close once what was written has been sent; with `exc_info` at once and as an error."""
+        if self._closed:
+            return
+        if exc_info:
+            if isinstance(exc_info, tuple):
+                self.error = exc_info[1]
+            elif isinstance(exc_info, BaseException):
+                self.error = exc_info
+            self._transport.abort()
+        else:
+            self._transport.close()
+        self._finish_close()
+
+    def _finish_close(self) -> None:
+        if self._closed and self._reader is None and self._close_callback is None:
+            self._settle_waiters(StreamClosedError(real_error=self.error))
+            return
+        self._closed = True
+        self._try_read()
+        if self._reader is not None:
+            self._end_read(StreamClosedError(real_error=self.error))
+        self._settle_waiters(StreamClosedError(real_error=self.error))
+        callback, self._close_callback = self._close_callback, None
+        if callback is not None:
+            self.io_loop.add_callback(callback)
+
+    def _settle_waiters(self, error: Exception | None) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if waiter.done():
+                continue
+            if error is None:
+                waiter.set_result(None)
+            else:
+                waiter.set_exception(error)
+                waiter.exception()  # nobody has to look
+
+    def set_close_callback(self, callback: Callable[[], None] | None) -> None:
+        """Have `callback()` called when the connection closes, or soon if it has."""
+        self._close_callback = callback
+        if callback is not None and self._closed:
+            self._close_callback = None
+            self.io_loop.add_callback(callback)
+
+    def closed(self) -> bool:
+        """Return whether the connection has closed."""
+        return self._closed
+
+    def reading(self) -> bool:
+        """Return whether a read waits."""
+        return self._reader is not None
+
+    def writing(self) -> bool:
+        """Return whether written bytes wait for the client."""
+        return self._transport.get_write_buffer_size() > 0
+
+    def set_nodelay(self, value: bool) -> None:
+        """Have small writes sent at once (TCP_NODELAY), or gathered."""
+        sock = self.socket
+        if sock is not None and sock.family in (socket.AF_INET, socket.AF_INET6):
+            try:
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1 if value else 0)
+            except OSError as error:
+                log.debug("TCP_NODELAY could not be set: %s", error)
+
+    @property
+    def socket(self) -> Any:
+        """The socket, for its options and addresses; under TLS with `getpeercert()`."""
+        tls = self._transport.get_extra_info("ssl_object")
+        sock = self._transport.get_extra_info("socket")
+        return _TLSSocket(sock, tls) if tls is not None else sock
+
+    def fileno(self) -> int:
+        """Return the file descriptor of the socket."""
+        return int(self.socket.fileno())
+
+
+class _TLSSocket:
+    """A socket that also answers for its TLS session, as `ssl.SSLSocket` does."""
+
+    def __init__(self, sock: Any, tls: Any) -> None:
+        self._sock = sock
+        self._tls = tls
+
+    def __getattr__(self, name: str) -> Any:
+        owner = self._sock if hasattr(self._sock, name) else self._tls
+        return getattr(owner, name)
+
+
+def _within(buffer: bytearray, end: int | None, max_bytes: int | None, what: str) -> int | None:
+    """Return `end`, or raise if it is, or must be, beyond `max_bytes`."""
+    if max_bytes is not None and (len(buffer) if end is None else end) > max_bytes:
+        raise UnsatisfiableReadError(f"{what} not found within {max_bytes} bytes")
+    return end

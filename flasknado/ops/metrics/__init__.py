@@ -1,0 +1,1 @@
+"""Numbers for operators: counted in each worker, added up, exposed to Prometheus."""

@@ -1,0 +1,156 @@
+"""Where a worker's numbers come from: connections, pool, readiness, process, live clients.
+
+All of them are plain numbers that are kept anyway; they are read once a second. Other
+parts add theirs with `add_source`. Everything here belongs to the loop's thread.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from flasknado.durations import summed
+from flasknado.errors import ConfigurationError
+from flasknado.native.in_flask import flask_app_of
+from flasknado.ops.metrics.model import COUNTER, GAUGE, HISTOGRAM, Family, labelled, single
+from flasknado.server import HTTPServer
+
+Source = Callable[[], Iterable[Family]]
+"""Returns families of numbers; called on the loop's thread about once a second."""
+
+SOURCES_KEY = "metrics_sources"
+"""The setting of a server's native application that lists further sources."""
+
+LIVE_KEY = "live"
+
+
+def add_source(server: HTTPServer, source: Source) -> None:
+    """Have the metrics of a server show what `source()` returns, too."""
+    server.native.application.settings.setdefault(SOURCES_KEY, []).append(source)
+
+
+def connections(server: HTTPServer) -> list[Family]:
+    """Return the numbers of connections and of requests under way."""
+    counters = server.counters
+    flying = {"ordinary": counters.ordinary_in_flight, "native": counters.native_in_flight}
+    return [
+        single(GAUGE, "draining", "1 while the worker drains.", float(server.draining)),
+        single(GAUGE, "connections", "Open connections.", counters.connections_open),
+        single(
+            GAUGE,
+            "connections_upgraded",
+            "Open connections that have left HTTP (WebSocket, live events).",
+            counters.connections_upgraded,
+        ),
+        single(
+            COUNTER,
+            "connections_accepted",
+            "Connections accepted.",
+            counters.connections_accepted,
+        ),
+        single(
+            COUNTER,
+            "connections_refused",
+            "Connections closed at once: as many were open as may be.",
+            counters.connections_refused,
+        ),
+        labelled(GAUGE, "requests_in_flight", "Requests that have not ended.", "half", flying),
+    ]
+
+
+def pool(server: HTTPServer) -> list[Family]:
+    """Return the numbers of the threads that run the application."""
+    if server.container is None:
+        return []
+    threads = server.container.pool
+    shed = {"queue_full": threads.refused, "queue_timeout": threads.shed}
+    stuck = server.container.stuck
+    return [
+        single(GAUGE, "pool_threads", "Threads that run the application.", threads.threads),
+        single(GAUGE, "pool_threads_busy", "Threads that run a request now.", threads.busy),
+        single(
+            GAUGE,
+            "pool_running_limit",
+            "Threads that may run at once; fewer while they compute.",
+            threads.running_limit,
+        ),
+        single(GAUGE, "pool_queue_requests", "Requests that wait for a thread.", threads.queued),
+        single(GAUGE, "pool_queue_limit", "Requests that may wait.", threads.queue_limit),
+        labelled(COUNTER, "pool_shed", "Requests answered 503 by the pool.", "reason", shed),
+        Family(
+            HISTOGRAM,
+            "pool_wait_seconds",
+            "How long requests waited for a thread.",
+            (),
+            {(): summed(threads.waits)},
+        ),
+        single(GAUGE, "pool_threads_stuck", "Threads whose request was answered 504.", stuck),
+    ]
+
+
+def process(started_at: float) -> list[Family]:
+    """Return the numbers of this process, which started at this `time.time`."""
+    times = os.times()
+    families = [
+        single(COUNTER, "cpu_seconds", "Processor time of the workers.", times.user + times.system),
+        single(GAUGE, "started_at_seconds", "When the worker started (Unix time).", started_at),
+    ]
+    resident_bytes = _resident_bytes()
+    if resident_bytes is not None:
+        meaning = "Memory of the worker in RAM."
+        families.append(single(GAUGE, "resident_memory_bytes", meaning, resident_bytes))
+    return families
+
+
+def _resident_bytes() -> int | None:
+    """Return the resident memory of this process where the system tells (Linux: proc(5))."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+class LiveSource:
+    """The numbers of the hubs of `flasknado.live`, if the application uses it.
+
+    A hub goes away before its worker does, and what it has counted must not.
+    """
+
+    def __init__(self, server: HTTPServer) -> None:
+        self._hubs: list[Any] = []
+        self._transports: set[str] = set()
+        self._state: Any = None
+        try:
+            app = flask_app_of(server.native.application.settings.get("wsgi_app"))
+        except ConfigurationError:
+            return
+        self._state = app.extensions.get(LIVE_KEY)
+
+    def __call__(self) -> list[Family]:
+        for hub in list(getattr(self._state, "hubs", {}).values()):
+            if not any(hub is known for known in self._hubs):
+                self._hubs.append(hub)
+        if not self._hubs:
+            return []
+        all_stats = [hub.stats() for hub in self._hubs]
+        subscribers = _sums(stats["transports"] for stats in all_stats)
+        self._transports.update(subscribers)
+        gone = _sums(stats["gone"] for stats in all_stats)
+        delivered = sum(stats["delivered_total"] for stats in all_stats)
+        shown = {name: subscribers.get(name, 0) for name in sorted(self._transports)}
+        meaning = "Live clients that were sent away."
+        return [
+            labelled(GAUGE, "live_subscribers", "Live clients.", "transport", shown),
+            labelled(COUNTER, "live_disconnects", meaning, "reason", gone),
+            single(COUNTER, "live_deliveries", "Events written to live clients.", delivered),
+        ]
+
+
+def _sums(all_counts: Iterable[Mapping[str, float]]) -> dict[str, float]:
+    total: dict[str, float] = {}
+    for counts in all_counts:
+        for key, value in counts.items():
+            total[key] = total.get(key, 0) + value
+    return total

@@ -1,0 +1,1 @@
+"""The processes around a server: command line, settings, arbiter, worker."""

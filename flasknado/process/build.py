@@ -1,0 +1,91 @@
+"""Putting a server together from a WSGI application, native routes and gunicorn's settings."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from gunicorn.sock import ssl_context
+
+from flasknado.errors import ConfigurationError
+from flasknado.native.routes import NativeRoute
+from flasknado.process import settings
+from flasknado.process.importer import call_factory, import_from_string, takes
+from flasknado.server import HTTPServer
+from flasknado.wsgi.container import WSGIContainer
+from flasknado.wsgi.response import WSGIApplication
+
+
+def build_server(application: Any, cfg: Any) -> HTTPServer:
+    """Return a server for a WSGI application by gunicorn's settings and ours.
+
+    Raises `ConfigurationError` for what cannot be served.
+    """
+
+    def option(name: str) -> Any:
+        return settings.option(cfg, name)
+
+    container = WSGIContainer(
+        application,
+        threads=cfg.threads,
+        queue_limit=option("queue_limit") or None,
+        queue_timeout_s=option("queue_timeout"),
+        request_timeout_s=option("request_timeout") or None,
+        max_body_bytes=option("max_body"),
+        mount=option("mount"),
+        multiprocess=cfg.workers > 1,
+    )
+    return HTTPServer(
+        container,
+        handlers=import_routes(option("handlers")) if option("handlers") else (),
+        http=option("http_layer"),
+        trusted_proxies=cfg.forwarded_allow_ips,
+        limits=settings.limits_of(cfg),
+        no_keep_alive=cfg.keepalive <= 0,
+        ssl_options=ssl_context(cfg) if cfg.is_ssl else None,
+    )
+
+
+def import_application(uri: str) -> WSGIApplication:
+    """Return the WSGI application that `MODULE:APP` names (`APP` alone: `application`).
+
+    Raises `ConfigurationError` if there is none, or if it cannot be one.
+    """
+    application = import_from_string(uri, default="application")
+    if not callable(application):
+        raise ConfigurationError(
+            f"{uri!r} is a {type(application).__name__}, not a WSGI application: name a callable, "
+            f"such as a Flask app"
+        )
+    if _is_asgi(application):
+        raise ConfigurationError(
+            f"{uri!r} is an ASGI application, and this server hosts WSGI: name a WSGI application"
+        )
+    if not takes(application, object(), object()):
+        raise ConfigurationError(
+            f"{uri!r} is of type {type(application).__name__} and does not take "
+            f"(environ, start_response): if it is a factory, call it, as in {uri + '()'!r}"
+        )
+    return application  # type: ignore[no-any-return]
+
+
+def import_routes(uri: str) -> list[NativeRoute]:
+    """Return the native routes that `MODULE:ROUTES` names, a list or a function returning one.
+
+    Raises `ConfigurationError` if there are none.
+    """
+    routes = import_from_string(uri, default="routes")
+    if callable(routes) and takes(routes):
+        routes = call_factory(uri, routes)
+    if not isinstance(routes, (list, tuple)):
+        raise ConfigurationError(
+            f"--handlers {uri!r} is of type {type(routes).__name__}: name a list of Tornado's "
+            f"routes, or a function that returns one"
+        )
+    return list(routes)
+
+
+def _is_asgi(application: Any) -> bool:
+    if inspect.iscoroutinefunction(application):
+        return True
+    return inspect.iscoroutinefunction(getattr(type(application), "__call__", None))  # noqa: B004

@@ -1,0 +1,380 @@
+"""The server's own settings, beside gunicorn's, in gunicorn's terms.
+
+Importing this module adds them to gunicorn's command line and configuration files. Each
+is also read from `FLASKNADO_<NAME>` in the environment; the command line and the
+configuration file win.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from gunicorn.config import Config, Setting, validate_pos_int, validate_string
+
+from flasknado.errors import ConfigurationError
+from flasknado.http.limits import Limits
+from flasknado.process.gunicorn_settings import refuse_unknown
+from flasknado.server import LAYERS, default_layer
+from flasknado.wsgi.container import DEFAULT_MAX_BODY_BYTES
+
+SECTION = "Flasknado"
+LIMITS = Limits()
+ENVIRONMENT_PREFIX = "FLASKNADO_"
+
+DEFAULTS: Mapping[str, Any] = {
+    "worker_class": "flasknado.process.worker.Worker",
+    "logger_class": "flasknado.ops.logs.error.Logger",
+    "threads": 16,
+    "worker_connections": 20_000,
+    "keepalive": 75,
+    "limit_request_line": LIMITS.max_target_bytes,
+    "limit_request_fields": LIMITS.max_fields,
+    "control_socket_disable": True,
+}
+"""What gunicorn's settings are by default here: values that suit a hybrid."""
+
+
+def _validate_seconds(value: Any) -> float:
+    seconds = float(value)
+    if seconds <= 0:
+        raise ValueError(f"{value!r} is not a number of seconds above 0")
+    return seconds
+
+
+def _validate_not_negative(value: Any) -> float:
+    seconds = float(value)
+    if seconds < 0:
+        raise ValueError(f"{value!r} is not a number of seconds of 0 or more")
+    return seconds
+
+
+def _validate_share(value: Any) -> float:
+    share = float(value)
+    if not 0 < share <= 1:
+        raise ValueError(f"{value!r} is not a share above 0 and up to 1")
+    return share
+
+
+def _validate_layer(value: Any) -> str:
+    if value not in LAYERS:
+        raise ValueError(f"{value!r} is not one of {', '.join(LAYERS)}")
+    return str(value)
+
+
+def _validate_prefix(value: Any) -> str:
+    text = str(value).strip()
+    if text and (not text.startswith("/") or text.endswith("/")):
+        raise ValueError(f"{value!r} must begin with a slash and not end with one, as /shop does")
+    return text
+
+
+class Handlers(Setting):
+    name = "handlers"
+    section = SECTION
+    cli = ["--handlers"]
+    meta = "MODULE:ROUTES"
+    validator = validate_string
+    default = None
+    desc = """\
+        Native routes to serve beside the application: a list of Tornado's routes,
+        or a function without arguments that returns one.
+        """
+
+
+class HttpLayer(Setting):
+    name = "http_layer"
+    section = SECTION
+    cli = ["--http"]
+    meta = "LAYER"
+    validator = _validate_layer
+    default = default_layer()
+    desc = f"""\
+        The connection layer: one of {", ".join(LAYERS)}.
+        """
+
+
+class QueueLimit(Setting):
+    name = "queue_limit"
+    section = SECTION
+    cli = ["--queue-limit"]
+    meta = "INT"
+    validator = validate_pos_int
+    type = int
+    default = 0
+    desc = """\
+        How many requests of a worker may wait for a thread; one more is answered 503.
+
+        0 means 64 for each thread.
+        """
+
+
+class QueueTimeout(Setting):
+    name = "queue_timeout"
+    section = SECTION
+    cli = ["--queue-timeout"]
+    meta = "SECONDS"
+    validator = _validate_seconds
+    type = float
+    default = 30.0
+    desc = """\
+        How long a request may wait for a thread before it is answered 503.
+        """
+
+
+class RequestTimeout(Setting):
+    name = "request_timeout"
+    section = SECTION
+    cli = ["--request-timeout"]
+    meta = "SECONDS"
+    validator = _validate_not_negative
+    type = float
+    default = 0.0
+    desc = """\
+        How long a request may run before its client is answered 504; 0: as long as it takes.
+
+        The thread goes on, and the log says where it is.
+        """
+
+
+class StuckShare(Setting):
+    name = "stuck_share"
+    section = SECTION
+    cli = ["--stuck-share"]
+    meta = "SHARE"
+    validator = _validate_share
+    type = float
+    default = 0.5
+    desc = """\
+        The share of a worker's threads that may run past the request timeout before the
+        worker is replaced.
+        """
+
+
+class MaxBody(Setting):
+    name = "max_body"
+    section = SECTION
+    cli = ["--max-body"]
+    meta = "BYTES"
+    validator = validate_pos_int
+    type = int
+    default = DEFAULT_MAX_BODY_BYTES
+    desc = """\
+        The largest request body, in bytes; a larger one is answered 413.
+        """
+
+
+class Mount(Setting):
+    name = "mount"
+    section = SECTION
+    cli = ["--mount"]
+    meta = "PREFIX"
+    validator = _validate_prefix
+    default = ""
+    desc = """\
+        A path prefix such as /shop under which the application answers (SCRIPT_NAME).
+        """
+
+
+class OpsPrefix(Setting):
+    name = "ops_prefix"
+    section = SECTION
+    cli = ["--ops-prefix"]
+    meta = "PREFIX"
+    validator = _validate_prefix
+    default = "/-"
+    desc = """\
+        The path prefix of healthz, readyz and metrics.
+        """
+
+
+class HeaderTimeout(Setting):
+    name = "header_timeout"
+    section = SECTION
+    cli = ["--header-timeout"]
+    meta = "SECONDS"
+    validator = _validate_seconds
+    type = float
+    default = LIMITS.header_timeout_s
+    desc = """\
+        How long a client may take to send the head of a request; then 408.
+        """
+
+
+class BodyTimeout(Setting):
+    name = "body_timeout"
+    section = SECTION
+    cli = ["--body-timeout"]
+    meta = "SECONDS"
+    validator = _validate_seconds
+    type = float
+    default = LIMITS.body_timeout_s
+    desc = """\
+        How long a request body is watched before its rate is judged; too slow gets 408.
+        """
+
+
+class WriteTimeout(Setting):
+    name = "write_timeout"
+    section = SECTION
+    cli = ["--write-timeout"]
+    meta = "SECONDS"
+    validator = _validate_seconds
+    type = float
+    default = LIMITS.write_timeout_s
+    desc = """\
+        How long a client may take nothing of what waits for it; then it is cut off.
+        """
+
+
+class MaxHead(Setting):
+    name = "max_head"
+    section = SECTION
+    cli = ["--max-head"]
+    meta = "BYTES"
+    validator = validate_pos_int
+    type = int
+    default = LIMITS.max_head_bytes
+    desc = """\
+        The largest request head (request line and header fields), in bytes; more is answered 431.
+        """
+
+
+class LameDuck(Setting):
+    name = "lame_duck"
+    section = SECTION
+    cli = ["--lame-duck"]
+    meta = "SECONDS"
+    validator = _validate_not_negative
+    type = float
+    default = 0.0
+    desc = """\
+        How long to go on accepting connections at a shutdown, with readyz answering 503,
+        so that a load balancer stops sending new ones first. Not done in a reload.
+        """
+
+
+class LogFormat(Setting):
+    name = "log_format"
+    section = SECTION
+    cli = ["--log-format"]
+    meta = "FORMAT"
+    validator = validate_string
+    default = "text"
+    desc = """\
+        The format of the error log: text, or json (one object a line).
+        """
+
+
+class SecretParameters(Setting):
+    name = "secret_parameters"
+    section = SECTION
+    cli = ["--secret-parameters"]
+    meta = "NAMES"
+    validator = validate_string
+    default = ""
+    desc = """\
+        Query parameters whose values no log shows, separated by commas; beside the usual ones
+        (token, access_token, ticket, jwt, ...).
+        """
+
+
+class OpsBind(Setting):
+    name = "ops_bind"
+    section = SECTION
+    cli = ["--ops-bind"]
+    meta = "ADDRESS"
+    validator = validate_string
+    default = None
+    desc = """\
+        An address for healthz, readyz and metrics alone: HOST:PORT or unix:PATH. They are
+        then not served on the others.
+        """
+
+
+class MetricsAllow(Setting):
+    name = "metrics_allow"
+    section = SECTION
+    cli = ["--metrics-allow"]
+    meta = "NETWORKS"
+    validator = validate_string
+    default = "127.0.0.0/8,::1,unix"
+    desc = """\
+        Who may see the metrics: addresses and CIDR blocks separated by commas, unix for
+        clients on a Unix socket, or * for everybody.
+        """
+
+
+OWN = (
+    Handlers,
+    HttpLayer,
+    QueueLimit,
+    QueueTimeout,
+    RequestTimeout,
+    StuckShare,
+    MaxBody,
+    Mount,
+    OpsPrefix,
+    HeaderTimeout,
+    BodyTimeout,
+    WriteTimeout,
+    MaxHead,
+    LameDuck,
+    LogFormat,
+    SecretParameters,
+    OpsBind,
+    MetricsAllow,
+)
+
+
+def apply_defaults(cfg: Config, environment: Mapping[str, str] = os.environ) -> None:
+    """Set our defaults and what `FLASKNADO_*` variables say.
+
+    Raises `ConfigurationError` for a bad value.
+    """
+    for name, value in DEFAULTS.items():
+        cfg.set(name, value)
+    for setting in OWN:
+        variable = ENVIRONMENT_PREFIX + setting.name.upper()
+        text = environment.get(variable)
+        if text:
+            try:
+                cfg.set(setting.name, text)
+            except (TypeError, ValueError) as error:
+                raise ConfigurationError(
+                    f"{variable} is {text!r}, which will not do: {error}"
+                ) from None
+
+
+def option(cfg: Config, name: str) -> Any:
+    """Return one of our settings; its default if this configuration was made without them."""
+    setting = cfg.settings.get(name)
+    if setting is not None:
+        return setting.get()
+    return next(own.default for own in OWN if own.name == name)
+
+
+def check(cfg: Config) -> None:
+    """Raise `ConfigurationError` for a setting that will not do, or that would be ignored.
+
+    Call it in the process that becomes the arbiter.
+    """
+    from flasknado.ops import configure  # it reads options
+
+    refuse_unknown(cfg, frozenset(own.name for own in OWN))
+    configure.check(cfg)
+
+
+def limits_of(cfg: Config) -> Limits:
+    """Return what one client may take, by gunicorn's settings and ours."""
+    return Limits(
+        max_head_bytes=option(cfg, "max_head"),
+        max_fields=cfg.limit_request_fields or LIMITS.max_fields,
+        max_target_bytes=cfg.limit_request_line or LIMITS.max_target_bytes,
+        max_connections=cfg.worker_connections,
+        header_timeout_s=option(cfg, "header_timeout"),
+        body_timeout_s=option(cfg, "body_timeout"),
+        keep_alive_timeout_s=cfg.keepalive or LIMITS.keep_alive_timeout_s,
+        write_timeout_s=option(cfg, "write_timeout"),
+    )

@@ -1,0 +1,243 @@
+"""One server process: boot, serve, drain, stop (a gunicorn worker class).
+
+flasknado MODULE:APP                        with `flasknado.process.arbiter`
+gunicorn -k flasknado.Worker MODULE:APP     with gunicorn's own, and its behaviour
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import gc
+import os
+import resource
+import signal
+import socket
+import sys
+import tempfile
+import time
+from types import FrameType
+from typing import Any
+
+from gunicorn.workers.base import Worker as GunicornWorker
+
+from flasknado.errors import ConfigurationError
+from flasknado.ops import Operations, bind
+from flasknado.ops.configure import operations_of, operations_server, snapshots_of
+from flasknado.process import settings
+from flasknado.process.build import build_server
+from flasknado.process.status import StatusFile, StopReason, WorkerState
+from flasknado.server import HTTPServer
+
+HEARTBEAT_S = 1.0
+END_S = 1.0
+"""How long cancelled tasks of a worker that ends have to clean up."""
+
+SWITCH_INTERVAL_S = 0.002
+"""How long a computing thread may keep the interpreter while the loop waits for it."""
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """Return a uvloop where it is installed, else asyncio's own loop."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+class Worker(GunicornWorker):
+    """Serves a WSGI application, or an `HTTPServer` that the application's loader made."""
+
+    arbiter_replaces = False
+    """Whether the arbiter starts a replacement when the board says `WORN`; ours sets it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.status_file = StatusFile(self.tmp.fileno())
+        self._stopping: asyncio.Event | None = None
+        self._operations: Operations | None = None
+        self._ops_server: HTTPServer | None = None
+        # Here, in the arbiter's process, so that all workers have the same.
+        self._snapshots = snapshots_of(self.cfg)
+        self._ops_socket = self._shared_ops_socket()
+
+    def run(self) -> None:
+        """Serve until told to stop; called by gunicorn in the worker's process."""
+        sys.setswitchinterval(SWITCH_INTERVAL_S)
+        if self.cfg.tmp_upload_dir:
+            tempfile.tempdir = self.cfg.tmp_upload_dir
+        self._raise_file_limit()
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(self._serve())
+            # Threads of the pool and of the loop may hang for ever, and closing would wait.
+            self.log.info("Worker exiting (pid: %s)", self.pid)
+            self.cfg.worker_exit(None, self)
+            leave(0)
+
+    async def _serve(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._stopping = asyncio.Event()
+        loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
+        for number in (signal.SIGINT, signal.SIGQUIT):
+            loop.add_signal_handler(number, self._quit)
+        loop.add_signal_handler(signal.SIGUSR1, self.log.reopen_files)
+        if not self.alive or self.status_file.reason is not StopReason.UNTOLD:
+            return  # told to stop while booting, perhaps before signals were heard
+        server = self._server()
+        # What was made while booting stays; the collector need not look at it again and again.
+        gc.collect()
+        gc.freeze()
+        for listener in self.sockets:
+            wrapped: Any = listener  # gunicorn's wrapper of a socket
+            server.add_socket(wrapped.sock)
+        self._operations = self._begin_operations(server)
+        heartbeat = loop.create_task(self._beat(server))
+        self.status_file.state = WorkerState.SERVING
+        self.log.info("Serving as worker with pid: %s", self.pid)
+        await self._stopping.wait()
+        await self._drain(server)
+        heartbeat.cancel()
+        self._operations.close(self.status_file.reason.name.lower())
+        await end_tasks()
+
+    async def _drain(self, server: HTTPServer) -> None:
+        """Let what runs finish, within the grace; readiness says so first if nobody else serves."""
+        reason = self.status_file.reason
+        grace_s = float(self.cfg.graceful_timeout)
+        lame_duck_s = 0.0 if reason.others_serve else settings.option(self.cfg, "lame_duck")
+        self.log.info("Draining worker with pid: %s (%s)", self.pid, reason.name.lower())
+        if self._ops_server is not None and reason.others_serve:
+            self._ops_server.stop()
+        if lame_duck_s:
+            server.draining = True
+            await asyncio.sleep(lame_duck_s)
+        if not await server.drain(grace_s):
+            self.log.warning(
+                "worker %s stops with requests unfinished after %s s", self.pid, grace_s
+            )
+
+    def _server(self) -> HTTPServer:
+        server: Any = self.wsgi
+        if not isinstance(server, HTTPServer):
+            server = build_server(server, self.cfg)
+        assert isinstance(server, HTTPServer)
+        if server.container is not None and self.cfg.workers > 1:
+            server.container.multiprocess = True
+        return server
+
+    def _shared_ops_socket(self) -> socket.socket | None:
+        address = settings.option(self.cfg, "ops_bind")
+        try:
+            return bind.shared_socket(address) if address else None
+        except ConfigurationError as error:  # after a reload with another address
+            self.log.error("there are no ops endpoints: %s", error)
+            return None
+
+    def _begin_operations(self, server: HTTPServer) -> Operations:
+        """Serve health, readiness and metrics: beside the application, or where they are bound."""
+        prefix = settings.option(self.cfg, "ops_prefix")
+        operations = operations_of(server, self.cfg, self.log, self._snapshots, self.age)
+        if not settings.option(self.cfg, "ops_bind"):
+            server.add_handlers(operations.routes(prefix))
+        elif self._ops_socket is not None:
+            self._ops_server = operations_server(operations, prefix)
+            self._ops_server.add_socket(self._ops_socket)
+            self.log.info("Operations at: %s%s", bind.name_of(self._ops_socket), prefix)
+        return operations
+
+    def _raise_file_limit(self) -> None:
+        """Allow as many open files as the system does; warn if connections may run out of them."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        if soft != hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        wanted = self.cfg.worker_connections
+        if hard != resource.RLIM_INFINITY and hard < wanted:
+            self.log.warning(
+                "this process may open %s files, fewer than its %s connections: raise the limit "
+                "(ulimit -Hn, LimitNOFILE=) or lower worker_connections",
+                hard,
+                wanted,
+            )
+
+    def _quit(self) -> None:
+        """Stop at once (INT, QUIT). On the loop's thread."""
+        self.cfg.worker_int(self)
+        self.log.info("Stopping worker with pid: %s at once", self.pid)
+        if self._operations is not None:
+            self._operations.close("quit")
+        leave(0)
+
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (gunicorn's)
+        """Stop at once while booting: unwinding would pass for an application that fails."""
+        self._quit()
+
+    def handle_abort(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (gunicorn's)
+        """Say where every thread is, and end: the arbiter found the loop frozen (ABRT).
+
+        At once: unwinding would let the loop turn again, and take connections to drop them.
+        """
+        faulthandler.dump_traceback(all_threads=True)
+        if self._operations is not None:
+            self._operations.close("frozen")
+        self.cfg.worker_abort(self)
+        leave(1)
+
+    async def _beat(self, server: HTTPServer) -> None:
+        """Once a second: show that the loop turns, and see whether to go on."""
+        assert self._stopping is not None
+        assert self._operations is not None
+        due_at = time.monotonic()
+        while True:
+            self.notify()
+            now = time.monotonic()
+            try:
+                self._operations.beat(lag_s=max(0.0, now - due_at))
+            except Exception:
+                # Without a heartbeat the worker would be killed, for its numbers alone.
+                self.log.exception("the numbers of this worker could not be made")
+            due_at = now + HEARTBEAT_S
+            if self.ppid != os.getppid():
+                self.log.info("The arbiter has gone, stopping worker with pid: %s", self.pid)
+                self._stopping.set()
+            elif self.status_file.state == WorkerState.SERVING and self._worn(server):
+                self._ask_for_replacement()
+            await asyncio.sleep(HEARTBEAT_S)
+
+    def _worn(self, server: HTTPServer) -> bool:
+        """Whether to be replaced: code has changed, enough requests answered, threads stuck."""
+        if not self.alive:
+            return True  # the reloader says so
+        container = server.container
+        if container is not None and container.request_timeout_s is not None:
+            stuck = container.stuck
+            if stuck >= container.pool.threads * settings.option(self.cfg, "stuck_share"):
+                self.log.error("%s of %s threads are stuck", stuck, container.pool.threads)
+                return True
+        counters = server.counters
+        return bool(counters.ordinary_requests + counters.native_requests >= self.max_requests)
+
+    def _ask_for_replacement(self) -> None:
+        self.log.info("Worker with pid %s asks to be replaced", self.pid)
+        self.status_file.state = WorkerState.WORN
+        if not self.arbiter_replaces:
+            assert self._stopping is not None
+            self.status_file.reason = StopReason.RECYCLE
+            self._stopping.set()
+
+
+async def end_tasks() -> None:
+    """Cancel the tasks that still run, and give them a moment to end."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks, timeout=END_S)
+
+
+def leave(status: int) -> None:
+    """End the process without waiting for its threads; what was written is flushed."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -1,0 +1,321 @@
+"""`HTTPServer`: Tornado's, with a WSGI container and native handlers behind one port.
+
+    server = HTTPServer(WSGIContainer(flask_app), handlers=[(r"/clock", ClockHandler)])
+    server.listen(8000)
+
+It takes what `tornado.httpserver.HTTPServer` takes, and more. There are two connection
+layers behind one interface: `http="llhttp"`, which is `flasknado.http.connection`, and
+`http="tornado"`, which is Tornado's own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import inspect
+import logging
+import socket
+import ssl
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from tornado import httputil
+from tornado.httpserver import HTTPServer as TornadoHTTPServer
+from tornado.httpserver import _ProxyAdapter
+from tornado.ioloop import IOLoop
+from tornado.netutil import ssl_options_to_context
+
+from flasknado.errors import ConfigurationError
+from flasknado.http.counters import Counters, ResponseHook
+from flasknado.http.forwarded import TrustedProxies
+from flasknado.http.hosts import TrustedHosts
+from flasknado.http.limits import Limits
+from flasknado.http.listeners import Listeners, accept_waiting
+from flasknado.http.mailbox import mailbox_of
+from flasknado.http.message import RequestHead
+from flasknado.http.request_id import RequestIds
+from flasknado.native.exchange import NativeExchange, context_of
+from flasknado.native.routes import NativeRoute, NativeRoutes
+from flasknado.stock.dispatch import Dispatch
+from flasknado.wsgi.container import WSGIContainer
+from flasknado.wsgi.handoff import SERVER_KEY
+
+if TYPE_CHECKING:
+    from flasknado.http.connection import Connection
+    from flasknado.http.shared import Shared
+
+log = logging.getLogger("flasknado.http")
+
+DrainCallback = Callable[[float], Awaitable[None] | None]
+CloseCallback = Callable[[], Awaitable[None] | None]
+
+LLHTTP = "llhttp"
+TORNADO = "tornado"
+LAYERS = (LLHTTP, TORNADO)
+DRAIN_POLL_S = 0.05
+
+CLOSE_S = 2.0
+"""How long all close callbacks that are coroutines may take together."""
+
+DRAIN_LINGER_S = 1.0
+"""How long a draining server awaits the next request of connections that are open and silent.
+
+Its answer says that it is the last, so that the client need not find out by losing one.
+"""
+
+
+def default_layer() -> str:
+    """Return the connection layer used where none is named: llhttp if its parser is installed."""
+    return LLHTTP if _has_llhttp() else TORNADO
+
+
+class HTTPServer(TornadoHTTPServer):
+    """Serves ordinary requests by a container and native routes by Tornado's handlers.
+
+    request_callback: a `WSGIContainer`, or what Tornado's `HTTPServer` takes.
+    handlers: native routes, as `tornado.web.Application` takes them; they go before the
+        container. Handlers find the WSGI application in `self.settings["wsgi_app"]` and
+        this server in `self.settings["http_server"]`.
+    http: the connection layer, `llhttp` or `tornado`; default: `default_layer()`.
+    limits: what one client may take (`flasknado.http.limits`). On the `tornado` layer only
+        those limits hold that Tornado has an option for. Tornado's own options
+        `max_header_size` and `idle_connection_timeout` go before it.
+    trusted_proxies: addresses, CIDR blocks, `unix` or `*` whose `X-Forwarded-*` and
+        `X-Request-ID` fields are believed, on both halves.
+    trusted_hosts: the hosts that are served, such as `example.com`, or `.example.com` for
+        all below it too; others get 400, on both halves. Default: every host.
+    settings: more settings for the native handlers.
+
+    `counters` counts what passes, and `counters.on_response` may be set to a hook. All methods
+    belong to the loop's thread. Raises `ConfigurationError`.
+    """
+
+    def initialize(  # type: ignore[override]
+        self,
+        request_callback: Any,
+        handlers: Iterable[NativeRoute] = (),
+        *,
+        http: str | None = None,
+        limits: Limits | None = None,
+        trusted_proxies: Iterable[str] = (),
+        trusted_hosts: Iterable[str] = (),
+        settings: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
+        self.layer = http or default_layer()
+        if self.layer not in LAYERS:
+            raise ConfigurationError(
+                f"there is no connection layer {http!r}: choose one of {', '.join(LAYERS)}"
+            )
+        if self.layer == LLHTTP and not _has_llhttp():
+            raise ConfigurationError(
+                "the connection layer 'llhttp' needs httptools: install it, or choose 'tornado'"
+            )
+        self.container = request_callback if isinstance(request_callback, WSGIContainer) else None
+        self.request_ids = self.container.request_ids if self.container else RequestIds()
+        if self.container is not None:
+            self.container.base_environ[SERVER_KEY] = self
+        self.limits = _limits_with_options(limits or Limits(), options)
+        self.trusted_proxies = TrustedProxies(trusted_proxies)
+        self.trusted_hosts = TrustedHosts(trusted_hosts)
+        self.counters = Counters()
+        self.native = NativeRoutes(
+            handlers,
+            wsgi_app=self.container.application if self.container else None,
+            http_server=self,
+            **(settings or {}),
+        )
+        self.draining = False
+        self._drain_callbacks: list[DrainCallback] = []
+        self._close_callbacks: list[CloseCallback] = []
+        self._shared: Shared | None = None
+        self._listeners: Listeners | None = None
+        super().initialize(request_callback, **options)
+
+    @property
+    def on_response(self) -> ResponseHook | None:
+        """A hook called on the loop's thread once for each finished exchange, or `None`.
+
+        It is given head (`None` if it was unreadable), status, bytes sent, seconds and half
+        (`ordinary`, `native` or `refused`); 499 is the status of a client that left before
+        a response had begun.
+        """
+        return self.counters.on_response
+
+    @on_response.setter
+    def on_response(self, hook: ResponseHook | None) -> None:
+        self.counters.on_response = hook
+
+    def add_handlers(self, handlers: Iterable[NativeRoute]) -> None:
+        """Add native routes after those that are there."""
+        self.native.add(handlers)
+
+    def add_drain_callback(self, callback: DrainCallback) -> None:
+        """Have `callback(window_s)` called when draining begins.
+
+        What holds clients open tells them to go, spread over the window. May be a coroutine.
+        """
+        self._drain_callbacks.append(callback)
+
+    def add_close_callback(self, callback: CloseCallback) -> None:
+        """Have `callback()` called at the very end, when no request is left. May be a coroutine."""
+        self._close_callbacks.append(callback)
+
+    # Listening. On the tornado layer all of it is Tornado's.
+
+    def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
+        """Accept connections on bound sockets, TCP or Unix."""
+        if self.layer == TORNADO:
+            super().add_sockets(sockets)
+            return
+        if self._listeners is None:
+            self._listeners = self._make_listeners()
+        self._listeners.add(sockets)
+
+    def stop(self) -> None:
+        """Stop accepting connections, but for those that wait already; what is open stays."""
+        if self.layer == TORNADO:
+            for sock in self._sockets.values():
+                for connection, address in accept_waiting(sock):
+                    self._handle_connection(connection, address)
+            super().stop()
+        elif self._listeners is not None:
+            self._listeners.close()
+
+    async def close_all_connections(self) -> None:
+        """Cut off all connections, but those that a native handler has detached."""
+        await super().close_all_connections()
+        if self._shared is not None:
+            # Again and again: a TLS handshake that ends meanwhile makes one more.
+            while self._shared.connections:
+                self._shared.close_connections()
+                await asyncio.sleep(0)
+
+    def _make_listeners(self) -> Listeners:
+        from flasknado.http.connection import Connection
+        from flasknado.http.shared import Shared
+
+        loop: asyncio.AbstractEventLoop = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
+        shared = self._shared = Shared(
+            loop,
+            mailbox_of(loop),
+            self.limits,
+            self.counters,
+            container=self.container,
+            is_native=self.native.match,
+            native_exchange=self._native_exchange,
+            trusted_proxies=self.trusted_proxies,
+            trusted_hosts=self.trusted_hosts,
+            protocol=self.protocol,
+            keep_alive=not self.conn_params.no_keep_alive,
+        )
+        tls: ssl.SSLContext | None = None
+        if self.ssl_options is not None:
+            tls = ssl_options_to_context(self.ssl_options, server_side=True)
+        return Listeners(loop, lambda: Connection(shared), tls, self.limits.header_timeout_s)
+
+    def _native_exchange(self, connection: Connection, head: RequestHead) -> NativeExchange:
+        if head.request_id is None:
+            head.request_id = self.request_ids.new()
+        context = connection.context
+        if context is None:
+            context = connection.context = context_of(
+                connection, self.protocol, self.trusted_downstream
+            )
+        if self.trusted_proxies and head.client is not None:
+            address, scheme = head.client[0], head.scheme
+            if (address, scheme) != (context.remote_ip, context.protocol):
+                context = context.forwarding(address, scheme)
+        start = self.start_native if self.native.match(head.path) else self.start_request_unrouted
+        return NativeExchange(connection, head, self.conn_params, context, start)
+
+    # Requests.
+
+    def start_request(
+        self, server_conn: object, request_conn: httputil.HTTPConnection
+    ) -> httputil.HTTPMessageDelegate:
+        """Take a request from a connection of Tornado's own (`HTTPServerConnectionDelegate`)."""
+        return Dispatch(self, server_conn, request_conn)
+
+    def start_request_unrouted(
+        self, server_conn: object, request_conn: httputil.HTTPConnection
+    ) -> httputil.HTTPMessageDelegate:
+        """Take a request that is not native as Tornado's own server does."""
+        return super().start_request(server_conn, request_conn)
+
+    def start_native(
+        self, server_conn: object, request_conn: httputil.HTTPConnection
+    ) -> httputil.HTTPMessageDelegate:
+        """Take a native request."""
+        delegate = self.native.application.start_request(server_conn, request_conn)
+        return _ProxyAdapter(delegate, request_conn) if self.xheaders else delegate
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Stop accepting, let what runs finish, close the rest; True if all finished in time.
+
+        Every response is its connection's last from now on, and says so (`Connection: close`);
+        connections at rest have `DRAIN_LINGER_S` to send one more request. A request that still
+        waits for a thread at the end is answered 503. Drain callbacks get the window. Detached
+        connections (WebSocket) are theirs to close and are not waited for.
+        """
+        began = time.monotonic()
+        deadline = began + timeout_s
+        self.draining = True
+        self.conn_params.no_keep_alive = True
+        self.stop()
+        if self._shared is not None:
+            self._shared.keep_alive = False
+        await _call_each(self._drain_callbacks, timeout_s, limit_s=timeout_s)
+        quiet_polls = 0
+        while quiet_polls < 2 and time.monotonic() < deadline:
+            lingers = time.monotonic() < began + DRAIN_LINGER_S
+            quiet_polls = quiet_polls + 1 if self._is_quiet(lingers) else 0
+            await asyncio.sleep(DRAIN_POLL_S)
+        finished = quiet_polls == 2
+        if self.container is not None:
+            if self.container.shed_waiting():
+                # Refusals are handed to the loop, and need a turn of it to be written.
+                await asyncio.sleep(DRAIN_POLL_S)
+            self.container.stop()
+        await self.close_all_connections()
+        await _call_each(self._close_callbacks, limit_s=CLOSE_S)
+        return finished
+
+    def _is_quiet(self, lingers: bool) -> bool:
+        """Whether nobody loses anything by the end; while it lingers, only if nobody is there."""
+        if self.counters.in_flight or not (self.container is None or self.container.pool.idle):
+            return False
+        if self._shared is not None:
+            return not (self._shared.connections if lingers else self._shared.owes_bytes)
+        return not (lingers and self._connections)
+
+
+async def _call_each(callbacks: Iterable[Callable[..., Any]], *args: float, limit_s: float) -> None:
+    """Call all, one after the other; those that are coroutines have `limit_s` together."""
+    ends_at = time.monotonic() + limit_s
+    for callback in callbacks:
+        try:
+            result = callback(*args)
+            if inspect.isawaitable(result):
+                await asyncio.wait_for(result, max(0.0, ends_at - time.monotonic()))
+        except TimeoutError:
+            log.error("a callback of the server did not end in time: %r", callback)
+        except Exception:
+            log.exception("a callback of the server failed: %r", callback)
+
+
+def _has_llhttp() -> bool:
+    return importlib.util.find_spec("httptools") is not None
+
+
+def _limits_with_options(limits: Limits, options: dict[str, Any]) -> Limits:
+    """Return the limits with Tornado's options in them."""
+    head_bytes = options.get("max_header_size")
+    if head_bytes:
+        limits = replace(limits, max_head_bytes=head_bytes)
+    idle_s = options.get("idle_connection_timeout")
+    if idle_s:
+        limits = replace(limits, header_timeout_s=idle_s, keep_alive_timeout_s=idle_s)
+    return limits

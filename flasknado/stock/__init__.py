@@ -1,0 +1,1 @@
+"""Both halves on Tornado's own connections (`http="tornado"`)."""

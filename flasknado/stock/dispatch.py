@@ -1,0 +1,148 @@
+"""Requests of Tornado's own connections, each sent to its half: the stock layer's router."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable
+from typing import TYPE_CHECKING, Any
+
+from tornado import httputil
+
+from flasknado.errors import RequestError
+from flasknado.http.counters import NATIVE, ORDINARY, REFUSED
+from flasknado.http.message import RequestHead
+from flasknado.http.request_id import REQUEST_ID_FIELD, current_request_id
+from flasknado.stock.adapter import ContainerDelegate, head_from, refuse
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from flasknado.server import HTTPServer
+
+
+class Dispatch(httputil.HTTPMessageDelegate):
+    """Sends one request of a Tornado connection to its half, once its head is known."""
+
+    def __init__(
+        self, server: HTTPServer, server_conn: object, connection: httputil.HTTPConnection
+    ) -> None:
+        self._server = server
+        self._server_conn = server_conn
+        self._connection = connection
+        self._delegate: httputil.HTTPMessageDelegate | None = None
+        self._forwarded = False
+
+    def headers_received(
+        self,
+        start_line: httputil.RequestStartLine | httputil.ResponseStartLine,
+        headers: httputil.HTTPHeaders,
+    ) -> Awaitable[None] | None:
+        assert isinstance(start_line, httputil.RequestStartLine)
+        server = self._server
+        try:
+            head = head_from(start_line, headers, self._connection)
+            peer, scheme = head.client, head.scheme
+            server.trusted_proxies.apply(head)
+            server.trusted_hosts.check(head)
+        except RequestError as error:
+            server.counters.requests_refused += 1
+            refuse(self._connection, None, error, start_line.method)
+            if server.counters.on_response is not None:
+                server.counters.on_response(None, error.status, 0, 0.0, REFUSED)
+            return None
+        half = ORDINARY
+        if server.native.match(head.path) or server.container is None:
+            half = NATIVE
+            if (head.client, head.scheme) != (peer, scheme):
+                self._forward(head.client[0] if head.client else None, head.scheme)
+            if head.host is not None:
+                headers["Host"] = head.host
+            if not head.target.startswith("/") and head.path.startswith("/"):
+                uri = f"{head.path}?{head.query}" if "?" in head.target else head.path
+                start_line = start_line._replace(path=uri)
+        if head.request_id is None:
+            head.request_id = server.request_ids.new()
+        if half is NATIVE:
+            current_request_id.set(head.request_id)
+            _answer_with_id(self._connection, head, head.request_id)
+        if server.native.match(head.path):
+            delegate = server.start_native(self._server_conn, self._connection)
+        elif server.container is not None:
+            delegate = ContainerDelegate(server.container, self._connection, head)
+        else:
+            delegate = server.start_request_unrouted(self._server_conn, self._connection)
+        self._count(head, half)
+        self._delegate = delegate
+        return delegate.headers_received(start_line, headers)
+
+    def data_received(self, chunk: bytes) -> Awaitable[None] | None:
+        return self._delegate.data_received(chunk) if self._delegate is not None else None
+
+    def finish(self) -> None:
+        if self._delegate is not None:
+            self._delegate.finish()
+        self._unforward()
+
+    def on_connection_close(self) -> None:
+        if self._delegate is not None:
+            self._delegate.on_connection_close()
+            # Tornado leaves this open for a request that never came whole; it would count for ever.
+            finished: asyncio.Future[None] = self._connection._finish_future  # type: ignore[attr-defined]
+            if not finished.done():
+                finished.set_result(None)
+        self._unforward()
+
+    def _forward(self, address: str | None, scheme: str) -> None:
+        """Tell Tornado's request of the client that the proxy forwards for."""
+        context: Any = getattr(self._connection, "context", None)
+        if context is not None:
+            self._forwarded = True
+            context.remote_ip = address or context.remote_ip
+            context.protocol = scheme
+
+    def _unforward(self) -> None:
+        # The context belongs to the connection, and its next request may be another's.
+        if self._forwarded:
+            context: Any = self._connection.context  # type: ignore[attr-defined]
+            context._unapply_xheaders()
+
+    def _count(self, head: RequestHead, half: str) -> None:
+        """Count the request, and count it out when Tornado's connection is done with it."""
+        counters = self._server.counters
+        connection: Any = self._connection
+        stream = connection.stream
+        began, sent_before = time.monotonic(), stream._total_write_index
+        if half is ORDINARY:
+            counters.ordinary_requests += 1
+            counters.ordinary_in_flight += 1
+        else:
+            counters.native_requests += 1
+            counters.native_in_flight += 1
+
+        def finished(_: asyncio.Future[None]) -> None:
+            if half is ORDINARY:
+                counters.ordinary_in_flight -= 1
+            else:
+                counters.native_in_flight -= 1
+            if counters.on_response is not None:
+                sent = connection._response_start_line
+                status = sent.code if sent is not None else 499
+                size_bytes = stream._total_write_index - sent_before
+                counters.on_response(head, status, size_bytes, time.monotonic() - began, half)
+
+        connection._finish_future.add_done_callback(finished)
+
+
+def _answer_with_id(connection: Any, head: RequestHead, request_id: str) -> None:
+    """Have the response on a connection, which is one request's in Tornado, carry the id."""
+    write_headers = connection.write_headers
+
+    def write_headers_with_id(
+        start_line: Any, headers: httputil.HTTPHeaders, chunk: bytes | None = None
+    ) -> Any:
+        if REQUEST_ID_FIELD not in headers:
+            headers[REQUEST_ID_FIELD] = request_id
+        head.response_fields = list(headers.get_all())
+        return write_headers(start_line, headers, chunk)
+
+    connection.write_headers = write_headers_with_id

@@ -1,0 +1,294 @@
+"""An ordinary request on a connection: its body gathered, a container's reply written.
+
+The response is encoded on the thread that makes it, so that for one that is whole the loop
+does a single write.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Final
+
+from flasknado.errors import ClientDisconnected
+from flasknado.http.body import BodyBuffer, body_too_large
+from flasknado.http.counters import ORDINARY
+from flasknado.http.encode import (
+    CHUNKED,
+    CLOSE,
+    CONTINUE,
+    KEEP_ALIVE_1_0,
+    KEEP_ALIVE_1_1,
+    LAST_CHUNK,
+    encode_head,
+    frame_chunk,
+)
+from flasknado.http.mailbox import Delivery
+from flasknado.http.message import Container, RequestHead, ResponseHead, empty_body
+from flasknado.http.reply import Reply, TakeConnection
+from flasknado.wsgi.sendfile import SocketLoan, send_file
+
+if TYPE_CHECKING:
+    from flasknado.http.connection import Connection
+
+ONE_BUFFER_BYTES: Final = 64 * 1024
+"""Bodies up to this size are joined with their head."""
+
+
+class OrdinaryExchange(Reply, Delivery):
+    """One request for a container, and the reply to it; see `flasknado.http.shared.Exchange`.
+
+    Raises `RequestError` (413) if the body is announced to be larger than accepted.
+    """
+
+    __slots__ = (
+        "_body",
+        "_chunked",
+        "_connection",
+        "_container",
+        "_data",
+        "_keep_alive",
+        "_loan",
+        "_response",
+        "_rest",
+        "_streaming",
+        "_untaken_bytes",
+        "complete",
+        "head",
+        "sent_bytes",
+        "started_at",
+        "status",
+    )
+    half = ORDINARY
+    holds = False
+
+    def __init__(self, connection: Connection, head: RequestHead, container: Container) -> None:
+        super().__init__(connection.shared.mailbox)
+        self._connection = connection
+        self._container = container
+        self._body: BodyBuffer | None = None
+        self._chunked = False
+        self._data = b""
+        self._response: ResponseHead | None = None
+        self._rest = b""
+        self._keep_alive = head.keep_alive
+        self._loan: SocketLoan | None = None
+        self._streaming = False
+        self._untaken_bytes = 0
+        self.complete = False
+        self.head = head
+        self.sent_bytes = 0
+        self.started_at = 0.0
+        self.status = 0
+        if head.content_length or head.chunked:
+            limit_bytes = container.max_body_bytes_for(head)
+            if head.content_length is not None and head.content_length > limit_bytes:
+                raise body_too_large(limit_bytes, head.content_length)
+            self._body = BodyBuffer(limit_bytes)
+
+    # The request, on the loop's thread.
+
+    @property
+    def received_bytes(self) -> int:
+        return self._body.length_bytes if self._body is not None else 0
+
+    def begin(self) -> None:
+        if self.complete:
+            self._hand_over()
+        elif self.head.expect_continue and not self.received_bytes:
+            self._connection.transport.write(CONTINUE)
+
+    def receive(self, data: bytes) -> None:
+        assert self._body is not None
+        self._body.append(data)
+
+    def end(self) -> None:
+        self.complete = True
+        if self._connection.active is self:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        body = self._body
+        self._body = None
+        self._container.handle(
+            self.head, body.complete() if body is not None else empty_body(), self
+        )
+
+    def stuffed(self) -> bool:
+        return False
+
+    def needs_client(self) -> bool:
+        return self._streaming
+
+    def drop(self) -> bool:
+        self._discard_body()
+        return True
+
+    def lost(self) -> None:
+        self._discard_body()
+        self.client_gone()
+        loan, self._loan = self._loan, None
+        if loan is not None:
+            loan.refuse()
+
+    def _discard_body(self) -> None:
+        if self._body is not None:
+            self._body.discard()
+            self._body = None
+
+    # The reply: the public methods on a pool's thread, the `_on_loop` ones on the loop's.
+
+    def send(self, head: ResponseHead, body: bytes) -> None:
+        framing = self._connection_field()
+        if head.content_length is None and head.has_body:
+            framing += b"Content-Length: %i\r\n" % len(body)
+        if len(body) <= ONE_BUFFER_BYTES:
+            self._data = encode_head(head, framing, body)
+        else:
+            self._data = encode_head(head, framing)
+            self._rest = body
+        self._response = head
+        self._mailbox.post_delivery(self)
+
+    def start(self, head: ResponseHead) -> None:
+        self._room = threading.Condition()
+        framing = b""
+        if head.has_body and head.content_length is None:
+            if self.head.version == "1.1":
+                self._chunked = True
+                framing = CHUNKED
+            else:
+                # Only the end of the connection can end this body (RFC 9112, section 6.3).
+                self._keep_alive = False
+        framing += self._connection_field()
+        self._mailbox.post(self._start_encoded, head.status, encode_head(head, framing))
+
+    def send_file(self, file_fd: int, offset: int, count: int) -> int:
+        loan = SocketLoan()
+        self._mailbox.post(self._lend, loan)
+        socket_fd = loan.wait()
+        if socket_fd is None:
+            return 0
+        sent_bytes = 0
+        try:
+            sent_bytes = send_file(
+                socket_fd,
+                file_fd,
+                offset,
+                count,
+                gone=lambda: self._gone,
+                timeout_s=self._connection.shared.limits.write_timeout_s,
+            )
+        except ClientDisconnected:
+            self.abort()
+            raise
+        finally:
+            os.close(socket_fd)
+        self._mailbox.post(self._add_sent, sent_bytes)
+        return sent_bytes
+
+    def _lend(self, loan: SocketLoan) -> None:
+        """Lend the socket when what was written to it has gone; on the loop's thread."""
+        connection = self._connection
+        if self._gone or connection.secure:
+            loan.refuse()
+            return
+        self._loan = loan
+        if connection.transport.get_write_buffer_size():
+            # With no room at all the transport says when it has written everything.
+            connection.transport.set_write_buffer_limits(0)
+        if not connection.write_paused:
+            self._grant()
+
+    def _grant(self) -> None:
+        loan, self._loan = self._loan, None
+        connection = self._connection
+        connection.transport.set_write_buffer_limits(
+            high=connection.shared.limits.write_high_water_bytes
+        )
+        lent = connection.transport.get_extra_info("socket")
+        if loan is not None:
+            if lent is None:
+                loan.refuse()
+            else:
+                loan.grant(lent.fileno())
+
+    def _add_sent(self, size_bytes: int) -> None:
+        self.sent_bytes += size_bytes
+
+    def _connection_field(self) -> bytes:
+        if not (self._keep_alive and self._connection.shared.keep_alive):
+            self._keep_alive = False
+            return CLOSE
+        return KEEP_ALIVE_1_1 if self.head.version == "1.1" else KEEP_ALIVE_1_0
+
+    def deliver(self) -> None:
+        """Write the whole response; on the loop's thread."""
+        response = self._response
+        if self._gone or response is None:
+            return
+        self.status = response.status
+        self.sent_bytes = len(self._data) + len(self._rest)
+        transport = self._connection.transport
+        transport.write(self._data)
+        if self._rest:
+            transport.write(self._rest)
+        self._connection.finished(self, self._keep_alive)
+
+    def _start_encoded(self, status: int, data: bytes) -> None:
+        if self._gone:
+            return
+        self._streaming = True
+        self.status = status
+        self.sent_bytes = len(data)
+        self._connection.transport.write(data)
+        self._connection.stream_begun()
+
+    def _write_on_loop(self, chunk: bytes) -> None:
+        if self._gone:
+            return
+        data = frame_chunk(chunk) if self._chunked else chunk
+        self.sent_bytes += len(data)
+        self._connection.transport.write(data)
+        if self._connection.write_paused:
+            self._untaken_bytes += len(chunk)
+        else:
+            self._taken(len(chunk))
+
+    def drained(self) -> None:
+        if self._loan is not None:
+            self._grant()
+        if self._untaken_bytes:
+            size_bytes, self._untaken_bytes = self._untaken_bytes, 0
+            self._taken(size_bytes)
+
+    def _hand_over_on_loop(self, head: ResponseHead, take: TakeConnection) -> None:
+        if self._gone:
+            return
+        chunked = self.head.version == "1.1"
+        data = encode_head(head, (CHUNKED if chunked else b"") + CLOSE)
+        self.status = head.status
+        self.sent_bytes = len(data)
+        connection = self._connection
+        connection.transport.write(data)
+        connection.stream_begun()
+        if not connection.transport.is_closing():
+            take(connection.leave(), chunked)
+
+    def _finish_on_loop(self) -> None:
+        if self._gone:
+            return
+        if self._chunked:
+            self.sent_bytes += len(LAST_CHUNK)
+            self._connection.transport.write(LAST_CHUNK)
+        self._connection.finished(self, self._keep_alive)
+
+    def _abort_on_loop(self) -> None:
+        if not self._gone:
+            self._connection.abort()
+
+    def _send_on_loop(self, head: ResponseHead, body: bytes) -> None:
+        raise NotImplementedError("send() posts what is encoded already")
+
+    def _start_on_loop(self, head: ResponseHead) -> None:
+        raise NotImplementedError("start() posts what is encoded already")

@@ -1,0 +1,56 @@
+"""The browser's module over HTTP."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from flasknado.live.endpoints.javascript import MODULE
+from tests.flasknado.live.helpers import get
+from tests.support.process import PROJECT_ROOT
+from tests.support.serving import Serving
+
+PATH = "/live/live.js"
+
+
+def test_module_is_javascript_that_caches_keep_for_a_while(served: Serving) -> None:
+    status, headers, body = get(served, PATH)
+    assert status == 200
+    assert body == MODULE.read_bytes()
+    assert headers["Content-Type"] == "text/javascript; charset=utf-8"
+    assert headers["Cache-Control"] == "public, max-age=600"
+    assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_module_that_the_client_has_is_not_sent_again(served: Serving) -> None:
+    etag = get(served, PATH)[1]["ETag"]
+    status, headers, body = get(served, PATH, {"If-None-Match": f'"other", {etag}'})
+    assert (status, headers["ETag"], body) == (304, etag, b"")
+    assert get(served, PATH, {"If-None-Match": '"other"'})[0] == 200
+
+
+def test_module_may_be_imported_by_pages_of_every_origin(served: Serving) -> None:
+    headers = get(served, PATH, {"Origin": "https://example.org"})[1]
+    assert headers["Access-Control-Allow-Origin"] == "*"
+    assert headers["Cross-Origin-Resource-Policy"] == "cross-origin"
+
+
+def test_module_answers_head_as_get_without_the_body(served: Serving) -> None:
+    status, headers, body = get(served, PATH, method="HEAD")
+    assert (status, body) == (200, b"")
+    assert int(headers["Content-Length"]) == len(MODULE.read_bytes())
+
+
+def test_module_cannot_be_posted_to(served: Serving) -> None:
+    status, headers, body = get(served, PATH, method="POST")
+    assert (status, headers["Allow"]) == (405, "GET, HEAD, OPTIONS")
+    assert body["success"] is False
+
+
+def test_module_is_in_the_wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = pytest.importorskip("hatchling.build")
+    monkeypatch.chdir(PROJECT_ROOT)
+    with zipfile.ZipFile(tmp_path / backend.build_wheel(str(tmp_path))) as wheel:
+        assert wheel.read("flasknado/live/static/live.js") == MODULE.read_bytes()

@@ -1,0 +1,213 @@
+"""Presence: who is on a channel, over all workers, also after one of them crashed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
+
+import pytest
+import sqlalchemy as sa
+
+from flasknado.errors import ConfigurationError
+from flasknado.live.hub.hub import Hub, hub_of
+from flasknado.live.log import presence, presence_tracker
+from flasknado.live.log.presence import Presence
+from flasknado.live.state import state_of
+from flasknado.live.tickets import Identity
+from tests.flasknado.live.endpoints.test_websocket import opened
+from tests.flasknado.live.helpers import LiveApp, SseClient, wait_for
+from tests.flasknado.live.hub_client import Client, until, with_hub
+from tests.support.postgres import PostgresServer
+from tests.support.serving import Serving
+
+MakeApp = Callable[..., LiveApp]
+WATCHED = ["post:*"]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(presence_tracker, "WRITE_INTERVAL_S", 0.02)
+    monkeypatch.setattr(presence_tracker, "BEAT_INTERVAL_S", 0.1)
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "memory"])
+def watching(request: pytest.FixtureRequest, make_live_app: MakeApp) -> LiveApp:
+    """Return an application that counts who is on its posts, on every kind of log."""
+    if request.param == "memory":
+        return make_live_app(log_url="memory://", LIVE_PRESENCE=WATCHED)
+    if request.param == "postgresql":
+        server: PostgresServer = request.getfixturevalue("postgres")
+        return make_live_app(url=server.url(), LIVE_PRESENCE=WATCHED)
+    return make_live_app(LIVE_PRESENCE=WATCHED)
+
+
+def present(live_app: LiveApp, channel: str = "post:1") -> Presence:
+    with live_app.app.app_context():
+        return live_app.live.presence(channel)
+
+
+def enter(hub: Hub, user: str | None, *channels: str) -> Client:
+    client = Client(hub, Identity(user))
+    hub.admit(client)
+    hub.subscribe(client, channels or ["post:1"], None)
+    return client
+
+
+def counts(client: Client) -> list[int]:
+    return [m["data"]["count"] for m in client.received if m["event"] == "presence"]
+
+
+def test_presence_counts_users_once_and_nobody_each_time(watching: LiveApp) -> None:
+    async def body(hub: Hub) -> None:
+        ann = enter(hub, "ann")
+        others = [enter(hub, user, "post:1", "post:2") for user in ("ann", "bob", None, None)]
+        expected = Presence({"ann": 2, "bob": 1}, 2)
+        await until(lambda: present(watching) == expected)
+        assert expected.count == 4
+        assert present(watching, "post:2") == Presence({"ann": 1, "bob": 1}, 2)
+        hub.remove(ann)
+        hub.unsubscribe(others[1], ["post:1"])
+        hub.remove(others[2])
+        await until(lambda: present(watching) == Presence({"ann": 1}, 1))
+        for client in others:
+            hub.remove(client)
+        await until(lambda: present(watching) == Presence({}, 0))
+
+    with_hub(watching, body)
+
+
+def test_presence_is_told_to_those_who_ask(watching: LiveApp) -> None:
+    async def body(hub: Hub) -> None:
+        asker, other = enter(hub, "ann"), enter(hub, "bob")
+        hub.tell_presence(asker, ["post:1", "unwatched"])
+        await until(lambda: counts(asker)[-1:] == [2])
+        third = enter(hub, None)
+        await until(lambda: counts(asker)[-1:] == [3])
+        hub.remove(third)
+        hub.remove(other)
+        await until(lambda: counts(asker)[-1:] == [1])
+        assert counts(other) == counts(third) == []
+        assert {m["channel"] for m in asker.received if m["event"] == "presence"} == {"post:1"}
+
+    with_hub(watching, body)
+
+
+def test_client_that_names_itself_later_moves_to_its_user(watching: LiveApp) -> None:
+    async def body(hub: Hub) -> None:
+        client = enter(hub, None)
+        await until(lambda: present(watching) == Presence({}, 1))
+        hub.identify(client, Identity("ann"))
+        await until(lambda: present(watching) == Presence({"ann": 1}, 0))
+
+    with_hub(watching, body)
+
+
+def test_worker_that_ends_takes_its_people_out(watching: LiveApp) -> None:
+    async def body(hub: Hub) -> None:
+        enter(hub, "ann")
+        await until(lambda: present(watching).count == 1)
+
+    with_hub(watching, body)
+    assert present(watching).count == 0
+
+
+@contextlib.contextmanager
+def crashed_worker(live_app: LiveApp, last_seen_s: float) -> Iterator[None]:
+    """Leave the rows of a worker that was last seen so long ago."""
+    with live_app.engine().begin() as connection:
+        presence.see(connection, "crashed", {("post:1", "eve"): 3})
+        seen_at = presence.live_worker.c.seen_at
+        connection.execute(sa.update(presence.live_worker).values(seen_at=seen_at - last_seen_s))
+    yield
+
+
+@pytest.mark.parametrize("watching", ["sqlite", "postgresql"], indirect=True)
+def test_people_of_a_crashed_worker_go_and_who_watches_is_told(watching: LiveApp) -> None:
+    async def body(hub: Hub) -> None:
+        asker = enter(hub, "ann")
+        hub.tell_presence(asker, ["post:1"])
+        await until(lambda: counts(asker)[-1:] == [1])
+        with crashed_worker(watching, last_seen_s=0):
+            await until(lambda: present(watching).count == 2)
+            with watching.engine().begin() as connection:
+                theirs = presence.live_worker.c.id == "crashed"
+                connection.execute(
+                    sa.update(presence.live_worker).where(theirs).values(seen_at=1.0)
+                )
+            assert present(watching).count == 1
+            counts(asker).clear()
+            await until(lambda: _rows(watching) == ["ann"], "the rows to be deleted")
+        await until(lambda: counts(asker)[-1:] == [1])
+
+    with_hub(watching, body)
+
+
+def _rows(live_app: LiveApp) -> list[str]:
+    with live_app.engine().connect() as connection:
+        return list(connection.scalars(sa.select(presence.live_presence.c.user_id)))
+
+
+@pytest.mark.parametrize("watching", ["sqlite", "postgresql"], indirect=True)
+def test_worker_that_was_taken_for_gone_writes_its_people_again(watching: LiveApp) -> None:
+    async def body(hub: Hub) -> None:
+        enter(hub, "ann")
+        enter(hub, None)
+        await until(lambda: present(watching).count == 2)
+        with watching.engine().begin() as connection:
+            presence.forget(connection, [hub._presence_tracker.worker])
+        await until(lambda: present(watching).count == 2, "the rows to be written again")
+
+    with_hub(watching, body)
+
+
+def test_presence_of_two_workers_is_added_up(make_live_app: MakeApp) -> None:
+    first, second = (make_live_app(LIVE_PRESENCE=WATCHED) for _ in range(2))
+
+    async def body(hub: Hub) -> None:
+        other = hub_of(state_of(second.app))
+        try:
+            await other.ready()
+            enter(hub, "ann")
+            enter(other, "ann")
+            enter(other, "bob")
+            expected = Presence({"ann": 2, "bob": 1}, 0)
+            await until(lambda: present(first) == present(second) == expected)
+        finally:
+            await asyncio.to_thread(lambda: None)
+            other.close()
+        await until(lambda: present(first) == Presence({"ann": 1}, 0))
+
+    with_hub(first, body)
+
+
+def test_channel_that_nobody_counts_is_an_error_with_the_mend(live_app: LiveApp) -> None:
+    with (
+        live_app.app.app_context(),
+        pytest.raises(ConfigurationError, match="in LIVE_PRESENCE"),
+    ):
+        live_app.live.presence("post:1")
+
+
+def test_patterns_that_are_one_text_are_refused(make_live_app: MakeApp) -> None:
+    with pytest.raises(ConfigurationError, match="LIVE_PRESENCE is 'post:"):
+        make_live_app(LIVE_PRESENCE="post:*")
+
+
+def test_presence_over_real_sockets(
+    make_live_app: MakeApp, serve: Callable[[LiveApp], Serving]
+) -> None:
+    live_app = make_live_app(LIVE_PRESENCE=WATCHED)
+    served = serve(live_app)
+    with SseClient(served, "post:1", presence=1) as stream:
+        assert stream.read(1)[0].event == "presence"
+        with opened(served, additional_headers={"X-User": "ann"}) as client:
+            client.follow("post:1", presence=True)
+            heard = client.hear_until(lambda m: m.get("event") == "presence")
+            assert heard[-1]["channel"] == "post:1"
+            wait_for(
+                lambda: stream.read(len(stream.parser.messages) + 1)[-1].body["data"]["count"] == 2
+            )
+            client.say(type="unsubscribe", channels=["post:1"])
+            client.hear_until(lambda m: m.get("type") == "unsubscribed")
+        wait_for(lambda: present(live_app) == Presence({}, 1))

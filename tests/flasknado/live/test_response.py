@@ -1,0 +1,145 @@
+"""`live.stream()`: held by the loop on our server, a bounded generator anywhere else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+from wsgiref.validate import validator
+
+import pytest
+from flask import abort, g
+
+from flasknado import HTTPServer, WSGIContainer
+from tests.flasknado.live.endpoints.test_websocket import subscribers
+from tests.flasknado.live.helpers import EventSourceParser, LiveApp, SseClient, get, wait_for
+from tests.support.serving import Serving, serving
+
+MakeApp = Callable[..., LiveApp]
+
+
+class ReportClient(SseClient):
+    """An EventSource of the application's own view."""
+
+    def __init__(self, served: Serving, headers: dict[str, str] | None = None, **query: Any):
+        super(SseClient, self).__init__(served, "/report", headers, **query)
+        self.parser = EventSourceParser()
+        self._lines = self.lines()
+
+
+def with_view(live_app: LiveApp) -> LiveApp:
+    """Add a view that decides who may have the stream."""
+
+    @live_app.app.get("/report")
+    def report() -> Any:
+        if g.user == "eve":
+            abort(403)
+        live_app.db.session.add(live_app.Note(text="a transaction that the view began"))
+        live_app.db.session.commit()
+        live_app.db.session.execute(live_app.db.select(live_app.Note)).all()
+        return live_app.live.stream("report:1")
+
+    return live_app
+
+
+@pytest.fixture
+def reporting(live_app: LiveApp) -> LiveApp:
+    return with_view(live_app)
+
+
+def server(live_app: LiveApp, http: str) -> HTTPServer:
+    # Without native routes: the view alone must be enough.
+    return HTTPServer(WSGIContainer(live_app.app, threads=2), http=http)
+
+
+@pytest.fixture(params=["llhttp", "tornado"])
+def view_served(reporting: LiveApp, request: pytest.FixtureRequest) -> Any:
+    with serving(lambda: server(reporting, request.param)) as served:
+        yield served
+
+
+def test_stream_has_events_and_holds_neither_thread_nor_connection(
+    reporting: LiveApp, view_served: Serving
+) -> None:
+    with reporting.app.app_context():
+        pool: Any = reporting.db.engine.pool
+    # More streams than threads, so a thread that is held would be missed.
+    clients = [ReportClient(view_served).opened() for _ in range(6)]
+    assert pool.checkedout() == 0
+    container: Any = view_served.server.container
+    assert container.pool.busy == 0
+    reporting.publish("report:1", "other", data={"done": 0.5})
+    for client in clients:
+        assert client.read(1)[0].body["data"] == {"done": 0.5}
+        client.close()
+    wait_for(lambda: subscribers(view_served, reporting) == 0, "the clients to be forgotten")
+
+
+def test_stream_reconnects_with_the_last_event_id(reporting: LiveApp, view_served: Serving) -> None:
+    with ReportClient(view_served) as client:
+        client.opened()
+        last = client.parser.last_event_id
+    reporting.publish("report:1", "report:1")
+    with ReportClient(view_served, {"Last-Event-ID": last}) as client:
+        assert len(client.read(2)) == 2
+    with ReportClient(view_served, {"Last-Event-ID": "nonsense"}) as client:
+        assert client.read(1)[0].event == "reset"
+
+
+def test_view_that_refuses_is_an_ordinary_answer(reporting: LiveApp, view_served: Serving) -> None:
+    assert get(view_served, "/report", {"X-User": "eve"})[0] == 403
+
+
+def test_stream_ends_by_revocation(reporting: LiveApp, view_served: Serving) -> None:
+    with ReportClient(view_served, {"X-User": "ann"}) as client:
+        client.opened()
+        reporting.revoke("ann")
+        client.read_to_end()
+
+
+def test_drain_tells_the_streams_to_reconnect(reporting: LiveApp) -> None:
+    with serving(lambda: server(reporting, "llhttp")) as served:
+        client = ReportClient(served).opened()
+        client.parser.retry_ms = None
+    client.read_to_end()
+    assert client.parser.retry_ms == 2000
+    client.close()
+
+
+def test_stream_above_the_limit_is_told_to_come_back(make_live_app: MakeApp) -> None:
+    live_app = with_view(make_live_app(LIVE_MAX_SUBSCRIBERS=1))
+    with serving(lambda: server(live_app, "llhttp")) as served, ReportClient(served) as first:
+        first.opened()
+        with ReportClient(served) as second:
+            second.read_to_end()
+            assert second.parser.retry_ms == 2000
+            assert second.parser.messages == []
+
+
+def test_stream_under_flasks_test_client_ends_with_what_is_there(reporting: LiveApp) -> None:
+    reporting.app.testing = True
+    begin = reporting.cursor()
+    reporting.publish("report:1", "other", "report:1")
+    answer = reporting.app.test_client().get("/report", headers={"Last-Event-ID": begin})
+    parser = EventSourceParser()
+    parser.feed(answer.text)
+    assert answer.mimetype == "text/event-stream"
+    assert [m.id.partition(":")[2] for m in parser.messages] == ["1", "3"]
+    assert parser.last_event_id == reporting.cursor()
+
+
+def test_stream_under_another_server_ends_in_time_and_resets_what_is_lost(
+    make_live_app: MakeApp,
+) -> None:
+    live_app = with_view(make_live_app(LIVE_FALLBACK_STREAM_S=0.1))
+    began_at = time.monotonic()
+    answer = live_app.app.test_client().get("/report", headers={"Last-Event-ID": "other:1"})
+    assert "event: reset" in answer.text
+    assert 0.1 <= time.monotonic() - began_at < 10
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_stream_is_valid_wsgi(reporting: LiveApp) -> None:
+    reporting.app.testing = True
+    reporting.app.wsgi_app = validator(reporting.app.wsgi_app)  # type: ignore[method-assign]
+    assert b"retry: 2000" in reporting.app.test_client().get("/report").data

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+from typing import Any
+
+import flask
+import pytest
+from gunicorn.config import Config
+from tornado.web import RequestHandler
+
+from flasknado.errors import ConfigurationError
+from flasknado.process import settings
+from flasknado.process.build import build_server, import_application, import_routes
+
+app = flask.Flask(__name__)
+application = app
+routes = [(r"/native", RequestHandler)]
+
+
+def make_routes() -> list[Any]:
+    return routes
+
+
+def make_app() -> flask.Flask:
+    return app
+
+
+async def asgi(scope: Any, receive: Any, send: Any) -> None: ...
+
+
+class Asgi:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None: ...
+
+
+class Parts:
+    """A WSGI application that is a class (PEP 3333)."""
+
+    def __init__(self, environ: Any, start_response: Any) -> None: ...
+
+
+class Site:
+    def make(self) -> None: ...
+
+
+def make_asgi() -> Any:
+    return asgi
+
+
+def fail() -> None:
+    raise RuntimeError("on purpose")
+
+
+def needs(name: str) -> list[Any]:
+    return [name]
+
+
+asgi_object = Asgi()
+text = "not callable"
+
+
+@pytest.fixture
+def cfg() -> Config:
+    cfg = Config()
+    settings.apply_defaults(cfg, environment={})
+    return cfg
+
+
+@pytest.mark.parametrize("uri", [__name__, f"{__name__}:app", f"{__name__}:make_app()"])
+def test_application_named_in_any_way_is_imported(uri: str) -> None:
+    assert import_application(uri) is app
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("asgi", "is an ASGI application"),
+        ("asgi_object", "is an ASGI application"),
+        ("text", "is a str, not a WSGI application"),
+        ("make_app", r"if it is a factory, call it"),
+        ("asgi_object.__call__", "is an ASGI application"),
+        ("make_asgi()", "is an ASGI application"),
+        ("Site", r"does not take \(environ, start_response\)"),
+        ("flask", "is a module, not a WSGI application"),
+    ],
+)
+def test_application_that_is_none_is_refused(name: str, said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        import_application(f"{__name__}:{name}")
+
+
+def test_application_that_is_a_class_is_imported() -> None:
+    assert import_application(f"{__name__}:Parts") is Parts  # type: ignore[comparison-overlap]
+
+
+@pytest.mark.parametrize("name", ["routes", "make_routes", "make_routes()"])
+def test_routes_named_in_any_way_are_imported(name: str) -> None:
+    assert import_routes(f"{__name__}:{name}") == routes
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("text", "is of type str: name a list"),
+        ("app", "is of type Flask: name a list"),
+        ("asgi", "is of type function: name a list"),
+        ("needs", "is of type function: name a list"),
+        ("make_app", "is of type Flask: name a list"),
+        ("fail", "'fail' fails: RuntimeError: on purpose"),
+    ],
+)
+def test_routes_that_are_no_list_are_refused(name: str, said: str) -> None:
+    said = said.replace("'fail'", f"'{__name__}:fail'")
+    with pytest.raises(ConfigurationError, match=said):
+        import_routes(f"{__name__}:{name}")
+
+
+def test_compose_takes_every_setting_of_ours(cfg: Config) -> None:
+    cfg.set("threads", 3)
+    cfg.set("queue_limit", 7)
+    cfg.set("queue_timeout", 1.5)
+    cfg.set("max_body", 99)
+    cfg.set("mount", "/shop")
+    cfg.set("handlers", f"{__name__}:routes")
+    cfg.set("forwarded_allow_ips", "10.0.0.1")
+    server = build_server(app, cfg)
+    container = server.container
+    assert container is not None
+    assert container.pool.threads == 3
+    assert container.pool.queue_limit == 7
+    assert container.queue_timeout_s == 1.5
+    assert container.max_body_bytes == 99
+    assert container.mount == "/shop"
+    assert server.native.match("/native")
+    assert server.trusted_proxies.trusts("10.0.0.1")
+    assert not server.trusted_proxies.trusts("127.0.0.1")
+
+
+def test_options_come_from_the_environment(cfg: Config) -> None:
+    settings.apply_defaults(cfg, environment={"FLASKNADO_MAX_BODY": "5", "FLASKNADO_MOUNT": "/a"})
+    assert settings.option(cfg, "max_body") == 5
+    assert settings.option(cfg, "mount") == "/a"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("FLASKNADO_MAX_BODY", "-1"),
+        ("FLASKNADO_MOUNT", "shop/"),
+        ("FLASKNADO_QUEUE_TIMEOUT", "0"),
+        ("FLASKNADO_HTTP_LAYER", "carrier-pigeon"),
+    ],
+)
+def test_options_with_a_bad_value_are_refused(cfg: Config, variable: str, value: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"{variable} is '{value}', which will not do"):
+        settings.apply_defaults(cfg, environment={variable: value})
