@@ -8,7 +8,9 @@ BIN := $(VENV)/bin
 LOADTEST := .venv-loadtest
 BENCH := .venv-bench
 COMPILED := build/compiled
-COMPILED_TESTS := tests/flasknado/test_compiled.py tests/flasknado/http tests/flasknado/wsgi tests/fuzz tests/tornado_suite -k "not (tornado and not suite)"
+# Twice as many as cores: much of a test's time is waiting.
+TEST_PROCESSES ?= 4
+COMPILED_TESTS := tests/flasknado/test_compiled.py tests/flasknado/test_drain.py tests/flasknado/http tests/flasknado/native tests/flasknado/wsgi tests/fuzz tests/tornado_suite -k "not (tornado and not suite)"
 PACKAGE := $(shell find flasknado -type f -not -name '*.pyc')
 PIP_INSTALL := -m pip --disable-pip-version-check install --quiet --require-hashes --only-binary :all:
 
@@ -21,11 +23,11 @@ serve: $(VENV)/.runtime  ## serve the bundled application (PORT=8000, WORKERS=1,
 	@$(BIN)/python server.py
 
 test: $(VENV)/.dev  ## run the tests (ARGS="-k name" for some of them)
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal $(ARGS)
 
 test-compiled: $(COMPILED)/.built  ## run the tests of what is compiled against its compiled form
 	@PYTHONPATH=$(CURDIR)/$(COMPILED) FLASKNADO_COMPILED=1 $(BIN)/python -m pytest \
-	  -o "pythonpath=$(COMPILED) ." $(or $(ARGS),$(COMPILED_TESTS))
+	  -n $(TEST_PROCESSES) --dist worksteal -o "pythonpath=$(COMPILED) ." $(or $(ARGS),$(COMPILED_TESTS))
 
 chaos: $(VENV)/.dev  ## judge live events while processes die (ARGS="--seconds 300 --subscribers 1000")
 	@$(BIN)/python -m tests.live_server.chaos $(ARGS)

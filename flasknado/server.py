@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 
 from tornado import httputil
 from tornado.httpserver import HTTPServer as TornadoHTTPServer
-from tornado.httpserver import _ProxyAdapter
 from tornado.ioloop import IOLoop
 from tornado.netutil import ssl_options_to_context
 
@@ -36,6 +35,7 @@ from flasknado.http.listeners import Listeners, accept_waiting
 from flasknado.http.mailbox import mailbox_of
 from flasknado.http.message import RequestHead
 from flasknado.http.request_id import RequestIds
+from flasknado.native import tornado_private
 from flasknado.native.exchange import NativeExchange, context_of
 from flasknado.native.routes import NativeRoute, NativeRoutes
 from flasknado.stock.dispatch import Dispatch
@@ -177,9 +177,9 @@ class HTTPServer(TornadoHTTPServer):
     def stop(self) -> None:
         """Stop accepting connections, but for those that wait already; what is open stays."""
         if self.layer == TORNADO:
-            for sock in self._sockets.values():
+            for sock in tornado_private.listening_sockets(self):
                 for connection, address in accept_waiting(sock):
-                    self._handle_connection(connection, address)
+                    tornado_private.take_connection(self, connection, address)
             super().stop()
         elif self._listeners is not None:
             self._listeners.close()
@@ -250,7 +250,7 @@ class HTTPServer(TornadoHTTPServer):
     ) -> httputil.HTTPMessageDelegate:
         """Take a native request."""
         delegate = self.native.application.start_request(server_conn, request_conn)
-        return _ProxyAdapter(delegate, request_conn) if self.xheaders else delegate
+        return tornado_private.ProxyAdapter(delegate, request_conn) if self.xheaders else delegate
 
     async def drain(self, timeout_s: float) -> bool:
         """Stop accepting, let what runs finish, close the rest; True if all finished in time.
@@ -289,7 +289,7 @@ class HTTPServer(TornadoHTTPServer):
             return False
         if self._shared is not None:
             return not (self._shared.connections if lingers else self._shared.owes_bytes)
-        return not (lingers and self._connections)
+        return not (lingers and tornado_private.has_connections(self))
 
 
 async def _call_each(callbacks: Iterable[Callable[..., Any]], *args: float, limit_s: float) -> None:

@@ -14,6 +14,11 @@ settings.register_profile("flasknado", derandomize=os.environ.get("CI") == "true
 settings.load_profile("flasknado")
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes by their argument: masked frames differ in each process that collects them."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture(scope="session", autouse=True)
 def quick_drain() -> Iterator[None]:
     """Look often whether a server that drains is idle: hundreds of them end during the tests."""

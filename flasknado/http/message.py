@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import http
 import io
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, Final
 
 from flasknado.errors import RequestError
 from flasknado.http.date import date_field
-from flasknado.http.reply import Reply
 from flasknado.http.request_id import REQUEST_ID_FIELD
 
 HeaderField = tuple[bytes, bytes]
@@ -203,13 +202,3 @@ def plain_response(
 def error_response(head: RequestHead | None, error: RequestError) -> tuple[ResponseHead, bytes]:
     """Return the response that refuses a request for `error`'s reason."""
     return plain_response(head, error.status, str(error), error.headers)
-
-
-class Container(Protocol):
-    """What takes ordinary requests from a connection: `flasknado.wsgi.WSGIContainer`."""
-
-    def max_body_bytes_for(self, head: RequestHead) -> int:
-        """Return the largest body accepted for this request; asked on the loop's thread."""
-
-    def handle(self, head: RequestHead, body: Body, reply: Reply) -> None:
-        """Take one complete request; called on the loop's thread, must not block."""

@@ -10,15 +10,13 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from mypy_extensions import mypyc_attr
 
 from flasknado.errors import ClientDisconnected
 from flasknado.http.mailbox import Mailbox
-
-if TYPE_CHECKING:
-    from flasknado.http.message import ResponseHead
+from flasknado.http.message import Body, RequestHead, ResponseHead
 
 HIGH_WATER_BYTES: Final = 128 * 1024
 """How much of a stream may wait for its client before the writing thread waits too."""
@@ -160,3 +158,13 @@ class Reply(ResponseSink):
 
     @abstractmethod
     def _abort_on_loop(self) -> None: ...
+
+
+class Container(Protocol):
+    """What takes ordinary requests from a connection: `flasknado.wsgi.WSGIContainer`."""
+
+    def max_body_bytes_for(self, head: RequestHead) -> int:
+        """Return the largest body accepted for this request; asked on the loop's thread."""
+
+    def handle(self, head: RequestHead, body: Body, reply: Reply) -> None:
+        """Take one complete request; called on the loop's thread, must not block."""

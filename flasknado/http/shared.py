@@ -12,7 +12,8 @@ from flasknado.http.forwarded import TrustedProxies
 from flasknado.http.hosts import TrustedHosts
 from flasknado.http.limits import Limits
 from flasknado.http.mailbox import Mailbox
-from flasknado.http.message import Container, RequestHead
+from flasknado.http.message import RequestHead
+from flasknado.http.reply import Container
 
 if TYPE_CHECKING:
     from flasknado.http.connection import Connection

@@ -15,14 +15,18 @@ from typing import Any
 from mypy_extensions import mypyc_attr
 from tornado.gen import convert_yielded
 from tornado.httputil import HTTPServerRequest
-from tornado.web import Application, RequestHandler, _HandlerDelegate
+from tornado.web import Application, RequestHandler
+
+from flasknado.native import tornado_private
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
 class NativeApplication(Application):
     """The application of a server's native routes; belongs to the loop's thread."""
 
-    def find_handler(self, request: HTTPServerRequest, **kwargs: Any) -> _HandlerDelegate:
+    def find_handler(
+        self, request: HTTPServerRequest, **kwargs: Any
+    ) -> tornado_private.HandlerDelegate:
         """Return what runs the handler of the first route that matches."""
         if len(self.default_router.rules) == 1:
             for rule in self.wildcard_router.rules:
@@ -48,12 +52,12 @@ class NativeApplication(Application):
         target_kwargs: dict[str, Any] | None = None,
         path_args: list[bytes] | None = None,
         path_kwargs: dict[str, bytes] | None = None,
-    ) -> _HandlerDelegate:
+    ) -> tornado_private.HandlerDelegate:
         """Return what runs a handler of this class."""
         return HandlerDelegate(self, request, target_class, target_kwargs, path_args, path_kwargs)
 
 
-class HandlerDelegate(_HandlerDelegate):
+class HandlerDelegate(tornado_private.HandlerDelegate):
     """Runs one handler for one request, in a task of its own."""
 
     def execute(self) -> Awaitable[None] | None:
@@ -65,12 +69,11 @@ class HandlerDelegate(_HandlerDelegate):
         self.handler = handler
         transforms = [transform(self.request) for transform in self.application.transforms]
         if self.stream_request_body:
-            handler._prepared_future = asyncio.Future()
-        execution: Any = handler._execute(transforms, *self.path_args, **self.path_kwargs)
+            tornado_private.expect_body(handler)
+        execution = tornado_private.execution(handler, transforms, self.path_args, self.path_kwargs)
         if isinstance(execution, CoroutineType):
             # What it raises, which is nothing as a rule, is logged when the task is collected.
             asyncio.get_running_loop().create_task(execution)
         else:
             convert_yielded(execution)
-        prepared: Awaitable[None] | None = handler._prepared_future
-        return prepared
+        return tornado_private.prepared(handler)

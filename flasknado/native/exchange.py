@@ -16,12 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from tornado import httputil
 from tornado.escape import native_str
 from tornado.gen import convert_yielded
-from tornado.http1connection import (
-    HTTP1ConnectionParameters,
-    _GzipMessageDelegate,
-    parse_int,
-)
-from tornado.httpserver import _HTTPRequestContext
+from tornado.http1connection import HTTP1ConnectionParameters, parse_int
 from tornado.iostream import StreamClosedError
 
 from flasknado.errors import RequestError
@@ -31,6 +26,11 @@ from flasknado.http.encode import CONTINUE, LAST_CHUNK, frame_chunk
 from flasknado.http.message import RequestHead
 from flasknado.http.request_id import REQUEST_ID_FIELD, current_request_id
 from flasknado.native.iostream import TransportStream
+from flasknado.native.tornado_private import (
+    GzipMessageDelegate,
+    HTTPRequestContext,
+    header_lists,
+)
 
 if TYPE_CHECKING:
     from flasknado.http.connection import Connection
@@ -51,7 +51,7 @@ _normal_names: Final[dict[bytes, str]] = {}
 StartRequest = Callable[[object, httputil.HTTPConnection], httputil.HTTPMessageDelegate]
 
 
-class NativeContext(_HTTPRequestContext):
+class NativeContext(HTTPRequestContext):
     """What Tornado calls the context of a connection: the client's address and the scheme."""
 
     def __init__(
@@ -153,7 +153,7 @@ class NativeExchange(httputil.HTTPConnection):
         try:
             delegate = self._start_request(self._connection, self)
             if self.params.decompress:
-                delegate = _GzipMessageDelegate(
+                delegate = GzipMessageDelegate(
                     delegate, self.params.chunk_size, self._max_body_bytes
                 )
             self._delegate = delegate
@@ -338,7 +338,7 @@ class NativeExchange(httputil.HTTPConnection):
         head = self.head
         code = start_line.code
         bodiless = code in (204, 304) or 100 <= code < 200
-        fields = headers._as_list  # the names have the case in which Tornado writes them
+        fields = header_lists(headers)  # the names have the case in which Tornado writes them
         self._chunked = (
             head.version == "1.1"
             and head.method != "HEAD"
@@ -465,7 +465,7 @@ def tornado_headers(head: RequestHead) -> httputil.HTTPHeaders:
     """Return the fields of a validated head as Tornado's handlers want them."""
     headers = httputil.HTTPHeaders()
     # `add()` would check each field again, at a third of the price of a small handler.
-    as_list = headers._as_list
+    as_list = header_lists(headers)
     for name, value in head.headers:
         normal = _normal_names.get(name)
         if normal is None:

@@ -24,8 +24,7 @@ def main() -> None:
     """Run the command; ends the process."""
     try:
         application = CommandLine("%(prog)s [OPTIONS] MODULE:APP", prog="flasknado")
-        settings.check(application.cfg)
-        serve.check_addresses(application.cfg)
+        serve.check(application.cfg)
         application.run()
     except (ConfigurationError, ConfigError) as error:
         serve.fail(str(error))

@@ -50,7 +50,7 @@ HONOURED: dict[str, str] = {
     "disable_redirect_access_to_syslog": "with syslog, keep the access log out of it",
     "loglevel": "the least level that is logged",
     "capture_output": "send standard output and error to the error log",
-    "logger_class": "flasknado.ops.logs.error.Logger, or a subclass",
+    "logger_class": "flasknado.process.logger.Logger, or a subclass",
     "logconfig": "a logging configuration file",
     "logconfig_dict": "a logging configuration",
     "logconfig_json": "a logging configuration in JSON",

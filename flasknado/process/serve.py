@@ -20,8 +20,9 @@ from gunicorn.errors import AppImportError
 
 from flasknado.errors import AddressTaken, ConfigurationError
 from flasknado.ops.bind import ARBITER_VARIABLE
-from flasknado.process import settings
+from flasknado.process import operations, settings
 from flasknado.process.arbiter import Arbiter
+from flasknado.process.gunicorn_settings import refuse_unknown
 from flasknado.process.importer import ImportFromStringError
 from flasknado.server import HTTPServer
 
@@ -36,8 +37,7 @@ def serve(build: BuildServer, **values: Any) -> NoReturn:
     address that is taken. Call it on the main thread, with no other thread started.
     """
     application = _Built(build, values)
-    settings.check(application.cfg)
-    check_addresses(application.cfg)
+    check(application.cfg)
     application.run()
     raise SystemExit(0)
 
@@ -57,6 +57,16 @@ def fail(message: str) -> NoReturn:
     """End the program with a sentence on standard error and exit status 1."""
     print(f"flasknado: {message}", file=sys.stderr)  # noqa: T201 (the user's terminal)
     raise SystemExit(1)
+
+
+def check(cfg: Config) -> None:
+    """Raise `ConfigurationError` for a setting that will not do, or that would be ignored.
+
+    Call it in the process that becomes the arbiter.
+    """
+    refuse_unknown(cfg, frozenset(own.name for own in settings.OWN))
+    operations.check(cfg)
+    check_addresses(cfg)
 
 
 def check_addresses(cfg: Config) -> None:

@@ -15,7 +15,6 @@ from gunicorn.config import Config, Setting, validate_pos_int, validate_string
 
 from flasknado.errors import ConfigurationError
 from flasknado.http.limits import Limits
-from flasknado.process.gunicorn_settings import refuse_unknown
 from flasknado.server import LAYERS, default_layer
 from flasknado.wsgi.container import DEFAULT_MAX_BODY_BYTES
 
@@ -25,7 +24,7 @@ ENVIRONMENT_PREFIX = "FLASKNADO_"
 
 DEFAULTS: Mapping[str, Any] = {
     "worker_class": "flasknado.process.worker.Worker",
-    "logger_class": "flasknado.ops.logs.error.Logger",
+    "logger_class": "flasknado.process.logger.Logger",
     "threads": 16,
     "worker_connections": 20_000,
     "keepalive": 75,
@@ -353,17 +352,6 @@ def option(cfg: Config, name: str) -> Any:
     if setting is not None:
         return setting.get()
     return next(own.default for own in OWN if own.name == name)
-
-
-def check(cfg: Config) -> None:
-    """Raise `ConfigurationError` for a setting that will not do, or that would be ignored.
-
-    Call it in the process that becomes the arbiter.
-    """
-    from flasknado.ops import configure  # it reads options
-
-    refuse_unknown(cfg, frozenset(own.name for own in OWN))
-    configure.check(cfg)
 
 
 def limits_of(cfg: Config) -> Limits:

@@ -23,9 +23,9 @@ from gunicorn.workers.base import Worker as GunicornWorker
 
 from flasknado.errors import ConfigurationError
 from flasknado.ops import Operations, bind
-from flasknado.ops.configure import operations_of, operations_server, snapshots_of
 from flasknado.process import settings
 from flasknado.process.build import build_server
+from flasknado.process.operations import operations_of, operations_server, snapshots_of
 from flasknado.process.status import StatusFile, StopReason, WorkerState
 from flasknado.server import HTTPServer
 

@@ -20,13 +20,13 @@ from flasknado.http.head import parse_head
 from flasknado.http.mailbox import mailbox_of
 from flasknado.http.message import (
     Address,
-    Container,
     RequestHead,
     ResponseHead,
     as_address,
     error_response,
 )
-from flasknado.http.reply import Reply, TakeConnection
+from flasknado.http.reply import Container, Reply, TakeConnection
+from flasknado.native import tornado_private
 
 BODY_SLACK_BYTES: Final = 1024 * 1024
 """How far above our own limit Tornado's lies, so that ours is met first."""
@@ -175,9 +175,7 @@ class StockReply(Reply):
         if head.has_body and head.content_length is None and self._request.version == "1.0":
             # Only the end of the connection can end this body (RFC 9112, section 6.3).
             self._close_at_end = True
-            sent = getattr(self._connection, "_request_headers", None)
-            if sent is not None:
-                sent.pop("Connection", None)
+            tornado_private.forget_keep_alive(self._connection)
         start_line = httputil.ResponseStartLine("HTTP/1.1", head.status, head.reason)
         self._connection.write_headers(start_line, fields, body)
 

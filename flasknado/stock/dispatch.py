@@ -12,6 +12,7 @@ from flasknado.errors import RequestError
 from flasknado.http.counters import NATIVE, ORDINARY, REFUSED
 from flasknado.http.message import RequestHead
 from flasknado.http.request_id import REQUEST_ID_FIELD, current_request_id
+from flasknado.native import tornado_private
 from flasknado.stock.adapter import ContainerDelegate, head_from, refuse
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Dispatch(httputil.HTTPMessageDelegate):
         if self._delegate is not None:
             self._delegate.on_connection_close()
             # Tornado leaves this open for a request that never came whole; it would count for ever.
-            finished: asyncio.Future[None] = self._connection._finish_future  # type: ignore[attr-defined]
+            finished = tornado_private.finished(self._connection)
             if not finished.done():
                 finished.set_result(None)
         self._unforward()
@@ -104,14 +105,14 @@ class Dispatch(httputil.HTTPMessageDelegate):
         # The context belongs to the connection, and its next request may be another's.
         if self._forwarded:
             context: Any = self._connection.context  # type: ignore[attr-defined]
-            context._unapply_xheaders()
+            tornado_private.forget_forwarding(context)
 
     def _count(self, head: RequestHead, half: str) -> None:
         """Count the request, and count it out when Tornado's connection is done with it."""
         counters = self._server.counters
         connection: Any = self._connection
         stream = connection.stream
-        began, sent_before = time.monotonic(), stream._total_write_index
+        began, sent_before = time.monotonic(), tornado_private.written_bytes(stream)
         if half is ORDINARY:
             counters.ordinary_requests += 1
             counters.ordinary_in_flight += 1
@@ -125,12 +126,11 @@ class Dispatch(httputil.HTTPMessageDelegate):
             else:
                 counters.native_in_flight -= 1
             if counters.on_response is not None:
-                sent = connection._response_start_line
-                status = sent.code if sent is not None else 499
-                size_bytes = stream._total_write_index - sent_before
+                status = tornado_private.status_sent(connection) or 499
+                size_bytes = tornado_private.written_bytes(stream) - sent_before
                 counters.on_response(head, status, size_bytes, time.monotonic() - began, half)
 
-        connection._finish_future.add_done_callback(finished)
+        tornado_private.finished(connection).add_done_callback(finished)
 
 
 def _answer_with_id(connection: Any, head: RequestHead, request_id: str) -> None:

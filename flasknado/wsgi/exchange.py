@@ -24,8 +24,8 @@ from flasknado.http.encode import (
     frame_chunk,
 )
 from flasknado.http.mailbox import Delivery
-from flasknado.http.message import Container, RequestHead, ResponseHead, empty_body
-from flasknado.http.reply import Reply, TakeConnection
+from flasknado.http.message import RequestHead, ResponseHead, empty_body
+from flasknado.http.reply import Container, Reply, TakeConnection
 from flasknado.wsgi.sendfile import SocketLoan, send_file
 
 if TYPE_CHECKING:

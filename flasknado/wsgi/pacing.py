@@ -43,6 +43,9 @@ class Pacer:
     """Sets a pool's `running_limit` by what its threads do. Belongs to the loop's thread."""
 
     def __init__(self, pool: Pool) -> None:
+        self.late_s = LATE_S
+        self.computing_share = COMPUTING_SHARE
+        self.waiting_share = WAITING_SHARE
         self._pool = pool
         self._timer: asyncio.TimerHandle | None = None
         self._due_at = 0.0
@@ -90,13 +93,13 @@ class Pacer:
         pool = self._pool
         least = LEAST_RUNNING + len(pool.running_longer_than(LONG_S))
         limit = max(least, pool.running_limit)
-        if late_s > LATE_S and share > COMPUTING_SHARE:
+        if late_s > self.late_s and share > self.computing_share:
             self._calm_ticks = 0
             limit = max(least, min(limit, pool.busy) // 2)
-        elif share < WAITING_SHARE:
+        elif share < self.waiting_share:
             self._calm_ticks = 0
             limit += max(1, limit // 2)
-        elif late_s < LATE_S / 2:
+        elif late_s < self.late_s / 2:
             self._calm_ticks += 1
             if self._calm_ticks >= CALM_TICKS:
                 self._calm_ticks = 0

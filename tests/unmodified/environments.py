@@ -6,6 +6,7 @@ application's environment has its own packages and, after them on the path, thos
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import subprocess
 import sys
@@ -44,7 +45,10 @@ class Environments:
 
     def _environment(self, name: str) -> Path:
         if name not in self._made:
-            self._made[name] = self._make(name)
+            # Test processes that run side by side share the folder.
+            with (self.folder / f"{name}.lock").open("w") as lock:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+                self._made[name] = self._make(name)
         return self._made[name]
 
     def _make(self, name: str) -> Path:

@@ -13,14 +13,8 @@ import logging
 import time
 from typing import Any
 
-from gunicorn.config import Config
-from gunicorn.glogging import Logger as GunicornLogger
-
-from flasknado.errors import ConfigurationError
 from flasknado.http.request_id import current_request_id
-from flasknado.ops.configure import scrubber_of
 from flasknado.ops.logs.scrub import Scrubber
-from flasknado.process.settings import option
 
 FORMATS = ("text", "json")
 
@@ -86,40 +80,3 @@ class JSONFormatter(logging.Formatter):
     def converter(seconds: float | None = None) -> time.struct_time:
         """Return the time in UTC, whatever the machine's zone."""
         return time.gmtime(seconds)
-
-
-class Logger(GunicornLogger):
-    """gunicorn's logger, with its error handlers moved to the root logger.
-
-    Raises `ConfigurationError` for a bad format.
-    """
-
-    def setup(self, cfg: Config) -> None:
-        log_format = option(cfg, "log_format")
-        if log_format not in FORMATS:
-            raise ConfigurationError(
-                f"the log format {log_format!r} is not one of {', '.join(FORMATS)}"
-            )
-        super().setup(cfg)
-        scrubber = scrubber_of(cfg)
-        root = logging.getLogger()
-        for handler in [old for old in root.handlers if getattr(old, "_gunicorn", False)]:
-            root.removeHandler(handler)
-        for handler in list(self.error_log.handlers):
-            if log_format == "json":
-                handler.setFormatter(JSONFormatter())
-            elif getattr(handler, "_gunicorn", False) and _is_default(handler.formatter):
-                handler.setFormatter(TextFormatter(self.error_fmt, self.datefmt))
-            self.error_log.removeHandler(handler)
-            root.addHandler(handler)
-        for handler in root.handlers:
-            for old in [old for old in handler.filters if isinstance(old, RequestFilter)]:
-                handler.removeFilter(old)
-            handler.addFilter(RequestFilter(scrubber))
-        self.error_log.propagate = True
-        root.setLevel(self.loglevel)
-
-
-def _is_default(formatter: logging.Formatter | None) -> bool:
-    """Whether it is gunicorn's for streams and files; that for syslog has another format."""
-    return formatter is not None and formatter._fmt == Logger.error_fmt

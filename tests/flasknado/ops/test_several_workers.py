@@ -176,6 +176,7 @@ def test_ops_address_after_a_reload_is_answered_by_the_new_workers_only(folder: 
             server.signal(signal.SIGHUP)
             server.wait_for_output(r"Draining worker with pid: \d+ \(reload\)")
             # The old worker still drains, and has nothing to say here.
+            poll(lambda: requests.get(url + "/-/readyz", timeout=10).status_code == 200)
             answers = [requests.get(url + "/-/readyz", timeout=10).status_code for _ in range(20)]
             assert answers == [200] * 20
         server.signal(signal.SIGQUIT)

@@ -55,7 +55,7 @@ def line(text: str, of: Exchange | None = None) -> str:
         ("M", "1234"),
         ("D", "1234567"),
         ("L", "1.234567"),
-        ("p", f"<{os.getpid()}>"),
+        pytest.param("p", f"<{os.getpid()}>", id="p"),
         ("{host}i", "example.test"),
         ("{X-Nothing}i", "-"),
         ("{x-thing}o", "7"),

@@ -1,4 +1,4 @@
-"""The tables of settings in `docs/operations.md`: `python -m flasknado.ops.reference`.
+"""The tables of settings in `docs/operations.md`: `python -m flasknado.process.reference`.
 
 Written from the settings themselves, and held equal to the page by a test.
 """

@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from flasknado.ops import reference
 from flasknado.ops.logs.access_lines import template
 from flasknado.ops.logs.scrub import SECRET_PARAMETERS, Scrubber
 from flasknado.ops.metrics.model import COUNTER, PREFIX
 from flasknado.ops.metrics.sources import connections, pool, process
-from flasknado.process import settings
+from flasknado.process import reference, settings
 from flasknado.process.gunicorn_settings import HONOURED
 from flasknado.server import HTTPServer
 from flasknado.wsgi.container import WSGIContainer
@@ -23,7 +22,7 @@ PAGE = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
 @pytest.mark.parametrize("table", [reference.own_settings, reference.gunicorn_settings])
 def test_page_has_the_table_of_settings_as_it_is(table: object) -> None:
     assert callable(table)
-    assert table() in PAGE, "run: python -m flasknado.ops.reference, and paste what it prints"
+    assert table() in PAGE, "run: python -m flasknado.process.reference, and paste what it prints"
 
 
 def test_tables_have_every_setting() -> None:

@@ -1,0 +1,100 @@
+"""Everything of Tornado that is used here and that Tornado calls private.
+
+Tornado may change these names in any release, so they stand in one place, and a Tornado
+without one of them fails here, in one sentence, when the package is imported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
+
+import tornado
+from tornado import httputil
+
+try:
+    from tornado.http1connection import _GzipMessageDelegate as GzipMessageDelegate
+    from tornado.httpserver import _HTTPRequestContext as HTTPRequestContext
+    from tornado.httpserver import _ProxyAdapter as ProxyAdapter
+    from tornado.web import _HandlerDelegate as HandlerDelegate
+
+    httputil.HTTPHeaders()._as_list  # noqa: B018 (is it there?)
+except (ImportError, AttributeError) as error:
+    raise ImportError(
+        f"Flasknado does not know Tornado {tornado.version} ({error}): "
+        f"install a release that its metadata allows"
+    ) from error
+
+if TYPE_CHECKING:
+    import socket
+
+    from tornado.httpserver import HTTPServer
+    from tornado.web import RequestHandler
+
+__all__ = ["GzipMessageDelegate", "HTTPRequestContext", "HandlerDelegate", "ProxyAdapter"]
+
+header_lists: Final[Callable[[httputil.HTTPHeaders], dict[str, list[str]]]] = attrgetter("_as_list")
+"""The values of each field, by its name in the case in which Tornado writes it; may be changed."""
+
+
+def execution(
+    handler: RequestHandler, transforms: list[Any], args: Iterable[Any], kwargs: dict[str, Any]
+) -> Any:
+    """Return the coroutine that runs a handler."""
+    return handler._execute(transforms, *args, **kwargs)
+
+
+def expect_body(handler: Any) -> None:
+    """Have a handler that streams its body say when it is prepared for it."""
+    handler._prepared_future = asyncio.Future()
+
+
+def prepared(handler: RequestHandler) -> Awaitable[None] | None:
+    """Return what is done once a handler that streams its body is prepared for it."""
+    return handler._prepared_future
+
+
+def forget_forwarding(context: Any) -> None:
+    """Undo what was said of a connection's client for one of its requests."""
+    context._unapply_xheaders()
+
+
+def finished(connection: Any) -> asyncio.Future[None]:
+    """Return what is done when Tornado's connection has finished a request."""
+    future: asyncio.Future[None] = connection._finish_future
+    return future
+
+
+def status_sent(connection: Any) -> int | None:
+    """Return the status that went out on Tornado's connection; `None` before that."""
+    start_line = connection._response_start_line
+    return None if start_line is None else int(start_line.code)
+
+
+def forget_keep_alive(connection: Any) -> None:
+    """Have Tornado's connection answer as if the client had not asked to keep it."""
+    fields = getattr(connection, "_request_headers", None)
+    if fields is not None:
+        fields.pop("Connection", None)
+
+
+def listening_sockets(server: HTTPServer) -> list[socket.socket]:
+    """Return the sockets on which Tornado's server listens."""
+    return list(server._sockets.values())
+
+
+def take_connection(server: HTTPServer, connection: socket.socket, address: Any) -> None:
+    """Have Tornado's server serve a connection that was accepted for it."""
+    server._handle_connection(connection, address)
+
+
+def has_connections(server: HTTPServer) -> bool:
+    """Return whether a client of Tornado's server is connected."""
+    return bool(server._connections)
+
+
+def written_bytes(stream: Any) -> int:
+    """Return how many bytes were given to an `IOStream` so far."""
+    return int(stream._total_write_index)
