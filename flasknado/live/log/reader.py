@@ -122,7 +122,7 @@ class Reader:
         self._presence_tracker = (
             PresenceTracker(()) if presence_tracker is None else presence_tracker
         )
-        self._presence_tracker.on_change = self._wakeup.ring
+        self._presence_tracker.on_change = self._wakeup.wake
         self._stopping = threading.Event()
         self._underway = threading.Semaphore(REPORTS_UNDERWAY)
         self._cursor: Cursor | None = None
