@@ -17,13 +17,13 @@ URLS = {
 }
 
 
-def servers() -> dict[str, Server]:
+def servers(workers: int = 1) -> dict[str, Server]:
     """Return our server on each database; PostgreSQL runs beside it, on the same core."""
     postgres = ("{venv}/python", "-m", "loadtests.apps.live_postgres", "{folder}/postgres")
     return {
-        "sqlite": flasknado("sqlite"),
+        "sqlite": flasknado("sqlite", workers=workers),
         "postgresql": dataclasses.replace(
-            flasknado("postgresql", url=URLS["postgresql"], before=postgres),
+            flasknado("postgresql", workers=workers, url=URLS["postgresql"], before=postgres),
             version=(*postgres[:3], "--version"),
             install="apt-get install postgresql",
         ),

@@ -1,0 +1,112 @@
+"""An application's transactions, with an event each or without, from many threads.
+
+python -m loadtests.bench.live_commit_writers URL
+
+Prints `ready`. For each line `THREADS EVENT SECONDS RATE` it has so many threads commit for so
+long, publishing if EVENT is 1, together at RATE a second (0: without pause), and prints what
+came of it as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import sys
+import threading
+import time
+from typing import Any
+
+import sqlalchemy as sa
+from flask import Flask
+from flask_sqlalchemy import SQLAlchemy
+
+from flasknado.live import Live
+
+CHANNEL = "bench"
+TEXT = "x" * 120
+MAX_THREADS = 32
+
+
+class Writers:
+    """An application and the threads that use it."""
+
+    def __init__(self, url: str) -> None:
+        self.app = Flask(__name__)
+        options: dict[str, Any] = {"pool_size": MAX_THREADS, "max_overflow": 4}
+        if url.startswith("sqlite"):
+            options["connect_args"] = {"timeout": 30}
+        self.app.config["SQLALCHEMY_DATABASE_URI"] = url
+        self.app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
+        self.db = SQLAlchemy(self.app)
+        self.live = Live(self.app, self.db)
+        self.booking = sa.Table(
+            "booking",
+            self.db.metadata,
+            sa.Column("id", sa.Integer, primary_key=True),
+            sa.Column("text", sa.String(200), nullable=False),
+        )
+        with self.app.app_context():
+            self.db.create_all()
+            self.live.cursor()
+
+    def run(self, threads: int, publishing: bool, seconds: float, rate: float) -> dict[str, float]:
+        """Commit for so long."""
+        durations: list[float] = []
+        failures: list[Exception] = []
+        ends_at = time.monotonic() + seconds
+        interval_s = threads / rate if rate else 0.0
+
+        def write(number: int) -> None:
+            due_at = time.monotonic() + interval_s * number / threads
+            n = 0
+            while (began_at := time.monotonic()) < ends_at:
+                if interval_s:
+                    if due_at > began_at:
+                        time.sleep(due_at - began_at)
+                    due_at += interval_s
+                    began_at = time.monotonic()
+                try:
+                    self._commit(publishing, {"at": began_at, "writer": number, "n": n})
+                except sa.exc.SQLAlchemyError as error:
+                    failures.append(error)
+                else:
+                    durations.append(time.monotonic() - began_at)
+                    n += 1
+
+        began_at = time.monotonic()
+        them = [threading.Thread(target=write, args=(n,)) for n in range(threads)]
+        for thread in them:
+            thread.start()
+        for thread in them:
+            thread.join()
+        elapsed_s = time.monotonic() - began_at
+        return {
+            "per_second": len(durations) / elapsed_s,
+            "published": len(durations) if publishing else 0,
+            "p99_ms": 1000 * statistics.quantiles(durations, n=100)[98],
+            "failures": len(failures),
+        }
+
+    def _commit(self, publishing: bool, data: dict[str, float]) -> None:
+        with self.app.app_context():
+            self.db.session.execute(sa.insert(self.booking).values(text=TEXT))
+            if publishing:
+                self.live.publish(CHANNEL, "booked", {**data, "text": TEXT})
+            self.db.session.commit()
+
+
+def main(url: str) -> int:
+    """Say so when ready, and commit for each line."""
+    writers = Writers(url)
+    sys.stdout.write("ready\n")
+    sys.stdout.flush()
+    for line in sys.stdin:
+        threads, publishing, seconds, rate = line.split()
+        found = writers.run(int(threads), publishing == "1", float(seconds), float(rate))
+        sys.stdout.write(json.dumps(found) + "\n")
+        sys.stdout.flush()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))
