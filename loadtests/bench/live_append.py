@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import urllib.request
 
 from loadtests.bench.benchmark import FAILURES, Benchmark, Metric, Plan, Values
 from loadtests.bench.live_helper import helping
@@ -34,6 +35,8 @@ def measure(running: Running, plan: Plan) -> Values:
     """Publish from one process, then from eight; lost is what the log does not have after it."""
     url = running.target.fill(URLS[running.server.name])
     found: Values = {FAILURES: 0}
+    # A server follows the log from its first live request on.
+    urllib.request.urlopen(f"{running.url}/live/poll?channel=bench&timeout_s=0").close()
     for publishers in PUBLISHERS:
         arguments = [url, str(publishers)]
         with helping("loadtests.bench.live_publishers", arguments, plan) as helper:
