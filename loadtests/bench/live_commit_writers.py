@@ -10,6 +10,7 @@ came of it as JSON.
 from __future__ import annotations
 
 import json
+import random
 import statistics
 import sys
 import threading
@@ -19,12 +20,14 @@ from typing import Any
 import sqlalchemy as sa
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy.orm import Mapped, mapped_column
 
 from flasknado.live import Live
 
 CHANNEL = "bench"
 TEXT = "x" * 120
 MAX_THREADS = 32
+ACCOUNTS = 1000
 
 
 class Writers:
@@ -39,14 +42,22 @@ class Writers:
         self.app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
         self.db = SQLAlchemy(self.app)
         self.live = Live(self.app, self.db)
-        self.booking = sa.Table(
-            "booking",
-            self.db.metadata,
-            sa.Column("id", sa.Integer, primary_key=True),
-            sa.Column("text", sa.String(200), nullable=False),
-        )
+        db = self.db
+
+        class Account(db.Model):  # type: ignore[name-defined,misc]
+            id: Mapped[int] = mapped_column(primary_key=True)
+            balance: Mapped[int] = mapped_column(default=0)
+
+        class Booking(db.Model):  # type: ignore[name-defined,misc]
+            id: Mapped[int] = mapped_column(primary_key=True)
+            account_id: Mapped[int]
+            text: Mapped[str]
+
+        self.account, self.booking = Account, Booking
         with self.app.app_context():
-            self.db.create_all()
+            db.create_all()
+            db.session.add_all(Account(id=n) for n in range(1, ACCOUNTS + 1))
+            db.session.commit()
             self.live.cursor()
 
     def run(self, threads: int, publishing: bool, seconds: float, rate: float) -> dict[str, float]:
@@ -89,10 +100,13 @@ class Writers:
 
     def _commit(self, publishing: bool, data: dict[str, float]) -> None:
         with self.app.app_context():
-            self.db.session.execute(sa.insert(self.booking).values(text=TEXT))
+            session = self.db.session
+            account: Any = session.get(self.account, random.randint(1, ACCOUNTS))
+            account.balance += 1
+            session.add(self.booking(account_id=account.id, text=TEXT))
             if publishing:
                 self.live.publish(CHANNEL, "booked", {**data, "text": TEXT})
-            self.db.session.commit()
+            session.commit()
 
 
 def main(url: str) -> int:

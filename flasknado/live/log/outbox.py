@@ -17,6 +17,7 @@ being cleaned away for hours.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -113,7 +114,19 @@ def write(connection: sa.Connection, drafts: Sequence[Draft]) -> list[Event]:
 
 def insert(connection: sa.Connection, drafts: Sequence[Draft]) -> None:
     """Insert events into the outbox, in the connection's transaction."""
-    connection.execute(_INSERT, [draft._asdict() for draft in drafts])
+    rows = [draft._asdict() for draft in drafts]
+    if connection.dialect.paramstyle != "pyformat":
+        connection.execute(_INSERT, rows)
+        return
+    # Every commit that publishes does this, and SQLAlchemy's own way takes half as long again.
+    statement = _insert_statement(connection.dialect)
+    connection.exec_driver_sql(statement, rows[0] if len(rows) == 1 else rows)
+
+
+@functools.lru_cache(maxsize=8)
+def _insert_statement(dialect: sa.Dialect) -> str:
+    """Return the INSERT as text for a driver that takes parameters by name."""
+    return str(_INSERT.compile(dialect=dialect, column_keys=Draft._fields))
 
 
 def append(connection: sa.Connection, drafts: Sequence[Draft]) -> Cursor:
