@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -190,6 +191,33 @@ def test_silent_connection_is_taken_for_dead_and_made_again(
     page = open_page(site.url).connect("a", after=site.cursor, silenceMs=400)
     states = lambda: [status["state"] for status in page.read("statuses")]  # noqa: E731
     poll(states, lambda states: states.count("open") >= 2, DEADLINE_S)
+    site.publish("a", 1)
+    page.wait_for([1])
+
+
+def test_heartbeat_that_is_missed_is_noticed_before_the_second(
+    make_site: MakeSite, open_page: OpenPage
+) -> None:
+    site = make_site(LIVE_HEARTBEAT_S=1000)
+    page = open_page(site.url).connect("a", after=site.cursor, heartbeatMs=600)
+    page.wait_until_open()
+    opened_at = time.monotonic()
+    states = lambda: [status["state"] for status in page.read("statuses")]  # noqa: E731
+    poll(states, lambda states: "waiting" in states, DEADLINE_S)
+    # 1.2 s, on a machine with nothing else to do.
+    assert time.monotonic() - opened_at < 5
+
+
+@pytest.mark.parametrize("kind", TRANSPORTS)
+def test_browser_that_goes_offline_shows_it_at_once_and_comes_back(
+    kind: str, site: Site, open_page: OpenPage
+) -> None:
+    page = open_page(site.url).connect("a", after=site.cursor, transports=[kind])
+    page.wait_until_open(kind)
+    page.run("window.dispatchEvent(new Event('offline'))")
+    states = lambda: [status["state"] for status in page.read("statuses")]  # noqa: E731
+    poll(states, lambda states: "waiting" in states, DEADLINE_S)
+    page.run("window.dispatchEvent(new Event('online'))")
     site.publish("a", 1)
     page.wait_for([1])
 
