@@ -87,6 +87,7 @@ def _offset_from_the_end(connection: sa.Connection, events: int) -> int:
     wanted = [
         sa.select(
             sa.select(table.c.offset)
+            .where(table.c.name != GONE)
             .order_by(table.c.offset.desc())
             .limit(events + 1)
             .subquery()
