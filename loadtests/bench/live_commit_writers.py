@@ -94,7 +94,7 @@ class Writers:
         return {
             "per_second": len(durations) / elapsed_s,
             "published": len(durations) if publishing else 0,
-            "p99_ms": 1000 * statistics.quantiles(durations, n=100)[98],
+            "p99_ms": 1000 * statistics.quantiles([*durations, *durations] or [0, 0], n=100)[98],
             "failures": len(failures),
         }
 

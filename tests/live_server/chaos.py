@@ -3,7 +3,8 @@
 python -m tests.live_server.chaos --seconds 60 --subscribers 1000 --database postgresql
 
 Followers over every transport read while a publisher writes, workers are killed with -9 or
-changed by HUP, connections are cut, and the database restarts (PostgreSQL). One client in ten
+changed by HUP, connections are cut, and on PostgreSQL the database restarts and the worker that
+orders the events is killed. One client in ten
 never reads. At the end each follower must have had every committed event of its channels,
 once, in order; what was committed is read from the database.
 """
@@ -46,6 +47,7 @@ PAD = "x" * 2000
 BULK = "x" * 50_000
 BULK_SHARE = 0.3
 DEADLINE_S = 120.0
+ELECTED = "SELECT application_name FROM pg_stat_activity WHERE application_name ~ '^flasknado seq'"
 
 APP = """
 import os
@@ -159,9 +161,10 @@ class Chaos:
     """Breaks things, one after the other, each time until it is whole again."""
 
     def __init__(
-        self, server: ServerProcess, postgres: PostgresServer | None, fleet: Fleet
+        self, server: ServerProcess, postgres: PostgresServer | None, url: str, fleet: Fleet
     ) -> None:
         self.server = server
+        self.url = url
         self.fleet = fleet
         self.postgres = postgres
         self.done: dict[str, int] = {}
@@ -194,6 +197,23 @@ class Chaos:
         poll(lambda: self.server.output.count(reloads) > generations, deadline_s=DEADLINE_S)
         self.current = self._started()[-WORKERS:]
 
+    def kill_sequencer(self) -> None:
+        """Kill the worker that gives the events their offsets."""
+        before = self._started()
+        engine = sa.create_engine(self.url)
+        try:
+            with engine.connect() as connection:
+                names = connection.scalars(sa.text(ELECTED)).all()
+        finally:
+            engine.dispose()
+        pids = [int(name.rpartition(" ")[2]) for name in names]
+        victims = [pid for pid in pids if pid in self.current]
+        if not victims:
+            return  # between two elections
+        os.kill(victims[0], signal.SIGKILL)
+        poll(lambda: len(self._started()) > len(before), deadline_s=DEADLINE_S)
+        self.current = [pid for pid in self.current if pid != victims[0]] + self._started()[-1:]
+
     def restart_database(self) -> None:
         assert self.postgres is not None
         # In order: without fsync, a crash may take back what was committed.
@@ -202,7 +222,9 @@ class Chaos:
 
     def run(self, seconds: float) -> None:
         """Break everything once, then anything at random until the time is over."""
-        kinds = [self.kill, self.reload, *([self.restart_database] if self.postgres else [])]
+        kinds = [self.kill, self.reload]
+        if self.postgres:
+            kinds += [self.kill_sequencer, self.restart_database]
         pause = threading.Event()
         ends = time.monotonic() + seconds
         todo = list(kinds)
@@ -238,7 +260,7 @@ def run(kind: str, plan: Plan, folder: Path) -> Verdict:
             poll(lambda: server.output.count("Serving as worker") == WORKERS)
             fleet = Fleet(server.port, first, CHANNEL_SETS)
             fleet.add(plan.subscribers)
-            chaos = Chaos(server, postgres, fleet)
+            chaos = Chaos(server, postgres, url, fleet)
             try:
                 _storm(plan, fleet, publisher, chaos)
                 expected = committed(url)

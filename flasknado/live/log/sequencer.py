@@ -34,6 +34,7 @@ log = logging.getLogger("flasknado.live")
 
 BATCH_INTERVAL_S = 0.005
 """The least time between two batches, and between two NOTIFY of a process."""
+MAX_BATCH_INTERVAL_S = 0.02
 ELECTION_INTERVAL_S = 0.4
 """How often each process that is not elected tries to be."""
 LOOK_INTERVAL_S = 1.0
@@ -182,11 +183,14 @@ class Sequencer:
                 if not self.leading and session.move_what_waits_too_long():
                     self._on_numbered()
             if self.leading:
-                self._published = False
-                count = session.number()
+                told, self._published = self._published, False
+                began_at = time.monotonic()
+                count = session.number(told)
                 if count:
                     self._on_numbered()
-                    time.sleep(BATCH_INTERVAL_S)
+                    # Half of the time at most, so that on a machine that is busy batches grow.
+                    took_s = time.monotonic() - began_at
+                    time.sleep(min(max(took_s, BATCH_INTERVAL_S), MAX_BATCH_INTERVAL_S))
                 if count < outbox.BATCH_EVENTS:
                     session.wait(wakeup, LOOK_INTERVAL_S if session.listens else self._poll_s)
                 continue
@@ -225,10 +229,14 @@ class _Session:
             self._connection.exec_driver_sql(f"LISTEN {outbox.WAKE_CHANNEL}")
         return True
 
-    def number(self) -> int:
-        """Give offsets to a batch; return how many events there were."""
+    def number(self, told: bool = False) -> int:
+        """Give offsets to a batch; return how many events there were.
+
+        `told` says that there are some, else it looks first without a lock.
+        """
+        told = told or self._notified
         self._notified = False
-        if not outbox.pending(self._connection, self._horizon):
+        if not told and not outbox.pending(self._connection, self._horizon):
             return 0
         # The transaction that this connection's autocommit leaves to us: the order rests on each
         # statement seeing what is committed when it begins.
