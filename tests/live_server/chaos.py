@@ -33,7 +33,7 @@ from flask import Flask
 
 from flasknado.live import Live
 from flasknado.live.log.database import DatabaseLog
-from flasknado.live.log.tables import KEPT_TABLES, live_log
+from flasknado.live.log.tables import KEPT_TABLES, live_log, live_outbox
 from flasknado.live.state import state_of
 from tests.live_server.followers import DEAF_CHANNEL, Fleet
 from tests.support.poll import poll
@@ -302,7 +302,9 @@ def committed(url: str) -> dict[str, list[int]]:
     """Return the offsets of the events in the database, by channel, in order."""
     engine = sa.create_engine(url)
     try:
-        with engine.connect() as connection:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            waiting = sa.select(sa.func.count()).select_from(live_outbox)
+            poll(lambda: connection.scalar(waiting) == 0, deadline_s=DEADLINE_S)
             assert connection.scalar(sa.select(live_log.c.floor)) == 0, "events were pruned"
             tables = KEPT_TABLES[engine.dialect.name]
             kept = sa.union_all(*(sa.select(t.c.channel, t.c.offset) for t in tables))
