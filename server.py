@@ -15,6 +15,7 @@ from functools import partial
 import flasknado
 from config import Settings, SettingsError, load_settings
 from flasknado.errors import AddressTaken, ConfigurationError
+from flasknado.http.limits import Limits
 
 ACCESS_LOGS: dict[str, dict[str, str]] = {
     "off": {},
@@ -22,6 +23,20 @@ ACCESS_LOGS: dict[str, dict[str, str]] = {
     "json": {"accesslog": "-", "access_log_format": "json"},
 }
 """gunicorn's settings for each value of `ACCESS_LOG`."""
+
+
+BODY_LIMITS = {
+    "/login": "64K",
+    "/logout": "64K",
+    "/register": "64K",
+    "/api/v1/tokens": "64K",
+    "/api/v1/users": "64K",
+    # Above what the views themselves take (`webapp.body_limits`): a post has 20,000 characters.
+    "/write": "512K",
+    "/post": "512K",
+    "/api": "512K",
+}
+"""The largest bodies where forms and JSON are expected: nothing here takes files."""
 
 
 def build(settings: Settings) -> flasknado.HTTPServer:
@@ -39,12 +54,10 @@ def build(settings: Settings) -> flasknado.HTTPServer:
         database.migrate_if_needed(app)
     except database.DatabaseError as error:
         raise ConfigurationError(str(error)) from error
-    container = flasknado.WSGIContainer(
-        app, threads=settings.threads, max_body_bytes=settings.max_body_bytes
-    )
     return flasknado.HTTPServer(
-        container,
+        flasknado.WSGIContainer(app, threads=settings.threads),
         handlers=async_handlers.routes,
+        limits=Limits(max_body_bytes=settings.max_body_bytes, body_limits=BODY_LIMITS),
         trusted_proxies=map(str, settings.trusted_proxies),
         trusted_hosts=settings.trusted_hosts,
         settings={"readiness_checks": {"database": partial(database.ping, app)}},

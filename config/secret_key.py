@@ -8,6 +8,7 @@ import secrets
 from pathlib import Path
 
 from config.errors import SettingsError
+from config.private_files import FILE_MODE, keep_private, make_private_directory
 
 MIN_SECRET_BYTES = 32
 _MIN_DIFFERENT_CHARACTERS = 8
@@ -45,7 +46,7 @@ def weakness(secret: str) -> str | None:
 
 
 def development_secret(path: Path) -> str:
-    """Return the secret in `path`, making the file (mode 0600) if there is none.
+    """Return the secret in `path`, making the file if there is none; both kept from others.
 
     Several processes may call this at once; all get the same secret, because the file is
     written aside and takes its name in one step that only the first can do.
@@ -56,6 +57,8 @@ def development_secret(path: Path) -> str:
     try:
         if not path.exists():
             _make(path)
+        keep_private(path.parent)
+        keep_private(path)
         secret = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
@@ -71,9 +74,9 @@ def development_secret(path: Path) -> str:
 
 
 def _make(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_private_directory(path.parent)
     aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE_MODE)
     try:
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(secrets.token_urlsafe(48) + "\n")

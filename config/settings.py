@@ -11,6 +11,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import limits
 from pydantic import Field, JsonValue, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -53,6 +54,17 @@ def _setting(
         "secret": secret,
     }
     return Field(description=meaning, json_schema_extra=extra, **constraints)
+
+
+def _limit(default: str, meaning: str) -> Any:
+    """Declare a limit on attempts, in the notation of the `limits` library."""
+    return _setting(
+        default,
+        unit="attempts per time",
+        meaning=f"{meaning} More get 429 until the time is over.",
+        rule="a number of attempts and a time, such as 10 per 10 minutes, or off",
+        mend=f"write it as {default}, or off for no limit",
+    )
 
 
 def _default_secret(validated: dict[str, Any]) -> SecretStr:
@@ -105,6 +117,45 @@ class Settings(BaseSettings):
         " DATABASE_URL=postgresql://user:password@host/name",
         shown_default="`sqlite:///var/flasknado.db`",
         repr=False,
+    )
+    database_connect_timeout_s: int = _setting(
+        5,
+        unit="s",
+        meaning="How long PostgreSQL may take to accept a connection.",
+        rule="a whole number from 1 to 60",
+        mend="set DATABASE_CONNECT_TIMEOUT_S=5",
+        ge=1,
+        le=60,
+    )
+    database_statement_timeout_s: int = _setting(
+        30,
+        unit="s",
+        meaning="How long PostgreSQL works on one statement before it gives up; 0 is no end."
+        " Migrations have none.",
+        rule="a whole number from 0 to 3600",
+        mend="set DATABASE_STATEMENT_TIMEOUT_S=30, or 0 for what the server has set",
+        ge=0,
+        le=3600,
+    )
+    database_silence_timeout_s: int = _setting(
+        20,
+        unit="s",
+        meaning="After how long a PostgreSQL server that cannot be reached any more counts as gone"
+        " (TCP keep-alive and `TCP_USER_TIMEOUT`).",
+        rule="a whole number from 6 to 600",
+        mend="set DATABASE_SILENCE_TIMEOUT_S=20",
+        ge=6,
+        le=600,
+    )
+    database_pool_timeout_s: int = _setting(
+        10,
+        unit="s",
+        meaning="How long a request waits for a connection before it gets 503. There is one for"
+        " each of `THREADS`, and 8 more.",
+        rule="a whole number from 1 to 300",
+        mend="set DATABASE_POOL_TIMEOUT_S=10",
+        ge=1,
+        le=300,
     )
     host: str = _setting(
         "127.0.0.1",
@@ -171,12 +222,25 @@ class Settings(BaseSettings):
     max_body_mb: int = _setting(
         16,
         unit="MiB",
-        meaning="The largest request body; a larger one gets 413.",
+        meaning="The largest request body that a server takes; a larger one gets 413. The"
+        " application's own views take less, see below.",
         rule="a whole number from 1 to 10240",
         mend="set MAX_BODY_MB=16",
         ge=1,
         le=10240,
     )
+    login_limit_per_address: str = _limit(
+        "50 per 10 minutes", "Wrong passwords from one address (of IPv6: from one /64 network)."
+    )
+    login_limit_per_account_and_address: str = _limit(
+        "10 per 10 minutes", "Wrong passwords for one account from one address."
+    )
+    login_limit_per_account: str = _limit(
+        "100 per hour",
+        "Wrong passwords for one account from anywhere. Addresses from which its own person"
+        " logged in within the last 30 days are not held up by it.",
+    )
+    register_limit_per_address: str = _limit("60 per hour", "Accounts made from one address.")
     live_publish_token: SecretStr = _setting(
         SecretStr(""),
         unit="text",
@@ -239,6 +303,25 @@ class Settings(BaseSettings):
     def _token_cannot_be_guessed(cls, value: SecretStr) -> SecretStr:
         if 0 < len(value.get_secret_value()) < _MIN_TOKEN_CHARS:
             raise ValueError("it could be guessed")
+        return value
+
+    @field_validator(
+        "login_limit_per_address",
+        "login_limit_per_account_and_address",
+        "login_limit_per_account",
+        "register_limit_per_address",
+        mode="after",
+    )
+    @classmethod
+    def _limits(cls, value: str) -> str:
+        if value.strip().lower() == "off":
+            return ""
+        try:
+            items = limits.parse_many(value)
+        except ValueError:
+            raise ValueError("it is not a limit") from None
+        if any(item.amount < 1 or item.multiples < 1 for item in items):
+            raise ValueError("nobody could log in or register")
         return value
 
     @field_validator("database_url", mode="after")

@@ -15,7 +15,6 @@ import importlib.util
 import inspect
 import logging
 import socket
-import ssl
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
@@ -27,14 +26,17 @@ from tornado.ioloop import IOLoop
 from tornado.netutil import ssl_options_to_context
 
 from flasknado.errors import ConfigurationError
+from flasknado.http.body_limits import DEFAULT_MAX_BODY_BYTES, BodyLimits
 from flasknado.http.counters import Counters, ResponseHook
 from flasknado.http.forwarded import TrustedProxies
 from flasknado.http.hosts import TrustedHosts
 from flasknado.http.limits import Limits
 from flasknado.http.listeners import Listeners, accept_waiting
 from flasknado.http.mailbox import mailbox_of
+from flasknado.http.memory import MemoryBudget, default_limit_bytes
 from flasknado.http.message import RequestHead
 from flasknado.http.request_id import RequestIds
+from flasknado.http.tls import TLSAcceptor
 from flasknado.native import tornado_private
 from flasknado.native.exchange import NativeExchange, context_of
 from flasknado.native.routes import NativeRoute, NativeRoutes
@@ -80,8 +82,9 @@ class HTTPServer(TornadoHTTPServer):
         this server in `self.settings["http_server"]`.
     http: the connection layer, `llhttp` or `tornado`; default: `default_layer()`.
     limits: what one client may take (`flasknado.http.limits`). On the `tornado` layer only
-        those limits hold that Tornado has an option for. Tornado's own options
-        `max_header_size` and `idle_connection_timeout` go before it.
+        those limits hold that Tornado has an option for, and those of bodies. Tornado's own
+        options `max_header_size` and `idle_connection_timeout` go before it; `max_body_size`
+        is what native handlers gather in memory.
     trusted_proxies: addresses, CIDR blocks, `unix` or `*` whose `X-Forwarded-*` and
         `X-Request-ID` fields are believed, on both halves.
     trusted_hosts: the hosts that are served, such as `example.com`, or `.example.com` for
@@ -118,6 +121,10 @@ class HTTPServer(TornadoHTTPServer):
         if self.container is not None:
             self.container.base_environ[SERVER_KEY] = self
         self.limits = _limits_with_options(limits or Limits(), options)
+        self.budget = MemoryBudget(self.limits.memory_limit_bytes or default_limit_bytes())
+        self.body_limits = _body_limits(self.limits, self.container, options)
+        if self.container is not None:
+            self.container.body_limits = self.body_limits
         self.trusted_proxies = TrustedProxies(trusted_proxies)
         self.trusted_hosts = TrustedHosts(trusted_hosts)
         self.counters = Counters()
@@ -208,13 +215,21 @@ class HTTPServer(TornadoHTTPServer):
             native_exchange=self._native_exchange,
             trusted_proxies=self.trusted_proxies,
             trusted_hosts=self.trusted_hosts,
+            budget=self.budget,
             protocol=self.protocol,
             keep_alive=not self.conn_params.no_keep_alive,
         )
-        tls: ssl.SSLContext | None = None
-        if self.ssl_options is not None:
-            tls = ssl_options_to_context(self.ssl_options, server_side=True)
-        return Listeners(loop, lambda: Connection(shared), tls, self.limits.header_timeout_s)
+        if self.ssl_options is None:
+            return Listeners(loop, lambda: Connection(shared))
+        acceptor = TLSAcceptor(
+            loop,
+            lambda: Connection(shared),
+            ssl_options_to_context(self.ssl_options, server_side=True),
+            self.counters,
+            max_connections=self.limits.max_connections,
+            timeout_s=self.limits.header_timeout_s,
+        )
+        return Listeners(loop, lambda: Connection(shared), acceptor)
 
     def _native_exchange(self, connection: Connection, head: RequestHead) -> NativeExchange:
         if head.request_id is None:
@@ -229,7 +244,8 @@ class HTTPServer(TornadoHTTPServer):
             if (address, scheme) != (context.remote_ip, context.protocol):
                 context = context.forwarding(address, scheme)
         start = self.start_native if self.native.match(head.path) else self.start_request_unrouted
-        return NativeExchange(connection, head, self.conn_params, context, start)
+        limit_bytes = self.body_limits.limit_bytes(head.method, head.path)
+        return NativeExchange(connection, head, self.conn_params, context, start, limit_bytes)
 
     # Requests.
 
@@ -308,6 +324,23 @@ async def _call_each(callbacks: Iterable[Callable[..., Any]], *args: float, limi
 
 def _has_llhttp() -> bool:
     return importlib.util.find_spec("httptools") is not None
+
+
+def _body_limits(
+    limits: Limits, container: WSGIContainer | None, options: dict[str, Any]
+) -> BodyLimits:
+    """Return the limits of bodies on both halves: the server's own, then the container's."""
+    default: int | str = DEFAULT_MAX_BODY_BYTES
+    rules: dict[str, int | str] = {}
+    tornado_bytes = options.get("max_body_size")
+    if container is not None:
+        default = container.body_limits.default_bytes
+        rules |= container.body_limits.rules
+    elif tornado_bytes is not None:
+        default = tornado_bytes
+    if limits.max_body_bytes is not None:
+        default = limits.max_body_bytes
+    return BodyLimits(default, rules | dict(limits.body_limits or {}), gathered=tornado_bytes)
 
 
 def _limits_with_options(limits: Limits, options: dict[str, Any]) -> Limits:

@@ -17,7 +17,22 @@ import click
 from flask import Flask
 
 from config import Settings, SettingsError, load_settings
-from webapp import api, auth, channels, cli, cors, database, errors, hooks, pages, startup, tokens
+from webapp import (
+    api,
+    auth,
+    body_limits,
+    channels,
+    cli,
+    cors,
+    database,
+    errors,
+    hooks,
+    login_limits,
+    pages,
+    passwords,
+    startup,
+    tokens,
+)
 from webapp.extensions import bcrypt, csrf, db, jwt, live
 
 _COOKIE_LIFETIME_S = 14 * 24 * 3600
@@ -59,6 +74,8 @@ def create_app(
     cors.register(app, settings.cors_origins)
     tokens.register(jwt)
     errors.register(app)
+    login_limits.register(app)
+    passwords.register(app, settings.threads)
     channels.register()
     for package in (auth, pages, api):
         package.register(app)
@@ -70,12 +87,15 @@ def create_app(
 def _configure(app: Flask, settings: Settings) -> None:
     secret = settings.secret_key.get_secret_value()
     app.logger.setLevel(settings.log_level.upper())
-    database.configure(app, settings.database_url, settings.threads)
+    database.configure(app, settings)
     app.config.from_mapping(
         APP_ENV=settings.app_env,
         SECRET_KEY=secret,
         TRUSTED_HOSTS=list(settings.trusted_hosts) or None,
+        # The most for any view; what each takes is in body_limits.py.
         MAX_CONTENT_LENGTH=settings.max_body_bytes,
+        MAX_FORM_MEMORY_SIZE=body_limits.POST_BYTES,
+        MAX_FORM_PARTS=body_limits.MAX_FORM_PARTS,
         # A __Host- cookie is one that no other host of the domain can set (RFC 6265bis, 4.1.3.2).
         SESSION_COOKIE_NAME="__Host-session" if settings.production else "session",
         SESSION_COOKIE_SECURE=settings.production,
@@ -89,6 +109,10 @@ def _configure(app: Flask, settings: Settings) -> None:
         JWT_ACCESS_TOKEN_EXPIRES=_ACCESS_TOKEN_LIFETIME_S,
         JWT_REFRESH_TOKEN_EXPIRES=_REFRESH_TOKEN_LIFETIME_S,
         JWT_ERROR_MESSAGE_KEY="message",
+        LOGIN_LIMIT_PER_ADDRESS=settings.login_limit_per_address,
+        LOGIN_LIMIT_PER_ACCOUNT_AND_ADDRESS=settings.login_limit_per_account_and_address,
+        LOGIN_LIMIT_PER_ACCOUNT=settings.login_limit_per_account,
+        REGISTER_LIMIT_PER_ADDRESS=settings.register_limit_per_address,
         JWT_QUERY_STRING_NAME="access_token",
         # An event carries a whole post: each character is at most 12 bytes of JSON.
         LIVE_MAX_DATA_BYTES=256 * 1024,

@@ -9,9 +9,9 @@ from flask import Flask, current_app
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
-from webapp import rules
+from webapp import credentials, login_limits, passwords, rules
 from webapp.database import end_transaction
-from webapp.extensions import bcrypt, db, live
+from webapp.extensions import db, live
 from webapp.models import USER, User
 
 # Beside the first segments of the URL map: the live half's and what may come to be used.
@@ -68,7 +68,7 @@ def register(username: str, password: str, role: str = USER) -> User:
     if find_by_name(name) is not None:
         raise NameTakenError(_taken(name))
     end_transaction()
-    password_hash = bcrypt.generate_password_hash(secret).decode("ascii")
+    password_hash = passwords.hash_of(secret)
     user = User(username=name, username_key=name.lower(), password_hash=password_hash, role=role)
     db.session.add(user)
     try:
@@ -81,12 +81,24 @@ def register(username: str, password: str, role: str = USER) -> User:
 
 
 def set_password(user: User, password: str) -> None:
-    """Give the account another password and commit."""
+    """Give the account another password, end its sessions and tokens, and commit."""
     user_id, secret = user.id, rules.password(password)
     end_transaction()
-    password_hash = bcrypt.generate_password_hash(secret).decode("ascii")
-    db.session.get_one(User, user_id).password_hash = password_hash
+    password_hash = passwords.hash_of(secret)
+    user = db.session.get_one(User, user_id)
+    user.password_hash = password_hash
+    credentials.revoke_all(user)
     db.session.commit()
+
+
+def change_password(user: User, current_password: str, password: str) -> bool:
+    """Set another password if the current one is right, and return whether it is; commit."""
+    user_id, password_hash, secret = user.id, user.password_hash, rules.password(password)
+    end_transaction()
+    if not _password_matches(password_hash, current_password):
+        return False
+    set_password(db.session.get_one(User, user_id), secret)
+    return True
 
 
 def authenticate(username: str, password: str) -> User | None:
@@ -103,7 +115,9 @@ def authenticate(username: str, password: str) -> User | None:
     if user_id is None or not matches:
         return None
     user = db.session.get(User, user_id)
-    if user is not None and user.disabled:
+    if user is None or user.password_hash != password_hash:
+        return None  # the password was changed while this one was checked
+    if user.disabled:
         raise AccountDisabledError(f"The account {user.username} is disabled.")
     return user
 
@@ -123,7 +137,10 @@ def _password_matches(password_hash: str, password: str) -> bool:
     usable = 0 < len(candidate) <= rules.PASSWORD_MAX_BYTES and b"\0" not in candidate
     # An impossible password costs as much time as a wrong one.
     tried = candidate if usable else b"-"
-    return bcrypt.check_password_hash(password_hash, tried) and usable
+    right = passwords.matches(password_hash, tried) and usable
+    if not right:
+        login_limits.note_wrong_password()
+    return right
 
 
 def _nobodys_hash() -> str:

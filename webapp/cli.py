@@ -1,4 +1,4 @@
-"""Commands: `flask --app webapp users ...` and `flask --app webapp demo`."""
+"""Commands: `flask --app webapp users ...`, `posts ...` and `demo`."""
 
 from __future__ import annotations
 
@@ -11,20 +11,23 @@ from flask import Flask, current_app
 from flask.cli import AppGroup, with_appcontext
 from sqlalchemy import select
 
-from webapp import accounts, demo
+from webapp import accounts, credentials, demo
 from webapp.database import DatabaseError, migrate_if_needed
 from webapp.extensions import db
 from webapp.models import ADMIN, USER, User
+from webapp.rerender import rerender
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 users = AppGroup("users", help="Manage the accounts.")
+posts = AppGroup("posts", help="Manage the posts.")
 
 
 def register(app: Flask) -> None:
     """Add the commands to `flask --app webapp`."""
     app.cli.add_command(users)
+    app.cli.add_command(posts)
     app.cli.add_command(demo_command)
 
 
@@ -71,13 +74,23 @@ def create_user(username: str, admin: bool, password: str) -> None:
 @click.password_option(help="Asked for if it is not given.")
 @on_database
 def change_password(username: str, password: str) -> None:
-    """Give an account another password."""
+    """Give an account another password; its sessions and tokens stop at once."""
     user = _user(username)
     try:
         accounts.set_password(user, password)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"{username} has another password now.")
+
+
+@users.command("logout")
+@click.argument("username")
+@on_database
+def log_out(username: str) -> None:
+    """Log an account out everywhere: its sessions and tokens stop at once."""
+    credentials.revoke_all(_user(username))
+    db.session.commit()
+    click.echo(f"{username} is logged out everywhere now.")
 
 
 @users.command("promote")
@@ -118,6 +131,18 @@ def enable(username: str) -> None:
     accounts.set_disabled(_user(username), False)
     db.session.commit()
     click.echo(f"{username} is enabled now.")
+
+
+@posts.command("render")
+@on_database
+def render_posts() -> None:
+    """Make every post's HTML again, after the rules for it have changed."""
+    rendered = 0
+    with db.engine.connect() as connection:
+        for batch in rerender(connection):
+            connection.commit()
+            rendered += batch
+    click.echo(f"{rendered} posts rendered.")
 
 
 @click.command("demo")

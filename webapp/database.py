@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,15 +19,16 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 from flask import Flask, current_app
 from sqlalchemy import Connection, Engine, event, inspect, text
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm.interfaces import ORMOption
 from werkzeug.exceptions import NotFound
 
+from config import VAR_DIR, Settings
+from config.private_files import keep_private, make_private_directory, make_private_file
 from webapp.extensions import Base, db, migrate
 
 BUSY_TIMEOUT_S = 10
-CONNECT_TIMEOUT_S = 5
-POOL_TIMEOUT_S = 10
 _SPARE_CONNECTIONS = 8  # beside the views' threads: live authorisation, health checks
 _LARGEST_ID = 2**31 - 1
 _MIGRATION_LOCK = 0x666C6173  # any number, as long as nothing else on the server uses it
@@ -39,25 +40,54 @@ class DatabaseError(Exception):
     """The database cannot be used as it is; one sentence."""
 
 
-def configure(app: Flask, url: str, threads: int) -> None:
-    """Set the options of the engine for `threads` view threads; call it before `bind()`."""
+def configure(app: Flask, settings: Settings) -> None:
+    """Set the options of the engine; call it before `bind()`.
+
+    Each view thread has a connection, and there are some to spare, so that none waits for
+    another's. A database that goes silent is given up after the times in the settings.
+    """
+    url = make_url(settings.database_url)
     options: dict[str, Any] = {
-        "pool_size": threads,
+        "pool_size": settings.threads,
         "max_overflow": _SPARE_CONNECTIONS,
-        "pool_timeout": POOL_TIMEOUT_S,
+        "pool_timeout": settings.database_pool_timeout_s,
     }
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite":
+    if url.get_backend_name() == "sqlite":
         options["connect_args"] = {"timeout": BUSY_TIMEOUT_S}
-        if parsed.database and not parsed.database.startswith("file:"):
+        path = sqlite_path(url)
+        if path is not None:
             # If it cannot be made, the first connection says so in a sentence.
             with suppress(OSError):
-                Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+                make_private_directory(path.parent)
     else:
         options["pool_pre_ping"] = True
-        options["connect_args"] = {"connect_timeout": CONNECT_TIMEOUT_S}
-    app.config["SQLALCHEMY_DATABASE_URI"] = url
+        options["connect_args"] = _libpq_arguments(url, settings)
+    app.config["SQLALCHEMY_DATABASE_URI"] = settings.database_url
     app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
+
+
+def _libpq_arguments(url: URL, settings: Settings) -> dict[str, Any]:
+    """Return the deadlines of a PostgreSQL connection; what the URL itself says comes first."""
+    if url.get_driver_name() not in ("psycopg", "psycopg2"):
+        return {}
+    silence_s = settings.database_silence_timeout_s
+    arguments: dict[str, Any] = {
+        "connect_timeout": settings.database_connect_timeout_s,
+        # Without traffic a probe after half the time, then three more; with something sent
+        # that is not acknowledged, the whole time (tcp(7)).
+        "keepalives": 1,
+        "keepalives_idle": max(1, silence_s // 2),
+        "keepalives_interval": max(1, silence_s // 6),
+        "keepalives_count": 3,
+        "tcp_user_timeout": silence_s * 1000,
+    }
+    arguments = {name: value for name, value in arguments.items() if name not in url.query}
+    if settings.database_statement_timeout_s:
+        # Of the same option given twice, PostgreSQL takes the last.
+        ours = f"-c statement_timeout={settings.database_statement_timeout_s * 1000}"
+        theirs = url.query.get("options", ())
+        arguments["options"] = " ".join((ours, *([theirs] if isinstance(theirs, str) else theirs)))
+    return arguments
 
 
 def bind(app: Flask) -> None:
@@ -67,6 +97,40 @@ def bind(app: Flask) -> None:
     with app.app_context():
         if db.engine.dialect.name == "sqlite":
             event.listen(db.engine, "connect", _prepare_sqlite)
+            path = sqlite_path(db.engine.url)
+            if path is not None:
+                event.listen(db.engine, "do_connect", _sqlite_privacy(path, app))
+
+
+def sqlite_path(url: URL) -> Path | None:
+    """Return the file of a SQLite database; nothing if it is in memory."""
+    name = (url.database or "").removeprefix("file:").partition("?")[0]
+    return None if name in ("", ":memory:") else Path(name)
+
+
+def _sqlite_privacy(path: Path, app: Flask) -> Callable[..., None]:
+    """Return what runs before a connection opens: it keeps the database's files from others.
+
+    SQLite gives the files beside the database its own mode, whatever the process's mask is.
+    """
+    files = [path, *(path.with_name(path.name + end) for end in ("-wal", "-shm", "-journal"))]
+    told: set[Path] = set()
+
+    def before_connect(*_arguments: object) -> None:
+        # If it cannot be made, SQLite says why.
+        with suppress(OSError):
+            make_private_file(path)
+        if path.parent == VAR_DIR:
+            keep_private(VAR_DIR)
+        for file in files:
+            if not keep_private(file) and file not in told:
+                told.add(file)
+                app.logger.warning(
+                    "other users of this machine may read %s: make it its owner's, with mode 600",
+                    file,
+                )
+
+    return before_connect
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:  # noqa: ARG001
@@ -85,9 +149,10 @@ def _prepare_sqlite(connection: sqlite3.Connection, record: object) -> None:  # 
             time.sleep(0.02)
 
 
-def find(model: type[ModelT], object_id: int) -> ModelT:
+def find(model: type[ModelT], object_id: int, *options: ORMOption) -> ModelT:
     """Return the object with this id, or raise `NotFound` (404); needs an application context."""
-    found = db.session.get(model, object_id) if 0 < object_id <= _LARGEST_ID else None
+    known = 0 < object_id <= _LARGEST_ID
+    found = db.session.get(model, object_id, options=options) if known else None
     if found is None:
         raise NotFound(f"There is no {model.__name__.lower()} {object_id}.")
     return found
@@ -170,6 +235,8 @@ def migration_connection() -> Iterator[Connection]:
             connection.commit()
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         else:
+            # It may wait for another process's migration, and take long itself.
+            connection.execute(text("SET LOCAL statement_timeout = 0"))
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         try:
             yield connection

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from http import HTTPStatus
 
 from flask import Flask, current_app, json, redirect, render_template, request, url_for
@@ -16,6 +17,7 @@ from werkzeug.exceptions import default_exceptions as werkzeug_exceptions
 from werkzeug.wrappers import Response
 
 from webapp.extensions import db
+from webapp.passwords import PoolFullError
 from webapp.request_id import request_id
 
 API_PREFIX = "/api/"
@@ -36,7 +38,10 @@ def answer(error: HTTPException) -> Response:
     if error.code >= HTTPStatus.INTERNAL_SERVER_ERROR:
         # The page that tells of the error must not trip over what is left of the transaction.
         db.session.rollback()
-        current_app.logger.error(
+        # Who sends many log-ins does not fill the log with it; the access log has them.
+        level = logging.DEBUG if isinstance(error, PoolFullError) else logging.ERROR
+        current_app.logger.log(
+            level,
             "request %s: %s %s answered %d",
             request_id(),
             request.method,

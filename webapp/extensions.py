@@ -7,6 +7,8 @@ from pathlib import Path
 from flask_bcrypt import Bcrypt
 from flask_cors import CORS
 from flask_jwt_extended import JWTManager
+from flask_limiter import Limiter
+from flask_limiter.util import get_remote_address
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from flask_wtf.csrf import CSRFProtect
@@ -39,4 +41,5 @@ bcrypt = Bcrypt()
 jwt = JWTManager()
 csrf = CSRFProtect()
 cors = CORS()
+limiter = Limiter(get_remote_address, storage_uri="webapp-database://")
 live = Live()

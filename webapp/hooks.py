@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Flask, Response
 
-from webapp import identity
+from webapp import body_limits, identity
 from webapp.extensions import db
 from webapp.request_id import HEADER, request_id
 
@@ -33,6 +33,7 @@ _SECURITY_HEADERS = {
 def register(app: Flask) -> None:
     """Set the hooks; call it before extensions add theirs, so that identity comes first."""
     identity.register(app)
+    body_limits.register(app)
     app.after_request(_add_headers)
     app.teardown_request(_roll_back)
 

@@ -9,17 +9,18 @@ matters (`g.token_refusal`).
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from flask import Flask, current_app, g, request, session
 from flask.sessions import SecureCookieSessionInterface
 from flask_jwt_extended import get_current_user
+from sqlalchemy import select
 from werkzeug.exceptions import Forbidden, Unauthorized
 
 from flasknado.live import Identity
-from webapp import tokens
+from webapp import credentials, tokens
 from webapp.extensions import db, live
 from webapp.models import ADMIN, User
 from webapp.serializers import user_json
@@ -28,6 +29,10 @@ EXTENSION_KEY = "flasknado.identity"
 _NO_ROLES: frozenset[str] = frozenset()
 # EventSource and WebSocket cannot set headers, so there a token may be in the query.
 _LIVE_PREFIX = "/live/"
+# What a session holds.
+_USER, _NAME, _GENERATION = "user_id", "session_id", "generation"
+# A request that began before the log-out may sign the session's cookie once more after it.
+_STILL_SIGNED = timedelta(hours=1)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -55,20 +60,33 @@ def load_identity() -> None:
         presented = _load_from_token()
     except Unauthorized as refusal:
         g.token_refusal, presented = refusal, True
-    if not presented and "user_id" in session:
+    if not presented and _USER in session:
         _load_from_session()
 
 
 def log_in(user: User) -> None:
     """Begin a new session for `user`; nothing of the old one stays (no session fixation)."""
     session.clear()
-    session["user_id"] = user.id
+    session[_USER] = user.id
+    session[_GENERATION] = user.credential_generation
+    session[_NAME] = credentials.new_name()
 
 
 def log_out() -> None:
-    """End the session, and the live connections of its person when the view commits."""
+    """End the session, and the live connections of its person, when the view commits.
+
+    The cookie is worthless from then on, whoever has a copy of it.
+    """
     if g.user is not None and g.by_session:
-        live.revoke(g.user.id)
+        lifetime: timedelta = current_app.permanent_session_lifetime
+        expires_at = datetime.now(UTC) + lifetime + _STILL_SIGNED
+        credentials.revoke(session[_NAME], g.user.id, expires_at.timestamp())
+    forget()
+
+
+def forget() -> None:
+    """Answer without the session; on the server it is as it was."""
+    g.user, g.roles, g.by_session = None, _NO_ROLES, False
     session.clear()
 
 
@@ -133,10 +151,13 @@ def _load_from_token() -> bool:
 
 
 def _load_from_session() -> None:
-    user_id = session["user_id"]
-    user = db.session.get(User, user_id) if isinstance(user_id, int) else None
-    if user is None or user.disabled:
-        session.clear()
+    user_id, name, generation = session[_USER], session.get(_NAME), session.get(_GENERATION)
+    user = None
+    if isinstance(user_id, int) and isinstance(name, str):
+        known = User.id == user_id, ~credentials.is_revoked(name)
+        user = db.session.scalar(select(User).where(*known))
+    if user is None or user.disabled or user.credential_generation != generation:
+        forget()
         return
     g.user, g.roles, g.by_session = user, user.roles, True
 

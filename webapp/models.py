@@ -1,4 +1,4 @@
-"""The tables: accounts, posts, comments and revoked tokens.
+"""The tables: accounts, posts, comments and revoked sessions and tokens, attempts.
 
 Every timestamp is timezone-aware and in UTC, on databases that keep no time zone too.
 """
@@ -8,7 +8,17 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from sqlalchemy import CheckConstraint, DateTime, ForeignKey, Index, String, Text, func, select
+from sqlalchemy import (
+    CheckConstraint,
+    DateTime,
+    Double,
+    ForeignKey,
+    Index,
+    String,
+    Text,
+    func,
+    select,
+)
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import Mapped, column_property, mapped_column, relationship
 from sqlalchemy.types import TypeDecorator
@@ -69,6 +79,7 @@ class User(Model):
     password_hash: Mapped[str] = mapped_column(String(60))
     role: Mapped[str] = mapped_column(String(10), default=USER)
     disabled: Mapped[bool] = mapped_column(default=False)
+    credential_generation: Mapped[int] = mapped_column(default=0, server_default="0")
     created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
 
     @property
@@ -100,7 +111,7 @@ class Comment(Model):
 
 
 class Post(Model):
-    """A post: Markdown, and its beginning as plain text. Ids rise and are never used again."""
+    """A post: Markdown, what becomes of it, its beginning as plain text. No id is used twice."""
 
     __tablename__ = "post"
     __table_args__ = (
@@ -112,6 +123,8 @@ class Post(Model):
     author_id: Mapped[int] = mapped_column(ForeignKey("user_account.id"))
     title: Mapped[str] = mapped_column(String(TITLE_CHARACTERS))
     body: Mapped[str] = mapped_column(Text)
+    # Ten times the Markdown at worst, so that lists do without.
+    body_html: Mapped[str] = mapped_column(Text, server_default="", deferred=True)
     excerpt: Mapped[str] = mapped_column(String(EXCERPT_CHARACTERS))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -126,9 +139,19 @@ class Post(Model):
 
 
 class RevokedToken(Model):
-    """A token that was given back before its time; the row may go once the token has expired."""
+    """A session or token that was given back; the row may go once it would have expired."""
 
     __tablename__ = "revoked_token"
 
     jti: Mapped[str] = mapped_column(String(36), primary_key=True)
     expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+
+
+class AttemptCount(Model):
+    """How often something limited was tried; see `limit_storage.py`."""
+
+    __tablename__ = "attempt_count"
+
+    key: Mapped[str] = mapped_column(String(255), primary_key=True)
+    hits: Mapped[int]
+    expires_at: Mapped[float] = mapped_column(Double, index=True)

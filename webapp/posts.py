@@ -62,5 +62,6 @@ def comments_of(post: Post) -> Select[Comment]:
 
 
 def _set_body(post: Post, body: str) -> None:
-    post.body = body
-    post.excerpt = markdown.excerpt(body, EXCERPT_CHARACTERS)
+    rendered = markdown.render(body)
+    post.body, post.body_html = body, rendered.html
+    post.excerpt = markdown.excerpt(rendered.words, EXCERPT_CHARACTERS)

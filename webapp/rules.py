@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from webapp import markdown
 from webapp.models import (
     COMMENT_CHARACTERS,
     POST_CHARACTERS,
@@ -60,8 +61,10 @@ def title(value: str) -> str:
 
 
 def post_body(value: str) -> str:
-    """Return the Markdown of a post, with LF line ends."""
-    return _text("A post", _clean(value).strip("\n"), POST_CHARACTERS)
+    """Return the Markdown of a post, with LF line ends, if rendering it is within the budget."""
+    kept = _text("A post", _clean(value).strip("\n"), POST_CHARACTERS)
+    markdown.render(kept)
+    return kept
 
 
 def comment_body(value: str) -> str:

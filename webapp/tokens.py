@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from flask_jwt_extended import (
@@ -24,15 +23,17 @@ from flask_jwt_extended.exceptions import (
     UserLookupError,
 )
 from jwt import ExpiredSignatureError, PyJWTError
-from sqlalchemy import delete
+from sqlalchemy import select
 from werkzeug.datastructures import WWWAuthenticate
 from werkzeug.exceptions import Unauthorized
 from werkzeug.wrappers import Response
 
+from webapp import credentials
 from webapp.errors import answer
-from webapp.extensions import db, live
-from webapp.models import RevokedToken, User, utc_now
+from webapp.extensions import db
+from webapp.models import User
 
+_GENERATION = "generation"
 _SUBJECT = re.compile(r"[1-9][0-9]{0,8}")
 _INVALID = "The token is not one of this site's for this use: get one from /api/v1/tokens."
 _MISSING = "Send a bearer token in the Authorization header to do this."
@@ -43,13 +44,14 @@ _NOBODY = "The token's account is gone or disabled."
 
 def new_access_token(user: User) -> str:
     """Return a token that speaks for `user` with the roles it has now."""
-    claims = {"roles": sorted(user.roles)}
+    claims = {"roles": sorted(user.roles), _GENERATION: user.credential_generation}
     return str(create_access_token(str(user.id), additional_claims=claims))
 
 
 def new_refresh_token(user: User) -> str:
     """Return a token that is good for getting access tokens, and nothing else."""
-    return str(create_refresh_token(str(user.id)))
+    claims = {_GENERATION: user.credential_generation}
+    return str(create_refresh_token(str(user.id), additional_claims=claims))
 
 
 def verified_claims(
@@ -72,14 +74,8 @@ def verified_claims(
 
 
 def revoke(claims: dict[str, Any]) -> None:
-    """Refuse this token from now on, forget the revoked ones that have expired, and commit.
-
-    The live connections of its account end; the ones that it did not open come back.
-    """
-    expires_at = datetime.fromtimestamp(claims["exp"], UTC)
-    db.session.execute(delete(RevokedToken).where(RevokedToken.expires_at < utc_now()))
-    live.revoke(claims["sub"])
-    db.session.merge(RevokedToken(jti=claims["jti"], expires_at=expires_at))
+    """Refuse this token from now on, end its account's live connections, and commit."""
+    credentials.revoke(claims["jti"], claims["sub"], claims["exp"])
     db.session.commit()
 
 
@@ -95,17 +91,21 @@ def register(jwt: JWTManager) -> None:
     """Tell flask-jwt-extended who a token speaks for, and give its errors our shape."""
 
     @jwt.user_lookup_loader
-    def user_of(_header: dict[str, Any], claims: dict[str, Any]) -> User | None:
+    def user_of(header: dict[str, Any], claims: dict[str, Any]) -> User | None:
         if not _SUBJECT.fullmatch(claims["sub"]):
             return None
         user = db.session.get(User, int(claims["sub"]))
-        return None if user is None or user.disabled else user
+        if user is None or user.disabled:
+            return None
+        if claims.get(_GENERATION) != user.credential_generation:
+            raise RevokedTokenError(header, claims)
+        return user
 
     @jwt.token_in_blocklist_loader
     def is_revoked(_header: dict[str, Any], claims: dict[str, Any]) -> bool:
         # A token that cannot be revoked is none of ours.
         name = claims.get("jti")
-        return not name or db.session.get(RevokedToken, name) is not None
+        return not name or bool(db.session.scalar(select(credentials.is_revoked(name))))
 
     for loader, message in (
         (jwt.unauthorized_loader, _MISSING),

@@ -33,8 +33,22 @@ gen_log: Final = logging.getLogger("tornado.general")
 UNPARSED_BYTES: Final = 16 * 1024
 """How much may arrive while nothing is parsed before reading stops."""
 
+WORK_PER_TURN: Final = 1024
+REQUEST_WORK: Final = 64
+SLICE_WORK: Final = 64
+BODY_SLICE_WORK: Final = 32
+"""What one connection may do before others have their turn of the loop, and what counts how
+much: a request that is taken or begun, bytes given to the parser at once, a part of a body (1),
+an empty line at which they are cut (1). So sixteen requests, or a thousand chunks."""
+
+ONE_READ_BYTES: Final = 64 * 1024
+"""Less than this is all that one turn of the loop reads from a connection: more counts on."""
+
 LINGERING_LIMIT: Final = 1024
 """How many refused connections of a server may linger; one more is cut off at once."""
+
+OUR_FAULT: Final = frozenset((503, 507))
+"""Refusals after which the rest of a body is read and dropped for as long as a body may take."""
 
 CLIENT_CLOSED_STATUS: Final = 499
 """What the response hook is told when the client left before a response had begun."""
@@ -65,6 +79,7 @@ class Connection(RequestSink):
         "_drain_waiters",
         "_eof",
         "_linger_left_bytes",
+        "_lingers_for_body",
         "_parser",
         "_parsing",
         "_phase",
@@ -77,8 +92,11 @@ class Connection(RequestSink):
         "_taken_mark_bytes",
         "_unparsed",
         "_waiting",
+        "_work",
+        "_yielding",
         "active",
         "context",
+        "counted",
         "deadline",
         "gone",
         "secure",
@@ -97,6 +115,8 @@ class Connection(RequestSink):
         self.context: Any = None
         """Tornado's context of the connection, once a native handler needed it."""
         self.secure = False
+        self.counted = False
+        """True while its handshake counts as a connection already."""
         self.gone = False
         """True once the transport has closed, or has been left to another protocol."""
         self.deadline = NEVER
@@ -113,8 +133,13 @@ class Connection(RequestSink):
         self._parsing = False
         self._advancing = False
         self._reading_paused = False
+        self._work = 0
+        """What was done since `_begin_turn()`."""
+        self._yielding = False
+        """True while the rest waits for the loop's next turn."""
         self._eof = False
         self._linger_left_bytes = shared.limits.linger_bytes
+        self._lingers_for_body = False
         self._sent_before_bytes = 0
         self._taken_mark_bytes = 0
         self._rate_mark_bytes = 0
@@ -137,6 +162,9 @@ class Connection(RequestSink):
         )
         self.deadline = shared.deadline(limits.header_timeout_s)
         counters = shared.counters
+        if self.counted:
+            self.counted = False
+            counters.connections_open -= 1
         full = counters.connections_open >= limits.max_connections
         counters.connections_open += 1
         counters.connections_accepted += 1
@@ -148,9 +176,12 @@ class Connection(RequestSink):
     def data_received(self, data: bytes) -> None:
         if self._parser is None:
             self._drop_incoming(len(data))
-        elif self._unparsed is not None:
+        elif self._unparsed is not None or self._yielding:
             self._keep_unparsed(data)
         else:
+            if len(data) < ONE_READ_BYTES:
+                self._work = 0
+                self._parser.pauses = False
             self._parse(data)
 
     def eof_received(self) -> bool:
@@ -178,6 +209,7 @@ class Connection(RequestSink):
         shared = self.shared
         shared.discard(self)
         shared.counters.connections_open -= 1
+        shared.budget.owing.discard(self.transport)
         if self._phase is _Phase.LINGERING:
             shared.lingering -= 1
         self._parser = None
@@ -197,12 +229,15 @@ class Connection(RequestSink):
 
     def pause_writing(self) -> None:
         self.write_paused = True
+        self.shared.budget.owing.add(self.transport)
         self._watch_writing()
 
     def resume_writing(self) -> None:
         self.write_paused = False
-        if self._phase is not _Phase.CLOSING:
+        self.shared.budget.owing.discard(self.transport)
+        if self._phase is not _Phase.CLOSING and self.active is None:
             self.write_deadline = NEVER
+        # While a response goes on its rate is judged across the pauses; see `_write_progresses`.
         if self.active is not None:
             self.active.drained()
         self._settle_drain_waiters(None)
@@ -215,6 +250,8 @@ class Connection(RequestSink):
         shared = self.shared
         if self.gone:
             raise RequestError(400, "the connection has been taken out of HTTP")
+        if shared.budget.full and (head.content_length or head.chunked):
+            raise shared.budget.refusal()
         if shared.checks_origin:
             shared.trusted_proxies.apply(head)
             shared.trusted_hosts.check(head)
@@ -246,10 +283,14 @@ class Connection(RequestSink):
             self._waiting.append(exchange)
 
     def request_data(self, data: bytes) -> None:
+        self._work += 1
         if self._receiving is not None:
             self._receiving.receive(data)
 
     def request_complete(self) -> None:
+        self._work += REQUEST_WORK
+        if self._work >= WORK_PER_TURN and self._parser is not None:
+            self._parser.pauses = True
         exchange, self._receiving = self._receiving, None
         if exchange is not None:
             exchange.end()
@@ -309,9 +350,19 @@ class Connection(RequestSink):
         return future
 
     def unstuffed(self) -> None:
-        """Take note that more of the active request's body may be read."""
+        """Take note that more of a request's body may be read."""
         if not self._parsing and not self._advancing:
             self._go_on()
+
+    def pause_body(self) -> None:
+        """Read no more of a body: there is no memory for it."""
+        if self._receiving is not None:
+            self._pause_reading()
+
+    def resume_body(self) -> None:
+        """Read on after `pause_body()`, as far as nothing else is against it."""
+        if self._receiving is not None:
+            self.unstuffed()
 
     def refuse(self, error: RequestError) -> None:
         """Answer with `error` when the requests before have been answered, and close.
@@ -322,6 +373,10 @@ class Connection(RequestSink):
         self._unparsed = None
         receiving, self._receiving = self._receiving, None
         self.shared.counters.requests_refused += 1
+        if error.status in OUR_FAULT and receiving is not None:
+            # A reset would lose the answer, and this client has done nothing wrong.
+            self._lingers_for_body = True
+            self._linger_left_bytes = self._body_left_bytes(receiving)
         self._refusal = (parser.head if parser is not None else None, error)
         gen_log.info("Malformed HTTP message from %s: %s", self._peer(), error)
         if receiving is not None:
@@ -340,6 +395,15 @@ class Connection(RequestSink):
         self._resume_reading()
         if self.active is None and not self._waiting:
             self._answer_refusal()
+
+    def _body_left_bytes(self, receiving: Exchange) -> int:
+        """Return how much of a body may still come."""
+        head, shared = receiving.head, self.shared
+        total_bytes = head.content_length
+        if total_bytes is None and shared.container is not None:
+            total_bytes = shared.container.max_body_bytes_for(head)
+        left_bytes = (total_bytes or 0) - receiving.received_bytes
+        return max(shared.limits.linger_bytes, left_bytes)
 
     def refuse_exchange(self, exchange: Exchange, error: RequestError) -> None:
         """Refuse the active exchange, whether its body has arrived or not, and close."""
@@ -391,6 +455,16 @@ class Connection(RequestSink):
         self._phase_closing()
         self.transport.abort()
 
+    def holds_thread(self) -> bool:
+        """Return whether a thread of the container waits for this client."""
+        active = self.active
+        return isinstance(active, OrdinaryExchange) and active.holds_thread
+
+    def cut_off(self, reason: str) -> None:
+        """Cut off a client whose response may go on no longer."""
+        log.info("%s is cut off: %s", self._peer(), reason)
+        self.abort()
+
     def expire(self, now: float) -> None:
         """Do what the deadline that has passed demands; called by the sweep."""
         if self.write_deadline <= now and not self._write_progresses():
@@ -422,21 +496,29 @@ class Connection(RequestSink):
         """Parse as much as may be parsed now and keep the rest."""
         parser = self._parser
         assert parser is not None
+        size_bytes = len(data)
+        start = 0
         self._parsing = True
         try:
-            while data and self._parser is parser and not self.gone:
+            while start < size_bytes and self._parser is parser and not self.gone:
+                if self._work >= WORK_PER_TURN:
+                    self._keep_unparsed(data[start:])
+                    self._yield_turn()
+                    break
                 if self.active is not None or self._waiting:
                     if self._holds():
-                        self._keep_unparsed(data)
+                        self._keep_unparsed(data[start:])
                         break
                 else:
                     parser.holds = False
-                if len(data) <= HEAD_SLICE_BYTES:
-                    data = parser.feed(data)
-                else:
-                    size_bytes = parser.slice_bytes()
-                    data = parser.feed(data[:size_bytes]) + data[size_bytes:]
-                if self._receiving is not None and self._receiving.stuffed():
+                self._work += BODY_SLICE_WORK if parser.in_body else SLICE_WORK
+                piece = data
+                if start or size_bytes > HEAD_SLICE_BYTES:
+                    piece = data[start : start + parser.slice_bytes()]
+                start += len(piece) - len(parser.feed(piece))
+                self._work += parser.pieces
+                parser.pieces = 0
+                if self._receiving is not None and self._stuffed(self._receiving):
                     self._pause_reading()
         except RequestError as error:
             if not self.gone:
@@ -447,8 +529,8 @@ class Connection(RequestSink):
         finally:
             self._parsing = False
         if self._stream is not None:
-            if data:
-                self._stream.data_received(data)
+            if start < size_bytes:
+                self._stream.data_received(data[start:])
         elif self._parser is not None:
             self._watch_reading()
 
@@ -457,11 +539,31 @@ class Connection(RequestSink):
         active = self.active
         receiving = self._receiving
         return (
-            (self._parser is not None and self._parser.holds)
+            self._yielding
+            or (self._parser is not None and self._parser.holds)
             or len(self._waiting) >= self.shared.limits.pipeline_limit
             or (active is not None and active.holds and active.complete)
-            or (receiving is not None and receiving.stuffed())
+            or (receiving is not None and self._stuffed(receiving))
         )
+
+    def _stuffed(self, receiving: Exchange) -> bool:
+        """Whether no more of a body may be read for now."""
+        return receiving.stuffed() or (self.shared.budget.full and not receiving.complete)
+
+    def _yield_turn(self) -> None:
+        """Leave the rest for the loop's next turn, so that others have theirs."""
+        if not self._yielding:
+            self._yielding = True
+            self._pause_reading()
+            self.shared.loop.call_soon(self._begin_turn)
+
+    def _begin_turn(self) -> None:
+        self._yielding = False
+        self._work = 0
+        if self._parser is not None:
+            self._parser.pauses = False
+        if not self.gone:
+            self._advance()
 
     def _keep_unparsed(self, data: bytes) -> None:
         if self._unparsed is None:
@@ -478,6 +580,10 @@ class Connection(RequestSink):
         try:
             while self._is_free():
                 if self._waiting:
+                    if self._work >= WORK_PER_TURN:
+                        self._yield_turn()
+                        break
+                    self._work += REQUEST_WORK
                     self.active = exchange = self._waiting.popleft()
                     exchange.begin()
                     if self._eof and self.active is exchange and exchange.needs_client():
@@ -485,7 +591,7 @@ class Connection(RequestSink):
                 elif self._refusal is not None:
                     self._answer_refusal()
                     break
-                elif self._unparsed is None:
+                elif self._unparsed is None or self._yielding:
                     break
                 else:
                     self._go_on()
@@ -545,6 +651,11 @@ class Connection(RequestSink):
 
     def _judge_body(self, active: Exchange) -> None:
         limits = self.shared.limits
+        budget = self.shared.budget
+        if budget.full and self._receiving is not None:
+            # All that is held may be bodies that wait for room: somebody has to go.
+            self.refuse(budget.refusal())
+            return
         came_bytes = active.received_bytes - self._rate_mark_bytes
         wanted_bytes = limits.min_body_rate_bytes_s * limits.body_timeout_s
         if came_bytes >= wanted_bytes or self._reading_paused:
@@ -592,9 +703,16 @@ class Connection(RequestSink):
             return
         shared.lingering += 1
         self._phase = _Phase.LINGERING
-        self.deadline = shared.deadline(shared.limits.linger_timeout_s)
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
+        limits = shared.limits
+        self.deadline = shared.deadline(
+            limits.body_timeout_s if self._lingers_for_body else limits.linger_timeout_s
+        )
+        try:
+            if self.transport.can_write_eof():
+                self.transport.write_eof()
+        except OSError:  # the client has gone, and reading has been paused
+            self.abort()
+            return
         self._resume_reading()
 
     def _drop_incoming(self, size_bytes: int) -> None:
@@ -621,6 +739,10 @@ class Connection(RequestSink):
         return address[0] if address is not None else "a Unix socket"
 
     def _forget(self, exchange: Exchange) -> None:
+        """Count out an exchange that has ended, or will never begin."""
+        if exchange.held_bytes:
+            held_bytes, exchange.held_bytes = exchange.held_bytes, 0
+            self.shared.budget.hold(-held_bytes)
         if isinstance(exchange, OrdinaryExchange):
             self.shared.counters.ordinary_in_flight -= 1
         else:
@@ -650,23 +772,28 @@ class Connection(RequestSink):
 
     def _watch_writing(self) -> None:
         if self.write_deadline == NEVER and not self.gone:
-            self._taken_mark_bytes = self._taken_bytes()
+            self._taken_mark_bytes = self.taken_bytes()
             self.write_deadline = self.shared.deadline(self.shared.limits.write_timeout_s)
 
     def _write_progresses(self) -> bool:
-        """Whether the client took anything since the last look; begins the next one if so."""
+        """Whether the client took enough since the last look; begins the next one if so."""
         if not self.transport.get_write_buffer_size() and self._phase is not _Phase.CLOSING:
             self.write_deadline = NEVER
             return True
-        taken_bytes = self._taken_bytes()
-        if taken_bytes <= self._taken_mark_bytes:
+        limits = self.shared.limits
+        taken_bytes = self.taken_bytes()
+        wanted_bytes = limits.min_write_rate_bytes_s * limits.write_timeout_s
+        if taken_bytes - self._taken_mark_bytes < max(wanted_bytes, 1):
             return False
         self._taken_mark_bytes = taken_bytes
-        self.write_deadline = self.shared.deadline(self.shared.limits.write_timeout_s)
+        self.write_deadline = self.shared.deadline(limits.write_timeout_s)
         return True
 
-    def _taken_bytes(self) -> int:
+    def taken_bytes(self) -> int:
+        """Return how much the client's socket has taken so far."""
         written = self._sent_before_bytes
         if self.active is not None:
             written += self.active.sent_bytes
+            if isinstance(self.active, OrdinaryExchange):
+                written += self.active.file_sent_bytes
         return written - self.transport.get_write_buffer_size()

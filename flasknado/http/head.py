@@ -26,8 +26,13 @@ _LOOKED_AT: Final = frozenset(
     (b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade")
 )
 
-# What has been found valid before needs no second look; both are bounded.
+# What has been found valid before needs no second look; bounded in number and in length.
 _KNOWN_LIMIT: Final = 1024
+KNOWN_NAME_BYTES: Final = 64
+"""Longer field names are not kept: the names that matter are short."""
+KNOWN_HOST_BYTES: Final = 261
+"""The same for hosts: a name of 255 bytes and a port (RFC 1035, section 2.3.4)."""
+
 _known_names: Final[dict[bytes, bytes]] = {}
 """Field names, each with its lower-case form if it concerns the connection, else empty."""
 _known_hosts: Final[dict[bytes, str]] = {}
@@ -47,12 +52,15 @@ def parse_head(
 
     `target` is latin-1 text; `version` is `1.1`-like. Raises `RequestError` with the status
     to refuse with: 400 for what is malformed or ambiguous, 417 for an expectation that
-    is unknown, 505 for a version other than 1.0 and 1.1. May be called on any thread.
+    is unknown, 501 for CONNECT, 505 for a version other than 1.0 and 1.1. May be called
+    on any thread.
     """
     if version not in ("1.1", "1.0"):
         raise RequestError(505, f"HTTP/{version} is not spoken here: use HTTP/1.1")
     if method not in _USUAL_METHODS and _METHOD.match(method) is None:
         raise RequestError(400, "the method is not a token (RFC 9110, section 9.1)")
+    if method == "CONNECT":
+        raise RequestError(501, "CONNECT asks for a tunnel, and this is no proxy (RFC 9110, 9.3.6)")
     head = RequestHead(
         method, target, version, headers, client=client, server=server, scheme=scheme
     )
@@ -120,14 +128,14 @@ def _checked_name(name: bytes) -> bytes:
         raise RequestError(400, "a header name is not a token (RFC 9110, section 5.1)")
     lower = name.lower()
     looked_at = lower if lower in _LOOKED_AT else b""
-    if len(_known_names) < _KNOWN_LIMIT:
+    if len(name) <= KNOWN_NAME_BYTES and len(_known_names) < _KNOWN_LIMIT:
         _known_names[name] = looked_at
     return looked_at
 
 
 def _checked_host_field(value: bytes) -> str:
     host = checked_host(value.decode("latin-1"))
-    if len(_known_hosts) < _KNOWN_LIMIT:
+    if len(value) <= KNOWN_HOST_BYTES and len(_known_hosts) < _KNOWN_LIMIT:
         _known_hosts[value] = host
     return host
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from flasknado.errors import ConfigurationError
@@ -27,6 +28,19 @@ class Limits:
     pipeline_limit: int = 16
     """Requests read ahead from one connection while an earlier one is answered."""
 
+    max_body_bytes: int | str | None = None
+    """The largest body, on both halves, in bytes or as `16M`; more is answered 413.
+    `None`: the container's, which is 100 MiB."""
+
+    body_limits: Mapping[str, int | str] | None = None
+    """Other limits by method and path prefix, on both halves, such as
+    `{"POST /upload": "100M", "/login": "64K"}`; see `flasknado.http.body_limits`."""
+
+    memory_limit_bytes: int | None = None
+    """What bodies, write buffers and live backlogs of all clients may take of the process's
+    memory; at the bound reading pauses, then new bodies get 503.
+    `None`: half of the machine's memory or of the control group's."""
+
     max_connections: int = 50_000
     """Open connections of the server; one more is answered 503 and closed."""
 
@@ -45,6 +59,21 @@ class Limits:
     write_timeout_s: float = 60.0
     """How long a client may take nothing of what is waiting for it; then it is cut off."""
 
+    min_write_rate_bytes_s: float = 256.0
+    """What a client must take on average in each `write_timeout_s` while something waits for it."""
+
+    busy_write_rate_bytes_s: float = 64.0 * 1024
+    """While requests wait for a thread: what a client must take on average in each
+    `busy_write_window_s` if its response holds a thread; else it may be cut off, the slowest
+    first, and no more clients than requests wait."""
+
+    busy_write_window_s: float = 10.0
+    """How long such a client is watched before it is judged."""
+
+    response_timeout_s: float | None = None
+    """How long a response that has begun may take in all; then it is cut off. `None`: as long
+    as it takes. Not for connections that have left HTTP (WebSocket, live events)."""
+
     write_high_water_bytes: int = 64 * 1024
     """What may wait in a connection's write buffer before the writer must wait too."""
 
@@ -60,5 +89,7 @@ class Limits:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
+            if value is None or field.name in ("max_body_bytes", "body_limits"):
+                continue  # those of bodies are checked together (`BodyLimits`)
             if value <= 0:
                 raise ConfigurationError(f"{field.name} is {value}, and must be more than 0")

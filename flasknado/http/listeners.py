@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import ssl
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
+
+from flasknado.http.tls import TLSAcceptor
 
 log = logging.getLogger("flasknado.http")
 
@@ -22,20 +23,19 @@ BACKLOG = 2048
 class Listeners:
     """The listening sockets of one server; belongs to the loop's thread.
 
-    `make_protocol()` returns what has the methods of `asyncio.Protocol`, for each connection.
+    `make_protocol()` returns what has the methods of `asyncio.Protocol`, for each connection;
+    with `tls` that accepts them.
     """
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         make_protocol: Callable[[], Any],
-        tls: ssl.SSLContext | None = None,
-        handshake_timeout_s: float = 60.0,
+        tls: TLSAcceptor | None = None,
     ) -> None:
         self._loop = loop
         self._make_protocol = make_protocol
         self._tls = tls
-        self._handshake_timeout_s = handshake_timeout_s
         self._sockets: list[socket.socket] = []
         self._starting: set[asyncio.Task[None]] = set()
         self._taking: set[asyncio.Task[None]] = set()
@@ -45,38 +45,25 @@ class Listeners:
         """Accept connections on bound sockets, TCP or Unix; does not wait."""
         for sock in sockets:
             self._sockets.append(sock)
+            if self._tls is not None:
+                self._tls.listen(sock, BACKLOG)
+                continue
             task = self._loop.create_task(self._serve(sock))
             self._starting.add(task)
             task.add_done_callback(self._started)
 
     async def _serve(self, sock: socket.socket) -> None:
-        timeout_s = self._handshake_timeout_s if self._tls is not None else None
         if sock.family == getattr(socket, "AF_UNIX", None):
             server: asyncio.AbstractServer = await self._loop.create_unix_server(
-                self._make_protocol,
-                sock=sock,
-                backlog=BACKLOG,
-                ssl=self._tls,
-                ssl_handshake_timeout=timeout_s,
+                self._make_protocol, sock=sock, backlog=BACKLOG
             )
         else:
-            server = await self._loop.create_server(
-                self._make_protocol,
-                sock=sock,
-                backlog=BACKLOG,
-                ssl=self._tls,
-                ssl_handshake_timeout=timeout_s,
-            )
+            server = await self._loop.create_server(self._make_protocol, sock=sock, backlog=BACKLOG)
         self._servers.append(server)
 
     async def _take(self, connection: socket.socket) -> None:
         try:
-            await self._loop.connect_accepted_socket(
-                self._make_protocol,
-                connection,
-                ssl=self._tls,
-                ssl_handshake_timeout=self._handshake_timeout_s if self._tls else None,
-            )
+            await self._loop.connect_accepted_socket(self._make_protocol, connection)
         except OSError as error:
             log.debug("a connection was lost before it was taken: %s", error)
 
@@ -87,8 +74,11 @@ class Listeners:
 
     def close(self) -> None:
         """Stop accepting, but for what waits already; connections that are open stay."""
-        for sock in self._sockets:
-            for connection, _address in accept_waiting(sock):
+        waiting = [connection for sock in self._sockets for connection, _ in accept_waiting(sock)]
+        if self._tls is not None:
+            self._tls.close(waiting)
+        else:
+            for connection in waiting:
                 task = self._loop.create_task(self._take(connection))
                 self._taking.add(task)
                 task.add_done_callback(self._taking.discard)

@@ -4,9 +4,10 @@
 knows no application, so it is tested with plain calls.
 
 What llhttp accepts and this refuses: `RTSP/1.0` and `ICE/1.0` in the request line, two
-spaces in it, no version at all, endless trailers and chunk extensions; and all that
-`flasknado.http.head` checks. Of a request with `Upgrade`, llhttp leaves the body unread and
-would take it for the next request; here its framing is honoured.
+spaces in it, no version at all, endless trailers; and all that `flasknado.http.head`
+checks. Chunked bodies are read by `flasknado.http.chunks`. Of a request with `Upgrade`,
+llhttp leaves the body unread and would take it for the next request; here its framing is
+honoured.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import httptools
 from mypy_extensions import mypyc_attr
 
 from flasknado.errors import RequestError
+from flasknado.http.chunks import ChunkedBody
 from flasknado.http.head import parse_head
 from flasknado.http.limits import Limits
 from flasknado.http.message import Address, HeaderField, RequestHead
@@ -73,6 +75,7 @@ class RequestParser:
 
     __slots__ = (
         "_body_bytes",
+        "_chunks",
         "_client",
         "_data",
         "_error",
@@ -95,6 +98,8 @@ class RequestParser:
         "holds",
         "in_body",
         "in_head",
+        "pauses",
+        "pieces",
     )
 
     def __init__(
@@ -117,7 +122,9 @@ class RequestParser:
         self._exact = True
         """False if a chunked body may have ended before it, unseen."""
         self._tail = b""
-        """The last bytes of a piece that ended in a chunked body."""
+        """The last bytes of a piece that ended in a head or in trailers."""
+        self._chunks: ChunkedBody | None = None
+        """What reads the present body, up to its trailers."""
         self._partial: bytearray | None = None
         """What came of the present head in earlier pieces."""
         self._method: bytes | None = None
@@ -136,18 +143,24 @@ class RequestParser:
         """True while a body is expected."""
         self.holds = False
         """True after a request that may take the connection out of HTTP; set False to go on."""
+        self.pauses = False
+        """Set True by the sink to stop after the present request; set False to go on."""
+        self.pieces = 0
+        """How often `feed()` has cut what it was given."""
         self.ended = False
         """True after the last request of the connection; what follows is dropped."""
 
     def slice_bytes(self) -> int:
         """Return how many bytes at most to give to `feed()` now."""
-        if self.in_body and self.head is not None and self.head.content_length is not None:
+        left = 0
+        if self._chunks is not None:
+            left = self._chunks.left_bytes
+        elif self.in_body and self.head is not None and self.head.content_length is not None:
             left = self.head.content_length - self._body_bytes
-            return max(HEAD_SLICE_BYTES, min(left, BODY_SLICE_BYTES))
-        return HEAD_SLICE_BYTES
+        return max(HEAD_SLICE_BYTES, min(left, BODY_SLICE_BYTES))
 
     def feed(self, data: bytes) -> bytes:
-        """Parse at most `slice_bytes()` bytes; returns what follows a request after which it holds.
+        """Parse at most `slice_bytes()` bytes; returns what follows if it holds or pauses.
 
         Raises `RequestError` for what is refused, and what the sink raises; what was
         complete before it has been passed on.
@@ -156,15 +169,20 @@ class RequestParser:
         """
         start = pieces = 0
         while not self.ended:
+            if self._chunks is not None:
+                start = self._feed_chunks(data, start)
+                if start == len(data):
+                    return b""
             end = self._piece_end(data, start) if pieces < PIECES_LIMIT else len(data)
             self._exact = pieces < PIECES_LIMIT
             if start == 0 and end == len(data):
                 return self._feed_piece(data)
             rest = self._feed_piece(data[start:end])
-            if rest or self.holds or end == len(data):
+            if rest or self.holds or self.pauses or end == len(data):
                 return rest + data[end:]
             start = end
             pieces += 1
+            self.pieces += 1
         return b""
 
     def _piece_end(self, data: bytes, start: int) -> int:
@@ -172,11 +190,11 @@ class RequestParser:
         head = self.head
         if self.in_body and head is not None and head.content_length is not None:
             return min(start + head.content_length - self._body_bytes, len(data))
-        if self._tail and start == 0:
+        if self._tail:
             # The empty line may have begun in the last piece.
-            found = (self._tail + data[:3]).find(b"\r\n\r\n")
+            found = (self._tail + data[start : start + 3]).find(_EMPTY_LINE)
             if found >= 0:
-                return found + 4 - len(self._tail)
+                return start + found + 4 - len(self._tail)
         found = data.find(_EMPTY_LINE, start)
         return found + 4 if found >= 0 else len(data)
 
@@ -202,11 +220,28 @@ class RequestParser:
         if self.in_head:
             self._keep_partial_head()
         self._data = b""  # a connection at rest holds nothing of its last request
-        self._tail = data[-3:] if self.in_body and self._body_is_chunked() else b""
+        if self.in_head or (self.in_body and self._chunks is None):
+            self._tail = (self._tail + data[-3:])[-3:]
+        else:
+            self._tail = b""
         return b""
 
-    def _body_is_chunked(self) -> bool:
-        return self.head is not None and self.head.chunked
+    def _feed_chunks(self, data: bytes, start: int) -> int:
+        """Take the content of a chunked body up to its trailers; returns where it ends."""
+        chunks = self._chunks
+        assert chunks is not None
+        sizes_read = chunks.sizes_read
+        content, end = chunks.feed(data, start)
+        self.pieces += chunks.sizes_read - sizes_read
+        self._body_bytes += len(content)
+        self._count_framing(end - start)
+        if content:
+            self._sink.request_data(content)
+        if chunks.ended:
+            self._chunks = None
+            self._tail = b"0\r\n"
+            self._parser.feed_data(self._tail)  # the trailers are llhttp's again
+        return end
 
     def _take_unknown_method(self, data: bytes) -> bytes:
         """Parse a head whose method llhttp does not know, by showing it one that it knows.
@@ -225,6 +260,7 @@ class RequestParser:
             raise RequestError(400, "the method is not a token (RFC 9110, section 9.1)")
         self._method = match[1]
         self._partial = None
+        self._tail = b""
         self._parser = httptools.HttpRequestParser(self)
         return self.feed(_KNOWN_METHOD + data[match.end(1) :])
 
@@ -234,6 +270,7 @@ class RequestParser:
             if self.in_head:
                 raise RequestError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
             return rest if self.holds else b""
+        self._tail = b""
         # A fresh parser, told of the framing only, reads the body that llhttp has left out.
         self._parser = httptools.HttpRequestParser(self)
         self._framing_only = True
@@ -274,6 +311,8 @@ class RequestParser:
             if head.content_length or head.chunked:
                 self.in_body = True
                 self._body_bytes = self._raw_body_bytes = 0
+                # What is given at once and not cut where the head ends is llhttp's to read.
+                self._chunks = ChunkedBody() if head.chunked and self._exact else None
             self._sink.request_begun(head)
         except Exception as error:
             self._fail(error)

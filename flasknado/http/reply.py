@@ -163,6 +163,10 @@ class Reply(ResponseSink):
 class Container(Protocol):
     """What takes ordinary requests from a connection: `flasknado.wsgi.WSGIContainer`."""
 
+    @property
+    def requests_waiting(self) -> int:
+        """How many requests wait for a thread."""
+
     def max_body_bytes_for(self, head: RequestHead) -> int:
         """Return the largest body accepted for this request; asked on the loop's thread."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, Protocol
@@ -12,11 +13,15 @@ from flasknado.http.forwarded import TrustedProxies
 from flasknado.http.hosts import TrustedHosts
 from flasknado.http.limits import Limits
 from flasknado.http.mailbox import Mailbox
+from flasknado.http.memory import MemoryBudget
 from flasknado.http.message import RequestHead
 from flasknado.http.reply import Container
+from flasknado.http.response_pace import ResponsePace
 
 if TYPE_CHECKING:
     from flasknado.http.connection import Connection
+
+log: Final = logging.getLogger("flasknado.http")
 
 NEVER: Final = math.inf
 
@@ -32,6 +37,8 @@ class Exchange(Protocol):
     """The status of the response, 0 before it is known."""
     sent_bytes: int
     started_at: float
+    held_bytes: int
+    """How much of its body is in memory."""
     holds: bool
     """Whether what follows the request must not be parsed before the response has ended."""
 
@@ -79,6 +86,7 @@ class Shared:
         native_exchange: Callable[[Connection, RequestHead], Exchange],
         trusted_proxies: TrustedProxies,
         trusted_hosts: TrustedHosts,
+        budget: MemoryBudget,
         protocol: str | None = None,
         keep_alive: bool = True,
     ) -> None:
@@ -92,6 +100,8 @@ class Shared:
         self.trusted_proxies = trusted_proxies
         self.trusted_hosts = trusted_hosts
         self.checks_origin = bool(trusted_proxies) or bool(trusted_hosts)
+        self.budget = budget
+        budget.on_change.append(self._memory_changed)
         self.protocol = protocol
         self.keep_alive = keep_alive
         """False when every response closes its connection: by configuration, or while draining."""
@@ -99,6 +109,7 @@ class Shared:
         self.lingering = 0
         self.now = loop.time()
         """The loop's time at the last sweep."""
+        self._pace = ResponsePace(self)
         self._soon: asyncio.Future[None] | None = None
         self._sweeping: asyncio.TimerHandle | None = None
 
@@ -107,6 +118,7 @@ class Shared:
         self.connections.add(connection)
         if self._sweeping is None:
             self.now = self.loop.time()
+            self.budget.look()
             self._sweep_later()
 
     def discard(self, connection: Connection) -> None:
@@ -144,14 +156,28 @@ class Shared:
         for connection in list(self.connections):
             connection.abort()
 
+    def _memory_changed(self, full: bool) -> None:
+        """Have no more of any body read, or have reading go on."""
+        for connection in list(self.connections):
+            if full:
+                connection.pause_body()
+            else:
+                connection.resume_body()
+
     def _sweep_later(self) -> None:
         self._sweeping = self.loop.call_later(self.limits.sweep_interval_s, self._sweep)
 
     def _sweep(self) -> None:
         now = self.now = self.loop.time()
+        self.budget.look()
         late = [c for c in self.connections if c.deadline <= now or c.write_deadline <= now]
         for connection in late:
-            connection.expire(now)
+            try:
+                connection.expire(now)
+            except Exception:
+                log.exception("a connection's deadline could not be kept")
+                connection.abort()
+        self._pace.sweep(now)
         if self.connections:
             self._sweep_later()
         else:

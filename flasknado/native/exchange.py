@@ -20,9 +20,10 @@ from tornado.http1connection import HTTP1ConnectionParameters, parse_int
 from tornado.iostream import StreamClosedError
 
 from flasknado.errors import RequestError
-from flasknado.http.body import body_too_large
+from flasknado.http.body_limits import body_too_large
 from flasknado.http.counters import NATIVE
 from flasknado.http.encode import CONTINUE, LAST_CHUNK, frame_chunk
+from flasknado.http.head import KNOWN_NAME_BYTES
 from flasknado.http.message import RequestHead
 from flasknado.http.request_id import REQUEST_ID_FIELD, current_request_id
 from flasknado.native.iostream import TransportStream
@@ -31,6 +32,7 @@ from flasknado.native.tornado_private import (
     HTTPRequestContext,
     header_lists,
 )
+from flasknado.websocket.watch import FrameWatch
 
 if TYPE_CHECKING:
     from flasknado.http.connection import Connection
@@ -39,9 +41,6 @@ app_log: Final = logging.getLogger("tornado.application")
 
 STUFFED_BYTES: Final = 64 * 1024
 """How much of a body may wait for a handler before reading stops."""
-
-DEFAULT_MAX_BODY_BYTES: Final = 100 * 1024 * 1024
-"""The largest native body where neither the server nor the handler says otherwise (Tornado's)."""
 
 _REQUEST_ID_NAME: Final = REQUEST_ID_FIELD.title()
 _NORMAL_NAMES_LIMIT: Final = 1024
@@ -95,8 +94,9 @@ def context_of(
 class NativeExchange(httputil.HTTPConnection):
     """One native request and the response to it; see `flasknado.http.shared.Exchange`.
 
-    `start_request` makes Tornado's delegate for it. What the delegate raises is logged and
-    closes the connection, as in Tornado.
+    `start_request` makes Tornado's delegate for it; `max_body_bytes` holds until the handler
+    is known, and says otherwise (`flasknado.native.application`). What the delegate raises is
+    logged and closes the connection, as in Tornado.
     """
 
     half = NATIVE
@@ -109,10 +109,14 @@ class NativeExchange(httputil.HTTPConnection):
         params: HTTP1ConnectionParameters,
         context: NativeContext,
         start_request: StartRequest,
+        max_body_bytes: int,
     ) -> None:
         self.head = head
         self.complete = False
         self.received_bytes = 0
+        self.held_bytes = 0
+        self.gathers = True
+        """Whether the handler gets its body whole; set by what runs it."""
         self.status = 0
         self.sent_bytes = 0
         self.started_at = 0.0
@@ -127,9 +131,7 @@ class NativeExchange(httputil.HTTPConnection):
         self._awaited = False
         self._told_end = False
         self._limit_holds = False
-        self._max_body_bytes = (
-            params.max_body_size if params.max_body_size is not None else DEFAULT_MAX_BODY_BYTES
-        )
+        self._max_body_bytes = max_body_bytes
         self._body_timer: asyncio.TimerHandle | None = None
         self._body_timeout_s = params.body_timeout
         self._close_callback: Callable[[], None] | None = None
@@ -148,6 +150,9 @@ class NativeExchange(httputil.HTTPConnection):
         if head.host is not None:
             # That of an absolute-form target or of a trusted proxy goes before the field.
             fields["Host"] = head.host
+        if head.version == "1.0":
+            # It cannot be upgraded (RFC 9110, section 7.8).
+            fields.pop("Upgrade", None)
         uri = f"{head.path}?{head.query}" if "?" in head.target else head.path
         start_line = httputil.RequestStartLine(head.method, uri, f"HTTP/{head.version}")
         try:
@@ -195,8 +200,13 @@ class NativeExchange(httputil.HTTPConnection):
         else:
             self._parts.extend(data[i : i + size] for i in range(0, len(data), size))
         self._waiting_bytes += len(data)
+        self._hold(len(data))
         if self._connection.active is self:
             self._pump()
+
+    def _hold(self, size_bytes: int) -> None:
+        self.held_bytes += size_bytes
+        self._connection.shared.budget.hold(size_bytes)
 
     def end(self) -> None:
         self.complete = True
@@ -239,6 +249,8 @@ class NativeExchange(httputil.HTTPConnection):
         while not self._awaited and self._parts:
             part = self._parts.popleft()
             self._waiting_bytes -= len(part)
+            if not self.gathers and self.held_bytes:
+                self._hold(-len(part))
             if self._write_finished:
                 continue
             try:
@@ -429,6 +441,8 @@ class NativeExchange(httputil.HTTPConnection):
             connection.shared,
             write_paused=connection.write_paused,
         )
+        if self.status == 101 and _opens_websocket(self.head):
+            stream.watch = FrameWatch()
         connection.detach(stream)
         return stream
 
@@ -461,6 +475,13 @@ class NativeExchange(httputil.HTTPConnection):
         return closed_future(connection.shared.loop)
 
 
+def _opens_websocket(head: RequestHead) -> bool:
+    return any(
+        name.lower() == b"upgrade" and value.strip().lower() == b"websocket"
+        for name, value in head.headers
+    )
+
+
 def tornado_headers(head: RequestHead) -> httputil.HTTPHeaders:
     """Return the fields of a validated head as Tornado's handlers want them."""
     headers = httputil.HTTPHeaders()
@@ -470,7 +491,7 @@ def tornado_headers(head: RequestHead) -> httputil.HTTPHeaders:
         normal = _normal_names.get(name)
         if normal is None:
             normal = "-".join(word.capitalize() for word in name.decode("latin-1").split("-"))
-            if len(_normal_names) < _NORMAL_NAMES_LIMIT:
+            if len(name) <= KNOWN_NAME_BYTES and len(_normal_names) < _NORMAL_NAMES_LIMIT:
                 _normal_names[name] = normal
         text = value.decode("latin-1")
         if normal in as_list:

@@ -16,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 from tornado.ioloop import IOLoop
 from tornado.iostream import StreamBufferFullError, StreamClosedError, UnsatisfiableReadError
 
+from flasknado.websocket.codec import WebSocketError, close_frame
+from flasknado.websocket.watch import FrameWatch
+
 if TYPE_CHECKING:
     from flasknado.http.shared import Shared
 
@@ -27,15 +30,29 @@ READ_AHEAD_BYTES = 64 * 1024
 MAX_BUFFER_BYTES = 100 * 1024 * 1024
 """How much one read may gather (Tornado's default)."""
 
+WORK_PER_TURN = 64
+"""How many reads and writes are done at once; the next is done on the loop's next turn."""
+
+BYTES_PER_WORK = 8 * 1024
+"""How many bytes count as one more of them."""
+
+CUT_OFF_TIMEOUT_S = 2.0
+CUT_OFF_BYTES = 1024 * 1024
+"""How long, and how much of it, the bytes of a client that was cut off are dropped, so that it
+can read why."""
+
 _Find = Callable[[bytearray, bool], int | None]
 
 
 class TransportStream(asyncio.Protocol):
     """`IOStream` over an asyncio transport; one reader at a time, as there.
 
-    A future of `write()` is done when the transport's buffer is below its high-water mark,
-    and fails with `StreamClosedError` when the connection closes. After the close, what had
-    arrived can still be read. `passive` gives a view that does not read.
+    As there, a read of what has come and a write that the client has room for are done at
+    once. But after `WORK_PER_TURN` of them the next ones are done on the loop's next turn, so
+    that a client of tiny frames, or an endless response, leaves others theirs. A write that
+    has to wait is done when the transport's buffer is below its low-water mark, and fails with
+    `StreamClosedError` when the connection closes. After the close, what had arrived can still
+    be read. `passive` gives a view that does not read.
     """
 
     # Thousands are held open, and each is looked at for every event.
@@ -43,6 +60,7 @@ class TransportStream(asyncio.Protocol):
         "_buffer",
         "_close_callback",
         "_closed",
+        "_drop_bytes",
         "_find",
         "_into",
         "_lost",
@@ -51,6 +69,7 @@ class TransportStream(asyncio.Protocol):
         "_shared",
         "_transport",
         "_waiters",
+        "_work",
         "_write_paused",
         "error",
         "io_loop",
@@ -58,6 +77,7 @@ class TransportStream(asyncio.Protocol):
         "max_write_buffer_size",
         "on_lost",
         "sent_bytes",
+        "watch",
     )
 
     def __init__(
@@ -78,11 +98,17 @@ class TransportStream(asyncio.Protocol):
         self._write_paused = write_paused
         self._reading_paused = False
         self._closed = passive and transport.is_closing()
+        self._drop_bytes = 0
+        """How much of what comes from a client that was cut off is still dropped."""
+        self._work = 0
+        """What was done since the last turn that began with nothing done."""
         self._lost = False
         self._close_callback: Callable[[], None] | None = None
         self.sent_bytes = 0
         self.on_lost: Callable[[int], None] | None = None
         """Called with `sent_bytes` when the connection has gone (`Counters.on_detach`)."""
+        self.watch: FrameWatch | None = None
+        """Looks at the frames of a WebSocket that is read by code which does not count them."""
         self.error: BaseException | None = None
         """Why the connection closed, if by an error."""
         self.max_buffer_size = MAX_BUFFER_BYTES
@@ -95,11 +121,17 @@ class TransportStream(asyncio.Protocol):
         """Never called: the transport has been open for long."""
 
     def data_received(self, data: bytes) -> None:
+        if self._drop_bytes:
+            self._drop_bytes = max(self._drop_bytes - len(data), 0)
+            if not self._drop_bytes:
+                self._transport.abort()
+            return
         self._buffer += data
         if len(self._buffer) > self.max_buffer_size:
             self.close((StreamBufferFullError, StreamBufferFullError("read buffer full"), None))
             return
-        self._try_read()
+        if self._work < WORK_PER_TURN:
+            self._try_read()
         self._regulate()
 
     def eof_received(self) -> bool:
@@ -107,14 +139,17 @@ class TransportStream(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self._write_paused = True
+        self._shared.budget.owing.add(self._transport)
 
     def resume_writing(self) -> None:
         self._write_paused = False
+        self._shared.budget.owing.discard(self._transport)
         self._settle_waiters(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._lost:
             self._lost = True
+            self._shared.budget.owing.discard(self._transport)
             counters = self._shared.counters
             counters.connections_open -= 1
             counters.connections_upgraded -= 1
@@ -174,7 +209,8 @@ class TransportStream(asyncio.Protocol):
             raise AssertionError("Already reading")
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._reader, self._find = future, find
-        self._try_read()
+        if self._closed or not self._spend(1):
+            self._try_read()
         if not future.done() and self._closed and not ends_at_close:
             self._end_read(StreamClosedError(real_error=self.error))
         self._regulate()
@@ -197,10 +233,46 @@ class TransportStream(asyncio.Protocol):
         if self._into is not None:
             self._into[:size_bytes] = data
             result = size_bytes
+        if self.watch is not None:
+            try:
+                self.watch.received(data)
+            except WebSocketError as error:
+                self._cut_off(error)
+                return
         future = self._reader
         self._reader = self._find = self._into = None
         if not future.done():
             future.set_result(result)
+
+    def _spend(self, work: int) -> bool:
+        """Count what is done; returns whether it has to wait for the loop's next turn."""
+        before = self._work
+        self._work += work
+        if self._work < WORK_PER_TURN:
+            return False
+        if before < WORK_PER_TURN:
+            self._shared.soon().add_done_callback(self._begin_turn)
+        return True
+
+    def _begin_turn(self, _: asyncio.Future[None]) -> None:
+        self._work = 0
+        if self._reader is not None:
+            self._try_read()
+            self._regulate()
+
+    def _cut_off(self, error: WebSocketError) -> None:
+        """Close with a closing frame; for the reader the connection has gone at once."""
+        log.info("a WebSocket client is cut off: %s", error)
+        self.error = error
+        self._buffer.clear()
+        self._transport.write(close_frame(error.code, str(error)))
+        self.write_eof()
+        self._drop_bytes = CUT_OFF_BYTES
+        if self._reading_paused:
+            self._reading_paused = False
+            self._transport.resume_reading()
+        self._shared.loop.call_later(CUT_OFF_TIMEOUT_S, self._transport.abort)
+        self._finish_close()
 
     def _end_read(self, error: Exception) -> None:
         future = self._reader
@@ -210,8 +282,9 @@ class TransportStream(asyncio.Protocol):
             future.exception()  # nobody has to look
 
     def _regulate(self) -> None:
-        """Stop reading while enough waits and nobody reads."""
-        wants = self._reader is not None or len(self._buffer) < READ_AHEAD_BYTES
+        """Stop reading while enough waits and nobody reads, or may not yet."""
+        reads = self._reader is not None and self._work < WORK_PER_TURN
+        wants = reads or len(self._buffer) < READ_AHEAD_BYTES
         if self._closed or self._transport.is_closing() or wants is not self._reading_paused:
             return
         self._reading_paused = not wants
@@ -226,7 +299,14 @@ class TransportStream(asyncio.Protocol):
         """Write; raises `StreamClosedError` after the close and `StreamBufferFullError` above
         `max_write_buffer_size`.
         """
-        return self.push(data) or self._shared.soon()
+        written = self.push(data)
+        if written is not None:
+            return written
+        if self._spend(1 + len(data) // BYTES_PER_WORK):
+            return self._shared.soon()
+        written = self._shared.loop.create_future()
+        written.set_result(None)
+        return written
 
     def push(self, data: bytes | memoryview) -> asyncio.Future[None] | None:
         """Write as `write()` does; returns `None` at once if the client keeps up.
@@ -242,11 +322,18 @@ class TransportStream(asyncio.Protocol):
             raise StreamBufferFullError("Reached maximum write buffer size")
         self._transport.write(data)
         self.sent_bytes += len(data)
+        if self.watch is not None:
+            self.watch.sent(data)
         if not self._write_paused:
             return None
         future = self._shared.loop.create_future()
         self._waiters.append(future)
         return future
+
+    def write_eof(self) -> None:
+        """Send a FIN after what was written, where the transport can; reading goes on."""
+        if not self._transport.is_closing() and self._transport.can_write_eof():
+            self._transport.write_eof()
 
     def close(self, exc_info: Any = False) -> None:
         """Close once what was written has been sent; with `exc_info` at once and as an error."""

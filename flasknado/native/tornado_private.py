@@ -18,9 +18,14 @@ try:
     from tornado.http1connection import _GzipMessageDelegate as GzipMessageDelegate
     from tornado.httpserver import _HTTPRequestContext as HTTPRequestContext
     from tornado.httpserver import _ProxyAdapter as ProxyAdapter
+    from tornado.httputil import _normalize_header
+    from tornado.web import RequestHandler
     from tornado.web import _HandlerDelegate as HandlerDelegate
+    from tornado.web import _has_stream_request_body as streams_body
 
     httputil.HTTPHeaders()._as_list  # noqa: B018 (is it there?)
+    unimplemented: Final = RequestHandler._unimplemented_method
+    """What stands for a method that a handler does not have."""
 except (ImportError, AttributeError) as error:
     raise ImportError(
         f"Flasknado does not know Tornado {tornado.version} ({error}): "
@@ -31,12 +36,28 @@ if TYPE_CHECKING:
     import socket
 
     from tornado.httpserver import HTTPServer
-    from tornado.web import RequestHandler
 
-__all__ = ["GzipMessageDelegate", "HTTPRequestContext", "HandlerDelegate", "ProxyAdapter"]
+__all__ = [
+    "GzipMessageDelegate",
+    "HTTPRequestContext",
+    "HandlerDelegate",
+    "ProxyAdapter",
+    "streams_body",
+]
 
 header_lists: Final[Callable[[httputil.HTTPHeaders], dict[str, list[str]]]] = attrgetter("_as_list")
 """The values of each field, by its name in the case in which Tornado writes it; may be changed."""
+
+
+class UnparsedRequest(httputil.HTTPServerRequest):
+    """A request whose body is not parsed before its handler runs."""
+
+    def _parse_body(self) -> None:
+        """Do nothing yet: Tornado calls this first."""
+
+    def parse_body(self) -> None:
+        """Parse the form in the body, if it is one; raises `HTTPInputError`."""
+        super()._parse_body()
 
 
 def execution(
@@ -71,6 +92,32 @@ def status_sent(connection: Any) -> int | None:
     """Return the status that went out on Tornado's connection; `None` before that."""
     start_line = connection._response_start_line
     return None if start_line is None else int(start_line.code)
+
+
+def end_after_response(connection: Any) -> None:
+    """Have Tornado's connection close after the response to its request."""
+    if hasattr(connection, "_disconnect_on_finish"):
+        connection._disconnect_on_finish = True
+
+
+def ends_after_response(connection: Any) -> bool:
+    """Return whether Tornado's connection closes after the response to its request."""
+    return bool(connection._disconnect_on_finish)
+
+
+def max_body_bytes(connection: Any) -> int:
+    """Return the largest body of a request on Tornado's connection."""
+    return int(connection._max_body_size)
+
+
+def has_answered(connection: Any) -> bool:
+    """Return whether the response on Tornado's connection is complete."""
+    return bool(connection._write_finished)
+
+
+def forget_names() -> None:
+    """Forget the field names that Tornado has seen, however long they are."""
+    _normalize_header.cache_clear()
 
 
 def forget_keep_alive(connection: Any) -> None:

@@ -91,7 +91,7 @@ class Arbiter(GunicornArbiter):
         self._failures = Failures()
         self._generation = 1
         self._reloading = False
-        Worker.arbiter_replaces = True
+        Worker.arbiter = self
         super().__init__(app)
         # As this process was started, `-m` included, a new one is (USR2).
         self.START_CTX["args"] = [sys.executable, *sys.orig_argv[1:]]

@@ -31,7 +31,6 @@ def build_server(application: Any, cfg: Any) -> HTTPServer:
         queue_limit=option("queue_limit") or None,
         queue_timeout_s=option("queue_timeout"),
         request_timeout_s=option("request_timeout") or None,
-        max_body_bytes=option("max_body"),
         mount=option("mount"),
         multiprocess=cfg.workers > 1,
     )

@@ -43,7 +43,7 @@ def gunicorn_settings() -> str:
 
 
 def _shown(default: object) -> str:
-    if default is None or default in ("", [], {}):
+    if default is None or default in ("", (), [], {}):
         return ""
     return f"`{default}`"
 

@@ -8,15 +8,18 @@ configuration file win.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gunicorn.config import Config, Setting, validate_pos_int, validate_string
 
 from flasknado.errors import ConfigurationError
+from flasknado.http.body_limits import DEFAULT_MAX_BODY_BYTES, BodyLimits, split_rule
 from flasknado.http.limits import Limits
+from flasknado.http.memory import default_limit_bytes
 from flasknado.server import LAYERS, default_layer
-from flasknado.wsgi.container import DEFAULT_MAX_BODY_BYTES
+from flasknado.sizes import size_bytes
 
 SECTION = "Flasknado"
 LIMITS = Limits()
@@ -54,6 +57,27 @@ def _validate_share(value: Any) -> float:
     if not 0 < share <= 1:
         raise ValueError(f"{value!r} is not a share above 0 and up to 1")
     return share
+
+
+def _size_of(name: str, least_bytes: int = 1) -> Callable[[Any], int]:
+    """Return a validator of sizes such as `64K`, whose errors call the value by `name`."""
+
+    def validate(value: Any) -> int:
+        size = size_bytes(value, name)
+        if size < least_bytes:
+            raise ConfigurationError(f"{name} must be {least_bytes} bytes or more, not {value!r}")
+        return size
+
+    return validate
+
+
+def _validate_body_limits(value: Any) -> list[str]:
+    """Take one rule, or several as a list, or as text with commas or line ends between them."""
+    items = re.split(r"[,\n]", value) if isinstance(value, str) else list(value or ())
+    rules = [str(item).strip() for item in items]
+    rules = [rule for rule in rules if rule]
+    BodyLimits(rules=dict(map(split_rule, rules)))
+    return rules
 
 
 def _validate_layer(value: Any) -> str:
@@ -155,12 +179,83 @@ class MaxBody(Setting):
     name = "max_body"
     section = SECTION
     cli = ["--max-body"]
-    meta = "BYTES"
-    validator = validate_pos_int
-    type = int
+    meta = "SIZE"
+    validator = _size_of("max_body")
     default = DEFAULT_MAX_BODY_BYTES
     desc = """\
-        The largest request body, in bytes; a larger one is answered 413.
+        The largest request body of both halves, in bytes or as 64K, 16M, 1G; a larger one
+        is answered 413.
+        """
+
+
+class MaxBodyFor(Setting):
+    name = "max_body_for"
+    section = SECTION
+    cli = ["--max-body-for"]
+    action = "append"
+    meta = "RULE"
+    validator = _validate_body_limits
+    default = ()
+    desc = """\
+        Another limit for a path and all below it, after an optional method: 'POST /upload=100M'.
+
+        May be given several times; in FLASKNADO_MAX_BODY_FOR, with commas between.
+        """
+
+
+class MemoryLimit(Setting):
+    name = "memory_limit"
+    section = SECTION
+    cli = ["--memory-limit"]
+    meta = "SIZE"
+    validator = _size_of("memory_limit", 0)
+    default = 0
+    desc = """\
+        What the bodies, write buffers and live backlogs of all clients may take of a worker's
+        memory, in bytes or as 512M; then reading pauses, and then bodies are answered 503.
+
+        0 means half of the machine's memory, or of the control group's if that is less,
+        divided among the workers.
+        """
+
+
+class MinWriteRate(Setting):
+    name = "min_write_rate"
+    section = SECTION
+    cli = ["--min-write-rate"]
+    meta = "SIZE"
+    validator = _size_of("min_write_rate")
+    default = int(LIMITS.min_write_rate_bytes_s)
+    desc = """\
+        How many bytes a second a client must take of a response on average in each
+        --write-timeout, while something waits for it; then it is cut off.
+        """
+
+
+class BusyWriteRate(Setting):
+    name = "busy_write_rate"
+    section = SECTION
+    cli = ["--busy-write-rate"]
+    meta = "SIZE"
+    validator = _size_of("busy_write_rate")
+    default = int(LIMITS.busy_write_rate_bytes_s)
+    desc = """\
+        The same while requests wait for a thread and the client's response holds one, in
+        each 10 seconds: the slowest are cut off, no more than requests wait.
+        """
+
+
+class ResponseTimeout(Setting):
+    name = "response_timeout"
+    section = SECTION
+    cli = ["--response-timeout"]
+    meta = "SECONDS"
+    validator = _validate_not_negative
+    type = float
+    default = 0.0
+    desc = """\
+        How long a response that has begun may take in all; then it is cut off. Not for
+        WebSockets and live events. 0: as long as it takes.
         """
 
 
@@ -313,6 +408,11 @@ OWN = (
     RequestTimeout,
     StuckShare,
     MaxBody,
+    MaxBodyFor,
+    MemoryLimit,
+    MinWriteRate,
+    BusyWriteRate,
+    ResponseTimeout,
     Mount,
     OpsPrefix,
     HeaderTimeout,
@@ -340,7 +440,7 @@ def apply_defaults(cfg: Config, environment: Mapping[str, str] = os.environ) -> 
         if text:
             try:
                 cfg.set(setting.name, text)
-            except (TypeError, ValueError) as error:
+            except (TypeError, ValueError, ConfigurationError) as error:
                 raise ConfigurationError(
                     f"{variable} is {text!r}, which will not do: {error}"
                 ) from None
@@ -357,6 +457,8 @@ def option(cfg: Config, name: str) -> Any:
 def limits_of(cfg: Config) -> Limits:
     """Return what one client may take, by gunicorn's settings and ours."""
     return Limits(
+        max_body_bytes=option(cfg, "max_body"),
+        body_limits=dict(map(split_rule, option(cfg, "max_body_for"))),
         max_head_bytes=option(cfg, "max_head"),
         max_fields=cfg.limit_request_fields or LIMITS.max_fields,
         max_target_bytes=cfg.limit_request_line or LIMITS.max_target_bytes,
@@ -365,4 +467,8 @@ def limits_of(cfg: Config) -> Limits:
         body_timeout_s=option(cfg, "body_timeout"),
         keep_alive_timeout_s=cfg.keepalive or LIMITS.keep_alive_timeout_s,
         write_timeout_s=option(cfg, "write_timeout"),
+        min_write_rate_bytes_s=option(cfg, "min_write_rate"),
+        busy_write_rate_bytes_s=option(cfg, "busy_write_rate"),
+        response_timeout_s=option(cfg, "response_timeout") or None,
+        memory_limit_bytes=option(cfg, "memory_limit") or default_limit_bytes(cfg.workers),
     )

@@ -22,16 +22,22 @@ from typing import Any
 from gunicorn.workers.base import Worker as GunicornWorker
 
 from flasknado.errors import ConfigurationError
+from flasknado.http.memory import default_limit_bytes
 from flasknado.ops import Operations, bind
 from flasknado.process import settings
 from flasknado.process.build import build_server
+from flasknado.process.children import disown_children
 from flasknado.process.operations import operations_of, operations_server, snapshots_of
+from flasknado.process.shutdown import end_within, leave
 from flasknado.process.status import StatusFile, StopReason, WorkerState
 from flasknado.server import HTTPServer
 
 HEARTBEAT_S = 1.0
 END_S = 1.0
 """How long cancelled tasks of a worker that ends have to clean up."""
+
+LEAST_END_S = 2.0
+"""How long Python has to end the process when draining has taken all of the grace."""
 
 SWITCH_INTERVAL_S = 0.002
 """How long a computing thread may keep the interpreter while the loop waits for it."""
@@ -50,14 +56,15 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 class Worker(GunicornWorker):
     """Serves a WSGI application, or an `HTTPServer` that the application's loader made."""
 
-    arbiter_replaces = False
-    """Whether the arbiter starts a replacement when the board says `WORN`; ours sets it."""
+    arbiter: Any = None
+    """The arbiter that replaces a worker which says `WORN`; ours sets it, gunicorn's does not."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.status_file = StatusFile(self.tmp.fileno())
         self._stopping: asyncio.Event | None = None
         self._operations: Operations | None = None
+        self._grace_ends_at = 0.0
         self._ops_server: HTTPServer | None = None
         # Here, in the arbiter's process, so that all workers have the same.
         self._snapshots = snapshots_of(self.cfg)
@@ -69,12 +76,13 @@ class Worker(GunicornWorker):
         if self.cfg.tmp_upload_dir:
             tempfile.tempdir = self.cfg.tmp_upload_dir
         self._raise_file_limit()
+        ours = [sock for sock in (*self._listening(), self._ops_socket) if sock is not None]
+        disown_children(ours)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
             runner.run(self._serve())
-            # Threads of the pool and of the loop may hang for ever, and closing would wait.
-            self.log.info("Worker exiting (pid: %s)", self.pid)
-            self.cfg.worker_exit(None, self)
-            leave(0)
+            # Closing the loop waits for its executor, and Python's end for other threads and
+            # for what `atexit` was given.
+            end_within(max(LEAST_END_S, self._grace_ends_at - time.monotonic()), self.log)
 
     async def _serve(self) -> None:
         loop = asyncio.get_running_loop()
@@ -89,9 +97,8 @@ class Worker(GunicornWorker):
         # What was made while booting stays; the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
-        for listener in self.sockets:
-            wrapped: Any = listener  # gunicorn's wrapper of a socket
-            server.add_socket(wrapped.sock)
+        for listening in self._listening():
+            server.add_socket(listening)
         self._operations = self._begin_operations(server)
         heartbeat = loop.create_task(self._beat(server))
         self.status_file.state = WorkerState.SERVING
@@ -106,6 +113,7 @@ class Worker(GunicornWorker):
         """Let what runs finish, within the grace; readiness says so first if nobody else serves."""
         reason = self.status_file.reason
         grace_s = float(self.cfg.graceful_timeout)
+        self._grace_ends_at = time.monotonic() + grace_s
         lame_duck_s = 0.0 if reason.others_serve else settings.option(self.cfg, "lame_duck")
         self.log.info("Draining worker with pid: %s (%s)", self.pid, reason.name.lower())
         if self._ops_server is not None and reason.others_serve:
@@ -125,7 +133,14 @@ class Worker(GunicornWorker):
         assert isinstance(server, HTTPServer)
         if server.container is not None and self.cfg.workers > 1:
             server.container.multiprocess = True
+        if server.limits.memory_limit_bytes is None:
+            limit_bytes = settings.option(self.cfg, "memory_limit")
+            server.budget.limit_bytes = limit_bytes or default_limit_bytes(self.cfg.workers)
         return server
+
+    def _listening(self) -> list[socket.socket]:
+        wrapped: list[Any] = list(self.sockets)  # gunicorn's wrappers
+        return [listener.sock for listener in wrapped]
 
     def _shared_ops_socket(self) -> socket.socket | None:
         address = settings.option(self.cfg, "ops_bind")
@@ -167,6 +182,7 @@ class Worker(GunicornWorker):
         self.log.info("Stopping worker with pid: %s at once", self.pid)
         if self._operations is not None:
             self._operations.close("quit")
+        self.cfg.worker_exit(self.arbiter, self)
         leave(0)
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (gunicorn's)
@@ -221,7 +237,7 @@ class Worker(GunicornWorker):
     def _ask_for_replacement(self) -> None:
         self.log.info("Worker with pid %s asks to be replaced", self.pid)
         self.status_file.state = WorkerState.WORN
-        if not self.arbiter_replaces:
+        if self.arbiter is None:
             assert self._stopping is not None
             self.status_file.reason = StopReason.RECYCLE
             self._stopping.set()
@@ -234,10 +250,3 @@ async def end_tasks() -> None:
         task.cancel()
     if tasks:
         await asyncio.wait(tasks, timeout=END_S)
-
-
-def leave(status: int) -> None:
-    """End the process without waiting for its threads; what was written is flushed."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)

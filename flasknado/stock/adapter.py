@@ -15,8 +15,9 @@ from typing import Any, Final
 from tornado import httputil
 
 from flasknado.errors import RequestError
-from flasknado.http.body import BodyBuffer, body_too_large
-from flasknado.http.head import parse_head
+from flasknado.http.body import BodyBuffer
+from flasknado.http.body_limits import body_too_large
+from flasknado.http.head import KNOWN_NAME_BYTES, parse_head
 from flasknado.http.mailbox import mailbox_of
 from flasknado.http.message import (
     Address,
@@ -64,6 +65,9 @@ def head_from(
     fields = [
         (name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.get_all()
     ]
+    if any(len(name) > KNOWN_NAME_BYTES for name, _ in fields):
+        # Tornado keeps the last thousand names that it has seen, however long.
+        tornado_private.forget_names()
     return parse_head(
         start_line.method,
         start_line.path,
@@ -89,7 +93,9 @@ class ContainerDelegate(httputil.HTTPMessageDelegate):
         self._head = head
         self._body: BodyBuffer | None = None
         self._method = ""
-        self._refused = False
+        self._finished = False
+        self._caught_up: asyncio.Future[None] | None = None
+        """Done when the disk has written enough for more to be read."""
 
     def headers_received(
         self,
@@ -112,7 +118,8 @@ class ContainerDelegate(httputil.HTTPMessageDelegate):
         if set_max_body_size is not None:
             # `BodyBuffer` counts and answers 413; Tornado's own limit would answer 400.
             set_max_body_size(limit_bytes + BODY_SLACK_BYTES)
-        self._body = BodyBuffer(limit_bytes)
+        mailbox = mailbox_of(asyncio.get_running_loop())
+        self._body = BodyBuffer(limit_bytes, mailbox, self._disk_progress)
         return None
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
@@ -120,25 +127,51 @@ class ContainerDelegate(httputil.HTTPMessageDelegate):
             try:
                 self._body.append(chunk)
             except RequestError as error:
-                self._body.discard()
-                self._body = None
                 self._refuse(error)
+            else:
+                if self._body.behind:
+                    self._caught_up = asyncio.get_running_loop().create_future()
+                    return self._caught_up
         return None
 
     def finish(self) -> None:
-        if self._refused:
+        self._finished = True
+        self._disk_progress()
+
+    def _disk_progress(self) -> None:
+        """Go on as far as what has come is in memory or on disk."""
+        if self._body is None or self._head is None:
             return
-        assert self._head is not None
-        assert self._body is not None
-        reply = StockReply(self._connection, self._head)
-        self._container.handle(self._head, self._body.complete(), reply)
+        try:
+            written = self._body.written
+        except RequestError as error:
+            self._refuse(error)
+        else:
+            if self._finished and written:
+                body, self._body = self._body, None
+                reply = StockReply(self._connection, self._head)
+                self._container.handle(self._head, body.complete(), reply)
+        if self._caught_up is not None and (self._body is None or not self._body.behind):
+            self._caught_up.set_result(None)
+            self._caught_up = None
+
+    @property
+    def held_bytes(self) -> int:
+        """How much of the body is in memory."""
+        return self._body.held_bytes if self._body is not None else 0
 
     def on_connection_close(self) -> None:
         if self._body is not None:
             self._body.discard()
+            self._body = None
+        if self._caught_up is not None:
+            self._caught_up.set_result(None)
+            self._caught_up = None
 
     def _refuse(self, error: RequestError) -> None:
-        self._refused = True
+        if self._body is not None:
+            self._body.discard()
+            self._body = None
         refuse(self._connection, self._head, error, self._method)
 
 
@@ -228,10 +261,25 @@ def refuse(
     for name, value in response.headers:
         fields.add(name, value)
     fields["Connection"] = "close"
+    tornado_private.end_after_response(connection)
     start_line = httputil.ResponseStartLine("HTTP/1.1", response.status, response.reason)
     written = connection.write_headers(start_line, fields, body or None)
     connection.finish()
     written.add_done_callback(lambda _: _close(connection))
+
+
+def leave_if_ended(server_conn: Any, connection: Any) -> bool:
+    """Return whether a request came behind the last one of a Tornado connection; read no more then.
+
+    It waits in the connection's buffer, and Tornado would go on with it; nobody would
+    get the answer.
+    """
+    previous = getattr(server_conn, "previous_request", None)
+    server_conn.previous_request = connection
+    if previous is None or not tornado_private.ends_after_response(previous):
+        return False
+    connection.detach()
+    return True
 
 
 def _close(connection: httputil.HTTPConnection) -> None:

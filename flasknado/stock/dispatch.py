@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tornado import httputil
 
@@ -13,12 +14,14 @@ from flasknado.http.counters import NATIVE, ORDINARY, REFUSED
 from flasknado.http.message import RequestHead
 from flasknado.http.request_id import REQUEST_ID_FIELD, current_request_id
 from flasknado.native import tornado_private
-from flasknado.stock.adapter import ContainerDelegate, head_from, refuse
+from flasknado.stock.adapter import ContainerDelegate, head_from, leave_if_ended, refuse
 
 if TYPE_CHECKING:
-    import asyncio
-
     from flasknado.server import HTTPServer
+
+
+ROOM_POLL_S: Final = 0.05
+"""How often a body that there is no memory for looks whether there is some."""
 
 
 class Dispatch(httputil.HTTPMessageDelegate):
@@ -32,6 +35,8 @@ class Dispatch(httputil.HTTPMessageDelegate):
         self._connection = connection
         self._delegate: httputil.HTTPMessageDelegate | None = None
         self._forwarded = False
+        self._held_bytes = 0
+        self._method = ""
 
     def headers_received(
         self,
@@ -40,17 +45,25 @@ class Dispatch(httputil.HTTPMessageDelegate):
     ) -> Awaitable[None] | None:
         assert isinstance(start_line, httputil.RequestStartLine)
         server = self._server
+        self._method = start_line.method
+        if leave_if_ended(self._server_conn, self._connection):
+            return None
         try:
             head = head_from(start_line, headers, self._connection)
             peer, scheme = head.client, head.scheme
             server.trusted_proxies.apply(head)
             server.trusted_hosts.check(head)
+            if server.budget.full and (head.content_length or head.chunked):
+                raise server.budget.refusal()
         except RequestError as error:
             server.counters.requests_refused += 1
             refuse(self._connection, None, error, start_line.method)
             if server.counters.on_response is not None:
                 server.counters.on_response(None, error.status, 0, 0.0, REFUSED)
             return None
+        if not head.keep_alive:
+            # Tornado sees no "close" in a list of options.
+            tornado_private.end_after_response(self._connection)
         half = ORDINARY
         if server.native.match(head.path) or server.container is None:
             half = NATIVE
@@ -61,6 +74,9 @@ class Dispatch(httputil.HTTPMessageDelegate):
             if not head.target.startswith("/") and head.path.startswith("/"):
                 uri = f"{head.path}?{head.query}" if "?" in head.target else head.path
                 start_line = start_line._replace(path=uri)
+            if head.version == "1.0":
+                # It cannot be upgraded (RFC 9110, section 7.8).
+                headers.pop("Upgrade", None)
         if head.request_id is None:
             head.request_id = server.request_ids.new()
         if half is NATIVE:
@@ -77,7 +93,34 @@ class Dispatch(httputil.HTTPMessageDelegate):
         return delegate.headers_received(start_line, headers)
 
     def data_received(self, chunk: bytes) -> Awaitable[None] | None:
-        return self._delegate.data_received(chunk) if self._delegate is not None else None
+        if self._delegate is None:
+            return None
+        result = self._delegate.data_received(chunk)
+        self._count_memory()
+        return self._wait_for_room(result) if self._server.budget.full else result
+
+    def _count_memory(self, held_bytes: int | None = None) -> None:
+        if held_bytes is None:
+            held_bytes = getattr(_innermost(self._delegate), "held_bytes", 0)
+        change_bytes = held_bytes - self._held_bytes
+        self._held_bytes = held_bytes
+        self._server.budget.hold(change_bytes)
+
+    async def _wait_for_room(self, result: Awaitable[None] | None) -> None:
+        """Have no more of a body read while there is no memory for it, and then refuse it."""
+        if result is not None:
+            await result
+        budget = self._server.budget
+        ends = time.monotonic() + self._server.limits.body_timeout_s
+        while budget.full:
+            if time.monotonic() >= ends:
+                delegate, self._delegate = self._delegate, None
+                if delegate is not None:
+                    delegate.on_connection_close()
+                self._count_memory(0)
+                refuse(self._connection, None, budget.refusal(), self._method)
+                return
+            await asyncio.sleep(ROOM_POLL_S)
 
     def finish(self) -> None:
         if self._delegate is not None:
@@ -125,12 +168,22 @@ class Dispatch(httputil.HTTPMessageDelegate):
                 counters.ordinary_in_flight -= 1
             else:
                 counters.native_in_flight -= 1
+            self._count_memory(0)
             if counters.on_response is not None:
                 status = tornado_private.status_sent(connection) or 499
                 size_bytes = tornado_private.written_bytes(stream) - sent_before
                 counters.on_response(head, status, size_bytes, time.monotonic() - began, half)
 
         tornado_private.finished(connection).add_done_callback(finished)
+
+
+def _innermost(delegate: Any) -> Any:
+    """Return what runs the request, without what Tornado has put around it."""
+    while True:
+        inner = getattr(delegate, "delegate", None) or getattr(delegate, "_delegate", None)
+        if inner is None:
+            return delegate
+        delegate = inner
 
 
 def _answer_with_id(connection: Any, head: RequestHead, request_id: str) -> None:

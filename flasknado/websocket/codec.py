@@ -8,17 +8,20 @@
         stream.write(close_frame(error.code, str(error)))
 
 No extensions, so no reserved bits. Fragments are joined, text is valid UTF-8, control
-frames come out between the fragments of a message as they came in.
+frames come out between the fragments of a message as they came in. The work grows with the
+bytes that come and with nothing else, and `max_frames` divides it into turns.
 """
 
 from __future__ import annotations
 
 import codecs
 import struct
+import sys
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from flasknado.errors import FlasknadoError
+from flasknado.token_bucket import TokenBucket
 
 CONTINUATION = 0x0
 TEXT = 0x1
@@ -40,6 +43,15 @@ CLOSE_TRY_LATER = 1013
 
 MAX_CONTROL_BYTES = 125
 MAX_REASON_BYTES = MAX_CONTROL_BYTES - 2
+
+FREE_FRAMES = 1024
+BYTES_PER_FRAME = 64
+"""A message may come in 1,024 frames, and one more for each 64 bytes that it has."""
+
+CONTROL_FRAMES_PER_S = 10.0
+CONTROL_FRAMES_BURST = 200.0
+UNASKED_PONG_COST = 10.0
+"""How many pings a client may send; a pong that no ping asked for counts as ten of them."""
 
 _DATA = frozenset((CONTINUATION, TEXT, BINARY))
 _CONTROL = frozenset((CLOSE, PING, PONG))
@@ -69,12 +81,84 @@ class Message(NamedTuple):
         return int.from_bytes(self.payload[:2], "big") if self.payload else None
 
 
-class _Header(NamedTuple):
+class FrameHeader(NamedTuple):
+    """The beginning of a frame (RFC 6455, section 5.2), as the client wrote it."""
+
     final: bool
     opcode: int
+    reserved: int
+    masked: bool
     size_bytes: int
+    """Of the header itself, with its mask."""
     length_bytes: int
     """Of the payload."""
+
+    @classmethod
+    def parse(cls, buffer: bytes | bytearray, at: int = 0) -> FrameHeader | None:
+        """Return the header that begins at `at`; `None` if its length has not come whole."""
+        if len(buffer) < at + 2:
+            return None
+        first, second = buffer[at], buffer[at + 1]
+        length_bytes = second & 0x7F
+        size_bytes = 2
+        if length_bytes >= 126:
+            size_bytes = 4 if length_bytes == 126 else 10
+            if len(buffer) < at + size_bytes:
+                return None
+            length_bytes = int.from_bytes(buffer[at + 2 : at + size_bytes], "big")
+        masked = bool(second & _MASKED)
+        if masked:
+            size_bytes += _MASK_BYTES
+        return cls(
+            bool(first & _FIN), first & 0x0F, first & _RESERVED, masked, size_bytes, length_bytes
+        )
+
+
+class FrameLimiter:
+    """Bounds the frames of one client that cost more than they bring."""
+
+    __slots__ = ("_asked", "_bytes", "_control", "_frames")
+
+    def __init__(self) -> None:
+        self._frames = 0
+        """Of the message that has begun and not ended, with the control frames between."""
+        self._bytes = 0
+        self._asked = 0
+        self._control: TokenBucket | None = None
+
+    def pinged(self) -> None:
+        """Take note that the server has sent a ping, which a pong may answer."""
+        self._asked += 1
+
+    def take(self, final: bool, opcode: int, length_bytes: int) -> None:
+        """Count a frame in; raises `WebSocketError` (1008) if it is one too many."""
+        if opcode & CLOSE:
+            self._take_control(opcode)
+            if not self._frames:
+                return
+        elif final:
+            self._frames = self._bytes = 0
+            return
+        self._frames += 1
+        self._bytes += length_bytes
+        if self._frames > FREE_FRAMES + self._bytes // BYTES_PER_FRAME:
+            raise WebSocketError(
+                CLOSE_POLICY, f"a message of {self._bytes} bytes may not have so many frames"
+            )
+
+    def _take_control(self, opcode: int) -> None:
+        cost = 1.0
+        if opcode == PONG:
+            if self._asked:
+                # One pong may answer several pings (section 5.5.3).
+                self._asked -= 1
+                return
+            cost = UNASKED_PONG_COST
+        if self._control is None:
+            self._control = TokenBucket(CONTROL_FRAMES_PER_S, CONTROL_FRAMES_BURST)
+        if self._control.take(cost) < 0:
+            what = "pongs that nobody asked for" if opcode == PONG else "control frames"
+            raise WebSocketError(CLOSE_POLICY, f"too many {what}")
 
 
 class Receiver:
@@ -83,118 +167,175 @@ class Receiver:
     max_message_bytes: the largest message, over all its fragments.
     """
 
-    __slots__ = ("_buffer", "_closed", "_fragments", "_max_message_bytes", "_opcode", "_text")
+    __slots__ = (
+        "_at",
+        "_buffer",
+        "_closed",
+        "_failed",
+        "_joined",
+        "_limiter",
+        "_max_message_bytes",
+        "_opcode",
+        "_skip_bytes",
+        "_text",
+        "waiting",
+    )
 
     def __init__(self, max_message_bytes: int) -> None:
         self._max_message_bytes = max_message_bytes
         self._buffer: bytearray | None = None
-        self._fragments: list[bytes] | None = None
+        self._at = 0
+        """How much of the buffer has been read."""
+        self._limiter: FrameLimiter | None = None
+        self._joined: bytearray | None = None
+        """The message that has begun and not ended."""
         self._opcode = CONTINUATION
         self._text: codecs.IncrementalDecoder | None = None
         self._closed = False
+        self._failed = False
+        self._skip_bytes = 0
+        """How much of the present frame is still to be skipped, after a violation."""
+        self.waiting = False
+        """Whether there may be more to read of what was given."""
 
-    def receive(self, data: bytes) -> Iterator[Message]:
-        """Take bytes and yield what has come whole; to be iterated to its end.
+    @property
+    def limiter(self) -> FrameLimiter:
+        """What counts the client's frames."""
+        if self._limiter is None:
+            self._limiter = FrameLimiter()
+        return self._limiter
 
-        Raises `WebSocketError` at the first violation, after what came before it. After
-        that, and after a `CLOSE`, what still comes is ignored.
+    def receive(self, data: bytes = b"", max_frames: int = sys.maxsize) -> Iterator[Message]:
+        """Take bytes and yield what has come whole, out of at most `max_frames` frames.
+
+        Call it again, with new data or none, while `waiting` is true. Raises
+        `WebSocketError` at the first violation, after what came before it. After that
+        everything is skipped but a `CLOSE`, which says that the client has closed, too;
+        after a `CLOSE` everything is ignored.
         """
-        buffer = self._buffer
-        if buffer is None:
-            buffer = bytearray(data)
+        if self._closed:
+            return
+        if self._buffer is None:
+            self._buffer = bytearray(data)
         else:
-            buffer += data
-        self._buffer = None
-        while not self._closed:
-            try:
-                message, taken_bytes = self._next(buffer)
-            except WebSocketError:
-                self._closed = True
-                raise
-            if not taken_bytes:
-                break
-            del buffer[:taken_bytes]
+            self._buffer += data
+        self.waiting = True
+        for _ in range(max_frames):
+            read = self._skip if self._failed else self._next
+            message, whole = read(self._buffer, self._at)
+            self._closed = message is not None and message.opcode == CLOSE
+            self.waiting = whole and not self._closed
+            self._forget_read()
             if message is not None:
-                self._closed = message.opcode == CLOSE
                 yield message
-        if buffer and not self._closed:
-            self._buffer = buffer
+            if not self.waiting or self._buffer is None:
+                self.waiting = False
+                return
 
-    def _next(self, buffer: bytearray) -> tuple[Message | None, int]:
-        """Return the message that the next frame completes, and the size of that frame, or 0."""
-        header = self._header(buffer)
-        if header is None:
-            return None, 0
-        end = header.size_bytes + header.length_bytes
-        if len(buffer) < end:
-            return None, 0
-        mask = buffer[header.size_bytes - _MASK_BYTES : header.size_bytes]
-        payload = masked(bytes(buffer[header.size_bytes : end]), mask)
-        if header.opcode in _CONTROL:
-            if header.opcode == CLOSE:
-                _check_close(payload)
-            return Message(header.opcode, payload), end
-        return self._join(header, payload), end
+    def _forget_read(self) -> None:
+        """Drop what has been read once it is the greater part, so that each byte moves once."""
+        buffer = self._buffer
+        assert buffer is not None
+        if self._closed or self._at == len(buffer):
+            # A client at rest holds nothing of its last message.
+            self._buffer = None
+            self._at = 0
+        elif self._at * 2 > len(buffer):
+            del buffer[: self._at]
+            self._at = 0
 
-    def _header(self, buffer: bytearray) -> _Header | None:
-        """Return the checked header of a frame (section 5.2), or `None` if it is not whole."""
-        if len(buffer) < 2:
-            return None
-        first, second = buffer[0], buffer[1]
+    def _next(self, buffer: bytearray, at: int) -> tuple[Message | None, bool]:
+        """Read the frame at `at`; return the message that it completes, and if it is whole."""
+        try:
+            header = FrameHeader.parse(buffer, at)
+            if len(buffer) >= at + 2:
+                self._check(buffer[at], buffer[at + 1], header)
+            if header is None:
+                return None, False
+            payload_at = at + header.size_bytes
+            end = payload_at + header.length_bytes
+            if len(buffer) < end:
+                return None, False
+            if not header.final or self._joined is not None or header.opcode in _CONTROL:
+                self.limiter.take(header.final, header.opcode, header.length_bytes)
+            mask = buffer[payload_at - _MASK_BYTES : payload_at]
+            payload = masked(bytes(buffer[payload_at:end]), mask)
+            if header.opcode in _CONTROL:
+                if header.opcode == CLOSE:
+                    _check_close(payload)
+                message: Message | None = Message(header.opcode, payload)
+            else:
+                message = self._join(header, payload)
+        except WebSocketError:
+            self._failed = True
+            self._joined = self._text = None
+            raise
+        self._at = end
+        return message, True
+
+    def _check(self, first: int, second: int, header: FrameHeader | None) -> None:
+        """Raise `WebSocketError` for a header that may not be (section 5.2), also a partial one."""
         opcode = first & 0x0F
-        final = bool(first & _FIN)
-        length_bytes = second & 0x7F
+        short_bytes = second & 0x7F
         if first & _RESERVED:
             raise _violation("a reserved bit is set, and no extension was agreed on")
         if opcode not in _DATA and opcode not in _CONTROL:
             raise _violation(f"the opcode {opcode} is reserved")
         if not second & _MASKED:
             raise _violation("a client must mask its frames")
-        if opcode in _CONTROL and (not final or length_bytes > MAX_CONTROL_BYTES):
-            raise _violation("a control frame must be whole, of 125 bytes at most")
-        if (opcode == CONTINUATION) is (self._fragments is None) and opcode in _DATA:
+        if opcode in _CONTROL:
+            if not first & _FIN or short_bytes > MAX_CONTROL_BYTES:
+                raise _violation("a control frame must be whole, of 125 bytes at most")
+            return
+        if (opcode == CONTINUATION) is (self._joined is None):
             raise _violation("a fragmented message must be continued, and only that")
-        size_bytes = 2
-        if length_bytes >= 126:
-            width_bytes, least = (2, 126) if length_bytes == 126 else (8, 1 << 16)
-            size_bytes += width_bytes
-            if len(buffer) < size_bytes:
-                return None
-            length_bytes = int.from_bytes(buffer[2:size_bytes], "big")
-            if length_bytes < least or length_bytes >> 63:
+        if header is None:
+            return
+        if short_bytes >= 126:
+            least = 126 if short_bytes == 126 else 1 << 16
+            if header.length_bytes < least or header.length_bytes >> 63:
                 raise _violation("the length is not written in its shortest form")
-        if opcode in _DATA:
-            self._check_size(length_bytes)
-        return _Header(final, opcode, size_bytes + _MASK_BYTES, length_bytes)
-
-    def _check_size(self, length_bytes: int) -> None:
-        before_bytes = sum(map(len, self._fragments)) if self._fragments else 0
-        if before_bytes + length_bytes > self._max_message_bytes:
+        before_bytes = len(self._joined) if self._joined is not None else 0
+        if before_bytes + header.length_bytes > self._max_message_bytes:
             raise WebSocketError(
                 CLOSE_TOO_BIG, f"a message may have {self._max_message_bytes} bytes"
             )
 
-    def _join(self, header: _Header, payload: bytes) -> Message | None:
+    def _join(self, header: FrameHeader, payload: bytes) -> Message | None:
         """Take a data frame; return the message if it is whole (section 5.4)."""
-        if self._fragments is None:
+        joined = self._joined
+        if joined is None:
             if header.final:
                 if header.opcode == TEXT:
                     _decode(payload)
                 return Message(header.opcode, payload)
-            self._fragments = []
+            joined = self._joined = bytearray()
             self._opcode = header.opcode
             if header.opcode == TEXT:
                 self._text = codecs.getincrementaldecoder("utf-8")()
         if self._text is not None:
             # At once, so that text that can never become valid is not waited for.
             _decode(payload, self._text, final=header.final)
-        if payload or not header.final:
-            self._fragments.append(payload)
+        joined += payload
         if not header.final:
             return None
-        message = Message(self._opcode, b"".join(self._fragments))
-        self._fragments = self._text = None
-        return message
+        self._joined = self._text = None
+        return Message(self._opcode, bytes(joined))
+
+    def _skip(self, buffer: bytearray, at: int) -> tuple[Message | None, bool]:
+        """Skip the frame at `at` of a client that broke the protocol, as far as it has come."""
+        closing = None
+        if not self._skip_bytes:
+            header = FrameHeader.parse(buffer, at)
+            if header is None:
+                return None, False
+            self._skip_bytes = header.size_bytes + header.length_bytes
+            if header.opcode == CLOSE:
+                closing = Message(CLOSE, b"")
+        step_bytes = min(self._skip_bytes, len(buffer) - at)
+        self._at = at + step_bytes
+        self._skip_bytes -= step_bytes
+        return closing, not self._skip_bytes
 
 
 def masked(payload: bytes, mask: bytes | bytearray) -> bytes:

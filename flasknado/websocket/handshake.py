@@ -9,13 +9,14 @@ import base64
 import binascii
 import hashlib
 import time
-from typing import Any
+from typing import Any, cast
 
 from tornado import httputil
 from tornado.iostream import IOStream
 from tornado.web import RequestHandler
 
 from flasknado.http.message import SERVER_SOFTWARE
+from flasknado.native.iostream import TransportStream
 
 VERSION = "13"
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
@@ -74,6 +75,9 @@ def accept(handler: RequestHandler) -> IOStream:
     start_line = httputil.ResponseStartLine("HTTP/1.1", 101, "Switching Protocols")
     connection: Any = request.connection
     connection.write_headers(start_line, fields)
-    stream: IOStream = handler.detach()
+    detached: IOStream | TransportStream = handler.detach()
+    if isinstance(detached, TransportStream):
+        detached.watch = None  # the codec counts the frames itself
+    stream = cast(IOStream, detached)
     stream.set_nodelay(True)
     return stream

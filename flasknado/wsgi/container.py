@@ -17,11 +17,11 @@ import threading
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
-from urllib.parse import unquote
 
 from tornado import httputil
 
 from flasknado.errors import ConfigurationError
+from flasknado.http.body_limits import DEFAULT_MAX_BODY_BYTES, BodyLimits
 from flasknado.http.message import Body, RequestHead, plain_response
 from flasknado.http.reply import Reply, ResponseSink
 from flasknado.http.request_id import RequestIds, current_request_id
@@ -34,7 +34,6 @@ from flasknado.wsgi.response import Response, WSGIApplication
 if TYPE_CHECKING:
     from flasknado.stock.adapter import ContainerDelegate
 
-DEFAULT_MAX_BODY_BYTES: Final = 100 * 1024 * 1024
 RETRY_AFTER_S: Final = 1
 SWEEP_INTERVAL_S: Final = 0.5
 
@@ -60,10 +59,10 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
     request_timeout_s: how long a request may run before its client is answered 504 in the
         thread's place (`flasknado.wsgi.deadline`); a stream that has begun goes on. Default:
         as long as it takes.
-    max_body_bytes: the largest body; a larger one is answered 413, unread where its size
-        is announced.
-    body_limits: other limits for the (decoded) paths that begin with these prefixes; the
-        longest wins.
+    max_body_bytes: the largest body, in bytes or as text such as `16M`; a larger one is
+        answered 413, unread where its size is announced.
+    body_limits: other limits by path prefix and method (`flasknado.http.body_limits`), such
+        as `{"POST /upload": "100M"}`. What an `HTTPServer`'s limits say goes before both.
     mount: a path prefix such as `/shop` under which alone the application answers; it
         becomes `SCRIPT_NAME`.
     multiprocess: what to tell the application of other processes (`wsgi.multiprocess`).
@@ -80,8 +79,8 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
         queue_limit: int | None = None,
         queue_timeout_s: float = 30.0,
         request_timeout_s: float | None = None,
-        max_body_bytes: int = DEFAULT_MAX_BODY_BYTES,
-        body_limits: Mapping[str, int] | None = None,
+        max_body_bytes: int | str = DEFAULT_MAX_BODY_BYTES,
+        body_limits: Mapping[str, int | str] | None = None,
         mount: str = "",
         multiprocess: bool = False,
     ) -> None:
@@ -93,16 +92,9 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
         _check_positive("queue_timeout_s", queue_timeout_s)
         if request_timeout_s is not None:
             _check_positive("request_timeout_s", request_timeout_s)
-        _check_range("max_body_bytes", max_body_bytes, 0)
         if queue_limit is None:
             queue_limit = 64 * threads
         _check_range("queue_limit", queue_limit, 1)
-        for prefix, limit_bytes in (body_limits or {}).items():
-            _check_range(f"the body limit of {prefix!r}", limit_bytes, 0)
-            if not prefix.startswith("/"):
-                raise ConfigurationError(
-                    f"the body limit's prefix {prefix!r} must begin with a slash, as /upload does"
-                )
         if mount and _MOUNT.match(mount) is None:
             raise ConfigurationError(
                 f"the mount {mount!r} must begin with a slash, not end with one and need no "
@@ -113,14 +105,19 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
         self._pacer = Pacer(self.pool)
         self.queue_timeout_s = queue_timeout_s
         self.request_timeout_s = request_timeout_s
-        self.max_body_bytes = max_body_bytes
+        self.body_limits = BodyLimits(max_body_bytes, body_limits)
+        """Set by the server to those of both halves, before the first request."""
         self.mount = mount
         self.base_environ = base_environ(multiprocess=multiprocess, mount=mount)
         self.request_ids = RequestIds()
-        self._body_limits = sorted((body_limits or {}).items(), key=lambda item: -len(item[0]))
         self._sweeping: asyncio.TimerHandle | None = None
         self._waking = False
         self._waking_more: asyncio.TimerHandle | None = None
+
+    @property
+    def max_body_bytes(self) -> int:
+        """The largest body where no rule says otherwise."""
+        return self.body_limits.default_bytes
 
     @property
     def multiprocess(self) -> bool:
@@ -131,15 +128,14 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
     def multiprocess(self, value: bool) -> None:
         self.base_environ["wsgi.multiprocess"] = value
 
+    @property
+    def requests_waiting(self) -> int:
+        """How many requests wait for a thread. Any thread."""
+        return self.pool.queued
+
     def max_body_bytes_for(self, head: RequestHead) -> int:
         """Return the largest body accepted for this request."""
-        if self._body_limits:
-            # Decoded, as the application sees it: else %61 for a would go round a limit.
-            path = unquote(head.path)
-            for prefix, limit_bytes in self._body_limits:
-                if path.startswith(prefix):
-                    return limit_bytes
-        return self.max_body_bytes
+        return self.body_limits.limit_bytes(head.method, head.path)
 
     def handle(self, head: RequestHead, body: Body, reply: Reply) -> None:
         """Queue one complete request for a thread, or refuse it (503); does not block."""

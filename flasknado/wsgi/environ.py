@@ -10,6 +10,7 @@ import sys
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
+from flasknado.http.head import KNOWN_NAME_BYTES
 from flasknado.http.message import SERVER_SOFTWARE, Body, RequestHead
 from flasknado.wsgi.file_wrapper import FileWrapper
 
@@ -141,6 +142,6 @@ def _learn(name: bytes) -> str | None:
         key = "CONTENT_TYPE"
     else:
         key = "HTTP_" + name.decode("latin-1").upper().replace("-", "_")
-    if len(_keys) < _KEYS_LIMIT:
+    if len(name) <= KNOWN_NAME_BYTES and len(_keys) < _KEYS_LIMIT:
         _keys[name] = key
     return key

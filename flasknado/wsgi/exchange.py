@@ -10,8 +10,9 @@ import os
 import threading
 from typing import TYPE_CHECKING, Final
 
-from flasknado.errors import ClientDisconnected
-from flasknado.http.body import BodyBuffer, body_too_large
+from flasknado.errors import ClientDisconnected, RequestError
+from flasknado.http.body import BodyBuffer
+from flasknado.http.body_limits import body_too_large
 from flasknado.http.counters import ORDINARY
 from flasknado.http.encode import (
     CHUNKED,
@@ -48,13 +49,16 @@ class OrdinaryExchange(Reply, Delivery):
         "_container",
         "_data",
         "_keep_alive",
+        "_lending",
         "_loan",
         "_response",
         "_rest",
         "_streaming",
         "_untaken_bytes",
         "complete",
+        "file_sent_bytes",
         "head",
+        "held_bytes",
         "sent_bytes",
         "started_at",
         "status",
@@ -72,10 +76,14 @@ class OrdinaryExchange(Reply, Delivery):
         self._response: ResponseHead | None = None
         self._rest = b""
         self._keep_alive = head.keep_alive
+        self._lending = False
         self._loan: SocketLoan | None = None
         self._streaming = False
         self._untaken_bytes = 0
         self.complete = False
+        self.held_bytes = 0
+        self.file_sent_bytes = 0
+        """How much of a file has gone past the loop, and is not yet among `sent_bytes`."""
         self.head = head
         self.sent_bytes = 0
         self.started_at = 0.0
@@ -84,7 +92,7 @@ class OrdinaryExchange(Reply, Delivery):
             limit_bytes = container.max_body_bytes_for(head)
             if head.content_length is not None and head.content_length > limit_bytes:
                 raise body_too_large(limit_bytes, head.content_length)
-            self._body = BodyBuffer(limit_bytes)
+            self._body = BodyBuffer(limit_bytes, connection.shared.mailbox, self._disk_progress)
 
     # The request, on the loop's thread.
 
@@ -94,18 +102,52 @@ class OrdinaryExchange(Reply, Delivery):
 
     def begin(self) -> None:
         if self.complete:
-            self._hand_over()
+            self._disk_progress()
         elif self.head.expect_continue and not self.received_bytes:
             self._connection.transport.write(CONTINUE)
 
     def receive(self, data: bytes) -> None:
         assert self._body is not None
         self._body.append(data)
+        self._count_memory()
 
     def end(self) -> None:
         self.complete = True
         if self._connection.active is self:
-            self._hand_over()
+            if self._body is None:
+                self._hand_over()
+            else:
+                self._disk_progress()
+
+    def _disk_progress(self) -> None:
+        """Go on as far as what has come is in memory or on disk."""
+        body = self._body
+        if body is None:
+            if self.complete:
+                self._hand_over()
+            return
+        self._count_memory()
+        connection = self._connection
+        try:
+            written = body.written
+        except RequestError as error:
+            # Behind another request it is refused when its turn comes, or more of it does.
+            if connection.active is self:
+                connection.refuse_exchange(self, error)
+            return
+        if self.complete:
+            if written and connection.active is self:
+                self._hand_over()
+        elif not body.behind:
+            connection.unstuffed()
+
+    def _count_memory(self) -> None:
+        body = self._body
+        held_bytes = body.held_bytes if body is not None else 0
+        if held_bytes != self.held_bytes:
+            change_bytes = held_bytes - self.held_bytes
+            self.held_bytes = held_bytes
+            self._connection.shared.budget.hold(change_bytes)
 
     def _hand_over(self) -> None:
         body = self._body
@@ -115,10 +157,15 @@ class OrdinaryExchange(Reply, Delivery):
         )
 
     def stuffed(self) -> bool:
-        return False
+        return self._body is not None and self._body.behind
 
     def needs_client(self) -> bool:
         return self._streaming
+
+    @property
+    def holds_thread(self) -> bool:
+        """Whether a thread waits for the client."""
+        return self._streaming and (self._untaken_bytes > 0 or self._lending)
 
     def drop(self) -> bool:
         self._discard_body()
@@ -170,6 +217,7 @@ class OrdinaryExchange(Reply, Delivery):
         if socket_fd is None:
             return 0
         sent_bytes = 0
+        self._lending = True
         try:
             sent_bytes = send_file(
                 socket_fd,
@@ -177,14 +225,16 @@ class OrdinaryExchange(Reply, Delivery):
                 offset,
                 count,
                 gone=lambda: self._gone,
+                sent=self._file_sent,
                 timeout_s=self._connection.shared.limits.write_timeout_s,
             )
         except ClientDisconnected:
             self.abort()
             raise
         finally:
+            self._lending = False
             os.close(socket_fd)
-        self._mailbox.post(self._add_sent, sent_bytes)
+        self._mailbox.post(self._add_sent)
         return sent_bytes
 
     def _lend(self, loan: SocketLoan) -> None:
@@ -213,8 +263,13 @@ class OrdinaryExchange(Reply, Delivery):
             else:
                 loan.grant(lent.fileno())
 
-    def _add_sent(self, size_bytes: int) -> None:
-        self.sent_bytes += size_bytes
+    def _file_sent(self, size_bytes: int) -> None:
+        """Count what the kernel has taken of a file; on the pool's thread."""
+        self.file_sent_bytes += size_bytes
+
+    def _add_sent(self) -> None:
+        self.sent_bytes += self.file_sent_bytes
+        self.file_sent_bytes = 0
 
     def _connection_field(self) -> bytes:
         if not (self._keep_alive and self._connection.shared.keep_alive):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import os
 import queue
 import threading
 import time
@@ -22,6 +23,8 @@ from flasknado.errors import FlasknadoError
 
 _now: Final = time.monotonic
 _Context: Final = contextvars.Context
+_getpid: Final = os.getpid
+_exit: Final = os._exit
 log: Final = logging.getLogger("flasknado.error")
 
 
@@ -207,6 +210,7 @@ class Pool:
     def _work(self, number: int) -> None:
         running = self._running
         waits = self.waits[number]
+        process = _getpid()
         while self._wakes.get():
             while (task := self._next()) is not None:
                 task.started_at = _now()
@@ -219,6 +223,10 @@ class Pool:
                 finally:
                     running[number] = None
                     del task
+                if _getpid() != process:
+                    # Nobody will ever give this copy of the thread another task.
+                    log.error("a task forked a process and returned in it: end it in the task")
+                    _exit(1)
 
     def _next(self) -> Task | None:
         """Return the next task of a thread that is awake, or `None`: it is not awake any more."""

@@ -60,12 +60,13 @@ def send_file(
     count: int,
     *,
     gone: Callable[[], bool],
+    sent: Callable[[int], None],
     timeout_s: float,
 ) -> int:
     """Copy `count` bytes of a file from `offset` to a non-blocking socket; returns how many went.
 
-    Fewer go only if the file is shorter. Raises `ClientDisconnected` if the client goes,
-    or takes nothing for `timeout_s`. On a pool thread.
+    `sent` is told the size of each part. Fewer go only if the file is shorter. Raises
+    `ClientDisconnected` if the client goes, or takes nothing for `timeout_s`. On a pool thread.
     """
     sent_bytes = 0
     waited_s = 0.0
@@ -86,4 +87,5 @@ def send_file(
         if size == 0:
             break
         sent_bytes += size
+        sent(size)
     return sent_bytes

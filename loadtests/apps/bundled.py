@@ -6,12 +6,16 @@ from flask import request
 
 from loadtests.apps import views
 from webapp import create_app
+from webapp.body_limits import max_body_bytes
 from webapp.channels import TIMELINE
 from webapp.extensions import bcrypt, csrf, db, live
 
-app = create_app()
+# Hundreds log in at the same moment here, as no site's people do.
+app = create_app(overrides={"PASSWORD_QUEUE": 1000})
 csrf.exempt(views.blueprint)
 app.register_blueprint(views.blueprint, url_prefix="/loadtest")
+for view in (views.echo, views.upload):
+    max_body_bytes(app.config["MAX_CONTENT_LENGTH"], for_anybody=True)(view)
 
 # What logging in costs is bcrypt's doing, on purpose, and no server's.
 app.config["BCRYPT_LOG_ROUNDS"] = 4

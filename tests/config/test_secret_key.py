@@ -27,6 +27,19 @@ def test_secret_is_made_once_and_readable_by_its_owner_only(tmp_path: Path) -> N
     assert [entry.name for entry in path.parent.iterdir()] == ["secret_key"]
 
 
+def test_secret_and_its_directory_that_others_could_read_are_taken_from_them(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "var" / "secret_key"
+    secret = development_secret(path)
+    path.chmod(0o644)
+    path.parent.chmod(0o755)
+
+    assert development_secret(path) == secret
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
+
+
 def test_secret_of_development_comes_from_var(project_root: Path) -> None:
     secret = load_settings().secret_key.get_secret_value()
 

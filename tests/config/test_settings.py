@@ -31,6 +31,10 @@ def test_settings_environment_variables_are_read(monkeypatch: pytest.MonkeyPatch
         "APP_ENV": "production",
         "SECRET_KEY": GOOD_SECRET,
         "DATABASE_URL": "postgresql://me:pw@db.example/app",
+        "DATABASE_CONNECT_TIMEOUT_S": "3",
+        "DATABASE_STATEMENT_TIMEOUT_S": "0",
+        "DATABASE_SILENCE_TIMEOUT_S": "60",
+        "DATABASE_POOL_TIMEOUT_S": "4",
         "HOST": "0.0.0.0",
         "PORT": "0",
         "WORKERS": "4",
@@ -39,6 +43,10 @@ def test_settings_environment_variables_are_read(monkeypatch: pytest.MonkeyPatch
         "TRUSTED_HOSTS": "Example.org,.example.net",
         "CORS_ORIGINS": "https://A.example, http://localhost:3000 ,",
         "MAX_BODY_MB": "2",
+        "LOGIN_LIMIT_PER_ADDRESS": "5 per minute;20 per hour",
+        "LOGIN_LIMIT_PER_ACCOUNT_AND_ADDRESS": "5/minute",
+        "LOGIN_LIMIT_PER_ACCOUNT": "Off",
+        "REGISTER_LIMIT_PER_ADDRESS": "1 per day",
         "LIVE_PUBLISH_TOKEN": "a token long enough",
         "LOG_LEVEL": "DEBUG",
         "LOG_FORMAT": "JSON",
@@ -63,6 +71,14 @@ def test_settings_environment_variables_are_read(monkeypatch: pytest.MonkeyPatch
     assert settings.trusted_hosts == ("example.org", ".example.net")
     assert settings.cors_origins == ("https://a.example", "http://localhost:3000")
     assert settings.max_body_bytes == 2 * 1024 * 1024
+    assert settings.database_connect_timeout_s == 3
+    assert settings.database_statement_timeout_s == 0
+    assert settings.database_silence_timeout_s == 60
+    assert settings.database_pool_timeout_s == 4
+    assert settings.login_limit_per_address == "5 per minute;20 per hour"
+    assert settings.login_limit_per_account_and_address == "5/minute"
+    assert settings.login_limit_per_account == ""
+    assert settings.register_limit_per_address == "1 per day"
     assert settings.live_publish_token.get_secret_value() == "a token long enough"
     assert (settings.log_level, settings.log_format) == ("debug", "json")
 
@@ -100,6 +116,13 @@ def test_settings_dotenv_that_is_not_text_is_refused_in_one_sentence(project_roo
         ("THREADS", "1.5", "THREADS=1.5", "from 1 to 1024", "set THREADS=16"),
         ("HOST", "http://x", "HOST=http://x", "without scheme and port", "set HOST="),
         ("MAX_BODY_MB", "0", "MAX_BODY_MB=0", "from 1 to 10240", "set MAX_BODY_MB=16"),
+        ("DATABASE_CONNECT_TIMEOUT_S", "0", "T_S=0", "from 1 to 60", "set DATABASE_CONNECT_"),
+        ("DATABASE_STATEMENT_TIMEOUT_S", "-1", "T_S=-1", "from 0 to 3600", "set DATABASE_STATEM"),
+        ("DATABASE_SILENCE_TIMEOUT_S", "5", "T_S=5", "from 6 to 600", "set DATABASE_SILENCE_"),
+        ("DATABASE_POOL_TIMEOUT_S", "soon", "T_S=soon", "from 1 to 300", "set DATABASE_POOL_"),
+        ("LOGIN_LIMIT_PER_ADDRESS", "many", "=many", "10 per 10 minutes", "off for no limit"),
+        ("LOGIN_LIMIT_PER_ACCOUNT", "0 per hour", "=0 per", "10 per 10 minutes", "100 per hour"),
+        ("REGISTER_LIMIT_PER_ADDRESS", "60", "=60", "10 per 10 minutes", "off for no limit"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL=loud", "debug, info", "set LOG_LEVEL=info"),
         ("LOG_FORMAT", "xml", "LOG_FORMAT=xml", "text or json", "set LOG_FORMAT=text"),
         ("TRUSTED_PROXIES", "10.0.0.1/8", "host bits set", "CIDR", "set TRUSTED_PROXIES="),

@@ -53,6 +53,8 @@ def test_log_out_ends_the_streams_on_every_worker_and_nobody_elses(
     for stream in hers:
         assert b"event" not in stream.content
     assert time.monotonic() - began_at < PROMPTLY_S
+    whoami = requests.get(url + "/live/whoami", headers={"Cookie": cookies}, timeout=TIMEOUT_S)
+    assert whoami.json()["user"] is None, "the cookie is worthless to who has a copy"
     bob = Person(url, "bob")
     bob.register()
     bob.write("Still here")

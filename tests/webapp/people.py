@@ -13,13 +13,14 @@ from config import Settings
 from webapp import create_app
 
 SECRET = "J2x4vTq9Zr0LmWcYdKfHbNsPgEuAiOoX7631-_ty"
+CHEAP_HASHES = {"BCRYPT_LOG_ROUNDS": 4, "PASSWORD_THREADS": 4, "PASSWORD_QUEUE": 16}
 _TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
 
 
 def make_app(database: Path, *, overrides: dict[str, Any] | None = None, **settings: Any) -> Flask:
     """Return an application on a SQLite file, with cheap password hashes."""
     values = {"secret_key": SECRET, "database_url": f"sqlite:///{database}"} | settings
-    return create_app(Settings(**values), overrides={"BCRYPT_LOG_ROUNDS": 4} | (overrides or {}))
+    return create_app(Settings(**values), overrides=CHEAP_HASHES | (overrides or {}))
 
 
 class Browser:

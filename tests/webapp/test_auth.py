@@ -116,7 +116,7 @@ def test_login_keeps_nothing_of_the_session_before_it(app: Flask, account: Accou
     browser.submit("/login", username="ada", password="ada-password")
 
     with browser.client.session_transaction() as session:
-        assert set(session) == {"user_id"}
+        assert set(session) == {"user_id", "session_id", "generation"}
     stale = browser.client.post("/logout", data={"csrf_token": token_before})
     assert stale.status_code == 400, "a form token from before the log-in is worthless"
 

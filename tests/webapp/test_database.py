@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import sqlite3
+import stat
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
 from sqlalchemy import text
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError
 from werkzeug.exceptions import NotFound
 
-from tests.webapp.people import make_app
+from tests.support.postgres import postgres_server
+from tests.webapp.people import assert_api_error, make_app
 from webapp import database
 from webapp.extensions import db
 from webapp.models import Comment, Post, User
@@ -95,3 +103,193 @@ def test_find_returns_the_object(app: Flask, account: object) -> None:
 
     with app.app_context():
         assert database.find(User, user_id).username == "ada"
+
+
+# --- PostgreSQL: its deadlines ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def postgres_url() -> Iterator[str]:
+    with postgres_server() as server:
+        yield server.url()
+
+
+@pytest.fixture
+def on_postgres(tmp_path: Path, postgres_url: str) -> Iterator[Callable[..., Flask]]:
+    """Return a function that makes an application on PostgreSQL with some settings."""
+    made: list[Flask] = []
+
+    def make(query: str = "", **settings: Any) -> Flask:
+        made.append(make_app(tmp_path / "x.db", database_url=postgres_url + query, **settings))
+        return made[-1]
+
+    yield make
+    for app in made:
+        with app.app_context():
+            db.session.remove()
+            db.engine.dispose()
+
+
+def parameters_of(app: Flask) -> dict[str, str]:
+    """Return what a connection was opened with, and the statement timeout that holds on it."""
+    with app.app_context(), db.engine.connect() as connection:
+        raw: Any = connection.connection.dbapi_connection
+        timeout = connection.scalar(text("SHOW statement_timeout"))
+        return raw.info.get_parameters() | {"statement_timeout": timeout}
+
+
+def test_postgresql_connection_has_deadlines(on_postgres: Callable[..., Flask]) -> None:
+    parameters = parameters_of(on_postgres())
+
+    expected = {
+        "connect_timeout": "5",
+        "keepalives": "1",
+        "keepalives_idle": "10",
+        "keepalives_interval": "3",
+        "keepalives_count": "3",
+        "tcp_user_timeout": "20000",
+        "statement_timeout": "30s",
+    }
+    # libpq does not name what is its own default, such as keepalives.
+    assert {name: parameters.get(name, expected[name]) for name in expected} == expected
+    assert {"connect_timeout", "tcp_user_timeout", "keepalives_idle"} <= set(parameters)
+
+
+def test_postgresql_deadlines_are_settings_and_those_of_the_url_come_first(
+    on_postgres: Callable[..., Flask],
+) -> None:
+    app = on_postgres(
+        "&connect_timeout=9&options=-c%20statement_timeout%3D7000",
+        database_connect_timeout_s=2,
+        database_silence_timeout_s=60,
+    )
+
+    parameters = parameters_of(app)
+
+    assert parameters["connect_timeout"] == "9"
+    assert parameters["tcp_user_timeout"] == "60000"
+    assert parameters["statement_timeout"] == "7s"
+
+
+def test_postgresql_statement_timeout_of_zero_leaves_the_servers(
+    on_postgres: Callable[..., Flask],
+) -> None:
+    assert parameters_of(on_postgres(database_statement_timeout_s=0))["statement_timeout"] == "0"
+
+
+def test_postgresql_statement_that_takes_too_long_is_503(
+    on_postgres: Callable[..., Flask],
+) -> None:
+    app = on_postgres(database_statement_timeout_s=1)
+
+    @app.get("/api/v1/slow")
+    def slow() -> str:
+        db.session.execute(text("SELECT pg_sleep(60)"))
+        return ""
+
+    answer = app.test_client().get("/api/v1/slow")
+
+    assert "does not answer" in assert_api_error(answer, 503)
+    assert answer.headers["Retry-After"]
+
+
+def test_postgresql_migration_has_no_statement_timeout(on_postgres: Callable[..., Flask]) -> None:
+    app = on_postgres(database_statement_timeout_s=1)
+    with app.app_context(), database.migration_connection() as connection:
+        assert connection.scalar(text("SHOW statement_timeout")) == "0"
+
+
+def test_postgresql_server_that_accepts_and_says_nothing_is_given_up(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://me@127.0.0.1:{silent.getsockname()[1]}/none"
+        app = make_app(tmp_path / "x.db", database_url=url, database_connect_timeout_s=2)
+        began_at = time.monotonic()
+
+        assert not database.reachable(app)
+
+    assert time.monotonic() - began_at < 20
+
+
+def test_pool_that_is_empty_is_503_after_its_timeout(tmp_path: Path) -> None:
+    app = make_app(tmp_path / "x.db", threads=1, database_pool_timeout_s=1)
+    with app.app_context():
+        held = [db.engine.connect() for _ in range(1 + 8)]
+        answer = app.test_client().get("/api/v1/posts")
+        for connection in held:
+            connection.close()
+
+    assert "does not answer" in assert_api_error(answer, 503)
+
+
+# --- SQLite: its files --------------------------------------------------------------------------
+
+
+def modes_of(folder: Path) -> dict[str, int]:
+    return {file.name: stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()}
+
+
+@pytest.fixture
+def open_mask() -> Iterator[None]:
+    """Let every mode through, as a server with umask 0 does."""
+    before = os.umask(0)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.usefixtures("open_mask")
+def test_sqlite_files_and_their_directory_are_their_owners(tmp_path: Path) -> None:
+    app = make_app(tmp_path / "data" / "x.db")
+    database.migrate_if_needed(app)
+    with app.app_context():
+        db.session.execute(text("UPDATE post SET title = 'x'"))
+        assert modes_of(tmp_path / "data") == dict.fromkeys(("x.db", "x.db-wal", "x.db-shm"), 0o600)
+        db.session.remove()
+        db.engine.dispose()
+
+    assert stat.S_IMODE((tmp_path / "data").stat().st_mode) == 0o700
+
+
+@pytest.mark.usefixtures("open_mask")
+def test_sqlite_files_that_others_could_read_are_taken_from_them(database_file: Path) -> None:
+    writer = sqlite3.connect(database_file)
+    writer.execute("PRAGMA journal_mode = WAL")
+    writer.execute("UPDATE post SET title = 'x'")
+    for end in ("", "-wal", "-shm"):
+        database_file.with_name(database_file.name + end).chmod(0o644)
+    app = make_app(database_file)
+
+    database.ping(app)
+
+    assert set(modes_of(database_file.parent).values()) == {0o600}
+    writer.close()
+    with app.app_context():
+        db.engine.dispose()
+
+
+def test_sqlite_file_that_cannot_be_taken_from_others_is_told_once(
+    database_file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(database, "keep_private", lambda path: path.suffix != ".db")
+    app = make_app(database_file)
+
+    for _ in range(3):
+        database.ping(app)
+        with app.app_context():
+            db.engine.dispose()
+
+    assert caplog.text.count("other users of this machine may read") == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("sqlite:////srv/x.db", "/srv/x.db"),
+        ("sqlite:////srv/x.db?timeout=3", "/srv/x.db"),
+        ("sqlite:///file:/srv/x.db?mode=ro&uri=true", "/srv/x.db"),
+        ("sqlite://", None),
+        ("sqlite:///:memory:", None),
+        ("sqlite:///file::memory:?uri=true", None),
+    ],
+)
+def test_sqlite_path_of_a_url(url: str, path: str | None) -> None:
+    assert database.sqlite_path(make_url(url)) == (path and Path(path))

@@ -12,7 +12,9 @@ from flask import Flask, g, session
 from flask.testing import FlaskClient
 
 from tests.webapp.people import ApiClient, Browser, make_app
+from webapp import identity
 from webapp.extensions import db
+from webapp.models import User
 
 LogIn = Callable[..., Browser]
 Obtain = Callable[..., ApiClient]
@@ -28,11 +30,11 @@ def test_before_request_finds_nobody_without_failing(app: Flask) -> None:
         assert g.roles == frozenset()
 
 
-def test_before_request_finds_the_session(app: Flask, api: Obtain) -> None:
-    ada = api("ada")
+def test_before_request_finds_the_session(app: Flask, account: Callable[..., int]) -> None:
+    user_id = account("ada")
 
     with app.test_request_context("/live/events?channel=posts"):
-        session["user_id"] = ada.user_id
+        identity.log_in(db.session.get_one(User, user_id))
         assert app.preprocess_request() is None
         assert g.user.username == "ada"
         assert g.roles == {"user"}
@@ -63,14 +65,32 @@ def test_identity_is_described_for_native_handlers(app: Flask, api: Obtain) -> N
     assert described[1]["roles"] == ["admin", "user"]
 
 
-@pytest.mark.parametrize("user_id", [999, "rubbish", None])
-def test_before_request_with_a_session_of_nobody_forgets_it(app: Flask, user_id: object) -> None:
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"user_id": 999},
+        {"user_id": "rubbish"},
+        {"user_id": None},
+        {"session_id": None},
+        {"session_id": 1},
+        {"generation": None},
+        {"generation": 1},
+        {"generation": "0"},
+    ],
+    ids=str,
+)
+def test_before_request_with_a_session_that_is_not_good_forgets_it(
+    app: Flask, account: Callable[..., int], changes: dict[str, object]
+) -> None:
+    user_id = account("ada")
+
     with app.test_request_context("/"):
-        session["user_id"] = user_id
+        identity.log_in(db.session.get_one(User, user_id))
+        session.update(changes)
         app.preprocess_request()
 
         assert g.user is None
-        assert "user_id" not in session
+        assert not session
 
 
 def test_before_request_asks_no_database_for_static_files(
@@ -80,8 +100,8 @@ def test_before_request_asks_no_database_for_static_files(
         pytest.fail("the database was asked")
 
     with client.session_transaction() as cookie:
-        cookie["user_id"] = 1
-    monkeypatch.setattr(db.session, "get", no_database)
+        cookie.update(user_id=1, session_id="x", generation=0)
+    monkeypatch.setattr(db.session, "scalar", no_database)
 
     with client.get("/static/site.css") as answer:
         assert answer.status_code == 200

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from webapp.markdown import excerpt, render
+from webapp.markdown import (
+    _TAGS,
+    MAX_DEPTH,
+    MAX_HTML_CHARACTERS,
+    TooMuchMarkupError,
+    excerpt,
+    render,
+    render_any,
+)
 
 
 @pytest.mark.parametrize(
@@ -24,7 +35,7 @@ from webapp.markdown import excerpt, render
     ],
 )
 def test_markdown_becomes_html(text: str, html: str) -> None:
-    assert html in render(text)
+    assert html in render(text).html
 
 
 @pytest.mark.parametrize(
@@ -46,7 +57,7 @@ def test_markdown_becomes_html(text: str, html: str) -> None:
     ],
 )
 def test_markdown_lets_nothing_active_through(text: str) -> None:
-    html = render(text).lower()
+    html = render(text).html.lower()
 
     for forbidden in ("<script", "<img", "<style", "<iframe", "<form", "<input", " onerror=x"):
         assert forbidden not in html
@@ -55,17 +66,83 @@ def test_markdown_lets_nothing_active_through(text: str) -> None:
     assert 'href="vbscript' not in html
 
 
-@pytest.mark.parametrize("mark", [">", "[", "*", "- ", "<", "&", "**x", "[a]("])
-def test_markdown_of_hostile_nesting_is_rendered_soon(mark: str) -> None:
+LENGTH = 20_000
+COLUMNS = "|".join("a" * 100) + "\n" + "|".join("-" * 100) + "\n"
+COSTLY = {
+    "a table of empty cells": COLUMNS + "x\n" * 9_800,
+    "a table in a quote": "> " + COLUMNS.replace("\n", "\n> ", 1) + "> x\n" * 4_800,
+    "a table of emphases": "a|b\n-|-\n" + "*a*|`b`\n" * 2_400,
+    "a list of many items": "- a\n" * 5_000,
+    "many paragraphs": "a\n\n" * 6_600,
+    "emphases in one another": "*" * 10_000 + "a" + "*" * 9_999,
+    "emphases side by side": "_a_ *b* " * 2_500,
+    "a long link with a short name": f"[a]: https://x.example/{'y' * 9_900}\n\n{'[a]' * 3_350}",
+    "a long title with a short name": f'[a]: /x "{"y" * 9_900}"\n\n{"[a]" * 3_350}',
+}
+
+
+@pytest.mark.parametrize("text", COSTLY.values(), ids=COSTLY)
+def test_markdown_that_costs_too_much_is_refused_soon(text: str) -> None:
+    assert len(text) <= LENGTH
     started = time.perf_counter()
 
-    assert render(mark * (20_000 // len(mark)))
+    with pytest.raises(TooMuchMarkupError, match=r"^A post has .*\.$"):
+        render(text)
 
     assert time.perf_counter() - started < 5
 
 
+@pytest.mark.parametrize(
+    "mark", [">", "> ", "[", "]", "*", "**x", "a**b", "~~a", "- ", "> - ", "<", "<a ", "&", '"']
+)
+@pytest.mark.parametrize("unit", ["{}", "{}[a](", "{}`", "{}\n", "[a]({})"])
+def test_markdown_of_hostile_nesting_is_bounded_or_refused(mark: str, unit: str) -> None:
+    text = (unit.format(mark) * LENGTH)[:LENGTH]
+    started = time.perf_counter()
+
+    try:
+        html = render(text).html
+    except TooMuchMarkupError:
+        html = render_any(text)
+
+    assert time.perf_counter() - started < 5
+    assert 0 < len(html) <= MAX_HTML_CHARACTERS
+    assert depth_of(html) <= MAX_DEPTH
+
+
+@given(st.lists(st.sampled_from([*'*_~`[]()<>#-|!&\\"\n 1.ax', "[a]: /x\n", "|-|-|\n"])))
+def test_markdown_of_anything_is_bounded_and_safe(pieces: list[str]) -> None:
+    html = render_any("".join(pieces))
+
+    assert len(html) <= MAX_HTML_CHARACTERS
+    assert depth_of(html) <= MAX_DEPTH
+    assert set(re.findall(r"</?([a-z0-9]+)", html)) <= _TAGS
+
+
+def test_markdown_of_an_ordinary_long_post_is_within_the_budget() -> None:
+    section = (
+        "## A heading\n\nSome *words* of a [post](https://x.example/page) with `code`.\n\n"
+        "- one\n- two\n  1. three\n\n> said\n\na | b | c\n--|---|--\n1 | 2 | 3\n4 | 5 | 6\n\n"
+    )
+
+    assert render((section * 200)[:LENGTH]).html.count("<table>") > 100
+
+
+def depth_of(html: str) -> int:
+    """Return how many elements are inside one another at the most."""
+    deepest = depth = 0
+    for closing, name in re.findall(r"<(/?)([a-z0-9]+)", html):
+        if name not in ("br", "hr"):
+            depth += -1 if closing else 1
+            deepest = max(deepest, depth)
+    return deepest
+
+
 def test_excerpt_is_plain_text_on_one_line() -> None:
-    assert excerpt("# Title\n\n*a* & `<b>`\n\n- c", 50) == "Title a & <b> c"
+    words = render("# Title\n\n*a* & `<b>`\n\n- c").words
+
+    assert words == "Title a & <b> c"
+    assert excerpt(words, 50) == words
 
 
 @pytest.mark.parametrize("length", [10, 11, 280])

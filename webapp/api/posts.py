@@ -10,6 +10,7 @@ from werkzeug.exceptions import Forbidden, NotFound
 from webapp import posts, rules
 from webapp.accounts import find_by_name
 from webapp.api.parsing import texts
+from webapp.body_limits import POST_BYTES, max_body_bytes
 from webapp.database import find
 from webapp.extensions import db
 from webapp.identity import current_user, login_required
@@ -41,6 +42,7 @@ def index() -> dict[str, Any]:
 
 
 @blueprint.post("")
+@max_body_bytes(POST_BYTES)
 @login_required
 def create() -> tuple[dict[str, Any], int, dict[str, str]]:
     """Write a post of `{"title", "body"}`."""
@@ -58,6 +60,7 @@ def read(post_id: int) -> dict[str, Any]:
 
 
 @blueprint.patch("/<int:post_id>")
+@max_body_bytes(POST_BYTES)
 @login_required
 def edit(post_id: int) -> dict[str, Any]:
     """Change a post's `title`, `body` or both."""

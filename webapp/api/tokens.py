@@ -10,11 +10,14 @@ from werkzeug.exceptions import Forbidden
 
 from webapp import accounts, tokens
 from webapp.api.parsing import texts
+from webapp.extensions import db
+from webapp.login_limits import guard_password, note_right_password, typed_account
 
 blueprint = Blueprint("tokens", __name__, url_prefix="/tokens")
 
 
 @blueprint.post("")
+@guard_password(typed_account)
 def obtain() -> dict[str, Any]:
     """Give an access and a refresh token for `{"username", "password"}`."""
     fields = texts({"username": str, "password": str})
@@ -24,6 +27,8 @@ def obtain() -> dict[str, Any]:
         raise Forbidden(str(error)) from error
     if user is None:
         raise tokens.unauthorized("There is no such username with this password.")
+    note_right_password(user)
+    db.session.commit()
     return _access_token(user) | {"refresh_token": tokens.new_refresh_token(user)}
 
 

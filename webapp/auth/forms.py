@@ -27,6 +27,22 @@ class RegisterForm(FlaskForm):  # type: ignore[misc]
     )
 
 
+class PasswordForm(FlaskForm):  # type: ignore[misc]
+    """Another password for one's own account."""
+
+    current_password = PasswordField(
+        "Current password",
+        [InputRequired("Type your current password.")],
+        render_kw={"autocomplete": "current-password"},
+    )
+    password = PasswordField(
+        "New password",
+        [ByRule(rules.password)],
+        description=f"It has {rules.PASSWORD_RULE}.",
+        render_kw={"autocomplete": "new-password"},
+    )
+
+
 class LoginForm(FlaskForm):  # type: ignore[misc]
     """An account that is there already."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from flask import Flask
 
-from webapp.markdown import render
 from webapp.pages.views import blueprint
 from webapp.serializers import timestamp
 
@@ -12,5 +11,4 @@ from webapp.serializers import timestamp
 def register(app: Flask) -> None:
     """Mount the blueprint and give the templates their filters."""
     app.register_blueprint(blueprint)
-    app.add_template_filter(render, "markdown")
     app.add_template_filter(timestamp, "timestamp")

@@ -7,11 +7,14 @@ is committed in between can be missed: at worst an event tells of a post that th
 from __future__ import annotations
 
 from flask import Blueprint, flash, g, redirect, render_template, request, url_for
+from markupsafe import Markup
+from sqlalchemy.orm import undefer
 from werkzeug.exceptions import Forbidden, NotFound
 from werkzeug.wrappers import Response
 
 from webapp import posts
 from webapp.accounts import find_by_name
+from webapp.body_limits import POST_BYTES, max_body_bytes
 from webapp.channels import TIMELINE, post_channel
 from webapp.database import find
 from webapp.extensions import db, live
@@ -76,6 +79,7 @@ def comment(post_id: int) -> Answer:
 
 
 @blueprint.route("/write", methods=["GET", "POST"])
+@max_body_bytes(POST_BYTES)
 @login_required
 def write() -> Answer:
     """Show and take the form for a new post."""
@@ -88,6 +92,7 @@ def write() -> Answer:
 
 
 @blueprint.route("/post/<int:post_id>/edit", methods=["GET", "POST"])
+@max_body_bytes(POST_BYTES)
 @login_required
 def edit(post_id: int) -> Answer:
     """Show and take the form for a post that is there already."""
@@ -117,11 +122,13 @@ def delete(post_id: int) -> Answer:
 def _post_page(post_id: int, form: CommentForm) -> str:
     cursor = cursor_argument("before")
     live_cursor = live.cursor() if cursor is None else None
-    shown = find(Post, post_id)
+    shown = find(Post, post_id, undefer(Post.body_html))
     page = page_of(posts.comments_of(shown), Comment.id, limit=COMMENTS_ON_A_PAGE, cursor=cursor)
     return render_template(
         "pages/post.html",
         post=shown,
+        # Made safe when it was written.
+        body_html=Markup(shown.body_html),
         page=page,
         comments=page.items[::-1],
         form=form,

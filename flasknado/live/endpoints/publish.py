@@ -24,12 +24,13 @@ from flasknado.live.state import LiveState, draft_of
 from flasknado.native.in_flask import Refused
 
 MAX_EVENTS = 100
-MAX_BODY_BYTES = 4 * 1024 * 1024
 
 
 @stream_request_body
 class PublishHandler(LiveHandler):
     """Checks the token before the body is read."""
+
+    max_body_bytes = 4 * 1024 * 1024
 
     def initialize(self) -> None:
         self._body = bytearray()
@@ -38,8 +39,6 @@ class PublishHandler(LiveHandler):
         if self.request.method != "POST":
             return
         self._check_token(self.state.publish_token)
-        connection: Any = self.request.connection
-        connection.set_max_body_size(MAX_BODY_BYTES)
 
     def data_received(self, chunk: bytes) -> None:
         self._body += chunk

@@ -18,14 +18,23 @@ from flasknado.live.endpoints.conversation import converse
 from flasknado.live.errors import TooManySubscribers
 from flasknado.live.formats import WEBSOCKET
 from flasknado.live.hub.hub import Hub
-from flasknado.live.hub.quotas import RateLimiter
 from flasknado.live.hub.subscriber import GOODBYE_TIMEOUT_S, StreamSubscriber
 from flasknado.live.state import LiveState
 from flasknado.native.in_flask import Caller, Refused
+from flasknado.token_bucket import TokenBucket
 from flasknado.websocket import codec, handshake
+from flasknado.websocket.closing import shut_down_writing
 from flasknado.websocket.codec import Message, Receiver, WebSocketError
 
 READ_BYTES = 64 * 1024
+FRAMES_PER_TURN = 64
+"""How many frames of one client are dealt with before others have their turn."""
+RATE_BURST_S = 2.0
+"""A client that was quiet may send what it may send in this time at once."""
+DROPPED_LIMIT = 50
+"""How many messages beyond that are dropped with an error each; with one more it is cut off."""
+SKIPPED_BYTES = 256 * 1024
+"""How much more a client may send that is being closed; with more it is cut off at once."""
 WAITING_LIMIT = 16
 """How many messages of one client may wait for the one before them; then it is not read."""
 
@@ -34,11 +43,12 @@ class SocketSubscriber(StreamSubscriber):
     """A WebSocket client: the hub writes to it, and its messages are answered one by one."""
 
     __slots__ = (
-        "_allowance",
         "_answering",
         "_messages",
+        "_rate",
         "_reading",
         "_receiver",
+        "_skipped_bytes",
         "caller",
         "state",
     )
@@ -52,9 +62,11 @@ class SocketSubscriber(StreamSubscriber):
         self._messages: deque[bytes] | None = None
         """What waits while a message is being answered; `None` while none is."""
         self._answering: asyncio.Task[None] | None = None
-        self._allowance: RateLimiter | None = None
+        self._rate: TokenBucket | None = None
+        self._skipped_bytes = 0
         self._reading = False
-        """Whether more is being read; not while as many messages wait as may."""
+        """Whether more is on its way, from the client or of what it sent; not while as many
+        messages wait as may."""
 
     @property
     def hub(self) -> Hub:
@@ -85,6 +97,7 @@ class SocketSubscriber(StreamSubscriber):
         # Not closed at once: over unread bytes that would reset what the client has to read.
         # It closes, or at least answers, when it has read the closing frame.
         self._hub.loop.call_later(GOODBYE_TIMEOUT_S, self.abort)
+        self._read_on()
 
     def _read(self) -> None:
         self._reading = True
@@ -99,19 +112,39 @@ class SocketSubscriber(StreamSubscriber):
         if data.cancelled() or data.exception() is not None:
             self.leave()
             return
+        if self._ending:
+            self._skipped_bytes += len(data.result())
+            if self._skipped_bytes > SKIPPED_BYTES:
+                self.abort()
+                return
+        self._take(data.result())
+
+    def _take(self, data: bytes = b"") -> None:
+        """Deal with what the client has sent, as far as its turn goes, and read on."""
         try:
-            for message in self._receiver.receive(data.result()):
+            for message in self._receiver.receive(data, FRAMES_PER_TURN):
                 self._on_frame(message)
+                if self._full():
+                    break
         except WebSocketError as error:
             self.close(error.code, str(error))
+            shut_down_writing(self._stream)
         self._reading = False
         self._read_on()
 
     def _read_on(self) -> None:
-        """Read more, unless that is under way or as many messages wait as may."""
-        full = self._messages is not None and len(self._messages) >= WAITING_LIMIT
-        if not self._reading and not full:
+        """Go on reading, unless that is under way or as many messages wait as may."""
+        if self._reading or self._full() or self._stream.closed():
+            return
+        if self._receiver.waiting:
+            self._reading = True
+            self._hub.loop.call_soon(self._take)
+        else:
             self._read()
+
+    def _full(self) -> bool:
+        waiting = self._messages
+        return waiting is not None and len(waiting) >= WAITING_LIMIT and not self._ending
 
     def _on_frame(self, message: Message) -> None:
         if message.opcode == codec.CLOSE:
@@ -137,15 +170,18 @@ class SocketSubscriber(StreamSubscriber):
         messages = self._messages
         assert messages is not None
         while messages and not self.gone:
-            await converse(self, messages[0], within_rate=self._within_rate())
+            per_s = self.state.options.max_messages_per_s
+            if self._rate is None:
+                self._rate = TokenBucket(per_s, per_s * RATE_BURST_S)
+            left = self._rate.take()
+            if left < -DROPPED_LIMIT:
+                self.close(codec.CLOSE_POLICY, f"too many messages: {per_s:g} a second are allowed")
+                shut_down_writing(self._stream)
+                break
+            await converse(self, messages[0], within_rate=left >= 0)
             messages.popleft()
             self._read_on()
         self._messages = self._answering = None
-
-    def _within_rate(self) -> bool:
-        if self._allowance is None:
-            self._allowance = RateLimiter(self.state.options.max_messages_per_s)
-        return self._allowance.take()
 
 
 class SocketHandler(LiveHandler):

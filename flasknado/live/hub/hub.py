@@ -254,6 +254,10 @@ class Hub:
         """How far the live flow has been delivered; `None` until the log has been read."""
         return self._fanout.cursor
 
+    def backlog_bytes(self) -> int:
+        """Return how much waits here for slow clients."""
+        return sum(getattr(subscriber, "backlog_bytes", 0) for subscriber in self._subscribers)
+
     def stats(self) -> dict[str, Any]:
         """Return the hub's gauges and counters."""
         return {
@@ -415,6 +419,9 @@ def hub_of(state: LiveState, http_server: Any = None) -> Hub:
 
 
 def _end_with(hub: Hub, http_server: Any) -> None:
+    budget = getattr(http_server, "budget", None)
+    if budget is not None:
+        budget.sources.append(hub.backlog_bytes)
     callbacks: dict[str, Callable[..., object]] = {
         "add_drain_callback": hub.drain,
         "add_close_callback": hub.close,

@@ -1,16 +1,12 @@
-"""How many connections a user and an address may have, and how fast a client may talk."""
+"""How many connections a user and an address may have."""
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 
 from flasknado.live.errors import TooManySubscribers
 from flasknado.live.hub.subscriber import Subscriber
 from flasknado.live.options import LiveOptions
-
-BURST_S = 2.0
-"""A client that was quiet may send what it may send in this time at once."""
 
 
 class ConnectionQuota:
@@ -60,25 +56,3 @@ def _less(counter: Counter[str], key: str | None) -> None:
         counter[key] -= 1
         if not counter[key]:
             del counter[key]
-
-
-class RateLimiter:
-    """How many messages a client may send just now: a bucket that fills with time."""
-
-    __slots__ = ("_asked_at", "_left", "_per_s")
-
-    def __init__(self, per_s: float) -> None:
-        self._per_s = per_s
-        self._left = per_s * BURST_S
-        self._asked_at = time.monotonic()
-
-    def take(self) -> bool:
-        """Use one up, if there is one."""
-        now = time.monotonic()
-        gained = (now - self._asked_at) * self._per_s
-        self._left = min(self._left + gained, self._per_s * BURST_S)
-        self._asked_at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True

@@ -54,6 +54,7 @@ class Metrics:
         return [
             *self.requests.families(),
             *sources.connections(server),
+            *sources.memory(server),
             *sources.pool(server),
             *sources.process(self._started_at),
             *self._live(),

@@ -19,6 +19,8 @@ ROUTES_LIMIT: Final = 2000
 """So many routes are told apart; a further one is counted as `NO_ROUTE`."""
 
 KNOWN_PATHS_LIMIT: Final = 1024
+KNOWN_PATH_CHARACTERS: Final = 256
+"""The routes of so many paths are kept, if the path is no longer than that."""
 
 
 class RouteCounts:
@@ -102,5 +104,6 @@ class Requests:
             matching = (spec for spec in specs if spec.regex.match(path))
             spec = next(matching, None)
             route = spec.regex.pattern.removesuffix("$") if spec is not None else NO_ROUTE
-            known[path] = route
+            if len(path) <= KNOWN_PATH_CHARACTERS:
+                known[path] = route
         return route

@@ -60,6 +60,18 @@ def connections(server: HTTPServer) -> list[Family]:
     ]
 
 
+def memory(server: HTTPServer) -> list[Family]:
+    """Return what clients make the worker hold, and how much they may."""
+    budget = server.budget
+    held = {"bodies": budget.bodies_bytes, "unsent": budget.unsent_bytes}
+    refused = budget.refused
+    return [
+        labelled(GAUGE, "memory_held_bytes", "Memory held for clients.", "what", held),
+        single(GAUGE, "memory_limit_bytes", "What may be held for clients.", budget.limit_bytes),
+        single(COUNTER, "bodies_refused", "Bodies answered 503: no memory for them.", refused),
+    ]
+
+
 def pool(server: HTTPServer) -> list[Family]:
     """Return the numbers of the threads that run the application."""
     if server.container is None:

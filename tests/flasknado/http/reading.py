@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -13,6 +14,8 @@ from flasknado.http.message import RequestHead
 from flasknado.http.parser import RequestParser, RequestSink
 
 LIMITS = Limits()
+
+_SPACED_EXTENSION = re.compile(rb"\n[0-9A-Fa-f]+[ \t]+;")
 
 
 @dataclass
@@ -98,9 +101,12 @@ def _h11_connection(data: bytes) -> h11.Connection:
 def differs(data: bytes) -> str:
     """Return how our reading of the bytes is less strict than h11's, or an empty string.
 
-    h11 does not keep HTTP/1.0 connections alive, so what may ask for that is not compared.
+    h11 does not keep HTTP/1.0 connections alive, and refuses white space before a chunk
+    extension (which RFC 9112, section 7.1.1 allows), so what has either is not compared.
     """
     if b"HTTP/1.0" in data and b"keep-alive" in data.lower():
+        return ""
+    if _SPACED_EXTENSION.search(data):
         return ""
     ours = our_reading([data]).requests
     theirs = h11_reading(data.lstrip(b"\r\n")).requests

@@ -6,6 +6,11 @@ import re
 import sys
 from dataclasses import dataclass
 
+from flasknado.http.connection import REQUEST_WORK, WORK_PER_TURN
+from flasknado.live.endpoints.websocket import DROPPED_LIMIT, FRAMES_PER_TURN, SKIPPED_BYTES
+from flasknado.live.hub.subscriber import GOODBYE_TIMEOUT_S
+from flasknado.native.iostream import WORK_PER_TURN as STREAM_WORK_PER_TURN
+from flasknado.websocket import codec
 from tests.support.process import PROJECT_ROOT
 
 SERVED = 200
@@ -107,6 +112,10 @@ REFUSALS: dict[str, list[Refusal]] = {
         Refusal(
             "control character in a chunk extension", _chunks(b"1;\x00\r\na\r\n0\r\n\r\n"), 400
         ),
+        Refusal("chunk extension without a name", _chunks(b"1;\r\na\r\n0\r\n\r\n"), 400),
+        Refusal("chunk extension without its value", _chunks(b"1;a=\r\na\r\n0\r\n\r\n"), 400),
+        Refusal("white space behind a chunk size", _chunks(b"1 \r\na\r\n0\r\n\r\n"), 400),
+        Refusal("unfinished quoted string", _chunks(b'1;a="b\r\na\r\n0\r\n\r\n'), 400),
     ],
     "Lines and fields": [
         Refusal(
@@ -139,7 +148,9 @@ REFUSALS: dict[str, list[Refusal]] = {
     "Request line": [
         Refusal("target that is neither a path nor a URL", _with(line=b"GET a HTTP/1.1"), 400),
         Refusal("asterisk with a method other than OPTIONS", _with(line=b"GET * HTTP/1.1"), 400),
-        Refusal("authority form", _with(line=b"CONNECT a:443 HTTP/1.1"), 400),
+        Refusal("authority form", _with(line=b"GET a:443 HTTP/1.1"), 400),
+        Refusal("CONNECT", _with(line=b"CONNECT a:443 HTTP/1.1"), 501),
+        Refusal("CONNECT with a path", _with(line=b"CONNECT /a HTTP/1.1"), 501),
         Refusal("URL of another scheme", _with(line=b"GET ftp://a/ HTTP/1.1"), 400),
         Refusal("fragment in the target", _with(line=b"GET /a#b HTTP/1.1"), 400),
         Refusal("space in the target", _with(line=b"GET /a b HTTP/1.1"), 400),
@@ -194,6 +205,61 @@ REFUSALS: dict[str, list[Refusal]] = {
 }
 
 
+@dataclass(frozen=True)
+class Acceptance:
+    """A request that is unusual and served, and what the application sees of it."""
+
+    name: str
+    request: bytes
+    seen: tuple[str, str, bytes]
+    """Method, target and body."""
+    tornado: int = SERVED
+    """What the stock layer does: `SERVED`, or the status that it refuses with."""
+
+
+_POSTED = ("POST", "/", b"abc")
+
+ACCEPTED = [
+    Acceptance("chunk extension", _chunks(b"3;a=b;c\r\nabc\r\n0;d\r\n\r\n"), _POSTED, 400),
+    Acceptance(
+        "chunk extension with a quoted string",
+        _chunks(b'3;a="b;\\"c"\r\nabc\r\n0\r\n\r\n'),
+        _POSTED,
+        400,
+    ),
+    Acceptance(
+        "white space around `;` and `=` of a chunk extension (RFC 9112, 7.1.1)",
+        _chunks(b"3 \t; a = b ;c\r\nabc\r\n0\r\n\r\n"),
+        _POSTED,
+        400,
+    ),
+    Acceptance(
+        "trailers, which are dropped", _chunks(b"3\r\nabc\r\n0\r\nX: y\r\n\r\n"), _POSTED, 400
+    ),
+    Acceptance(
+        "a name with an underscore, which never reaches `environ`",
+        _post(b"X_Y: z", b"Content-Length: 3", body=b"abc"),
+        _POSTED,
+    ),
+    Acceptance("a method of one's own", _with(line=b"BREW / HTTP/1.1"), ("BREW", "/", b"")),
+    Acceptance(
+        "an expectation in HTTP/1.0, which has none",
+        _with(b"Expect: 200-ok", line=b"GET / HTTP/1.0"),
+        ("GET", "/", b""),
+    ),
+    Acceptance(
+        "the body of a request with `Upgrade`, which is read as its body",
+        _post(b"Connection: Upgrade", b"Upgrade: h2c", b"Content-Length: 3", body=b"abc"),
+        _POSTED,
+    ),
+    Acceptance(
+        "a blank line before a request (RFC 9112, 2.2)", b"\r\n" + _with(), ("GET", "/", b"")
+    ),
+    Acceptance("several blank lines", b"\r\n\r\n\r\n" + _with(), ("GET", "/", b""), 400),
+    Acceptance("absolute form", _with(line=b"GET http://b/c HTTP/1.1"), ("GET", "http://b/c", b"")),
+]
+
+
 def all_refusals() -> list[Refusal]:
     return [refusal for group in REFUSALS.values() for refusal in group]
 
@@ -222,22 +288,63 @@ def rendered() -> str:
         lines += [
             f"| {refusal.name} | {refusal.status} | {_said(refusal)} |" for refusal in refusals
         ]
-    lines += ["", "## Accepted", "", *_ACCEPTED, "", "## Limits", "", *_limits()]
+    lines += ["", "## Accepted", "", "| request | on the tornado layer |", "|---|---|"]
+    for accepted in ACCEPTED:
+        lines.append(f"| {accepted.name} | {_said_of(accepted)} |")
+    lines += ["", *_ABOUT_ACCEPTED, "", "## WebSocket", "", *_websocket()]
+    lines += ["", "## Fairness", "", *_FAIRNESS, "", "## Limits", "", *_limits()]
     return "\n".join(lines) + "\n"
 
 
-_ACCEPTED = (
-    "- Chunk extensions and trailers are read and dropped, up to 128 fields, and as long as they",
-    "  are not the greater part of the body by far (400).",
-    "- Names with underscores never reach `environ`: they would pass for those with hyphens.",
-    "- Any token is a method; what it means is the application's. (Tornado's",
-    "  own parser agrees; llhttp alone knows only the registered ones.)",
-    "- `Expect` is for HTTP/1.1 only, and ignored in HTTP/1.0.",
-    "- A raw byte above 0x7F in the target is refused (400): RFC 3986 has it percent-encoded.",
-    "- The body of a request with `Upgrade` that nobody takes is read as its body, so that it",
-    "  cannot pass for a second request. Native routes refuse an upgrade with a body (400).",
-    "- Blank lines before a request are skipped, as RFC 9112, section 2.2 asks.",
+_ABOUT_ACCEPTED = (
+    "Trailers are read up to 128 fields (431 beyond), and framing only as long as it is not the",
+    "greater part of a chunked body by far (400). An upgrade with a body is refused (400) on the",
+    "native routes of the llhttp layer. A refusal ends the connection, and so do `Connection:",
+    "close` and HTTP/1.0: what was sent behind them is never run, on either layer. `Upgrade` is",
+    "ignored in HTTP/1.0 (RFC 9110, section 7.8), so no WebSocket opens there.",
 )
+
+
+def _websocket() -> list[str]:
+    """Return what a client's frames are answered with."""
+    return [
+        "What costs a server more than it costs the client ends the connection, with close code",
+        "1008. The work grows with the bytes that come, and never faster.",
+        "",
+        "| the client sends | answer |",
+        "|---|---|",
+        f"| a message in more than {codec.FREE_FRAMES:,} frames, and one more for each "
+        f"{codec.BYTES_PER_FRAME} bytes that it has; control frames in between count | 1008 |",
+        f"| more than {codec.CONTROL_FRAMES_PER_S:g} pings a second, after "
+        f"{codec.CONTROL_FRAMES_BURST:g} at once | 1008 |",
+        f"| pongs that no ping asked for, each as {codec.UNASKED_PONG_COST:g} pings | 1008 |",
+        f"| live messages over `LIVE_MAX_MESSAGES_PER_S` | `error` 429 each, 1008 after "
+        f"{DROPPED_LIMIT} |",
+        "| live messages larger than `LIVE_MAX_MESSAGE_BYTES` | 1009 |",
+        "| frames that RFC 6455 does not allow | 1002; 1007 for text that is not UTF-8 |",
+        "",
+        "This holds for live clients on both layers. Your own `WebSocketHandler`s are read by",
+        "Tornado's code, on the llhttp layer behind the first three rows; on the tornado layer",
+        "nothing counts their frames.",
+        "",
+        "TCP is closed once both closing frames have passed. After a violation the server closes",
+        "its own half at once (not under TLS) and drops what still comes until the client has",
+        f"closed, for {GOODBYE_TIMEOUT_S:g} s and {SKIPPED_BYTES // 1024} KiB at most.",
+    ]
+
+
+_FAIRNESS = (
+    "Whatever one client sends at once, others have their turn of the loop in between. In a turn,",
+    f"one connection is read up to {WORK_PER_TURN // REQUEST_WORK} requests, or some",
+    f"{WORK_PER_TURN:,} chunks or blank lines; a live WebSocket up to {FRAMES_PER_TURN} frames; a",
+    f"stream that a Tornado handler has detached does up to {STREAM_WORK_PER_TURN} reads and",
+    "writes. The rest waits, and reading stops meanwhile. On the tornado layer Tornado divides the",
+    "work of requests, bodies and its own WebSockets, into larger turns.",
+)
+
+
+def _said_of(accepted: Acceptance) -> str:
+    return "the same" if accepted.tornado == SERVED else f"refused ({accepted.tornado})"
 
 
 def _said(refusal: Refusal) -> str:

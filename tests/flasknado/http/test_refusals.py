@@ -7,7 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.flasknado.http.refusals import SERVED, SILENT, Refusal, all_refusals, rendered
+from tests.flasknado.http.refusals import (
+    ACCEPTED,
+    SERVED,
+    SILENT,
+    Acceptance,
+    Refusal,
+    all_refusals,
+    rendered,
+)
 from tests.flasknado.site import Site
 from tests.support.poll import poll
 from tests.support.raw import connect, one_by_one, read_to_end, statuses
@@ -55,6 +63,55 @@ def test_refusal_byte_by_byte_behind_a_good_request_is_the_same(
 
     assert statuses(said) == [200, refusal.status]
     assert [target for _, target, _ in seen[before:]] == ["/first"]
+
+
+# A body above the limit is refused before it has been read, so what is behind it is not reached.
+@pytest.mark.parametrize(
+    "refusal", [r for r in all_refusals() if len(r.request) < 1000], ids=lambda r: r.name
+)
+def test_request_behind_a_refused_one_is_never_run(
+    shared_site: Site, layer: str, refusal: Refusal
+) -> None:
+    status = refusal.on_tornado if layer == "tornado" else refusal.status
+    if status == SERVED:
+        pytest.skip("this layer does not refuse it")
+    seen = shared_site.seen.requests
+    before = len(seen)
+
+    with connect(shared_site.address) as sock:
+        with contextlib.suppress(ConnectionError):
+            sock.sendall(refusal.request + FIRST)
+        said = read_to_end(sock)
+
+    assert statuses(said) in ([status], [])
+    assert len(seen) == before
+
+
+@pytest.mark.parametrize("accepted", ACCEPTED, ids=lambda accepted: accepted.name)
+def test_unusual_request_on_every_layer_is_served_or_refused_as_documented(
+    shared_site: Site, layer: str, accepted: Acceptance
+) -> None:
+    seen = shared_site.seen.requests
+    before = len(seen)
+    status = accepted.tornado if layer == "tornado" else SERVED
+
+    with connect(shared_site.address) as sock:
+        sock.sendall(accepted.request)
+        if status == SERVED:
+            poll(lambda: len(seen) > before)
+        else:
+            assert statuses(read_to_end(sock)) == [status]
+
+    assert seen[before : before + 1] == ([accepted.seen] if status == SERVED else [])
+
+
+def test_trailers_beyond_the_bound_are_refused(shared_site: Site, layer: str) -> None:
+    trailers = b"".join(b"X-%d: y\r\n" % number for number in range(129))
+    request = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n"
+    with connect(shared_site.address) as sock:
+        sock.sendall(request + trailers + b"\r\n")
+
+        assert statuses(read_to_end(sock)) == [400 if layer == "tornado" else 431]
 
 
 def test_docs_say_what_is_tested() -> None:

@@ -8,6 +8,7 @@ from gunicorn.config import Config
 from tornado.web import RequestHandler
 
 from flasknado.errors import ConfigurationError
+from flasknado.http.memory import default_limit_bytes
 from flasknado.process import settings
 from flasknado.process.build import build_server, import_application, import_routes
 
@@ -117,7 +118,8 @@ def test_compose_takes_every_setting_of_ours(cfg: Config) -> None:
     cfg.set("threads", 3)
     cfg.set("queue_limit", 7)
     cfg.set("queue_timeout", 1.5)
-    cfg.set("max_body", 99)
+    cfg.set("max_body", "99")
+    cfg.set("max_body_for", ["POST /upload=1M", "/login=64K"])
     cfg.set("mount", "/shop")
     cfg.set("handlers", f"{__name__}:routes")
     cfg.set("forwarded_allow_ips", "10.0.0.1")
@@ -128,6 +130,10 @@ def test_compose_takes_every_setting_of_ours(cfg: Config) -> None:
     assert container.pool.queue_limit == 7
     assert container.queue_timeout_s == 1.5
     assert container.max_body_bytes == 99
+    assert container.body_limits is server.body_limits
+    assert server.body_limits.limit_bytes("POST", "/upload/x") == 1024 * 1024
+    assert server.body_limits.limit_bytes("PUT", "/upload/x") == 99
+    assert server.body_limits.limit_bytes("GET", "/login") == 64 * 1024
     assert container.mount == "/shop"
     assert server.native.match("/native")
     assert server.trusted_proxies.trusts("10.0.0.1")
@@ -140,10 +146,39 @@ def test_options_come_from_the_environment(cfg: Config) -> None:
     assert settings.option(cfg, "mount") == "/a"
 
 
+def test_rules_and_sizes_come_from_the_environment(cfg: Config) -> None:
+    environment = {
+        "FLASKNADO_MAX_BODY": "2M",
+        "FLASKNADO_MAX_BODY_FOR": "POST /upload=100M, /login=64K",
+        "FLASKNADO_MEMORY_LIMIT": "512M",
+        "FLASKNADO_MIN_WRITE_RATE": "1K",
+        "FLASKNADO_BUSY_WRITE_RATE": "2K",
+        "FLASKNADO_RESPONSE_TIMEOUT": "60",
+    }
+    settings.apply_defaults(cfg, environment=environment)
+    limits = settings.limits_of(cfg)
+    assert limits.max_body_bytes == 2 * 1024 * 1024
+    assert limits.body_limits == {"POST /upload": "100M", "/login": "64K"}
+    assert limits.memory_limit_bytes == 512 * 1024 * 1024
+    assert (limits.min_write_rate_bytes_s, limits.busy_write_rate_bytes_s) == (1024, 2048)
+    assert limits.response_timeout_s == 60
+
+
+def test_memory_limit_is_divided_among_the_workers_by_default(cfg: Config) -> None:
+    cfg.set("workers", 3)
+    assert settings.limits_of(cfg).memory_limit_bytes == default_limit_bytes(3)
+
+
 @pytest.mark.parametrize(
     ("variable", "value"),
     [
         ("FLASKNADO_MAX_BODY", "-1"),
+        ("FLASKNADO_MAX_BODY", "0"),
+        ("FLASKNADO_MAX_BODY", "12Q"),
+        ("FLASKNADO_MAX_BODY_FOR", "/login"),
+        ("FLASKNADO_MAX_BODY_FOR", "login=1K"),
+        ("FLASKNADO_MEMORY_LIMIT", "much"),
+        ("FLASKNADO_RESPONSE_TIMEOUT", "-1"),
         ("FLASKNADO_MOUNT", "shop/"),
         ("FLASKNADO_QUEUE_TIMEOUT", "0"),
         ("FLASKNADO_HTTP_LAYER", "carrier-pigeon"),

@@ -90,6 +90,8 @@ def test_command_where_the_user_has_a_config_module_imports_theirs(folder: Path)
         (("hello:app", "--handlers", "hello:app.name"), r"name a list of Tornado's\s+routes"),
         (("hello:app", "--handlers", "no_such_module:r"), r"there is no module 'no_such_module'"),
         (("hello:app", "--mount", "shop"), r"must begin with a slash"),
+        (("hello:app", "--max-body", "1T"), r"max_body must be a whole number of bytes, or one"),
+        (("hello:app", "--max-body-for", "a=1K"), r"must be a path that begins with a slash"),
     ],
 )
 def test_command_that_cannot_serve_says_why_and_fails(

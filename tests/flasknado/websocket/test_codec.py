@@ -9,19 +9,15 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from websockets.frames import Frame, Opcode
+from websockets.frames import Opcode
 from websockets.protocol import CLIENT
 from websockets.protocol import Protocol as Peer
 
 from flasknado.websocket import codec
 from flasknado.websocket.codec import Message, Receiver, WebSocketError
+from tests.flasknado.websocket.frames import client_frame
 
 LIMIT_BYTES = 1 << 20
-
-
-def client_frame(opcode: int, payload: bytes = b"", *, final: bool = True) -> bytes:
-    """Return a masked frame as the `websockets` library writes it."""
-    return Frame(Opcode(opcode), payload, fin=final).serialize(mask=True)
 
 
 def received(data: bytes, sizes: Iterator[int] | None = None, limit: int = LIMIT_BYTES) -> list:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import threading
+import contextlib
 import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from flask import abort, g
+from websockets.exceptions import ConnectionClosed
 
-from flasknado.live.endpoints.websocket import WAITING_LIMIT, SocketSubscriber
+from flasknado.live.endpoints.websocket import DROPPED_LIMIT, WAITING_LIMIT, SocketSubscriber
 from tests.flasknado.live.endpoints.test_sse import hub_in
-from tests.flasknado.live.endpoints.test_websocket import opened, subscribers
+from tests.flasknado.live.endpoints.test_websocket import held_messages, opened, subscribers
 from tests.flasknado.live.helpers import LiveApp, SseClient, StreamClient, get, wait_for
 from tests.support.serving import Serving, serving
 
@@ -212,14 +213,7 @@ def test_messages_of_a_client_are_taken_in_order(chat: LiveApp, served: Serving)
 def test_messages_that_fill_the_queue_while_one_is_answered_do_not_stop_the_reading(
     live_app: LiveApp, served: Serving
 ) -> None:
-    begun, released = threading.Event(), threading.Event()
-
-    @live_app.live.on_message("chat:*")
-    def take(channel: str, data: Any) -> Any:
-        begun.set()
-        assert released.wait(15)
-        return data
-
+    begun, released = held_messages(live_app)
     with opened(served) as client:
         client.follow("chat:1")
         client.say(type="message", channel="chat:1", data=0)
@@ -245,6 +239,21 @@ def test_messages_over_the_rate_are_dropped_with_an_error(
         client.say(type="ping")
         error = client.hear()
         assert (error["code"], "LIVE_MAX_MESSAGES_PER_S" in error["message"]) == (429, True)
+
+
+def test_client_that_goes_on_over_the_rate_is_closed_1008(
+    make_live_app: MakeApp, serve: Serve
+) -> None:
+    with opened(serve(make_live_app(LIVE_MAX_MESSAGES_PER_S=0.001))) as client:
+        with contextlib.suppress(ConnectionClosed):
+            for _ in range(DROPPED_LIMIT + 10):
+                client.say(type="ping")
+        kinds = []
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                kinds.append(client.hear()["type"])
+        assert kinds == ["error"] * DROPPED_LIMIT
+        assert client.closed() == (1008, "too many messages: 0.001 a second are allowed")
 
 
 def test_fragments_and_pings_are_understood(live_app: LiveApp, served: Serving) -> None:

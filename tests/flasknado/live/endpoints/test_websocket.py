@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -53,6 +54,21 @@ def opened(served: Serving, **options: Any) -> Iterator[Socket]:
     url = f"ws://{served.host}:{served.port}/live/socket"
     with connect(url, open_timeout=DEADLINE_S, proxy=None, **options) as connection:
         yield Socket(connection)
+
+
+def held_messages(live_app: LiveApp) -> tuple[threading.Event, threading.Event]:
+    """Have messages to `chat:*` answered only once the second event is set; the first says when
+    one has come.
+    """
+    begun, released = threading.Event(), threading.Event()
+
+    @live_app.live.on_message("chat:*")
+    def take(channel: str, data: Any) -> Any:
+        begun.set()
+        assert released.wait(15)
+        return data
+
+    return begun, released
 
 
 def subscribers(served: Serving, live_app: LiveApp) -> int:

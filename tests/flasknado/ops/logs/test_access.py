@@ -58,6 +58,8 @@ class Native(tornado.web.RequestHandler):
         logging.getLogger("native").warning("in native %s", name)
         self.write(name)
 
+    post = get
+
 
 class Echo(tornado.websocket.WebSocketHandler):
     def on_message(self, message: str | bytes) -> None:
@@ -175,7 +177,7 @@ def test_malformed_request_is_logged_as_refused() -> None:
 def test_client_that_leaves_before_the_answer_is_logged_as_499() -> None:
     with logged() as (server, lines):
         with socket.create_connection(server.address) as client:
-            client.sendall(b"GET /native/x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
+            client.sendall(b"POST /native/x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
             poll(lambda: server.server.counters.native_requests)
         entry = poll(lambda: lines.entries)[0]
     assert (entry["status"], entry["target"]) == (499, "/native/x")

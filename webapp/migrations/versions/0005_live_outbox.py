@@ -1,6 +1,6 @@
 """Live events: an outbox, and tables of their own for events that are kept for minutes.
 
-Revision: 0010. Nothing is moved: what the log has stays where it is, and can be resumed from.
+Revision: 0005. Nothing is moved: what the log has stays where it is, and can be resumed from.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0010"
-down_revision = "0001"
+revision = "0005"
+down_revision = "0004"
 branch_labels = None
 depends_on = None
 
