@@ -151,6 +151,7 @@ def renew() -> None:
 
 @contextlib.contextmanager
 def _following(state: LiveState) -> Iterator[Follower]:
+    state.log.settle()
     wakeup = Wakeup()
     try:
         with state.log.following(wakeup, state.options, busy_timeout_s=BUSY_TIMEOUT_S) as follower:

@@ -135,6 +135,9 @@ class Log(ABC):
         `busy_timeout_s`: how long it waits where SQLite is locked by another.
         """
 
+    def settle(self) -> None:  # noqa: B027 (most have nothing to do)
+        """Give its offset to everything that has been committed, as a server does by itself."""
+
     def flush(self) -> None:  # noqa: B027 (most have nothing to do)
         """Append what is buffered, now."""
 

@@ -143,13 +143,18 @@ class DatabaseLog(Log):
                 assert cursor is not None
             return cursor
 
+    def settle(self) -> None:
+        engine = self.engine()
+        more = engine.dialect.name == "postgresql"
+        while more:
+            with self._read_committed() as connection:
+                more = outbox.pending(connection, None) and outbox.number(connection).more
+
     def read(self, after: int, channels: Collection[str], limit_events: int) -> Batch:
+        self.settle()  # who reads without a server may be the only one to do it
         with self._read_committed() as connection:
             if tables.read_head(connection) is None:
                 tables.create_log(connection)
-            if connection.dialect.name == "postgresql" and outbox.pending(connection, None):
-                # Who reads without a server may be the only one to give offsets.
-                outbox.number(connection)
             return tables.read(
                 connection,
                 after,

@@ -71,7 +71,7 @@ class LiveApp:
     def settle(self) -> None:
         """Have everything that was published get its offset, where nobody else sees to it."""
         with self.app.app_context():
-            self.log.read(0, ("nothing",), 1)
+            self.log.settle()
 
     def cursor(self) -> str:
         with self.app.app_context():
