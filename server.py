@@ -59,6 +59,7 @@ def build(settings: Settings) -> flasknado.HTTPServer:
         handlers=async_handlers.routes,
         limits=Limits(max_body_bytes=settings.max_body_bytes, body_limits=BODY_LIMITS),
         trusted_proxies=map(str, settings.trusted_proxies),
+        trusted_fields=settings.trusted_fields,
         trusted_hosts=settings.trusted_hosts,
         settings={"readiness_checks": {"database": partial(database.ping, app)}},
     )

@@ -27,6 +27,8 @@ _HOST_PATTERN = r"(?:[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?|\[[0-9a-f:.]+\])"
 _HOST = re.compile(rf"\.?{_HOST_PATTERN}")
 # An origin as browsers send it: RFC 6454, section 6.2.
 _ORIGIN = re.compile(rf"https?://{_HOST_PATTERN}(?::[1-9][0-9]{{0,4}})?")
+# What `flasknado.http.forwarded` knows; this package imports nothing of ours.
+_FIELDS = ("proto", "for", "host", "port", "prefix", "request-id", "client-cert", "forwarded")
 _POSTGRESQL_DRIVER = "postgresql+psycopg"
 
 Networks = tuple[IPv4Network | IPv6Network, ...]
@@ -196,10 +198,21 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[Networks, NoDecode] = _setting(
         (),
         unit="CIDR list",
-        meaning="Networks of the proxies whose `X-Forwarded-*` headers are believed.",
+        meaning="Networks of the proxies that are believed, in what `TRUSTED_FIELDS` names.",
         rule="networks in CIDR notation separated by commas",
         mend="set TRUSTED_PROXIES=127.0.0.1/32,10.0.0.0/8, or nothing to believe no proxy",
         shown_default="none",
+    )
+    trusted_fields: Annotated[tuple[str, ...], NoDecode] = _setting(
+        ("proto",),
+        unit="name list",
+        meaning="What those proxies are believed in. Name what they set on every request, and"
+        " nothing else: the rest is the client's own.",
+        rule="names separated by commas, of proto, for, host, port, prefix, request-id,"
+        " client-cert and forwarded",
+        mend="set TRUSTED_FIELDS=for,proto,host,request-id if the proxy sets X-Forwarded-For,"
+        " X-Forwarded-Proto, X-Forwarded-Host and X-Request-ID",
+        shown_default="`proto`",
     )
     trusted_hosts: Annotated[tuple[str, ...], NoDecode] = _setting(
         (),
@@ -214,7 +227,7 @@ class Settings(BaseSettings):
         (),
         unit="origin list",
         meaning="Origins whose pages may read the API and the live events from a browser;"
-        " `*` is every origin.",
+        " `*` is every origin, whose pages are nobody's unless they have a token.",
         rule="origins separated by commas (scheme, host and port, without a path), or *",
         mend="set CORS_ORIGINS=https://example.org,http://localhost:3000, or nothing for none",
         shown_default="none",
@@ -353,6 +366,17 @@ class Settings(BaseSettings):
             except ValueError as error:
                 raise ValueError(str(error)) from error
         return tuple(networks)
+
+    @field_validator("trusted_fields", mode="before")
+    @classmethod
+    def _fields(cls, value: Any) -> Any:
+        fields = tuple(item.lower() for item in _items(value))
+        for field in fields:
+            if field not in _FIELDS:
+                raise ValueError(f"{field!r} is none of them")
+        if fields == ("forwarded",):
+            raise ValueError("forwarded alone says nothing of what is believed of it")
+        return fields
 
     @field_validator("trusted_hosts", mode="before")
     @classmethod

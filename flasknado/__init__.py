@@ -38,4 +38,8 @@ def __getattr__(name: str) -> object:
         home = _HOMES[name]
     except KeyError:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
+    if name == "serve":
+        from flasknado.process import environment
+
+        environment.check()  # gunicorn reads it while it is imported
     return getattr(import_module(home), name)

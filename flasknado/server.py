@@ -16,7 +16,7 @@ import inspect
 import logging
 import socket
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ from tornado.netutil import ssl_options_to_context
 from flasknado.errors import ConfigurationError
 from flasknado.http.body_limits import DEFAULT_MAX_BODY_BYTES, BodyLimits
 from flasknado.http.counters import Counters, ResponseHook
-from flasknado.http.forwarded import TrustedProxies
+from flasknado.http.forwarded import DEFAULT_FIELDS, SECURE_SCHEMES, TrustedProxies
 from flasknado.http.hosts import TrustedHosts
 from flasknado.http.limits import Limits
 from flasknado.http.listeners import Listeners, accept_waiting
@@ -85,8 +85,12 @@ class HTTPServer(TornadoHTTPServer):
         those limits hold that Tornado has an option for, and those of bodies. Tornado's own
         options `max_header_size` and `idle_connection_timeout` go before it; `max_body_size`
         is what native handlers gather in memory.
-    trusted_proxies: addresses, CIDR blocks, `unix` or `*` whose `X-Forwarded-*` and
-        `X-Request-ID` fields are believed, on both halves.
+    trusted_proxies: addresses, CIDR blocks, `unix` or `*` whose forwarding fields are
+        believed, on both halves, in what `trusted_fields` names.
+    trusted_fields: what they are believed in: `proto` (the default), `for`, `host`, `port`,
+        `prefix`, `request-id`, `client-cert`, `forwarded` (`flasknado.http.forwarded`).
+    secure_schemes: the header fields that tell the scheme, each with its value for https.
+        Default: `X-Forwarded-Proto`.
     trusted_hosts: the hosts that are served, such as `example.com`, or `.example.com` for
         all below it too; others get 400, on both halves. Default: every host.
     settings: more settings for the native handlers.
@@ -103,6 +107,8 @@ class HTTPServer(TornadoHTTPServer):
         http: str | None = None,
         limits: Limits | None = None,
         trusted_proxies: Iterable[str] = (),
+        trusted_fields: Iterable[str] = DEFAULT_FIELDS,
+        secure_schemes: Mapping[str, str] = SECURE_SCHEMES,
         trusted_hosts: Iterable[str] = (),
         settings: dict[str, Any] | None = None,
         **options: Any,
@@ -125,7 +131,7 @@ class HTTPServer(TornadoHTTPServer):
         self.body_limits = _body_limits(self.limits, self.container, options)
         if self.container is not None:
             self.container.body_limits = self.body_limits
-        self.trusted_proxies = TrustedProxies(trusted_proxies)
+        self.trusted_proxies = TrustedProxies(trusted_proxies, trusted_fields, secure_schemes)
         self.trusted_hosts = TrustedHosts(trusted_hosts)
         self.counters = Counters()
         self.native = NativeRoutes(
@@ -239,8 +245,9 @@ class HTTPServer(TornadoHTTPServer):
             context = connection.context = context_of(
                 connection, self.protocol, self.trusted_downstream
             )
-        if self.trusted_proxies and head.client is not None:
-            address, scheme = head.client[0], head.scheme
+        if self.trusted_proxies:
+            address = head.client[0] if head.client is not None else context.remote_ip
+            scheme = head.scheme
             if (address, scheme) != (context.remote_ip, context.protocol):
                 context = context.forwarding(address, scheme)
         start = self.start_native if self.native.match(head.path) else self.start_request_unrouted

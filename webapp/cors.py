@@ -1,26 +1,25 @@
 """Which other origins' pages may read the API: one policy for both halves.
 
 The setting is `CORS_ORIGINS`. Flask-CORS answers for the API; native handlers, which may not
-import this package, find the same policy in `app.extensions["flasknado.cors"]`, a callable
-`(origin: str) -> bool`.
+import this package, find the same policy in `app.extensions` (`flasknado.live.origins`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from flask import Flask, current_app
 
+from flasknado.live.origins import CORS_KEY, OriginPolicy, policy_in
 from webapp.extensions import cors
 from webapp.request_id import HEADER
 
-EXTENSION_KEY = "flasknado.cors"
 _PREFLIGHT_MAX_AGE_S = 600
 
 
 def register(app: Flask, origins: Sequence[str]) -> None:
     """Let pages of `origins` (or of every origin, for `*`) read the API of `app`."""
-    app.extensions[EXTENSION_KEY] = _policy(origins)
+    app.extensions[CORS_KEY] = OriginPolicy(origins)
     if not origins:
         return  # Flask-CORS would take an empty list for "everybody"
     cors.init_app(
@@ -38,12 +37,4 @@ def register(app: Flask, origins: Sequence[str]) -> None:
 
 def allowed_origin(origin: str) -> str | None:
     """Return `origin` if its pages may read the API, else `None`; needs an application context."""
-    policy: Callable[[str], bool] = current_app.extensions[EXTENSION_KEY]
-    return origin if policy(origin) else None
-
-
-def _policy(origins: Sequence[str]) -> Callable[[str], bool]:
-    if "*" in origins:
-        return lambda origin: True  # noqa: ARG005
-    known = frozenset(origins)
-    return lambda origin: origin.lower() in known
+    return origin if policy_in(current_app.extensions).allows(origin) else None

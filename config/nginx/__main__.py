@@ -22,6 +22,8 @@ from config.nginx.template import Site, render
 DEFAULT_PORT = 8080
 SERVERS = 2
 HOST = "127.0.0.1"
+TRUSTED_FIELDS = "proto,for,host,request-id"
+"""What nginx.conf sets on every request."""
 READY_PATH = "/-/readyz"
 READY_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 40.0
@@ -73,7 +75,9 @@ def run(settings: Settings, command: Sequence[str], folder: Path) -> None:
                     "HOST": HOST,
                     "PORT": str(number),
                     "TRUSTED_PROXIES": f"{HOST}/32",
+                    "TRUSTED_FIELDS": TRUSTED_FIELDS,
                     "FORWARDED_ALLOW_IPS": HOST,
+                    "FLASKNADO_TRUSTED_FIELDS": TRUSTED_FIELDS,
                 },
             )
             say(f"server: http://{HOST}:{number} (pid {pid})")

@@ -18,9 +18,10 @@ from typing import Any, Final, cast
 from tornado.iostream import StreamClosedError
 
 from flasknado.errors import RequestError
-from flasknado.http.counters import ORDINARY, REFUSED
+from flasknado.http.client_certificate import variables_of
+from flasknado.http.counters import ORDINARY
 from flasknado.http.encode import CLOSE, encode_head
-from flasknado.http.message import RequestHead, as_address, error_response
+from flasknado.http.message import Address, RequestHead, as_address, error_response
 from flasknado.http.parser import HEAD_SLICE_BYTES, RequestParser, RequestSink
 from flasknado.http.shared import NEVER, Exchange, Shared
 from flasknado.native.iostream import TransportStream
@@ -90,6 +91,7 @@ class Connection(RequestSink):
         "_sent_before_bytes",
         "_stream",
         "_taken_mark_bytes",
+        "_tls",
         "_unparsed",
         "_waiting",
         "_work",
@@ -143,6 +145,7 @@ class Connection(RequestSink):
         self._sent_before_bytes = 0
         self._taken_mark_bytes = 0
         self._rate_mark_bytes = 0
+        self._tls: dict[str, Any] | None = None
 
     # What the transport calls.
 
@@ -153,6 +156,8 @@ class Connection(RequestSink):
         self.transport.set_write_buffer_limits(high=limits.write_high_water_bytes)
         info = transport.get_extra_info
         self.secure = info("ssl_object") is not None
+        if self.secure:
+            self._tls = variables_of(info("ssl_object"))
         self._parser = RequestParser(
             self,
             limits,
@@ -250,6 +255,8 @@ class Connection(RequestSink):
         shared = self.shared
         if self.gone:
             raise RequestError(400, "the connection has been taken out of HTTP")
+        if self.secure:
+            head.tls = self._tls
         if shared.budget.full and (head.content_length or head.chunked):
             raise shared.budget.refusal()
         if shared.checks_origin:
@@ -377,8 +384,10 @@ class Connection(RequestSink):
             # A reset would lose the answer, and this client has done nothing wrong.
             self._lingers_for_body = True
             self._linger_left_bytes = self._body_left_bytes(receiving)
-        self._refusal = (parser.head if parser is not None else None, error)
-        gen_log.info("Malformed HTTP message from %s: %s", self._peer(), error)
+        head = parser.head if parser is not None else None
+        self._refusal = (head, error)
+        client = head.client if head is not None else self._peer()
+        gen_log.info("Malformed HTTP message from %s: %s", _named(client), error)
         if receiving is not None:
             self._forget(receiving)
             if receiving is self.active:
@@ -462,7 +471,7 @@ class Connection(RequestSink):
 
     def cut_off(self, reason: str) -> None:
         """Cut off a client whose response may go on no longer."""
-        log.info("%s is cut off: %s", self._peer(), reason)
+        log.info("%s is cut off: %s", _named(self._peer()), reason)
         self.abort()
 
     def expire(self, now: float) -> None:
@@ -683,9 +692,7 @@ class Connection(RequestSink):
         self._refusal = None
         response, body = error_response(head, error)
         data = encode_head(response, CLOSE, body)
-        hook = self.shared.counters.on_response
-        if hook is not None:
-            hook(head, error.status, len(data), 0.0, REFUSED)
+        self.shared.counters.refused(self._peer(), head, error.status, len(data))
         self.transport.write(data)
         self._linger()
 
@@ -734,9 +741,8 @@ class Connection(RequestSink):
         self._phase = _Phase.CLOSING
         self.deadline = NEVER
 
-    def _peer(self) -> str:
-        address = as_address(self.transport.get_extra_info("peername"))
-        return address[0] if address is not None else "a Unix socket"
+    def _peer(self) -> Address | None:
+        return as_address(self.transport.get_extra_info("peername"))
 
     def _forget(self, exchange: Exchange) -> None:
         """Count out an exchange that has ended, or will never begin."""
@@ -797,3 +803,7 @@ class Connection(RequestSink):
             if isinstance(self.active, OrdinaryExchange):
                 written += self.active.file_sent_bytes
         return written - self.transport.get_write_buffer_size()
+
+
+def _named(client: Address | None) -> str:
+    return client[0] if client is not None else "a Unix socket"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from flasknado.http.message import RequestHead
+from flasknado.http.message import Address, RequestHead
 
 ORDINARY: Final = "ordinary"
 NATIVE: Final = "native"
@@ -13,6 +13,9 @@ REFUSED: Final = "refused"
 
 ResponseHook = Callable[[RequestHead | None, int, int, float, str], None]
 """Called with head (`None` if unreadable), status, bytes sent, seconds and half."""
+
+RefusalHook = Callable[[Address | None, RequestHead | None, int, int], None]
+"""Called with the peer (`None` on a Unix socket), head (`None` if unreadable), status, bytes."""
 
 EndHook = Callable[[int], None]
 """Called with the bytes sent since, when a connection that left HTTP has closed."""
@@ -32,6 +35,7 @@ class Counters:
         "native_in_flight",
         "native_requests",
         "on_detach",
+        "on_refusal",
         "on_response",
         "ordinary_in_flight",
         "ordinary_requests",
@@ -61,6 +65,18 @@ class Counters:
 
         Only the llhttp layer calls it; on the other one `on_response` is called then.
         """
+
+        self.on_refusal: RefusalHook | None = None
+        """Called instead when a connection itself answers, if set: it knows the peer."""
+
+    def refused(
+        self, peer: Address | None, head: RequestHead | None, status: int, sent_bytes: int
+    ) -> None:
+        """Tell the hook, if there is one, that a connection itself has answered."""
+        if self.on_refusal is not None:
+            self.on_refusal(peer, head, status, sent_bytes)
+        elif self.on_response is not None:
+            self.on_response(head, status, sent_bytes, 0.0, REFUSED)
 
     @property
     def in_flight(self) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import http
 import io
-from typing import BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from flasknado.errors import RequestError
 from flasknado.http.date import date_field
@@ -49,6 +49,7 @@ class RequestHead:
         "keep_alive",
         "method",
         "path",
+        "prefix",
         "query",
         "request_id",
         "response_fields",
@@ -56,6 +57,7 @@ class RequestHead:
         "scheme",
         "server",
         "target",
+        "tls",
         "upgrade",
         "version",
     )
@@ -84,6 +86,8 @@ class RequestHead:
         self.scheme = scheme
         self.path = target
         """The path of the target, still percent-encoded."""
+        self.prefix = ""
+        """The path prefix under which a trusted proxy serves what it has taken it from."""
         self.query = ""
         """The query of the target, without its question mark."""
         self.host: str | None = None
@@ -100,6 +104,8 @@ class RequestHead:
         """The fields of its response, once that has begun."""
         self.route: str | None = None
         """The rule that the application matched, once its response has begun (Flask's own)."""
+        self.tls: dict[str, Any] | None = None
+        """Environ variables of the client's certificate, where one is asked for."""
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method} {self.target} HTTP/{self.version}>"

@@ -42,6 +42,10 @@ class Networks:
         """Return whether an address is listed; `None` is a peer on a Unix socket."""
         if self._everybody:
             return True
+        return self.lists(address)
+
+    def lists(self, address: str | None) -> bool:
+        """Return whether an address is listed by more than `*`, which stands for everybody."""
         if address is None:
             return self._unix
         known = self._known.get(address)

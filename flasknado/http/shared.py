@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import math
 from collections.abc import Callable
@@ -109,6 +110,8 @@ class Shared:
         self.lingering = 0
         self.now = loop.time()
         """The loop's time at the last sweep."""
+        self.context = contextvars.copy_context()
+        """What the context of each native request is a copy of."""
         self._pace = ResponsePace(self)
         self._soon: asyncio.Future[None] | None = None
         self._sweeping: asyncio.TimerHandle | None = None

@@ -21,11 +21,13 @@ from flasknado.live.errors import (
     BufferFull,
     InvalidCursor,
     InvalidEvent,
+    InvalidIdentity,
     LiveError,
     LogUnavailable,
     TooManySubscribers,
 )
 from flasknado.live.extension import Live
+from flasknado.live.origins import OriginPolicy
 from flasknado.live.tickets import Identity
 
 if TYPE_CHECKING:
@@ -36,9 +38,11 @@ __all__ = [
     "Identity",
     "InvalidCursor",
     "InvalidEvent",
+    "InvalidIdentity",
     "Live",
     "LiveError",
     "LogUnavailable",
+    "OriginPolicy",
     "TooManySubscribers",
     "routes",
 ]
@@ -48,7 +52,7 @@ def routes(prefix: str = "/live") -> list[URLSpec]:
     """Return the native routes of the live endpoints under a path prefix.
 
     `GET events` (server-sent events), `ndjson`, `poll` (long-poll), `socket` (WebSocket) and
-    `live.js` (the browser's client), and `POST publish`.
+    `live.js` (the browser's client), `who` (whose pages they are), and `POST publish`.
     """
     from flasknado.live.endpoints import route_table
 

@@ -17,6 +17,14 @@ class InvalidCursor(LiveError, ValueError):
     """A text that is not a cursor."""
 
 
+class InvalidIdentity(LiveError, ValueError):
+    """A user, generation or end of access that an `Identity` cannot have."""
+
+
+class AccessChanged(LiveError):
+    """A user's access was taken away while it was being given: ask again."""
+
+
 class LogUnavailable(LiveError):
     """The log cannot be read at present: its database does not answer."""
 

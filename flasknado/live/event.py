@@ -79,7 +79,7 @@ def check_name(name: str) -> str:
     """Return `name` if an event may be called so; raises `InvalidEvent`."""
     if not isinstance(name, str):
         raise InvalidEvent(f"an event is named by a string, not by {type(name).__name__}")
-    if not 0 < len(name) <= MAX_NAME_CHARS or _CONTROL.search(name) is not None:
+    if not 0 < len(name) <= MAX_NAME_CHARS or has_control_characters(name):
         raise InvalidEvent(
             f"{name[:80]!a} is not an event's name: use 1 to {MAX_NAME_CHARS} characters "
             "without line ends or other control characters"
@@ -90,6 +90,11 @@ def check_name(name: str) -> str:
             f"(as they do {', '.join(sorted(RESERVED_NAMES - {name}))})"
         )
     return name
+
+
+def has_control_characters(text: str) -> bool:
+    """Return whether a text has line ends, other control characters or surrogates."""
+    return _CONTROL.search(text) is not None
 
 
 def encode_data(data: Any, max_data_bytes: int, default: Callable[[Any], Any] | None = None) -> str:

@@ -20,6 +20,9 @@ from flasknado.websocket import codec
 NO_LOG = Cursor("", 0)
 """A cursor of no log at all, which every log answers with a reset."""
 
+WHO_FIELD = "Live-Who"
+"""The header field that says whose answer it is, as `Live.page_key` does to a page."""
+
 TICKET_MARK = "~"
 """Between cursor and ticket, where a client can give back one text only."""
 

@@ -6,15 +6,18 @@ generator under every other. No Tornado here: the loop's half is imported on the
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from flask import Response, request
 
-from flasknado.live.event import Cursor, parse_cursor
-from flasknado.live.formats import SSE, cursor_of_last_event_id
+from flasknado.live.event import REVOCATIONS, Cursor, parse_cursor
+from flasknado.live.formats import SSE, WHO_FIELD, cursor_of_last_event_id
+from flasknado.live.revocation import revocation_of
 from flasknado.live.state import LiveState
+from flasknado.live.tickets import Access, Identity
 from flasknado.wsgi.handoff import HANDOFF_KEY, SERVER_KEY, Handoff
 
 LOOKING_INTERVAL_S = 0.5
@@ -31,27 +34,48 @@ def stream_response(state: LiveState, channels: Sequence[str], after: str | None
     # Here, while there is a context: the loop has none.
     identity = state.live.who()
     address = request.remote_addr
-    response = Response(_fallback(state, channels, cursor), mimetype="text/event-stream")
+    events = _fallback(state, channels, cursor, identity)
+    response = Response(events, mimetype="text/event-stream")
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
+    who = state.page_key(identity.user)
+    if who is not None:
+        response.headers[WHO_FIELD] = who
     if server is not None:
+        access = Access(identity, _began_at(server))
 
         def take(stream: Any, chunked: bool) -> None:
             from flasknado.live.endpoints.sse import hold
 
-            hold(state, server, stream, chunked, channels, cursor, identity, address)
+            hold(state, server, stream, chunked, channels, cursor, access, address)
 
         request.environ[HANDOFF_KEY] = Handoff(response.headers["Content-Type"], take)
     return response
 
 
-def _fallback(state: LiveState, channels: Sequence[str], after: Cursor | None) -> Iterator[bytes]:
+def _began_at(server: Any) -> float:
+    """Return when this request began to run, before anything was asked of who makes it.
+
+    The application may run it on a thread that it starts itself: then no later than the
+    request that has run for longest.
+    """
+    running = server.container.pool.running_longer_than(0.0)
+    thread = threading.current_thread()
+    own = [task.started_at for other, task in running if other is thread]
+    return min(own or [task.started_at for _, task in running], default=time.monotonic())
+
+
+def _fallback(
+    state: LiveState, channels: Sequence[str], after: Cursor | None, identity: Identity
+) -> Iterator[bytes]:
     """Yield events for a while, looking now and then; the client reconnects at the end."""
     ends_at = time.monotonic() + state.options.fallback_stream_s
     testing = state.app.testing
     yield SSE.opening(state.options.retry_s)
     with state.app.app_context():
-        place = after or state.log.cursor()
+        head = state.log.cursor()
+    place = after or head
+    channels = [*channels, REVOCATIONS]
     if after is None:
         yield SSE.heartbeat(place)
     while True:
@@ -62,7 +86,12 @@ def _fallback(state: LiveState, channels: Sequence[str], after: Cursor | None) -
             yield SSE.reset(place)
             continue
         for event in batch.events:
-            yield SSE.event(batch.epoch, event)
+            if event.channel != REVOCATIONS:
+                yield SSE.event(batch.epoch, event)
+            elif event.offset > head.offset:
+                revocation = revocation_of(event)
+                if revocation and revocation.ends(identity.user, identity.generation):
+                    return
         place = Cursor(batch.epoch, batch.complete_to)
         if batch.complete_to < batch.head:
             continue

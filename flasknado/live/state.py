@@ -73,6 +73,10 @@ class LiveState:
         for wake in self._wakers:
             wake()
 
+    def page_key(self, user: str | None) -> str | None:
+        """Return what names a user to its own pages; `None` without a secret key."""
+        return None if self.tickets is None else self.tickets.page_key(user)
+
     def add_waker(self, wake: Callable[[], None]) -> None:
         """Have `wake()` called after each commit that published, on the committing thread."""
         self._wakers = (*self._wakers, wake)

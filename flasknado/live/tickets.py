@@ -1,55 +1,144 @@
-"""Reconnect tickets: a client that is sent away by a deploy returns without asking Flask.
+"""Who reads, and reconnect tickets: a client sent away by a deploy returns without asking Flask.
 
-A ticket says who the client is, what it may read and until when, and is signed with the
-application's secret key. It is good for a minute, on any worker, and for its channels only.
-A revocation of its user after it was issued makes it worthless. Pure.
+A ticket says who the client is, what it may read and until when, and up to which place in the
+log that was so. It is signed with the application's secret key, and good for a minute, on any
+worker, for its channels only. A revocation of its user behind that place makes it worthless
+(`flasknado.live.hub.revocations`). Pure.
 """
 
 from __future__ import annotations
 
 import base64
 import binascii
+import dataclasses
 import hashlib
 import hmac
 import json
+import math
 from collections.abc import Collection
 from typing import NamedTuple
 
+from flasknado.live.errors import InvalidCursor, InvalidIdentity
+from flasknado.live.event import Cursor, has_control_characters, parse_cursor
+
 LIFETIME_S = 60.0
 MAX_TICKET_CHARS = 16 * 1024
+MAX_USER_CHARS = 128
+"""The longest user id, and generation."""
+ANONYMOUS = "anonymous"
+"""The key of the pages that nobody in particular has loaded."""
 _SIGNATURE_BYTES = 16
 _PURPOSE = b"flasknado live reconnect ticket"
+_PAGE_PURPOSE = b"flasknado live page key"
 
 
-class Identity(NamedTuple):
-    """Who reads, and until when; a user is named by text, nobody by `None`."""
+@dataclasses.dataclass(frozen=True, slots=True, init=False)
+class Identity:
+    """Who reads, and until when.
 
-    user: str | None = None
-    expires_at: float | None = None
-    """Seconds since the epoch; `None` for access without an end of its own."""
+    Raises `InvalidIdentity`, a `ValueError`, for a value that breaks one of the rules below.
+    """
+
+    user: str | None
+    """The user's id: 1 to 128 characters, none of them a control character or surrogate. A
+    whole number becomes text. `None` is nobody in particular."""
+    expires_at: float | None
+    """Seconds since 1970; `None` for access without an end of its own."""
+    generation: str | None
+    """What changes with the user's credentials, such as a count of the changes of password;
+    under the rules of `user`. `Live.revoke` says what it does."""
+
+    def __init__(
+        self,
+        user: str | int | None = None,
+        expires_at: float | None = None,
+        generation: str | int | None = None,
+    ) -> None:
+        if expires_at is not None and (
+            isinstance(expires_at, bool)
+            or not isinstance(expires_at, (int, float))
+            or not math.isfinite(expires_at)
+        ):
+            raise InvalidIdentity(
+                f"expires_at is {repr(expires_at)[:80]}: it must be a number of seconds since "
+                f"1970, as datetime.timestamp() returns, or None"
+            )
+        known = None if user is None else id_text(user, "user")
+        object.__setattr__(self, "user", known)
+        object.__setattr__(self, "expires_at", expires_at)
+        known = None if generation is None else id_text(generation, "generation")
+        object.__setattr__(self, "generation", known)
+
+    def is_same_user(self, other: Identity) -> bool:
+        """Return whether another is this user, with the same credentials."""
+        if self.user is None:
+            return other.user is None
+        return (self.user, self.generation) == (other.user, other.generation)
+
+
+def id_text(value: object, field: str = "user") -> str:
+    """Return an id as text; raises `InvalidIdentity` for what cannot be one."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)
+    if not isinstance(value, str):
+        raise InvalidIdentity(
+            f"{field} is of the type {type(value).__name__}: it must be a text or a whole number"
+        )
+    if not 0 < len(value) <= MAX_USER_CHARS or has_control_characters(value):
+        raise InvalidIdentity(
+            f"{field} is {value[:80]!a}: it must have 1 to {MAX_USER_CHARS} characters, and no "
+            f"line ends, other control characters or surrogates"
+        )
+    return value
 
 
 NOBODY = Identity()
 
 
+class Access(NamedTuple):
+    """Who may read, and when that was asked, in seconds of `time.monotonic`."""
+
+    identity: Identity
+    asked_at: float
+
+
 class Ticket(NamedTuple):
-    """What a valid ticket says."""
+    """What a valid ticket says: who may read which channels, as of a place in the log."""
 
     identity: Identity
     channels: frozenset[str]
-    issued_at: float
+    place: Cursor
 
 
 class Tickets:
-    """Issues and checks the tickets of one application. May be used on any thread."""
+    """Issues and checks the tickets of one application, and names its users to their pages.
+
+    May be used on any thread.
+    """
 
     def __init__(self, secret_key: str | bytes) -> None:
         secret = secret_key.encode() if isinstance(secret_key, str) else secret_key
         self._key = hmac.digest(secret, _PURPOSE, hashlib.sha256)
+        self._page_key = hmac.digest(secret, _PAGE_PURPOSE, hashlib.sha256)
 
-    def issue(self, identity: Identity, channels: Collection[str], now: float) -> str:
+    def page_key(self, user: str | None) -> str:
+        """Return a text that names a user to its own pages, and says nothing to anybody else."""
+        if user is None:
+            return ANONYMOUS
+        return _encode(hmac.digest(self._page_key, user.encode(), hashlib.sha256)[:16])
+
+    def issue(
+        self, identity: Identity, channels: Collection[str], place: Cursor, now: float
+    ) -> str:
         """Return a ticket, of the characters of a URL."""
-        said = [identity.user, identity.expires_at, round(now, 3), *channels]
+        said = [
+            identity.user,
+            identity.expires_at,
+            identity.generation,
+            str(place),
+            round(now, 3),
+            *channels,
+        ]
         body = _encode(json.dumps(said, separators=(",", ":")).encode())
         return f"{body}.{_encode(self._signature(body))}"
 
@@ -59,14 +148,17 @@ class Tickets:
         if not hmac.compare_digest(_encode(self._signature(body)).encode(), signature.encode()):
             return None
         try:
-            user, expires_at, issued_at, *channels = json.loads(_decode(body))
-        except (ValueError, binascii.Error):
+            user, expires_at, generation, place, issued_at, *channels = json.loads(_decode(body))
+            identity = Identity(user, expires_at, generation)
+            cursor = parse_cursor(place)
+        except (ValueError, TypeError, binascii.Error, InvalidCursor):
+            # Signed by another release of this program.
             return None
         if not now - LIFETIME_S <= issued_at <= now + LIFETIME_S:
             return None
         if expires_at is not None and expires_at <= now:
             return None
-        return Ticket(Identity(user, expires_at), frozenset(channels), issued_at)
+        return Ticket(identity, frozenset(channels), cursor)
 
     def _signature(self, body: str) -> bytes:
         return hmac.digest(self._key, body.encode(), hashlib.sha256)[:_SIGNATURE_BYTES]

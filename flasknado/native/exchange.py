@@ -7,6 +7,7 @@ find in `tornado.http1connection.HTTP1Connection`. Everything belongs to the loo
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import socket
 from collections import deque
@@ -144,8 +145,25 @@ class NativeExchange(httputil.HTTPConnection):
     # The request.
 
     def begin(self) -> None:
+        self._in_context(self._begin)
+
+    def _in_context(self, call: Callable[[], object]) -> None:
+        """Run a call in a context of this request's, so that what it logs carries its id.
+
+        The context of a connection's callbacks is shared by all of its requests, and by
+        whatever else the loop does in their course.
+        """
+        if current_request_id.get() == self.head.request_id:
+            call()
+        else:
+            self._connection.shared.context.copy().run(self._named, call)
+
+    def _named(self, call: Callable[[], object]) -> None:
+        current_request_id.set(self.head.request_id)
+        call()
+
+    def _begin(self) -> None:
         head = self.head
-        current_request_id.set(head.request_id)
         fields = tornado_headers(head)
         if head.host is not None:
             # That of an absolute-form target or of a trusted proxy goes before the field.
@@ -202,7 +220,7 @@ class NativeExchange(httputil.HTTPConnection):
         self._waiting_bytes += len(data)
         self._hold(len(data))
         if self._connection.active is self:
-            self._pump()
+            self._in_context(self._pump)
 
     def _hold(self, size_bytes: int) -> None:
         self.held_bytes += size_bytes
@@ -214,7 +232,7 @@ class NativeExchange(httputil.HTTPConnection):
             self._body_timer.cancel()
             self._body_timer = None
         if self._connection.active is self:
-            self._pump()
+            self._in_context(self._pump)
 
     def stuffed(self) -> bool:
         return self._waiting_bytes > STUFFED_BYTES or (self._awaited and self._waiting_bytes > 0)
@@ -317,6 +335,9 @@ class NativeExchange(httputil.HTTPConnection):
             self._body_timer = None
 
     def _call(self, callback: Callable[[], object]) -> None:
+        self._in_context(functools.partial(self._call_guarded, callback))
+
+    def _call_guarded(self, callback: Callable[[], object]) -> None:
         try:
             callback()
         except Exception:

@@ -101,7 +101,17 @@ class Caller:
     Small, because thousands are kept: the fields are one piece of bytes. The body is not kept.
     """
 
-    __slots__ = ("_client", "_fields", "_request_id", "_scheme", "_server", "_target", "settings")
+    __slots__ = (
+        "_client",
+        "_fields",
+        "_prefix",
+        "_request_id",
+        "_scheme",
+        "_server",
+        "_target",
+        "_tls",
+        "settings",
+    )
 
     def __init__(self, handler: RequestHandler) -> None:
         head = _head_of(handler)
@@ -111,7 +121,9 @@ class Caller:
         self._client = head.client
         self._server = head.server
         self._scheme = sys.intern(head.scheme)
+        self._prefix = sys.intern(head.prefix)
         self._request_id = head.request_id
+        self._tls = head.tls
 
     def head(self) -> RequestHead:
         """Return the head of the request."""
@@ -128,7 +140,9 @@ class Caller:
             server=self._server,
             scheme=self._scheme,
         )
+        head.prefix = self._prefix
         head.request_id = self._request_id
+        head.tls = self._tls
         return head
 
 

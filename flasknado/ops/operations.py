@@ -7,13 +7,15 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any
 
-from flasknado.http.counters import EndHook
-from flasknado.http.message import RequestHead
+from flasknado.http.counters import REFUSED, EndHook
+from flasknado.http.message import Address, RequestHead
 from flasknado.ops.health import HealthHandler, Readiness, ReadinessHandler
 from flasknado.ops.logs.access import AccessLog
 from flasknado.ops.logs.access_lines import JSONTemplate, Template
-from flasknado.ops.metrics.exposition import Allowed, Metrics, MetricsHandler
+from flasknado.ops.metrics.access import Allowed
+from flasknado.ops.metrics.exposition import Metrics, MetricsHandler
 from flasknado.ops.metrics.model import COUNTER, GAUGE, Family, labelled, single
+from flasknado.ops.metrics.requests import NO_ROUTE
 from flasknado.ops.metrics.sources import add_source
 from flasknado.ops.metrics.workers import Snapshots
 from flasknado.server import HTTPServer
@@ -57,15 +59,19 @@ class Operations:
         self._lag_s = 0.0
         self._hook = server.counters.on_response
         server.counters.on_response = self._on_response
+        server.counters.on_refusal = self._on_refusal
         server.counters.on_detach = self._on_detach
         settings.setdefault("log_function", no_line)
         add_source(server, self._families)
         server.add_close_callback(self.readiness.stop)
         self.readiness.start()
 
-    def routes(self, prefix: str) -> list[NativeRoute]:
-        """Return the native routes of `healthz`, `readyz` and `metrics` under a path prefix."""
-        return routes(prefix, self)
+    def routes(self, prefix: str, own_address: bool = False) -> list[NativeRoute]:
+        """Return the native routes of `healthz`, `readyz` and `metrics` under a path prefix.
+
+        own_address: they are served on an address that serves nothing else.
+        """
+        return routes(prefix, self, own_address)
 
     def beat(self, lag_s: float) -> None:
         """Write the numbers down; `lag_s` is how late the loop was since the last time."""
@@ -104,6 +110,15 @@ class Operations:
         if self._hook is not None:
             self._hook(head, status, sent_bytes, duration_s, half)
 
+    def _on_refusal(
+        self, peer: Address | None, head: RequestHead | None, status: int, sent_bytes: int
+    ) -> None:
+        self.metrics.requests.count(status, sent_bytes, 0.0, REFUSED, NO_ROUTE)
+        if self.access_log is not None:
+            self.access_log.log(head, status, sent_bytes, 0.0, REFUSED, NO_ROUTE, peer)
+        if self._hook is not None:
+            self._hook(head, status, sent_bytes, 0.0, REFUSED)
+
     def _on_detach(
         self, head: RequestHead, status: int, sent_bytes: int, duration_s: float, half: str
     ) -> EndHook | None:
@@ -121,14 +136,20 @@ def no_line(handler: RequestHandler) -> None:
     """Have Tornado log no line of its own: it would show the tokens in query strings."""
 
 
-def routes(prefix: str = "/-", operations: Operations | None = None) -> list[NativeRoute]:
+def routes(
+    prefix: str = "/-", operations: Operations | None = None, own_address: bool = False
+) -> list[NativeRoute]:
     """Return the native routes of operations; without any, for a table of routes only."""
     path = re.escape(prefix)
     ready: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
     if operations is not None:
         ready = {"readiness": operations.readiness, "server": operations.server}
-        metrics = {"metrics": operations.metrics, "allowed": operations.allowed}
+        metrics = {
+            "metrics": operations.metrics,
+            "allowed": operations.allowed,
+            "own_address": own_address,
+        }
     return [
         (rf"{path}/healthz", HealthHandler),
         (rf"{path}/readyz", ReadinessHandler, ready),

@@ -39,6 +39,8 @@ def build_server(application: Any, cfg: Any) -> HTTPServer:
         handlers=import_routes(option("handlers")) if option("handlers") else (),
         http=option("http_layer"),
         trusted_proxies=cfg.forwarded_allow_ips,
+        trusted_fields=option("trusted_fields"),
+        secure_schemes=cfg.secure_scheme_headers,
         limits=settings.limits_of(cfg),
         no_keep_alive=cfg.keepalive <= 0,
         ssl_options=ssl_context(cfg) if cfg.is_ssl else None,

@@ -7,6 +7,8 @@ The command line is gunicorn's (`--bind`, `--workers`, `--config`, ...) with the
 from __future__ import annotations
 
 import argparse
+import os
+from typing import NoReturn
 
 import gunicorn
 from gunicorn.app.wsgiapp import WSGIApplication
@@ -33,6 +35,29 @@ def main() -> None:
 class CommandLineConfig(Config):
     """gunicorn's settings, with our name and version on the command line."""
 
+    def __str__(self) -> str:
+        """Return the settings, for `--print-config`: without the token."""
+        text: str = super().__str__()
+        token = self.settings["metrics_token"].get()
+        return text.replace(token, "***") if token else text
+
+    def get_cmd_args_from_env(self) -> list[str]:
+        """Return the arguments of the environment: `FLASKNADO_CONFIG` and `GUNICORN_CMD_ARGS`."""
+        config_file = os.environ.get(f"{settings.ENVIRONMENT_PREFIX}CONFIG")
+        arguments: list[str] = super().get_cmd_args_from_env()
+        return ["--config", config_file, *arguments] if config_file else arguments
+
+    def check_environment_arguments(self) -> None:
+        """Raise `ConfigurationError` if `GUNICORN_CMD_ARGS` is no command line."""
+
+        def fail(message: str) -> NoReturn:
+            text = os.environ.get("GUNICORN_CMD_ARGS", "")
+            raise ConfigurationError(f"GUNICORN_CMD_ARGS is {text!r}, which will not do: {message}")
+
+        parser = self.parser()
+        parser.error = fail  # type: ignore[method-assign]  # instead of ending the process
+        parser.parse_args(self.get_cmd_args_from_env())
+
     def parser(self) -> argparse.ArgumentParser:
         parser = super().parser()
         for action in parser._actions:
@@ -44,9 +69,15 @@ class CommandLineConfig(Config):
 class CommandLine(WSGIApplication, serve.HostedApplication):
     """The application and the settings that a command line names."""
 
+    cfg: CommandLineConfig
+
     def load_default_config(self) -> None:
         self.cfg = CommandLineConfig(self.usage, prog=self.prog)
         settings.apply_defaults(self.cfg)
+
+    def load_config(self) -> None:
+        self.cfg.check_environment_arguments()
+        super().load_config()
 
     def load(self) -> HTTPServer:  # type: ignore[override]  # our worker takes a whole server
         """Return the server for one worker: import the application and the handlers."""

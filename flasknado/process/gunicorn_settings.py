@@ -41,9 +41,11 @@ HONOURED: dict[str, str] = {
     "tmp_upload_dir": "the folder of large request bodies",
     "user": "the user to run workers as",
     "group": "the group to run workers as",
-    "umask": "the file mode mask",
+    "umask": "the file mode mask of Unix sockets; 007 by default: for the user and its group",
     "initgroups": "take the user's other groups, too",
-    "forwarded_allow_ips": "proxies whose forwarding headers are believed",
+    "forwarded_allow_ips": "proxies that are believed, in what --trusted-fields names",
+    "secure_scheme_headers": "header fields of theirs that tell the scheme, each with its value "
+    "for https",
     "errorlog": "where the error log goes; - is standard error",
     "accesslog": "where the access log goes; - is standard output; off by default",
     "access_log_format": "gunicorn's atoms (docs/operations.md), or json",
@@ -88,13 +90,86 @@ HONOURED: dict[str, str] = {
 """gunicorn's settings that are honoured, with their meaning here."""
 
 
+_HTTP = "requests are read strictly, as docs/http-safety.md says"
+_HTTP2 = "let nginx or another proxy speak HTTP/2 to clients"
+_ASGI = "this server hosts WSGI applications; live endpoints are native handlers (--handlers)"
+_STATSD = "let Prometheus read /-/metrics, or run its statsd exporter"
+_DIRTY = "run long tasks in a job queue, such as Celery or RQ"
+_PROXY_PROTOCOL = (
+    "have the proxy speak HTTP and send X-Forwarded-For, and add for to --trusted-fields"
+)
+_UWSGI = "have nginx speak HTTP: proxy_pass instead of uwsgi_pass"
+_PASTE = (
+    "write a module with application = paste.deploy.loadapp('config:/path/to/file.ini') "
+    "and serve that as MODULE:application"
+)
+_TLS = "use ssl_context, which may change the context that gunicorn makes"
+
+REPLACEMENTS: dict[str, str] = {
+    "limit_request_field_size": "use --max-head, which bounds the request line and all header "
+    "fields together",
+    "spew": "use --request-timeout, which logs where a slow view is, or a debugger",
+    "sendfile": "files of wsgi.file_wrapper are always sent by the kernel",
+    "statsd_host": _STATSD,
+    "statsd_prefix": _STATSD,
+    "dogstatsd_tags": _STATSD,
+    "enable_backlog_metric": "watch flasknado_pool_queue_requests in /-/metrics",
+    "paste": _PASTE,
+    "raw_paste_global_conf": _PASTE,
+    "pre_request": "use Flask's before_request, or WSGI middleware around the application",
+    "post_request": "use Flask's after_request or teardown_request, WSGI middleware, or the "
+    "access log",
+    "proxy_protocol": _PROXY_PROTOCOL,
+    "proxy_allow_ips": _PROXY_PROTOCOL,
+    "protocol": _UWSGI,
+    "uwsgi_allow_ips": _UWSGI,
+    "ssl_version": _TLS,
+    "suppress_ragged_eofs": _TLS,
+    "do_handshake_on_connect": "handshakes never block here and have --header-timeout seconds",
+    "http_protocols": _HTTP2,
+    "http2_cleartext": _HTTP2,
+    "http2_max_concurrent_streams": _HTTP2,
+    "http2_initial_window_size": _HTTP2,
+    "http2_max_frame_size": _HTTP2,
+    "http2_max_header_list_size": _HTTP2,
+    "permit_obsolete_folding": _HTTP,
+    "strip_header_spaces": _HTTP,
+    "permit_unconventional_http_method": "any token is a method already",
+    "permit_unconventional_http_version": _HTTP,
+    "casefold_http_method": "methods are case-sensitive (RFC 9110, section 9.1)",
+    "forwarder_headers": "have the proxy send X-Forwarded-Prefix instead of SCRIPT_NAME, and add "
+    "prefix to --trusted-fields",
+    "header_map": "fields with underscores in their names are dropped: have the proxy send hyphens",
+    "asgi_loop": _ASGI,
+    "asgi_lifespan": _ASGI,
+    "asgi_disconnect_grace_period": _ASGI,
+    "websocket_max_message_size": "set websocket_max_message_size of Tornado's application, or "
+    "LIVE_MAX_MESSAGE_BYTES",
+    "http_parser": "use --http, which chooses the connection layer",
+    "root_path": "use --mount, or have the proxy send X-Forwarded-Prefix",
+    "dirty_apps": _DIRTY,
+    "dirty_workers": _DIRTY,
+    "dirty_timeout": _DIRTY,
+    "dirty_threads": _DIRTY,
+    "dirty_graceful_timeout": _DIRTY,
+    "on_dirty_starting": _DIRTY,
+    "dirty_post_fork": _DIRTY,
+    "dirty_worker_init": _DIRTY,
+    "dirty_worker_exit": _DIRTY,
+}
+"""gunicorn's settings that are refused, each with what to do instead."""
+
+
 def refuse_unknown(cfg: Config, own: frozenset[str]) -> None:
     """Raise `ConfigurationError` for settings that would be ignored; `own` are ours."""
     for name, default in make_settings().items():
         if name in HONOURED or name in own:
             continue
-        if cfg.settings[name].get() != default.get():
+        value = cfg.settings[name].get()
+        if value != default.get():
+            instead = REPLACEMENTS.get(name, "docs/operations.md lists the settings that it uses")
+            shown = getattr(value, "__qualname__", None) or repr(value)
             raise ConfigurationError(
-                f"gunicorn's setting {name} is {cfg.settings[name].get()!r}, but this server does "
-                f"not use it: remove it (docs/operations.md lists those that it uses)"
+                f"gunicorn's setting {name} is {shown}, but this server does not use it: "
+                f"remove it; {instead}"
             )

@@ -8,7 +8,13 @@ from gunicorn.config import Config
 from gunicorn.glogging import Logger as GunicornLogger
 
 from flasknado.errors import ConfigurationError
-from flasknado.ops.logs.error import FORMATS, JSONFormatter, RequestFilter, TextFormatter
+from flasknado.ops.logs.error import (
+    FORMATS,
+    JSONFormatter,
+    LineFormatter,
+    RequestFilter,
+    TextFormatter,
+)
 from flasknado.process.operations import scrubber_of
 from flasknado.process.settings import option
 
@@ -35,6 +41,8 @@ class Logger(GunicornLogger):
                 handler.setFormatter(JSONFormatter())
             elif getattr(handler, "_gunicorn", False) and _is_default(handler.formatter):
                 handler.setFormatter(TextFormatter(self.error_fmt, self.datefmt))
+            elif getattr(handler, "_gunicorn", False) and handler.formatter is not None:
+                handler.setFormatter(LineFormatter(handler.formatter._fmt))  # to syslog
             self.error_log.removeHandler(handler)
             root.addHandler(handler)
         for handler in root.handlers:

@@ -10,7 +10,7 @@ from tornado.web import Application
 from flasknado.ops import bind
 from flasknado.ops.logs import access_lines
 from flasknado.ops.logs.scrub import SECRET_PARAMETERS, Scrubber
-from flasknado.ops.metrics.exposition import Allowed
+from flasknado.ops.metrics.access import Allowed
 from flasknado.ops.metrics.workers import Snapshots, shared
 from flasknado.ops.operations import Operations, no_line
 from flasknado.process.settings import option
@@ -34,8 +34,9 @@ def scrubber_of(cfg: Config) -> Scrubber:
 
 
 def allowed_of(cfg: Config) -> Allowed:
-    """Return who may see the metrics, by the setting `metrics_allow`."""
-    return Allowed(_listed(option(cfg, "metrics_allow")))
+    """Return who may see the metrics, by the settings `metrics_allow` and `metrics_token`."""
+    networks = _listed(option(cfg, "metrics_allow")) or None
+    return Allowed(networks, option(cfg, "metrics_token") or "")
 
 
 def snapshots_of(cfg: Config) -> Snapshots:
@@ -64,7 +65,7 @@ def operations_server(operations: Operations, prefix: str) -> HTTPServer:
     """Return a server of nothing but the endpoints of operations, for `ops_bind`."""
     return HTTPServer(
         Application([], log_function=no_line),
-        handlers=operations.routes(prefix),
+        handlers=operations.routes(prefix, own_address=True),
         settings={"log_function": no_line},
         # A worker that goes in a reload must not go on answering that it is draining.
         no_keep_alive=True,

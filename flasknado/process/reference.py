@@ -12,7 +12,7 @@ from typing import Any
 from gunicorn.config import make_settings
 
 from flasknado.process import settings
-from flasknado.process.gunicorn_settings import HONOURED
+from flasknado.process.gunicorn_settings import HONOURED, REPLACEMENTS
 
 OF_THE_MACHINE = ("chdir", "control_socket", "group", "syslog_addr", "user")
 """Settings whose default depends on where the server runs."""
@@ -37,9 +37,17 @@ def gunicorn_settings() -> str:
         setting = known[name]
         flags = ", ".join(f"`{flag}`" for flag in setting.cli or ()) or "configuration file"
         default = settings.DEFAULTS.get(name, setting.default)
+        if name == "umask":
+            default = f"{default:#05o}"
         shown = "" if callable(default) or name in OF_THE_MACHINE else _shown(default)
         rows.append((f"`{name}`", flags, shown, meaning))
     return _table(("setting", "option", "default", "meaning"), rows)
+
+
+def refused_settings() -> str:
+    """Return the table of gunicorn's settings that are refused, with what to do instead."""
+    rows = [(f"`{name}`", instead) for name, instead in REPLACEMENTS.items()]
+    return _table(("setting", "instead"), rows)
 
 
 def _shown(default: object) -> str:
@@ -55,4 +63,5 @@ def _table(heads: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 if __name__ == "__main__":
-    print(own_settings(), gunicorn_settings(), sep="\n\n")  # noqa: T201 (a command's answer)
+    tables = (own_settings(), gunicorn_settings(), refused_settings())
+    print(*tables, sep="\n\n")  # noqa: T201 (a command's answer)

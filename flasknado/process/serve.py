@@ -20,7 +20,7 @@ from gunicorn.errors import AppImportError
 
 from flasknado.errors import AddressTaken, ConfigurationError
 from flasknado.ops.bind import ARBITER_VARIABLE
-from flasknado.process import operations, settings
+from flasknado.process import environment, operations, settings
 from flasknado.process.arbiter import Arbiter
 from flasknado.process.gunicorn_settings import refuse_unknown
 from flasknado.process.importer import ImportFromStringError
@@ -71,6 +71,7 @@ def check(cfg: Config) -> None:
 
 def check_addresses(cfg: Config) -> None:
     """Raise `ConfigurationError` if an address to listen on is taken or not this machine's."""
+    environment.check_port(cfg.bind)
     if cfg.reuse_port or _sockets_are_inherited():
         return
     for address in cfg.address:
@@ -83,6 +84,10 @@ def check_addresses(cfg: Config) -> None:
                 probe.bind(address)
             except OSError as error:
                 raise _address_error(address, error) from None
+            except OverflowError:
+                raise ConfigurationError(
+                    f"{address[0]}:{address[1]} cannot be listened on: ports are 0 to 65535"
+                ) from None
 
 
 def _sockets_are_inherited() -> bool:

@@ -1,8 +1,8 @@
 """The server's own settings, beside gunicorn's, in gunicorn's terms.
 
-Importing this module adds them to gunicorn's command line and configuration files. Each
-is also read from `FLASKNADO_<NAME>` in the environment; the command line and the
-configuration file win.
+Importing this module adds them to gunicorn's command line and configuration files. Each,
+and each of gunicorn's own, is also read from `FLASKNADO_<NAME>` in the environment; the
+command line, `GUNICORN_CMD_ARGS` and the configuration file win.
 """
 
 from __future__ import annotations
@@ -12,12 +12,22 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gunicorn.config import Config, Setting, validate_pos_int, validate_string
+from gunicorn.config import (
+    Config,
+    ForwardedAllowIPS,
+    Setting,
+    validate_dict,
+    validate_pos_int,
+    validate_string,
+)
+from gunicorn.errors import ConfigError
 
 from flasknado.errors import ConfigurationError
 from flasknado.http.body_limits import DEFAULT_MAX_BODY_BYTES, BodyLimits, split_rule
+from flasknado.http.forwarded import DEFAULT_FIELDS, SECURE_SCHEMES, checked_fields
 from flasknado.http.limits import Limits
 from flasknado.http.memory import default_limit_bytes
+from flasknado.http.networks import Networks
 from flasknado.server import LAYERS, default_layer
 from flasknado.sizes import size_bytes
 
@@ -34,6 +44,9 @@ DEFAULTS: Mapping[str, Any] = {
     "limit_request_line": LIMITS.max_target_bytes,
     "limit_request_fields": LIMITS.max_fields,
     "control_socket_disable": True,
+    "forwarded_allow_ips": "127.0.0.1,::1,unix",
+    "secure_scheme_headers": {name.upper(): value for name, value in SECURE_SCHEMES.items()},
+    "umask": 0o007,
 }
 """What gunicorn's settings are by default here: values that suit a hybrid."""
 
@@ -91,6 +104,28 @@ def _validate_prefix(value: Any) -> str:
     if text and (not text.startswith("/") or text.endswith("/")):
         raise ValueError(f"{value!r} must begin with a slash and not end with one, as /shop does")
     return text
+
+
+def _validate_networks(value: Any) -> list[str]:
+    """Take what gunicorn takes for `forwarded_allow_ips`, and `unix`."""
+    networks = [item.strip() for item in str(value or "").split(",") if item.strip()]
+    try:
+        Networks(networks, "the list")
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from None
+    return networks
+
+
+ForwardedAllowIPS.validator = staticmethod(_validate_networks)
+
+
+def _validate_trusted_fields(value: Any) -> list[str]:
+    items = value.split(",") if isinstance(value, str) else list(value or ())
+    names = [item for item in items if item.strip()]
+    try:
+        return sorted(checked_fields(() if names == ["none"] else names))
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from None
 
 
 class Handlers(Setting):
@@ -393,10 +428,40 @@ class MetricsAllow(Setting):
     cli = ["--metrics-allow"]
     meta = "NETWORKS"
     validator = validate_string
-    default = "127.0.0.0/8,::1,unix"
+    default = ""
     desc = """\
-        Who may see the metrics: addresses and CIDR blocks separated by commas, unix for
-        clients on a Unix socket, or * for everybody.
+        Whose programs may read the metrics without the token, if no proxy has passed the request
+        on: addresses and CIDR blocks separated by commas, unix for clients on a Unix socket, * for
+        everybody, or none. By default those of this machine that ask the server's own address, and
+        none once there is a token.
+        """
+
+
+class MetricsToken(Setting):
+    name = "metrics_token"
+    section = SECTION
+    cli = ["--metrics-token"]
+    meta = "TOKEN"
+    validator = validate_string
+    default = None
+    desc = """\
+        Who sends it (Authorization: Bearer TOKEN) may read the metrics from anywhere. Better from
+        the environment than from the command line, which every user of the machine can see.
+        """
+
+
+class TrustedFields(Setting):
+    name = "trusted_fields"
+    section = SECTION
+    cli = ["--trusted-fields"]
+    meta = "NAMES"
+    validator = _validate_trusted_fields
+    default = ",".join(DEFAULT_FIELDS)
+    desc = """\
+        What the proxies of forwarded_allow_ips are believed in, separated by commas: proto, for,
+        host, port, prefix, request-id, client-cert, and forwarded to read for, proto and host from
+        Forwarded (RFC 7239) alone. Name what the proxy sets on every request, and nothing else: the
+        rest is the client's own. none: they are believed in nothing.
         """
 
 
@@ -424,6 +489,8 @@ OWN = (
     SecretParameters,
     OpsBind,
     MetricsAllow,
+    MetricsToken,
+    TrustedFields,
 )
 
 
@@ -434,16 +501,36 @@ def apply_defaults(cfg: Config, environment: Mapping[str, str] = os.environ) -> 
     """
     for name, value in DEFAULTS.items():
         cfg.set(name, value)
-    for setting in OWN:
-        variable = ENVIRONMENT_PREFIX + setting.name.upper()
-        text = environment.get(variable)
-        if text:
-            try:
-                cfg.set(setting.name, text)
-            except (TypeError, ValueError, ConfigurationError) as error:
-                raise ConfigurationError(
-                    f"{variable} is {text!r}, which will not do: {error}"
-                ) from None
+    if "FORWARDED_ALLOW_IPS" in environment:  # gunicorn's own variable
+        _set_from(cfg, environment, "FORWARDED_ALLOW_IPS", "forwarded_allow_ips")
+    for name in cfg.settings:
+        _set_from(cfg, environment, ENVIRONMENT_PREFIX + name.upper(), name)
+
+
+def _set_from(cfg: Config, environment: Mapping[str, str], variable: str, name: str) -> None:
+    """Set what a variable says, as the command line would."""
+    text = environment.get(variable)
+    if not text:
+        return
+    setting = cfg.settings[name]
+    if setting.validator is validate_dict:
+        raise ConfigurationError(
+            f"{variable} is {text!r}, which will not do: a dictionary cannot be given as text, "
+            f"so set {name} in a configuration file"
+        )
+    try:
+        cfg.set(name, _as_on_the_command_line(setting, text))
+    except (TypeError, ValueError, ConfigError, ConfigurationError) as error:
+        raise ConfigurationError(f"{variable} is {text!r}, which will not do: {error}") from None
+
+
+def _as_on_the_command_line(setting: Setting, text: str) -> Any:
+    convert: Any = setting.type
+    if setting.action == "append":
+        return [item.strip() for item in text.split(",") if item.strip()]
+    if convert is None or convert is callable:  # a hook is named as MODULE.FUNCTION
+        return text
+    return convert(text)
 
 
 def option(cfg: Config, name: str) -> Any:
@@ -451,7 +538,7 @@ def option(cfg: Config, name: str) -> Any:
     setting = cfg.settings.get(name)
     if setting is not None:
         return setting.get()
-    return next(own.default for own in OWN if own.name == name)
+    return next(own().get() for own in OWN if own.name == name)
 
 
 def limits_of(cfg: Config) -> Limits:

@@ -63,12 +63,25 @@ class Worker(GunicornWorker):
         super().__init__(*args, **kwargs)
         self.status_file = StatusFile(self.tmp.fileno())
         self._stopping: asyncio.Event | None = None
+        self._loaded: HTTPServer | None = None
         self._operations: Operations | None = None
         self._grace_ends_at = 0.0
         self._ops_server: HTTPServer | None = None
         # Here, in the arbiter's process, so that all workers have the same.
         self._snapshots = snapshots_of(self.cfg)
         self._ops_socket = self._shared_ops_socket()
+
+    def load_wsgi(self) -> None:
+        """Load the application, or the server around one.
+
+        `wsgi` is the application for gunicorn's hooks, which may wrap it (`post_worker_init`).
+        """
+        super().load_wsgi()
+        loaded: Any = self.wsgi
+        if isinstance(loaded, HTTPServer):
+            self._loaded = loaded
+            if loaded.container is not None:
+                self.wsgi = loaded.container.application
 
     def run(self) -> None:
         """Serve until told to stop; called by gunicorn in the worker's process."""
@@ -127,10 +140,12 @@ class Worker(GunicornWorker):
             )
 
     def _server(self) -> HTTPServer:
-        server: Any = self.wsgi
-        if not isinstance(server, HTTPServer):
-            server = build_server(server, self.cfg)
-        assert isinstance(server, HTTPServer)
+        server = self._loaded
+        if server is None:
+            server = build_server(self.wsgi, self.cfg)
+        elif server.container is not None:
+            server.container.application = self.wsgi
+            server.native.application.settings["wsgi_app"] = self.wsgi
         if server.container is not None and self.cfg.workers > 1:
             server.container.multiprocess = True
         if server.limits.memory_limit_bytes is None:

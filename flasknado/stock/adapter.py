@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Awaitable
 from typing import Any, Final
 
@@ -17,6 +18,7 @@ from tornado import httputil
 from flasknado.errors import RequestError
 from flasknado.http.body import BodyBuffer
 from flasknado.http.body_limits import body_too_large
+from flasknado.http.client_certificate import variables_of
 from flasknado.http.head import KNOWN_NAME_BYTES, parse_head
 from flasknado.http.mailbox import mailbox_of
 from flasknado.http.message import (
@@ -43,7 +45,12 @@ def head_of(request: httputil.HTTPServerRequest) -> RequestHead:
     )
     assert request.connection is not None
     head = head_from(start_line, request.headers, request.connection)
-    # What the request itself says was already corrected for trusted proxies.
+    own = getattr(request.connection, "head", None)
+    if isinstance(own, RequestHead):
+        # As the connection has read it: what trusted proxies say is in it.
+        head.client, head.server, head.prefix = own.client, own.server, own.prefix
+        head.request_id, head.tls = own.request_id, own.tls
+    # What the request itself says is corrected already (Tornado's `xheaders`).
     if request.remote_ip and (head.client is None or head.client[0] != request.remote_ip):
         address = getattr(getattr(request.connection, "context", None), "address", None)
         if isinstance(address, tuple):
@@ -68,7 +75,7 @@ def head_from(
     if any(len(name) > KNOWN_NAME_BYTES for name, _ in fields):
         # Tornado keeps the last thousand names that it has seen, however long.
         tornado_private.forget_names()
-    return parse_head(
+    head = parse_head(
         start_line.method,
         start_line.path,
         start_line.version.removeprefix("HTTP/"),
@@ -77,6 +84,12 @@ def head_from(
         server=_local_address(connection),
         scheme=getattr(context, "protocol", "http"),
     )
+    if head.scheme == "https":
+        stream: Any = getattr(connection, "stream", None)
+        local = getattr(stream, "socket", None)
+        if isinstance(local, ssl.SSLSocket):
+            head.tls = variables_of(local)
+    return head
 
 
 class ContainerDelegate(httputil.HTTPMessageDelegate):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable
 from typing import TYPE_CHECKING, Any, Final
@@ -10,14 +11,16 @@ from typing import TYPE_CHECKING, Any, Final
 from tornado import httputil
 
 from flasknado.errors import RequestError
-from flasknado.http.counters import NATIVE, ORDINARY, REFUSED
-from flasknado.http.message import RequestHead
+from flasknado.http.counters import NATIVE, ORDINARY
+from flasknado.http.message import RequestHead, as_address
 from flasknado.http.request_id import REQUEST_ID_FIELD, current_request_id
 from flasknado.native import tornado_private
 from flasknado.stock.adapter import ContainerDelegate, head_from, leave_if_ended, refuse
 
 if TYPE_CHECKING:
     from flasknado.server import HTTPServer
+
+gen_log = logging.getLogger("tornado.general")
 
 
 ROOM_POLL_S: Final = 0.05
@@ -57,9 +60,14 @@ class Dispatch(httputil.HTTPMessageDelegate):
                 raise server.budget.refusal()
         except RequestError as error:
             server.counters.requests_refused += 1
+            address = as_address(getattr(self._server_context(), "address", None))
+            gen_log.info(
+                "Malformed HTTP message from %s: %s",
+                address[0] if address is not None else "a Unix socket",
+                error,
+            )
             refuse(self._connection, None, error, start_line.method)
-            if server.counters.on_response is not None:
-                server.counters.on_response(None, error.status, 0, 0.0, REFUSED)
+            server.counters.refused(address, None, error.status, 0)
             return None
         if not head.keep_alive:
             # Tornado sees no "close" in a list of options.
@@ -79,6 +87,8 @@ class Dispatch(httputil.HTTPMessageDelegate):
                 headers.pop("Upgrade", None)
         if head.request_id is None:
             head.request_id = server.request_ids.new()
+        # Where a native handler's request is told from (`head_of`).
+        self._connection.head = head  # type: ignore[attr-defined]
         if half is NATIVE:
             current_request_id.set(head.request_id)
             _answer_with_id(self._connection, head, head.request_id)
@@ -125,7 +135,7 @@ class Dispatch(httputil.HTTPMessageDelegate):
     def finish(self) -> None:
         if self._delegate is not None:
             self._delegate.finish()
-        self._unforward()
+        self._end()
 
     def on_connection_close(self) -> None:
         if self._delegate is not None:
@@ -134,18 +144,22 @@ class Dispatch(httputil.HTTPMessageDelegate):
             finished = tornado_private.finished(self._connection)
             if not finished.done():
                 finished.set_result(None)
-        self._unforward()
+        self._end()
+
+    def _server_context(self) -> Any:
+        return getattr(self._connection, "context", None)
 
     def _forward(self, address: str | None, scheme: str) -> None:
         """Tell Tornado's request of the client that the proxy forwards for."""
-        context: Any = getattr(self._connection, "context", None)
+        context = self._server_context()
         if context is not None:
             self._forwarded = True
             context.remote_ip = address or context.remote_ip
             context.protocol = scheme
 
-    def _unforward(self) -> None:
-        # The context belongs to the connection, and its next request may be another's.
+    def _end(self) -> None:
+        # Both contexts belong to the connection, and its next request may be another's.
+        current_request_id.set(None)
         if self._forwarded:
             context: Any = self._connection.context  # type: ignore[attr-defined]
             tornado_private.forget_forwarding(context)

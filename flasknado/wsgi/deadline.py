@@ -15,6 +15,7 @@ from typing import Final
 from flasknado.errors import ClientDisconnected
 from flasknado.http.message import RequestHead, ResponseHead, plain_response
 from flasknado.http.reply import ResponseSink, TakeConnection
+from flasknado.stacks import log_stack
 
 log: Final = logging.getLogger("flasknado.error")
 
@@ -82,13 +83,15 @@ class DeadlineReply(ResponseSink):
 def log_stuck(head: RequestHead, thread_name: str, thread_id: int | None, seconds: float) -> None:
     """Log where a thread is that has not answered in time. May be called on any thread."""
     frame = sys._current_frames().get(thread_id or 0)
-    stack = "".join(traceback.format_stack(frame)) if frame is not None else "  (it has ended)\n"
-    log.error(
-        "%s has run %s %s [%s] for %.1f s; its client was answered 504; it is here:\n%s",
+    stack = "".join(traceback.format_stack(frame)) if frame is not None else "(it has ended)"
+    log_stack(
+        log,
+        stack,
+        "%s has run %s %s [%s] for %.1f s; its client was answered 504; it is here:",
         thread_name,
         head.method,
         ascii(head.path)[1:-1],
         head.request_id,
         seconds,
-        stack,
+        request_id=head.request_id,
     )

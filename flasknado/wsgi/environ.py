@@ -79,6 +79,8 @@ def build_environ(head: RequestHead, body: Body, base: dict[str, Any]) -> dict[s
     mount = environ["SCRIPT_NAME"]
     if mount:
         path = path[len(mount) :]
+    if head.prefix:
+        environ["SCRIPT_NAME"] = head.prefix + mount
     environ["REQUEST_METHOD"] = head.method
     environ["PATH_INFO"] = (
         unquote_to_bytes(path.encode("latin-1")).decode("latin-1") if "%" in path else path
@@ -93,6 +95,8 @@ def build_environ(head: RequestHead, body: Body, base: dict[str, Any]) -> dict[s
     environ["wsgi.input"] = body.stream
     environ[REQUEST_ID_KEY] = head.request_id
     _add_addresses(environ, head)
+    if head.tls is not None:
+        environ.update(head.tls)
     if head.host is not None:
         environ["HTTP_HOST"] = head.host
     if head.chunked:

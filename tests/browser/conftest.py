@@ -40,6 +40,7 @@ def open_page(browser: webdriver.Chrome) -> Iterator[Callable[[str], Page]]:
     """Return a function that opens a page in a tab of its own; they are closed at the end."""
     first = browser.current_window_handle
     yield lambda url: Page(browser, url)
+    browser.execute_cdp_cmd("Network.clearBrowserCookies", {})
     for handle in browser.window_handles:
         if handle != first:
             browser.switch_to.window(handle)

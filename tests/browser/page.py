@@ -43,6 +43,10 @@ class Page:
         self.browser.switch_to.window(self.handle)
         return self.browser.execute_script(script, *arguments)
 
+    def log_in(self, user: str) -> None:
+        """Have the browser send this user's cookie from now on."""
+        self.run("document.cookie = `user=${arguments[0]}; path=/`", user)
+
     def connect(self, *channels: str, **options: Any) -> Page:
         """Have the page import live.js and follow channels; `options` are those of connect().
 
@@ -82,6 +86,19 @@ class Page:
         """Wait until the page has seen as many events as this; fails unless they are these."""
         poll(lambda: self.seen, lambda seen: len(seen) >= len(expected), DEADLINE_S)
         assert self.seen == expected
+
+    def set_state(self, state: str) -> None:
+        """Have the browser freeze the tab, as it does with one that is not looked at, or thaw it.
+
+        Page Lifecycle; `state` is `frozen` or `active`.
+        """
+        self.browser.switch_to.window(self.handle)
+        self.browser.execute_cdp_cmd("Page.setWebLifecycleState", {"state": state})
+
+    def answer_alert(self) -> None:
+        """Press the button of the page's alert."""
+        self.browser.switch_to.window(self.handle)
+        self.browser.switch_to.alert.accept()
 
     def close(self) -> None:
         """Close the tab, as its user would."""

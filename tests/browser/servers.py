@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from flask import Flask
+from flask import Flask, g, request
 
 from flasknado.live.hub.hub import hub_of
 from flasknado.live.state import state_of
@@ -40,6 +40,12 @@ class Site:
     def cursor(self) -> str:
         return self.live_app.cursor()
 
+    def key(self, user: str | None) -> str:
+        """Return the key of the pages that a user loads."""
+        key: str | None = state_of(self.live_app.app).page_key(user)
+        assert key is not None
+        return key
+
     @property
     def connections(self) -> int:
         """How many live clients the server holds."""
@@ -66,6 +72,10 @@ class Site:
 
 def add_page(app: Flask) -> None:
     """Give an application an empty page, and one that may connect to other origins."""
+
+    @app.before_request
+    def log_in_by_cookie() -> None:
+        g.user = request.cookies.get("user") or g.get("user")
 
     @app.get("/")
     def page() -> tuple[str, dict[str, str]]:

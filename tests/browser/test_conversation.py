@@ -75,8 +75,10 @@ def test_pages_are_told_how_many_are_there_also_those_that_share_a_connection(
 ) -> None:
     site = make_site(LIVE_PRESENCE=["a"])
 
-    def visit(key: str) -> Page:
-        return open_page(site.url).connect("a", presence=True, key=key, transports=[kind])
+    def visit(user: str) -> Page:
+        page = open_page(site.url)
+        page.log_in(user)
+        return page.connect("a", presence=True, key=site.key(user), transports=[kind])
 
     def counts(page: Page) -> list[int]:
         return [event["data"]["count"] for event in page.read("presence")]

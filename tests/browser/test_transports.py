@@ -11,7 +11,9 @@ import pytest
 from flask import request
 from tornado.web import RequestHandler
 
+from flasknado.live import OriginPolicy
 from flasknado.live.log import tables
+from flasknado.live.origins import CORS_KEY
 from tests.browser.page import DEADLINE_S, Page
 from tests.browser.servers import Site
 from tests.support.poll import poll
@@ -243,7 +245,7 @@ def test_page_of_another_origin_is_let_in_by_policy_and_token(
     kind: str, site: Site, make_site: MakeSite, open_page: OpenPage
 ) -> None:
     other = make_site(database="other.db")
-    other.live_app.app.extensions["flasknado.cors"] = site.url.__eq__
+    other.live_app.app.extensions[CORS_KEY] = OriginPolicy([site.url])
 
     @other.live_app.live.authorize
     def may_read(channel: str) -> bool:

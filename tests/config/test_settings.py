@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import config.settings
 from config import Settings, SettingsError, load_settings
+from flasknado.http.forwarded import FIELDS
 
 GOOD_SECRET = "J2x4vTq9Zr0LmWcYdKfHbNsPgEuAiOoX7631-_ty"
 
@@ -40,6 +42,7 @@ def test_settings_environment_variables_are_read(monkeypatch: pytest.MonkeyPatch
         "WORKERS": "4",
         "THREADS": "32",
         "TRUSTED_PROXIES": "127.0.0.1/32, 10.0.0.0/8,::1",
+        "TRUSTED_FIELDS": "For, proto,request-id",
         "TRUSTED_HOSTS": "Example.org,.example.net",
         "CORS_ORIGINS": "https://A.example, http://localhost:3000 ,",
         "MAX_BODY_MB": "2",
@@ -68,6 +71,7 @@ def test_settings_environment_variables_are_read(monkeypatch: pytest.MonkeyPatch
         ip_network("10.0.0.0/8"),
         ip_network("::1/128"),
     )
+    assert settings.trusted_fields == ("for", "proto", "request-id")
     assert settings.trusted_hosts == ("example.org", ".example.net")
     assert settings.cors_origins == ("https://a.example", "http://localhost:3000")
     assert settings.max_body_bytes == 2 * 1024 * 1024
@@ -127,6 +131,8 @@ def test_settings_dotenv_that_is_not_text_is_refused_in_one_sentence(project_roo
         ("LOG_FORMAT", "xml", "LOG_FORMAT=xml", "text or json", "set LOG_FORMAT=text"),
         ("TRUSTED_PROXIES", "10.0.0.1/8", "host bits set", "CIDR", "set TRUSTED_PROXIES="),
         ("TRUSTED_PROXIES", "nginx", "'nginx'", "CIDR", "set TRUSTED_PROXIES="),
+        ("TRUSTED_FIELDS", "for,X-Real-IP", "'x-real-ip'", "of proto, for", "set TRUSTED_FIELDS="),
+        ("TRUSTED_FIELDS", "forwarded", "forwarded alone", "of proto", "set TRUSTED_FIELDS="),
         ("TRUSTED_HOSTS", "a.b,http://x", "'http://x'", "host names", "set TRUSTED_HOSTS="),
         ("TRUSTED_HOSTS", "a.b:80", "'a.b:80'", "without scheme and port", "set TRUSTED_HOSTS="),
         ("CORS_ORIGINS", "https://a.b/c", "'https://a.b/c'", "without a path", "set CORS_ORIGINS="),
@@ -269,3 +275,7 @@ def test_publish_token_that_could_be_guessed_is_refused(monkeypatch: pytest.Monk
     assert "short" not in str(refused.value)
     monkeypatch.setenv("LIVE_PUBLISH_TOKEN", "x" * 16)
     assert load_settings().live_publish_token.get_secret_value() == "x" * 16
+
+
+def test_settings_know_every_field_that_a_proxy_may_be_trusted_in() -> None:
+    assert set(config.settings._FIELDS) == set(FIELDS.values())

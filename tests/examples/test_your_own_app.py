@@ -178,4 +178,4 @@ def test_package_that_pip_makes_is_whole(tmp_path: Path) -> None:
     }
     assert sources <= names
     assert {name.partition("/")[0] for name in names - sources} == {"flasknado-0.1.0.dist-info"}
-    assert b"flasknado=flasknado.process.cli:main" in entry_points.replace(b" ", b"")
+    assert b"flasknado=flasknado.__main__:main" in entry_points.replace(b" ", b"")

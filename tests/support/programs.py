@@ -9,8 +9,10 @@ from typing import NoReturn
 import pytest
 
 PACKAGES = {
+    "apache2": "apache2",
     "chromedriver": "chromium-driver",
     "chromium": "chromium",
+    "haproxy": "haproxy",
     "nginx": "nginx-light",
     "postgres": "postgresql",
 }
@@ -18,7 +20,8 @@ PACKAGES = {
 
 def need(program: str) -> str:
     """Return the path of a program, or skip the test with the line that installs it."""
-    path = shutil.which(program)
+    # Debian keeps servers where ordinary users do not look.
+    path = shutil.which(program) or shutil.which(program, path="/usr/local/sbin:/usr/sbin")
     if path is None:
         missing(f"{program} is missing: apt-get install {PACKAGES.get(program, program)}")
     return path

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from flask import Flask
 
+from flasknado.live.origins import CORS_KEY
 from tests.webapp.people import make_app
 from webapp.cors import allowed_origin
 
@@ -113,7 +114,7 @@ def test_cors_policy_is_the_same_for_native_handlers(
 ) -> None:
     app = with_origins(origins)
 
-    assert app.extensions["flasknado.cors"](origin) is allowed
+    assert app.extensions[CORS_KEY].allows(origin) is allowed
     with app.app_context():
         assert allowed_origin(origin) == (origin if allowed else None)
     answer = app.test_client().get("/api/v1/posts", headers={"Origin": origin})

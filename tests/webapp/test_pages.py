@@ -48,6 +48,14 @@ def test_timeline_first_page_carries_channel_and_cursor(app: Flask, client: Flas
     assert "data-live" not in client.get("/?before=5").text.replace("data-live-status", "")
 
 
+def test_page_says_whose_it_is(app: Flask, client: FlaskClient, browser: LogIn) -> None:
+    state = app.extensions["live"]
+
+    assert 'data-live-key="anonymous"' in client.get("/").text
+    ada = browser("ada")
+    assert f'data-live-key="{state.page_key("1")}"' in ada.client.get("/").text
+
+
 def test_timeline_cursor_that_is_none_is_400(client: FlaskClient) -> None:
     answer = client.get("/?before=yesterday")
 

@@ -38,7 +38,11 @@ def timeline() -> Answer:
     live_cursor = live.cursor() if cursor is None else None
     page = page_of(posts.all_posts(), Post.id, limit=POSTS_ON_A_PAGE, cursor=cursor)
     return render_template(
-        "pages/timeline.html", page=page, live_cursor=live_cursor, live_channel=TIMELINE
+        "pages/timeline.html",
+        page=page,
+        live_cursor=live_cursor,
+        live_channel=TIMELINE,
+        live_key=live.page_key(),
     )
 
 
@@ -135,6 +139,7 @@ def _post_page(post_id: int, form: CommentForm) -> str:
         may_change=g.user is not None and g.user.may_change(shown),
         live_cursor=live_cursor,
         live_channel=post_channel(post_id),
+        live_key=live.page_key(),
     )
 
 

@@ -145,7 +145,10 @@ async function follow(handlers) {
     },
     onPresence: channel === "posts" ? undefined : ({ data }) => showReading(data),
     onReset: startAgain,
-    onError: () => showState("off", "Not live"),
+    onError({ code }) {
+      if (code === 401) startAgain(); // another user has logged in since the page was loaded
+      else showState("off", "Not live");
+    },
     onStatus({ state }) {
       wasLive ||= state === "open";
       if (state === "open") showState("on", "Live");

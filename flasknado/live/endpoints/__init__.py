@@ -13,6 +13,7 @@ from flasknado.live.endpoints.poll import PollHandler
 from flasknado.live.endpoints.publish import PublishHandler
 from flasknado.live.endpoints.sse import EventsHandler
 from flasknado.live.endpoints.websocket import SocketHandler
+from flasknado.live.endpoints.who import WhoHandler
 
 
 def route_table(prefix: str) -> list[URLSpec]:
@@ -27,6 +28,7 @@ def route_table(prefix: str) -> list[URLSpec]:
         URLSpec(rf"{root}/ndjson", NdjsonHandler),
         URLSpec(rf"{root}/poll", PollHandler),
         URLSpec(rf"{root}/socket", SocketHandler),
+        URLSpec(rf"{root}/who", WhoHandler),
         URLSpec(rf"{root}/publish", PublishHandler),
         URLSpec(rf"{root}/live\.js", ModuleHandler),
     ]

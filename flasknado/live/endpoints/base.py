@@ -11,7 +11,7 @@ import http
 import sys
 import time
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 from tornado.web import HTTPError, RequestHandler
@@ -20,16 +20,16 @@ from flasknado.errors import ConfigurationError
 from flasknado.live.errors import InvalidCursor, InvalidEvent, LiveError, TooManySubscribers
 from flasknado.live.event import Cursor, check_channel, parse_cursor
 from flasknado.live.extension import Live
-from flasknado.live.formats import TICKET_MARK, cursor_of_last_event_id
+from flasknado.live.formats import TICKET_MARK, WHO_FIELD, cursor_of_last_event_id
 from flasknado.live.hub.hub import Hub, hub_of
+from flasknado.live.origins import NO_OTHER_ORIGIN, OriginPolicy, policy_in
 from flasknado.live.state import LiveState, state_of
-from flasknado.live.tickets import Identity
+from flasknado.live.tickets import Access, Identity
 from flasknado.native.in_flask import Caller, Refused, app_of, in_flask
 
-CORS_KEY = "flasknado.cors"
-"""Where `app.extensions` may hold the CORS policy: a function `(origin: str) -> bool`."""
 ALLOWED_METHODS = "GET, HEAD, OPTIONS"
 ALLOWED_HEADERS = "Authorization, Cache-Control, Last-Event-ID"
+EXPOSED_HEADERS = f"Retry-After, X-Request-ID, {WHO_FIELD}"
 PREFLIGHT_MAX_AGE_S = 600
 RETRY_AFTER_S = 2
 ASKED_AGAIN = 3
@@ -39,7 +39,10 @@ ASKED_AGAIN = 3
 class LiveHandler(RequestHandler):
     """Base of the live handlers; one per request, on the loop's thread."""
 
+    ambient_fields: ClassVar[tuple[str, ...]] = ("Cookie",)
+    """What a browser adds to a request by itself, and a page cannot: who is logged in."""
     client_gone = False
+    _identity: Identity | None = None
 
     @property
     def state(self) -> LiveState:
@@ -88,17 +91,39 @@ class LiveHandler(RequestHandler):
         ticket = self.get_query_argument("ticket", None) or behind.partition(TICKET_MARK)[2]
         return ticket or None
 
-    async def authorize(self, channels: Collection[str]) -> Identity:
-        """Return who asks, once it may read all these channels; raises `Refused`."""
-        return await authorize(self, self.state, channels, self.ticket())
+    async def authorize(self, channels: Collection[str]) -> Access:
+        """Return who asks, once it may read all these channels; raises `Refused`.
 
-    def allows_origin(self, origin: str) -> bool:
-        """Return whether the application's CORS policy allows pages of this origin."""
+        To be acted on without awaiting anything else, see `Hub.admit`.
+        """
+        access = await authorize(self, self.state, channels, self.ticket())
+        self._identity = access.identity
+        return access
+
+    def who_headers(self) -> dict[str, str]:
+        """Return the header that says who asks, once that is known."""
+        who = None if self._identity is None else self.state.page_key(self._identity.user)
+        return {} if who is None else {WHO_FIELD: who}
+
+    def prepare(self) -> None:
+        """Forget what a browser has added to the request of a page that may not act for its user.
+
+        Else a page of any other site could read, and write, as who is logged in here.
+        """
+        origin = self.request.headers.get("Origin")
+        if origin is None or self.same_origin(origin):
+            return
+        if not self.origin_policy.allows_credentials(origin):
+            for name in self.ambient_fields:
+                self.request.headers.pop(name, None)
+
+    @property
+    def origin_policy(self) -> OriginPolicy:
+        """The application's policy for pages of other origins."""
         try:
-            allows = app_of(self).extensions.get(CORS_KEY)
+            return policy_in(app_of(self).extensions)
         except ConfigurationError:
-            return False
-        return allows is not None and bool(allows(origin))
+            return NO_OTHER_ORIGIN
 
     def same_origin(self, origin: str) -> bool:
         """Return whether an origin is this very site."""
@@ -108,11 +133,11 @@ class LiveHandler(RequestHandler):
         """Return the headers that let a page of another origin read the answer."""
         origin = self.request.headers.get("Origin")
         headers = {"Vary": "Origin"}
-        if origin is not None and self.allows_origin(origin):
-            headers["Access-Control-Allow-Origin"] = origin
+        allowed = {} if origin is None else self.origin_policy.headers(origin)
+        if allowed:
             # Without leave a page of another origin cannot see when to come back, nor the name.
-            headers["Access-Control-Expose-Headers"] = "Retry-After, X-Request-ID"
-        return headers
+            allowed["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
+        return headers | allowed
 
     def set_default_headers(self) -> None:
         self.set_header("Cache-Control", "no-store")
@@ -150,20 +175,23 @@ async def authorize(
     state: LiveState,
     channels: Collection[str],
     ticket: str | None = None,
-) -> Identity:
+) -> Access:
     """Return who asks, once it may read all these channels; raises `Refused`.
 
     The application is asked, unless a ticket of a minute ago says so. On the loop's thread.
     """
-    if ticket is not None:
+    try:
         hub = hub_of(state, source.settings.get("http_server"))
-        with refusals():
-            await hub.ready()  # else it does not know who was revoked
+    except ConfigurationError as error:
+        raise Refused(500, str(error)) from None
+    with refusals():
+        await hub.ready()  # else it does not know who was revoked
+    if ticket is not None:
         admitted = hub.gate.admits_by(ticket, channels)
         if admitted is not None:
             return admitted
     for _ in range(ASKED_AGAIN):
-        asked_at = time.time()
+        asked_at = time.monotonic()
         denied, identity = await in_flask(
             source,
             examine,
@@ -173,9 +201,9 @@ async def authorize(
         )
         if denied is not None:
             raise Refused(403, f"you may not read the channel {denied!r}")
-        hub = hub_of(state, source.settings.get("http_server"))
-        if not hub.gate.revoked_since(identity.user, asked_at):
-            return identity
+        access = Access(identity, asked_at)
+        if hub.gate.upholds(access):
+            return access
         # What the application said is of before it took that user's access away.
     raise Refused(503, "your access changes at this moment: try again", {"Retry-After": "2"})
 

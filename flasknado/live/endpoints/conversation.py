@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 from flasknado.live.endpoints.base import authorize, check_channels, error_body
 from flasknado.live.errors import InvalidCursor, InvalidEvent, LiveError, TooManySubscribers
 from flasknado.live.event import Cursor, check_channel, parse_cursor
+from flasknado.live.extension import Live
 from flasknado.live.formats import TICKET_MARK
 from flasknado.live.log.presence import SUFFIX
+from flasknado.live.tickets import Identity
 from flasknado.native.in_flask import Refused, in_flask
 from flasknado.websocket import codec
 
@@ -47,6 +49,10 @@ async def converse(client: SocketSubscriber, payload: bytes, *, within_rate: boo
         await _act(client, request)
     except TooManySubscribers as error:
         client.close(codec.CLOSE_TRY_LATER, str(error))
+    except Stranger:
+        # By a ticket, or with a session of the server that has changed: it comes back as
+        # who it is now.
+        client.hub.kick(client, "changed")
     except Refused as error:
         _complain(client, request, error.status_code, error.message)
     except (InvalidEvent, InvalidCursor) as error:
@@ -86,15 +92,18 @@ async def _subscribe(client: SocketSubscriber, request: dict[str, Any]) -> None:
     named = [channel for channel in client.channels if not channel.endswith(SUFFIX)]
     together = dict.fromkeys([*named, *channels])
     check_channels(together, hub.options.max_channels)
-    identity = await authorize(client.caller, client.state, channels, ticket)
-    await hub.ready()
-    if not client.gone:
-        hub.identify(client, identity)
-        client.say({"type": "subscribed", "channels": channels})
-        # Interned: thousands of clients name the same few channels.
-        hub.subscribe(client, map(sys.intern, channels), after)
-        if request.get("presence") is True:
-            hub.tell_presence(client, channels)
+    access = await authorize(client.caller, client.state, channels, ticket)
+    if client.gone:
+        return
+    if not hub.identify(client, access):
+        hub.kick(client, "changed")
+        return
+    who = client.state.page_key(access.identity.user)
+    client.say({"type": "subscribed", "channels": channels, "who": who})
+    # Interned: thousands of clients name the same few channels.
+    hub.subscribe(client, map(sys.intern, channels), after)
+    if request.get("presence") is True:
+        hub.tell_presence(client, channels)
 
 
 async def _take_message(client: SocketSubscriber, request: dict[str, Any]) -> None:
@@ -103,7 +112,9 @@ async def _take_message(client: SocketSubscriber, request: dict[str, Any]) -> No
         raise Refused(403, f"subscribe to the channel {channel!r} before you send to it")
     answer = await in_flask(
         client.caller,
-        client.state.live.answer,
+        _answer,
+        client.state.live,
+        client.identity,
         channel,
         request.get("data"),
         timeout_s=client.state.options.message_timeout_s,
@@ -112,6 +123,17 @@ async def _take_message(client: SocketSubscriber, request: dict[str, Any]) -> No
     if answer is not None or "ref" in request:
         data = None if answer is None else json.loads(answer)
         client.say({"type": "reply", "ref": request.get("ref"), "data": data})
+
+
+def _answer(live: Live, expected: Identity, channel: str, data: Any) -> str | None:
+    """Give a message to the application, in a request context of the client's handshake."""
+    if not expected.is_same_user(live.who()):
+        raise Stranger(403, "you are somebody else than when you subscribed: connect again")
+    return live.answer(channel, data)
+
+
+class Stranger(Refused):
+    """Who sends a message is not who the connection is of."""
 
 
 def _complain(client: SocketSubscriber, request: dict[str, Any], status: int, message: str) -> None:

@@ -54,16 +54,15 @@ class StreamHandler(LiveHandler):
     async def get(self) -> None:
         channels = self.channels()
         after = self.last_event_id() or self.after()
-        identity = await self.authorize(channels)
+        access = await self.authorize(channels)
+        if self.client_gone:
+            return
         hub = self.hub()
+        chunked = self.request.version == "HTTP/1.1"
+        wire_format = self.chunked_format if chunked else self.wire_format
+        subscriber = self.subscriber_type(hub, wire_format, access.identity, self.address())
         with refusals():
-            await hub.ready()
-            if self.client_gone:
-                return
-            chunked = self.request.version == "HTTP/1.1"
-            wire_format = self.chunked_format if chunked else self.wire_format
-            subscriber = self.subscriber_type(hub, wire_format, identity, self.address())
-            hub.admit(subscriber)
+            hub.admit(subscriber, access.asked_at)
         try:
             self._write_head(chunked)
             subscriber.attach(self.detach())
@@ -96,6 +95,7 @@ class StreamHandler(LiveHandler):
             "Cache-Control": "no-store",
             "X-Accel-Buffering": "no",
             **self.cors_headers(),
+            **self.who_headers(),
         }
 
     def _write_head(self, chunked: bool) -> None:

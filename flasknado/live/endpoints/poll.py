@@ -79,16 +79,18 @@ class PollHandler(LiveHandler):
         channels = self.channels()
         after = self.after()
         timeout_s = self._timeout_s()
-        identity = await self.authorize(channels)
+        access = await self.authorize(channels)
+        if self.client_gone:
+            return
         hub = self.hub()
+        subscriber = PollSubscriber(hub, after, access.identity, self.address())
+        self.subscriber = subscriber
         with refusals():
-            await hub.ready()
-            if self.client_gone:
-                return
-            subscriber = self.subscriber = PollSubscriber(hub, after, identity, self.address())
-            hub.admit(subscriber)
+            hub.admit(subscriber, access.asked_at)
             answer = await self._wait(hub, subscriber, channels, after, timeout_s)
         self.set_header("Content-Type", "application/json")
+        for name, value in self.who_headers().items():
+            self.set_header(name, value)
         self.write(b'{"events":[%b],"cursor":' % answer.elements.removesuffix(b","))
         self.write(b"null}" if answer.cursor is None else b'"%b"}' % str(answer.cursor).encode())
 

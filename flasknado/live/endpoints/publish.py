@@ -36,6 +36,7 @@ class PublishHandler(LiveHandler):
         self._body = bytearray()
 
     def prepare(self) -> None:
+        super().prepare()
         if self.request.method != "POST":
             return
         self._check_token(self.state.publish_token)

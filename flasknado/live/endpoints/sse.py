@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from collections.abc import Sequence
@@ -10,12 +11,12 @@ from typing import Any
 from tornado.iostream import IOStream, StreamClosedError
 
 from flasknado.live.endpoints.endless import ResponseSubscriber, StreamHandler
-from flasknado.live.errors import TooManySubscribers
+from flasknado.live.errors import LiveError
 from flasknado.live.event import Cursor
 from flasknado.live.formats import SSE, SSE_CHUNKED, GoAway
-from flasknado.live.hub.hub import hub_of
+from flasknado.live.hub.hub import Hub, hub_of
 from flasknado.live.state import LiveState
-from flasknado.live.tickets import Identity
+from flasknado.live.tickets import Access
 
 log = logging.getLogger("flasknado.live")
 
@@ -40,6 +41,15 @@ class EventsHandler(StreamHandler):
     subscriber_type = EventsSubscriber
 
 
+class HeldSubscriber(EventsSubscriber):
+    """An EventSource whose request a view has answered."""
+
+    __slots__ = ("joining",)
+
+    joining: asyncio.Task[None] | None
+    """What counts it in, until that is done."""
+
+
 def hold(
     state: LiveState,
     http_server: Any,
@@ -47,26 +57,42 @@ def hold(
     chunked: bool,
     channels: Sequence[str],
     after: Cursor | None,
-    identity: Identity,
+    access: Access,
     address: str | None,
 ) -> None:
     """Hold a connection that a view has handed over (`Live.stream`); on the loop's thread."""
     hub = hub_of(state, http_server)
     wire_format = SSE_CHUNKED if chunked else SSE
-    subscriber = EventsSubscriber(hub, wire_format, identity, address)
+    subscriber = HeldSubscriber(hub, wire_format, access.identity, address)
     try:
         subscriber.attach(stream)
-        if not hub.draining:
-            hub.admit(subscriber)
-            subscriber.write(wire_format.opening(hub.options.retry_s))
-    except TooManySubscribers as error:
-        log.info("a live stream was sent away: %s", error)
     except StreamClosedError:
-        hub.remove(subscriber)
         return
-    if subscriber not in hub:
-        # The head has been sent, so it is the client's reconnecting that has to wait.
-        subscriber.gone = True
-        subscriber.go_away(GoAway(hub.options.retry_s, after))
-    elif not subscriber.gone:
-        hub.subscribe(subscriber, map(sys.intern, channels), after)
+    joining = _join(hub, subscriber, channels, after, access.asked_at)
+    subscriber.joining = hub.loop.create_task(joining)
+
+
+async def _join(
+    hub: Hub,
+    subscriber: HeldSubscriber,
+    channels: Sequence[str],
+    after: Cursor | None,
+    asked_at: float,
+) -> None:
+    try:
+        await hub.ready()  # else it does not know who was revoked since the view decided
+        if subscriber.gone:
+            return
+        hub.admit(subscriber, asked_at)
+    except LiveError as error:
+        log.info("a live stream was sent away: %s", error)
+        if not subscriber.gone:
+            # The head has been sent, so it is by reconnecting that the client asks again.
+            subscriber.gone = True
+            subscriber.go_away(GoAway(hub.options.retry_s, after))
+    else:
+        subscriber.write(subscriber.format.opening(hub.options.retry_s))
+        if not subscriber.gone:
+            hub.subscribe(subscriber, map(sys.intern, channels), after)
+    finally:
+        subscriber.joining = None

@@ -15,7 +15,7 @@ from tornado.iostream import IOStream, StreamClosedError
 
 from flasknado.live.endpoints.base import LiveHandler, refusals
 from flasknado.live.endpoints.conversation import converse
-from flasknado.live.errors import TooManySubscribers
+from flasknado.live.errors import LiveError
 from flasknado.live.formats import WEBSOCKET
 from flasknado.live.hub.hub import Hub
 from flasknado.live.hub.subscriber import GOODBYE_TIMEOUT_S, StreamSubscriber
@@ -187,13 +187,16 @@ class SocketSubscriber(StreamSubscriber):
 class SocketHandler(LiveHandler):
     """The opening handshake. Pages of other origins need the CORS policy's leave."""
 
+    # Of a page's own making is nothing but the URL.
+    ambient_fields = ("Cookie", "Authorization")
+
     async def get(self) -> None:
         try:
             handshake.check(self.request)
         except handshake.HandshakeError as error:
             raise Refused(error.status, str(error), error.headers) from None
         origin = self.request.headers.get("Origin")
-        if origin is not None and not (self.same_origin(origin) or self.allows_origin(origin)):
+        if not (origin is None or self.same_origin(origin) or self.origin_policy.allows(origin)):
             raise Refused(403, f"pages of {origin[:80]!a} may not connect")
         hub = self.hub()
         with refusals():
@@ -206,7 +209,7 @@ class SocketHandler(LiveHandler):
             stream = handshake.accept(self)
             try:
                 hub.admit(subscriber)
-            except TooManySubscribers as error:
+            except LiveError as error:
                 # In a closing frame, because a browser shows nothing else to the page.
                 await stream.write(codec.close_frame(codec.CLOSE_TRY_LATER, str(error)))
                 stream.close()

@@ -12,7 +12,6 @@ Each event is encoded once per format. A client that does not read is never wait
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import random
 import sys
@@ -21,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from flasknado.live.errors import LogUnavailable, TooManySubscribers
+from flasknado.live.errors import AccessChanged, LogUnavailable, TooManySubscribers
 from flasknado.live.event import REVOCATIONS, Cursor, Event
 from flasknado.live.formats import Format, GoAway
 from flasknado.live.hub.fanout import Fanout
@@ -33,8 +32,9 @@ from flasknado.live.log.presence_tracker import PresenceTracker
 from flasknado.live.log.reader import Answer, LiveBatch, Reader, Report, Request, Started, Stopped
 from flasknado.live.log.tables import Batch
 from flasknado.live.options import LiveOptions
+from flasknado.live.revocation import Revocation, revocation_of
 from flasknado.live.state import LiveState
-from flasknado.live.tickets import Identity
+from flasknado.live.tickets import Access
 
 log = logging.getLogger("flasknado.live")
 
@@ -121,8 +121,7 @@ class Hub:
 
     async def ready(self) -> None:
         """Return when the log can be read; raises `LogUnavailable` if that takes too long."""
-        if self.draining:
-            raise LogUnavailable("the server is restarting: reconnect in a moment")
+        self._refuse_when_draining()
         try:
             await asyncio.wait_for(self._ready.wait(), READY_TIMEOUT_S)
         except TimeoutError:
@@ -130,8 +129,21 @@ class Hub:
                 "the log of live events cannot be read at present: try again later"
             ) from None
 
-    def admit(self, subscriber: Subscriber) -> None:
-        """Count a client in; raises `TooManySubscribers`. `remove()` counts it out."""
+    def _refuse_when_draining(self) -> None:
+        if self.draining:
+            raise LogUnavailable("the server is restarting: reconnect in a moment")
+
+    def admit(self, subscriber: Subscriber, asked_at: float | None = None) -> None:
+        """Count a client in; `remove()` counts it out.
+
+        `asked_at` is when its access was asked for, in seconds of `time.monotonic`; without
+        one the client is yet to be identified. From here on a revocation finds it, so nothing
+        may be awaited between the answer and this. Raises `AccessChanged` if it was revoked
+        meanwhile, `TooManySubscribers`, and `LogUnavailable` while the hub is draining.
+        """
+        self._refuse_when_draining()
+        if asked_at is not None:
+            self.check(Access(subscriber.identity, asked_at))
         limit = self.options.max_subscribers
         if len(self._subscribers) >= limit:
             raise TooManySubscribers(
@@ -149,19 +161,32 @@ class Hub:
     def __contains__(self, subscriber: Subscriber) -> bool:
         return subscriber in self._subscribers
 
-    def identify(self, subscriber: Subscriber, identity: Identity) -> None:
+    def check(self, access: Access) -> None:
+        """Raise `AccessChanged` if access that was given was taken away since."""
+        if not self.gate.upholds(access):
+            raise AccessChanged("your access changes at this moment: try again")
+
+    def identify(self, subscriber: Subscriber, access: Access) -> bool:
         """Note who a client is that was admitted before it said; may be called again.
 
-        Raises `TooManySubscribers` if its user has too many.
+        Returns false for a client that is somebody else already: a connection has one user.
+        Raises `AccessChanged` if it was revoked meanwhile, and `TooManySubscribers` if its
+        user has too many.
         """
+        self.check(access)
+        identity = access.identity
         if subscriber.user is None and identity.user is not None:
             self._quota.name(subscriber, identity.user)
+            subscriber.generation = identity.generation
             self._presence_tracker.leave(subscriber.channels, None)
             self._presence_tracker.enter(subscriber.channels, identity.user)
+        elif not identity.is_same_user(subscriber.identity):
+            return False
         ends = [t for t in (subscriber.expires_at, identity.expires_at) if t is not None]
         if ends:
             subscriber.expires_at = min(ends)
             self._expiring.add(subscriber)
+        return True
 
     def kick(self, subscriber: Subscriber, reason: str) -> None:
         """Disconnect a client whose access has ended."""
@@ -175,6 +200,8 @@ class Hub:
         if subscriber.gone:
             return
         subscriber.gone = True
+        if subscriber not in self._subscribers:
+            return
         self._subscribers.discard(subscriber)
         self._expiring.discard(subscriber)
         self._quota.leave(subscriber)
@@ -293,13 +320,10 @@ class Hub:
             self._ready.clear()
 
     def _on_started(self, report: Started) -> None:
-        for event in report.revocations:
-            said = json.loads(event.data)
-            # Another machine's clock may be ahead.
-            self._revoke(said["user"], min(said["at"], time.time()))
         self._ready.set()
         if report.unbroken and self.cursor is not None:
             return
+        self.gate.begin(report.cursor, report.known_from, report.revocations)
         self._fanout.finish()
         missed = self.cursor is not None
         self._fanout.cursor = report.cursor
@@ -307,17 +331,24 @@ class Hub:
             for subscriber in self._fanout.members():
                 subscriber.place = report.cursor.offset
                 subscriber.send(subscriber.format.reset(report.cursor), report.cursor)
+            # Nobody knows who was revoked in what was missed.
+            for subscriber in [s for s in self._subscribers if s.user is not None]:
+                self.kick(subscriber, "log_replaced")
 
     def _on_live_batch(self, batch: Batch) -> None:
         for event in batch.events:
             if event.channel == REVOCATIONS:
-                self._revoke(json.loads(event.data)["user"], time.time())
+                revocation = revocation_of(event)
+                if revocation is not None:
+                    self._revoke(revocation, event.offset)
+        self.gate.advance(Cursor(batch.epoch, batch.complete_to))
         self._fanout.deliver(batch)
 
-    def _revoke(self, user: str, at: float) -> None:
-        """Disconnect a user."""
-        self.gate.revoke(user, at)
-        for subscriber in [s for s in self._subscribers if s.user == user]:
+    def _revoke(self, revocation: Revocation, offset: int) -> None:
+        """Disconnect a user, except where its generation is spared."""
+        self.gate.revoke(revocation, offset)
+        ended = [s for s in self._subscribers if revocation.ends(s.user, s.generation)]
+        for subscriber in ended:
             self.kick(subscriber, "revoked")
 
     def _on_answer(self, answer: Answer) -> None:

@@ -80,6 +80,7 @@ class Subscriber(ABC):
         "channels",
         "expires_at",
         "format",
+        "generation",
         "gone",
         "place",
         "user",
@@ -94,6 +95,7 @@ class Subscriber(ABC):
         self.format = wire_format
         self.user = identity.user
         self.expires_at = identity.expires_at
+        self.generation = identity.generation
         self.address = address
         self.channels: tuple[str, ...] = ()
         self.place: int | None = None
@@ -103,6 +105,11 @@ class Subscriber(ABC):
         self.gone = False
         """True once the hub has removed it."""
         self.beat_slot = 0
+
+    @property
+    def identity(self) -> Identity:
+        """Who it is of, and until when."""
+        return Identity(self.user, self.expires_at, self.generation)
 
     @property
     def idle(self) -> bool:

@@ -53,8 +53,8 @@ class Follower(ABC):
         """Return the events after an offset; see `flasknado.live.log.tables.read`."""
 
     @abstractmethod
-    def recent(self, channel: str, age_s: float) -> list[Event]:
-        """Return the events of a channel that are younger than `age_s`."""
+    def newest(self, channel: str, limit_events: int) -> list[Event]:
+        """Return the newest events of a channel, at most so many, oldest first."""
 
     @abstractmethod
     def append(self, drafts: Sequence[Draft]) -> None:

@@ -315,8 +315,8 @@ class DatabaseFollower(Follower, ABC):
             self._connection, after, channels, limit_events=limit_events, limit_bytes=limit_bytes
         )
 
-    def recent(self, channel: str, age_s: float) -> list[Event]:
-        return tables.read_recent(self._connection, channel, age_s)
+    def newest(self, channel: str, limit_events: int) -> list[Event]:
+        return tables.read_newest(self._connection, channel, limit_events)
 
     def append(self, drafts: Sequence[Draft]) -> None:
         with self._transaction() as connection:

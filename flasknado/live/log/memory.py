@@ -119,12 +119,11 @@ class MemoryLog(Log):
                 size_bytes += len(event.data)
             return Batch(self._epoch, self._head, oldest, events, complete_to)
 
-    def recent(self, channel: str, age_s: float) -> list[Event]:
-        """Return the kept events of a channel that are younger than `age_s`."""
-        since = time.monotonic() - age_s
+    def newest(self, channel: str, limit_events: int) -> list[Event]:
+        """Return the newest kept events of a channel, at most so many, oldest first."""
         with self._lock:
-            entries = [e for e in self._kept if e.created_at >= since]
-        return [entry.event for entry in entries if entry.event.channel == channel]
+            events = [entry.event for entry in self._kept if entry.event.channel == channel]
+        return events[-limit_events:]
 
     def see(self, changes: Mapping[Key, int]) -> None:
         """Note how many connections users have on channels."""
@@ -217,8 +216,8 @@ class MemoryFollower(Follower):
     ) -> Batch:
         return self._log.read(after, channels, limit_events, limit_bytes)
 
-    def recent(self, channel: str, age_s: float) -> list[Event]:
-        return self._log.recent(channel, age_s)
+    def newest(self, channel: str, limit_events: int) -> list[Event]:
+        return self._log.newest(channel, limit_events)
 
     def append(self, drafts: Sequence[Draft]) -> None:
         self._log.append(drafts)

@@ -116,7 +116,7 @@ def read(connection: sa.Connection, channel: str) -> Presence:
         .where(live_presence.c.channel == channel, living)
         .group_by(live_presence.c.user_id)
     )
-    return presence_of({user: int(connections) for user, connections in rows})
+    return presence_of({user: int(connections or 0) for user, connections in rows})
 
 
 def _write(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
+import logging
 import secrets
 import threading
 import time
@@ -11,8 +12,13 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
 from flasknado.live.log.base import Busy, Follower
-from flasknado.live.log.presence import BEAT_INTERVAL_S, SUFFIX, WRITE_INTERVAL_S, Key
+from flasknado.live.log.presence import BEAT_INTERVAL_S, SUFFIX, WRITE_INTERVAL_S, Key, Seen
 from flasknado.live.log.tables import Draft
+
+log = logging.getLogger("flasknado.live")
+
+HALVINGS = 64
+"""In how many statements what the database refuses is looked for at a time."""
 
 
 class PresenceTracker:
@@ -28,6 +34,8 @@ class PresenceTracker:
         self._lock = threading.Lock()
         self._connections: Counter[Key] = Counter()
         self._changed: set[Key] = set()
+        self._unwritable: set[Key] = set()
+        """What the database refuses, as it did before there was a rule for a user's id."""
         self._write_at = 0.0
         self._beat_at = 0.0
         self.on_change: Callable[[], object] = lambda: None
@@ -77,23 +85,31 @@ class PresenceTracker:
         return max(at - time.monotonic(), 0.0)
 
     def write(self, follower: Follower) -> bool:
-        """Write what is due, and tell who watches; return whether the log has to be read."""
+        """Write what is due, and tell who watches; return whether the log has to be read.
+
+        Raises only what says that the connection is lost: whatever else fails here must not
+        keep the events of everybody waiting.
+        """
         now = time.monotonic()
-        due = now >= self._beat_at or (self._changed and now >= self._write_at)
+        due = now >= self._write_at and (self._changed or now >= self._beat_at)
         if not self._patterns or not due:
             return False
         self._write_at = now + WRITE_INTERVAL_S
         with self._lock:
             changed, self._changed = self._changed, set()
-            changes = {key: self._connections[key] for key in changed}
+            self._unwritable &= self._connections.keys()
+            changes = {key: self._connections[key] for key in changed - self._unwritable}
         try:
-            seen = follower.see(self.worker, changes)
-            told = self._tell(follower, {channel for channel, _ in changes} | seen.lost)
-        except BaseException as error:
+            seen, written = self._see(follower, changes)
+            told = self._tell(follower, {channel for channel, _ in written} | seen.lost)
+        except Exception as error:
             self._again(changed)
             if not isinstance(error, Busy):
-                raise
+                _raise_if_lost(error)
+                self._write_at = now + BEAT_INTERVAL_S
+                log.exception("presence cannot be written, next try in %.0f s", BEAT_INTERVAL_S)
             return False
+        self._again(changes.keys() - written)
         self._beat_at = now + BEAT_INTERVAL_S
         if not seen.known:
             # A new worker, or one that was taken for gone.
@@ -101,28 +117,78 @@ class PresenceTracker:
                 self._changed.update(self._connections)
         return told
 
+    def _see(self, follower: Follower, changes: dict[Key, int]) -> tuple[Seen, set[Key]]:
+        """Write changes, those that the database refuses excepted; return which were written.
+
+        If it refuses some of several, they are found by halving, a bounded number of times.
+        """
+        try:
+            return follower.see(self.worker, changes), set(changes)
+        except Busy:
+            raise
+        except Exception as error:
+            _raise_if_lost(error)
+        # Raises in its turn unless it is one of the changes that cannot be written.
+        known, lost = follower.see(self.worker, {})
+        written = set[Key]()
+        parts = [list(changes)]
+        for _ in range(HALVINGS):
+            if not parts:
+                break
+            part = parts.pop()
+            try:
+                seen = follower.see(self.worker, {key: changes[key] for key in part})
+            except Busy:
+                raise
+            except Exception as error:
+                _raise_if_lost(error)
+                if len(part) == 1:
+                    self._give_up(part[0], error)
+                    written.update(part)
+                else:
+                    middle = len(part) // 2
+                    parts += [part[middle:], part[:middle]]
+                continue
+            lost |= seen.lost
+            written.update(part)
+        return Seen(known, lost), written
+
+    def _give_up(self, key: Key, error: Exception) -> None:
+        """Count somebody no more, until all his connections have gone."""
+        with self._lock:
+            self._unwritable.add(key)
+        channel, user = key
+        log.error("presence of the user %.200r on %r cannot be written: %s", user, channel, error)
+
     def end(self, follower: Follower) -> None:
         """Take this worker's people out; what fails here heals by itself."""
         if self._patterns:
             self._tell(follower, follower.forget(self.worker))
 
-    def _again(self, changed: set[Key]) -> None:
+    def _again(self, changed: Iterable[Key]) -> None:
         with self._lock:
-            self._changed |= changed
+            self._changed.update(changed)
 
     def _tell(self, follower: Follower, channels: Iterable[str]) -> bool:
-        drafts = [
-            Draft(
-                channel + SUFFIX,
-                "presence",
-                json.dumps({"count": follower.presence(channel).count}, separators=(",", ":")),
-                kept=False,
-            )
-            for channel in sorted(channels)
-        ]
+        drafts: list[Draft] = []
+        for channel in sorted(channels):
+            try:
+                count = follower.presence(channel).count
+            except Exception as error:
+                _raise_if_lost(error)
+                log.exception("presence on %r cannot be read", channel)
+                continue
+            data = json.dumps({"count": count}, separators=(",", ":"))
+            drafts.append(Draft(channel + SUFFIX, "presence", data, kept=False))
         if drafts:
             follower.append(drafts)
         return bool(drafts)
+
+
+def _raise_if_lost(error: Exception) -> None:
+    """Raise an error again that says that the connection to the database is lost."""
+    if getattr(error, "connection_invalidated", False):
+        raise error
 
 
 def watched(channel: str, patterns: Iterable[str]) -> bool:

@@ -30,7 +30,6 @@ from flasknado.live.log.presence_tracker import PresenceTracker
 from flasknado.live.log.tables import Batch, Draft
 from flasknado.live.log.wakeup import Wakeup
 from flasknado.live.options import LiveOptions
-from flasknado.live.tickets import LIFETIME_S
 
 log = logging.getLogger("flasknado.live")
 
@@ -39,9 +38,10 @@ LIVE_BATCH_BYTES = 256 * 1024
 CATCH_UP_BATCH_EVENTS = 200
 CATCH_UP_BATCH_BYTES = 64 * 1024
 PRUNE_BATCH_EVENTS = 500
-REVOCATIONS_AGE_S = 2 * LIFETIME_S
 READ_INTERVAL_S = 0.005
 """The least time between two reads of what is new, when each was woken for."""
+REVOCATIONS_LIMIT = 10_000
+"""How many revocations are known of; tickets from before the oldest are not taken."""
 REPORTS_UNDERWAY = 8
 REQUESTS_PER_TURN = 16
 FIRST_RETRY_S = 0.1
@@ -51,12 +51,13 @@ MAX_RETRY_S = 5.0
 class Started(NamedTuple):
     """The log can be read, and live batches go on from this cursor.
 
-    `unbroken` says that nothing was missed since the last live batch. `revocations` are the
-    recent ones, which tickets are checked against.
+    `unbroken` says that nothing was missed since the last live batch. Otherwise `revocations`
+    are all that the log has after the offset `known_from`, for tickets to be checked against.
     """
 
     cursor: Cursor
     unbroken: bool
+    known_from: int = 0
     revocations: Sequence[Event] = ()
 
 
@@ -199,11 +200,20 @@ class Reader:
         unbroken = self._cursor is not None and bounds.resumable(self._cursor)
         if self._cursor is not None and not unbroken:
             bounds = self._renewed(follower, bounds)
-        if not unbroken:
-            self._cursor = Cursor(bounds.epoch, bounds.head)
-        assert self._cursor is not None
-        recent = follower.recent(REVOCATIONS, REVOCATIONS_AGE_S)
-        self._send(Started(self._cursor, unbroken, recent))
+        if unbroken:
+            assert self._cursor is not None
+            self._send(Started(self._cursor, unbroken))
+        else:
+            self._start_at(follower, bounds)
+
+    def _start_at(self, follower: Follower, bounds: Batch) -> None:
+        """Report that live batches go on from the log's head."""
+        revocations = follower.newest(REVOCATIONS, REVOCATIONS_LIMIT)
+        known_from = bounds.oldest - 1
+        if len(revocations) == REVOCATIONS_LIMIT:
+            known_from = max(known_from, revocations[0].offset - 1)
+        self._cursor = Cursor(bounds.epoch, bounds.head)
+        self._send(Started(self._cursor, False, known_from, revocations))
 
     def _read_live(self, follower: Follower) -> bool:
         """Report the next events; return whether there are more."""
@@ -243,8 +253,7 @@ class Reader:
             batch.oldest,
             batch.head,
         )
-        self._cursor = Cursor(batch.epoch, batch.head)
-        self._send(Started(self._cursor, unbroken=False))
+        self._start_at(follower, batch)
 
     def _renewed(self, follower: Follower, batch: Batch) -> Batch:
         """Return the bounds of a log that cannot be gone on with, renamed if it went back."""

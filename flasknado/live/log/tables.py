@@ -298,17 +298,19 @@ def read(
     return Batch(row.epoch, row.head, max(row.floor, gone) + 1, events, complete_to)
 
 
-def read_recent(connection: sa.Connection, channel: str, age_s: float) -> list[Event]:
-    """Return the kept events of a channel that are younger than `age_s`, oldest first."""
-    since = database_now(connection) - age_s
+def read_newest(connection: sa.Connection, channel: str, limit_events: int) -> list[Event]:
+    """Return the newest kept events of a channel, at most so many, oldest first."""
     wanted = [
-        sa.select(table.c.offset, table.c.channel, table.c.name, table.c.data).where(
-            table.c.channel == channel, table.c.created_at >= since, table.c.name != GONE
-        )
+        sa.select(table.c.offset, table.c.channel, table.c.name, table.c.data)
+        .where(table.c.channel == channel, table.c.name != GONE)
+        .order_by(table.c.offset.desc())
+        .limit(limit_events)
+        .subquery()
         for table in KEPT_TABLES[connection.dialect.name]
     ]
-    rows = connection.execute(sa.union_all(*wanted).order_by("offset"))
-    return [Event(*row) for row in rows]
+    newest = sa.union_all(*(sa.select(one) for one in wanted)).order_by(sa.desc("offset"))
+    rows = connection.execute(newest.limit(limit_events))
+    return [Event(*row) for row in rows][::-1]
 
 
 def database_now(connection: sa.Connection) -> Any:

@@ -5,6 +5,7 @@
 //   const live = connect({
 //     channels: ["posts"],
 //     after: cursor,                        // what live.cursor() said before the page's data was read
+//     key,                                  // what live.page_key() said: whose page this is
 //     onEvent({ id, channel, event, data }) {},
 //     onReset({ cursor, channels }) {},     // events were missed: load the page's data again
 //   });
@@ -21,7 +22,7 @@
 //   onPresence  ({ channel, event, data }): who reads a channel, if the application keeps count
 //   onStatus    ({ state, transport, leader, retryMs }); state is connecting, open, waiting or closed
 //   share       false: this page has a connection of its own (default true)
-//   key         pages share a connection only under the same key: the user's id, say
+//   key         whose page this is, as live.page_key() says it; without one the server is asked
 //   token       access token, or a function that returns or promises one; shared only with a key
 //   credentials of fetch, "same-origin" by default: "include" sends cookies to another origin
 //   transports  which to try, best first: ["websocket", "sse", "poll"]
@@ -30,14 +31,18 @@
 //   silenceMs   after how long without a byte a connection is taken for dead (1.8 heartbeats)
 //   retryMs     first wait before connecting again (1,000); doubles up to maxRetryMs (60,000)
 //   upgradeMs   how long a lesser transport is used before a better one is tried (300,000)
+//   overtakeMs  after how long a page that holds the connection and does not answer the others,
+//               because it is frozen or in alert(), is overtaken by one of them (5,000)
 //
 // The object that connect() returns:
 //   subscribe(channels, { after })   unsubscribe(channels)   close()
 //   send(channel, data)   give the application a message, over WebSocket; promises its reply
 //   cursor   a cursor that misses nothing, to resume from       status   as onStatus has it
 //
-// All pages of an origin share one connection (Web Locks elect the page that holds it, the others
-// hear it by BroadcastChannel): a browser opens only six to a server over HTTP/1.1. Every message
+// All pages of an origin that one user has loaded share one connection (Web Locks elect the page
+// that holds it, the others hear it by BroadcastChannel): a browser opens only six to a server over
+// HTTP/1.1. The server says of each connection whose it is. A page that was loaded by somebody else
+// does not take part: onError is called for each of its channels, with code 401. Every message
 // of the leader says from which place of its channel on it is complete. A page takes it only if
 // that joins up with what the page has, so neither a new leader nor a second connection nor a
 // repeated stretch of the log can make a gap or a duplicate. The options about the connection are
@@ -58,6 +63,7 @@ const DEFAULTS = {
   retryMs: 1_000,
   maxRetryMs: 60_000,
   upgradeMs: 300_000,
+  overtakeMs: 5_000,
 };
 const MAX_UPGRADE_MS = 3_600_000;
 const POLL_TIMEOUT_S = 25;
@@ -69,6 +75,12 @@ const ASK_AGAIN_MS = 1_000;
 const MAX_UNSENT = 100;
 const TICKET_MS = 55_000;
 const TICKET_MARK = "~";
+const ANONYMOUS = "anonymous"; // the key of nobody's pages
+const WHO_FIELD = "Live-Who";
+const PINGS = 3; // how many a page that holds the connection leaves unanswered
+const MAX_ASKING_MS = 10_000;
+// What pages tell the one that holds the connection; everything else comes from that.
+const FROM_PAGES = ["hello", "bye", "nudge", "send", "ping"];
 
 const CLOSES_OF_A_LOST_CONNECTION = [1005, 1006, 1009];
 // Logged out, revoked or expired: who may still read, or has a new token, gets in again at once.
@@ -165,8 +177,15 @@ class Client {
   #places = new Places();
   #status = { state: "connecting", transport: null, leader: false, retryMs: null };
   #id = "";
+  #who = null; // whose page this is; null if that is not known
   #name = "";
   #radio = null;
+  #bid = null; // for the lock of the page that holds the connection
+  #checking = null;
+  #checkedAt = 0;
+  #heardLeader = false;
+  #unanswered = 0;
+  #barred = false;
   #leader = null;
   #presence = null;
   #asked = 0;
@@ -180,18 +199,19 @@ class Client {
     const url = new URL(options.url ?? ".", options.url ? document.baseURI : import.meta.url);
     if (!url.pathname.endsWith("/")) url.pathname += "/";
     this.#options.url = url;
-    const { channels, after, key, transports } = this.#options;
+    const { channels, after, transports } = this.#options;
     const unknown = transports.find((kind) => !(kind in CONNECTIONS));
     if (unknown !== undefined || transports.length === 0) {
       throw new TypeError(`transports are ${Object.keys(CONNECTIONS)}, not ${unknown}`);
     }
     for (const channel of channels) this.#places.set(channel, after);
-    this.#name = `flasknado-live ${url.href} ${key ?? ""}`;
 
     const { signal } = this.#listening;
     // A page in the back-forward cache holds nothing, and catches up when it comes back.
     addEventListener("pagehide", () => this.#leave(), { signal });
     addEventListener("pageshow", ({ persisted }) => persisted && this.#enter(), { signal });
+    document.addEventListener("freeze", () => this.#leave(), { signal });
+    document.addEventListener("resume", () => this.#enter(), { signal });
     addEventListener("online", () => this.#nudge(true), { signal });
     addEventListener("offline", () => this.#leader?.offline(), { signal });
     const onVisible = () => document.visibilityState === "visible" && this.#nudge(true);
@@ -211,7 +231,8 @@ class Client {
     for (const channel of [channels].flat()) {
       if (after !== null || !this.#places.has(channel)) this.#places.set(channel, after);
     }
-    this.#hello();
+    if (this.#barred) this.#enter();
+    else this.#hello();
   }
 
   unsubscribe(channels) {
@@ -229,7 +250,7 @@ class Client {
       } else if (this.#status.state !== "open" || this.#status.transport !== "websocket") {
         this.#settle(ref, { message: "a message needs a WebSocket, and there is none at present" });
       } else {
-        this.#tell({ type: "send", message: { channel, data, ref } });
+        this.#tell({ type: "send", at: Date.now(), message: { channel, data, ref } });
       }
     });
   }
@@ -242,16 +263,25 @@ class Client {
 
   // Coming and going.
 
-  #enter() {
-    if (this.#presence) return;
+  async #enter() {
+    if (this.#presence || this.#listening.signal.aborted) return;
     const presence = (this.#presence = new AbortController());
+    this.#barred = false;
     this.#id = Array.from(crypto.getRandomValues(new Uint32Array(3)), String).join("-");
-    const { share, token, key } = this.#options;
+    const { share, token } = this.#options;
     const able = navigator.locks !== undefined && typeof BroadcastChannel === "function";
-    if (!share || !able || (token !== null && key === null)) {
-      this.#lead();
-      return;
+    const shares = share && able;
+    this.#who = this.#options.key || null;
+    if (shares && this.#who === null && token === null) {
+      this.#who = await askWho(this.#options, presence.signal);
+      if (presence.signal.aborted) return;
     }
+    if (shares && this.#who !== null) this.#join(presence.signal);
+    else this.#lead();
+  }
+
+  #join(signal) {
+    this.#name = `flasknado-live ${this.#options.url.href} ${this.#who}`;
     this.#radio = new BroadcastChannel(this.#name);
     this.#radio.onmessage = ({ data }) => {
       this.#hear(data);
@@ -259,20 +289,62 @@ class Client {
     };
     // The first lock says that this page lives, the second that it leads. Who watches the first
     // learns of the end of the page however it ends, so it is held before anything is said.
-    hold(`${this.#name} ${this.#id}`, presence.signal, () => {
+    hold(`${this.#name} ${this.#id}`, signal, () => {
       this.#hello();
-      hold(this.#name, presence.signal, () => this.#lead());
+      this.#compete();
+      this.#checkedAt = Date.now();
+      this.#checking = setInterval(() => this.#checkLeader(), this.#checkMs);
     });
+  }
+
+  /** Lead once nobody else does; or at once, taking the lock from who has it. */
+  #compete({ steal = false } = {}) {
+    this.#bid?.abort();
+    const bid = (this.#bid = new AbortController());
+    const onStolen = () => this.#stepDown();
+    hold(this.#name, bid.signal, () => this.#lead(), { steal, onStolen });
+  }
+
+  /** Another page has overtaken this one, which was frozen. */
+  #stepDown() {
+    this.#leader?.stop();
+    this.#leader = null;
+    this.#compete();
+    this.#hello();
+  }
+
+  get #checkMs() {
+    return this.#options.overtakeMs / (PINGS + 1);
+  }
+
+  /** Overtake a page that leads but does not answer; its connection is of no use to anybody. */
+  #checkLeader() {
+    const now = Date.now();
+    const slept = now - this.#checkedAt > 3 * this.#checkMs; // then this page has heard nothing
+    this.#checkedAt = now;
+    if (this.#leader) return;
+    this.#unanswered = this.#heardLeader || slept ? 0 : this.#unanswered + 1;
+    this.#heardLeader = false;
+    if (this.#unanswered > PINGS) {
+      this.#unanswered = 0;
+      this.#compete({ steal: true });
+    } else if (this.#unanswered > 0) {
+      this.#radio.postMessage({ type: "ping" });
+    }
   }
 
   #leave() {
     if (!this.#presence) return;
+    this.#giveUpReplies();
     clearTimeout(this.#nudging);
+    clearInterval(this.#checking);
     this.#tell({ type: "bye", from: this.#id });
     this.#leader?.stop();
     this.#leader = null;
     this.#radio?.close();
     this.#radio = null;
+    this.#bid?.abort();
+    this.#bid = null;
     this.#presence.abort();
     this.#presence = null;
   }
@@ -283,7 +355,7 @@ class Client {
       this.#hear(message);
     };
     const watch = this.#radio !== null && ((id, gone) => this.#watch(id, gone));
-    this.#leader = new Leader(this.#options, announce, watch || (() => {}));
+    this.#leader = new Leader(this.#options, this.#who, announce, watch || (() => {}));
     announce({ type: "leader" });
   }
 
@@ -313,9 +385,12 @@ class Client {
   }
 
   #hear(message) {
+    if (!FROM_PAGES.includes(message.type)) this.#heardLeader = true;
     switch (message.type) {
       case "leader":
         return this.#hello();
+      case "stranger":
+        return this.#onStranger();
       case "event":
         return this.#take(message);
       case "presence":
@@ -342,6 +417,23 @@ class Client {
     }
   }
 
+  /** The connection is of somebody else than has loaded this page: another has logged in. */
+  #onStranger() {
+    const wasNobody = !this.#options.key && this.#who === ANONYMOUS;
+    this.#leave();
+    if (wasNobody) {
+      // Nothing on it is anybody's: it goes on as who one is now.
+      this.#enter();
+      return;
+    }
+    const channels = [...this.#places.keys()];
+    this.#places.clear();
+    this.#barred = true;
+    this.#showStatus({ state: "closed", transport: null, retryMs: null });
+    const message = "this page was loaded by another user than is logged in now: load it again";
+    for (const channel of channels) this.#call("onError", { channel, code: 401, message });
+  }
+
   #take({ from, event }) {
     if (this.#places.advance(event.channel, from, event.id)) {
       this.#call("onEvent", event);
@@ -357,11 +449,13 @@ class Client {
     else reply?.resolve(data);
   }
 
+  #giveUpReplies() {
+    const error = { message: "the connection was lost: the message may not have arrived" };
+    for (const ref of [...this.#replies.keys()]) this.#settle(ref, error);
+  }
+
   #showStatus(status) {
-    if (status.state !== "open") {
-      const error = { message: "the connection was lost: the message may not have arrived" };
-      for (const ref of [...this.#replies.keys()]) this.#settle(ref, error);
-    }
+    if (status.state !== "open") this.#giveUpReplies();
     const shown = { ...this.#status, ...status, leader: this.#leader !== null };
     const changed = Object.keys(shown).some((name) => shown[name] !== this.#status[name]);
     this.#status = shown;
@@ -384,8 +478,12 @@ class Client {
   }
 }
 
-/** Hold a lock until the signal aborts; `onHeld()` is called once it is held. */
-function hold(name, signal, onHeld) {
+/**
+ * Hold a lock until the signal aborts; `onHeld()` is called once it is held, and `onStolen()` when
+ * another page has taken it. With `steal` it is taken from whoever holds it.
+ */
+function hold(name, signal, onHeld, { steal = false, onStolen = () => {} } = {}) {
+  let isHeld = false;
   const held = () =>
     new Promise((release) => {
       if (signal.aborted) {
@@ -393,11 +491,31 @@ function hold(name, signal, onHeld) {
         return;
       }
       signal.addEventListener("abort", release, { once: true });
+      isHeld = true;
       onHeld();
     });
-  navigator.locks.request(name, { signal }, held).catch((error) => {
+  navigator.locks.request(name, steal ? { steal } : { signal }, held).catch((error) => {
     if (error.name !== "AbortError") throw error;
+    if (isHeld && !signal.aborted) onStolen();
   });
+}
+
+/** Ask the server whose page this is, until it answers; null if it does not say. */
+async function askWho(options, signal) {
+  const { url, credentials, retryMs, timeoutMs } = options;
+  for (let waitMs = retryMs; ; waitMs = Math.min(2 * waitMs, MAX_ASKING_MS)) {
+    const limit = AbortSignal.timeout?.(timeoutMs);
+    try {
+      const request = { credentials, cache: "no-store", signal: limit };
+      const answer = await fetch(new URL("who", url), request);
+      if (answer.ok) return (await answer.json()).who ?? null;
+      if (isFinal(answer.status)) return null;
+    } catch {
+      // No answer, or not one of ours: asked again.
+    }
+    await new Promise((done) => setTimeout(done, (waitMs * (1 + Math.random())) / 2));
+    if (signal.aborted) return null;
+  }
 }
 
 // --- The leader ----------------------------------------------------------------------------
@@ -405,6 +523,7 @@ function hold(name, signal, onHeld) {
 /** Holds the connection for all pages, and chooses its transport. */
 class Leader {
   #options;
+  #who; // whose pages these are; null if that is not known
   #announce;
   #watch;
   #pages = new Map(); // id -> Places, moved as the page itself moves them
@@ -429,8 +548,9 @@ class Leader {
   #checking = false;
   #stopped = false;
 
-  constructor(options, announce, watch) {
+  constructor(options, who, announce, watch) {
     this.#options = options;
+    this.#who = who;
     this.#announce = announce;
     this.#watch = watch;
     this.#upgradeMs = options.upgradeMs;
@@ -457,9 +577,15 @@ class Leader {
       this.#updateSoon();
     } else if (message.type === "nudge") {
       if (this.#waiting !== null && (message.now || Date.now() >= this.#dueAt)) this.#startRound();
+    } else if (message.type === "ping") {
+      this.#announce({ type: "pong" });
     } else if (message.type === "send") {
-      if (this.#connection?.send) this.#connection.send(message.message);
-      else this.onReply(message.message.ref, { message: "there is no WebSocket at present" });
+      const { ref } = message.message;
+      // What has waited while this page was frozen has been given up by who sent it.
+      const late = Date.now() - message.at > this.#options.overtakeMs;
+      if (late) this.onReply(ref, { message: "the message waited too long, and was not sent" });
+      else if (this.#connection?.send) this.#connection.send(message.message);
+      else this.onReply(ref, { message: "there is no WebSocket at present" });
     }
   }
 
@@ -673,6 +799,16 @@ class Leader {
   }
 
   // What connections tell.
+
+  /** Whether a connection is of the user whose pages these are, as the server says. */
+  isOurs(who) {
+    if (this.#who === null || who === this.#who) return true;
+    if (who) {
+      this.#disconnect();
+      this.#announce({ type: "stranger" });
+    }
+    return false;
+  }
 
   onEvent(event, from) {
     this.#reach(event.channel, event.id);
@@ -973,6 +1109,10 @@ class SocketConnection extends Connection {
     if (message.type === undefined) {
       this.accept(message);
     } else if (message.type === "subscribed") {
+      if (!this.owner.isOurs(message.who)) {
+        this.end();
+        return;
+      }
       const { places } = this.#underway.shift();
       this.begin(places);
       this.owner.onLive(this);
@@ -1099,6 +1239,9 @@ class RequestConnection extends Connection {
     const { options, ticket } = this;
     const response = await request(options, path, channels, after, more, signal, ticket);
     this.heard();
+    if (response.ok && !this.owner.isOurs(response.headers.get(WHO_FIELD))) {
+      throw new Error("not an answer to the user of this page");
+    }
     return response;
   }
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 
 from flasknado.http.counters import EndHook
-from flasknado.http.message import RequestHead
+from flasknado.http.message import Address, RequestHead
 from flasknado.ops.logs.access_lines import Exchange, JSONTemplate, Template
 from flasknado.ops.logs.writer import LogWriter
 
@@ -40,9 +40,12 @@ class AccessLog:
         duration_s: float,
         half: str,
         route: str,
+        peer: Address | None = None,
     ) -> None:
-        """Log an exchange that has ended."""
-        self.writer.note(Exchange(head, status, sent_bytes, duration_s, half, route, time.time()))
+        """Log an exchange that has ended; `peer` is who asked if the head is not known."""
+        self.writer.note(
+            Exchange(head, status, sent_bytes, duration_s, half, route, time.time(), peer)
+        )
 
     def log_at_end(
         self,

@@ -15,7 +15,7 @@ from json.encoder import encode_basestring_ascii as quoted
 from typing import NamedTuple
 
 from flasknado.errors import ConfigurationError
-from flasknado.http.message import RequestHead, empty_body
+from flasknado.http.message import Address, RequestHead, empty_body
 from flasknado.ops.logs.scrub import SECRET_FIELDS, Scrubber
 from flasknado.wsgi.environ import base_environ, build_environ
 
@@ -38,6 +38,8 @@ class Exchange(NamedTuple):
     route: str
     ended_at: float
     """When it ended, in seconds of `time.time`."""
+    peer: Address | None = None
+    """Who is at the other end, where there is no head to say who asked."""
 
 
 Fields = dict[bytes, bytes]
@@ -144,7 +146,7 @@ class JSONTemplate:
             f'"half":"{exchange.half}","route":{quoted(exchange.route)},"status":{exchange.status}'
         )
         if head is None:
-            return text
+            return f'{text},"client":"{_client(exchange)}"' if exchange.peer else text
         text += (
             f',"request_id":"{head.request_id or ABSENT}","client":"{_client(exchange)}"'
             f',"method":{quoted(head.method)},"target":{quoted(self._scrubber.target(head.target))}'
@@ -273,7 +275,8 @@ def _variable(key: str, scrubber: Scrubber) -> Atom:
 
 def _client(exchange: Exchange) -> str:
     head = exchange.head
-    return head.client[0] if head is not None and head.client is not None else ABSENT
+    client = head.client if head is not None else exchange.peer
+    return client[0] if client is not None else ABSENT
 
 
 def _fields(head: RequestHead | None) -> Fields:

@@ -3,6 +3,9 @@
 gunicorn logs to a logger of its own. Here its handlers serve the root logger, so that
 what anything logs appears once, in one format: text, or JSON, one object a line. Each
 line carries the id of the request that was served, and no line shows a token.
+
+In text, a record is one line, and what belongs to it (tracebacks, stacks) is indented, so that
+nothing that a client or the application says can pass for a record.
 """
 
 from __future__ import annotations
@@ -10,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import time
 from typing import Any
 
@@ -17,6 +21,12 @@ from flasknado.http.request_id import current_request_id
 from flasknado.ops.logs.scrub import Scrubber
 
 FORMATS = ("text", "json")
+
+INDENT = "    "
+_LINE_ENDS = re.compile(r"\r\n|[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_UNSAFE_IN_JSON = re.compile(r"[\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_ESCAPES = {"\n": "\\n", "\r": "\\r"}
 
 
 class RequestFilter(logging.Filter):
@@ -44,10 +54,30 @@ class RequestFilter(logging.Filter):
         if record.exc_info and not record.exc_text:
             text = self._formatter.formatException(record.exc_info)
             record.exc_text = self._scrubber.text(text)
+        if record.stack_info:
+            record.stack_info = self._scrubber.text(record.stack_info)
         return True
 
 
-class TextFormatter(logging.Formatter):
+class LineFormatter(logging.Formatter):
+    """A record on one line: control characters are escaped, and what follows is indented."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
+        return _CONTROL.sub(_escaped, super().formatMessage(record))
+
+    def format(self, record: logging.LogRecord) -> str:
+        record.message = record.getMessage()
+        if self.usesTime():
+            record.asctime = self.formatTime(record, self.datefmt)
+        lines = [self.formatMessage(record)]
+        if record.exc_info and not record.exc_text:
+            record.exc_text = self.formatException(record.exc_info)
+        for text in (record.exc_text, record.stack_info):
+            lines += _indented(text or "")
+        return "\n".join(lines)
+
+
+class TextFormatter(LineFormatter):
     """gunicorn's lines, with the request's id at the end of those that belong to one."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (logging's name)
@@ -58,7 +88,7 @@ class TextFormatter(logging.Formatter):
 
 class JSONFormatter(logging.Formatter):
     """One JSON object a line: time (ISO 8601, UTC), level, logger, process, message,
-    request_id, exception.
+    request_id, exception, stack.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -74,9 +104,23 @@ class JSONFormatter(logging.Formatter):
             entry["request_id"] = request_id
         if record.exc_info:
             entry["exception"] = record.exc_text or self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False, default=str)
+        if record.stack_info:
+            entry["stack"] = record.stack_info
+        line = json.dumps(entry, ensure_ascii=False, default=str)
+        return _UNSAFE_IN_JSON.sub(lambda match: f"\\u{ord(match[0]):04x}", line)
 
     @staticmethod
     def converter(seconds: float | None = None) -> time.struct_time:
         """Return the time in UTC, whatever the machine's zone."""
         return time.gmtime(seconds)
+
+
+def _escaped(match: re.Match[str]) -> str:
+    number = ord(match[0])
+    return _ESCAPES.get(match[0]) or (f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}")
+
+
+def _indented(text: str) -> list[str]:
+    """Return the lines of a text, each indented and without control characters."""
+    lines = _LINE_ENDS.split(text.rstrip("\n"))
+    return [INDENT + _CONTROL.sub(_escaped, line) for line in lines] if text else []

@@ -1,7 +1,8 @@
 """Keeping secrets out of logs: tokens in query strings, `Authorization` and `Cookie`. Pure.
 
 Browsers cannot set fields on an `EventSource` or a `WebSocket`, so tokens travel in their
-query strings, and a query string ends up in every log on its way.
+query strings, and a query string ends up in every log on its way. So do the reconnect tickets
+of live events, behind a cursor and a `~`: `after=3f2a9c01:42~TICKET`.
 """
 
 from __future__ import annotations
@@ -31,6 +32,12 @@ SECRET_FIELDS = ("authorization", "cookie", "proxy-authorization", "set-cookie")
 
 HIDDEN = "***"
 
+_TICKET = re.compile(
+    r"(?i)((?<![\w~])[a-z0-9]{1,32}(?::|%3a)[0-9]{1,19}(?:~|%7e)"
+    r"|[?&;]after=[^&;\s\"'<>#)\]]{0,256}?(?:~|%7e))[^&;\s\"'<>#)\]]+"
+)
+"""What is behind the `~` of a cursor, and of whatever is given as one."""
+_MARK = re.compile("~|%7[eE]")
 _AUTHORIZATION = re.compile(r"(?i)(authorization['\"]?\s*[:=]\s*['\"]?(?:[a-z-]+ +)?)[\w.~+/=-]+")
 _BEARER = re.compile(r"(?i)(\bbearer +)[\w.~+/=-]{16,}")
 
@@ -61,14 +68,19 @@ class Scrubber:
         return "&".join(self._pair(pair) for pair in query.split("&"))
 
     def _pair(self, pair: str) -> str:
-        name, equals, _ = pair.partition("=")
-        known = unquote(name) if "%" in name else name
-        return f"{name}={HIDDEN}" if equals and known.lower() in self.names else pair
+        name, equals, value = pair.partition("=")
+        known = (unquote(name) if "%" in name else name).lower()
+        if equals and known in self.names:
+            return f"{name}={HIDDEN}"
+        if known == "after":
+            return f"{name}{equals}{_without_tail(value)}"
+        return without_ticket(pair)
 
     def text(self, text: str) -> str:
         """Return any text, such as a traceback, with what looks like a secret hidden."""
         if "=" in text:
             text = self._in_text.sub(rf"\1{HIDDEN}", text)
+        text = without_ticket(text)
         text = _AUTHORIZATION.sub(rf"\1{HIDDEN}", text)
         return _BEARER.sub(rf"\1{HIDDEN}", text)
 
@@ -80,7 +92,22 @@ class Scrubber:
             return _hidden_cookies(value)
         if name == "referer":
             return self.target(value)
-        return self._in_text.sub(rf"\1{HIDDEN}", value) if "=" in value else value
+        if name == "last-event-id":
+            return _without_tail(value)
+        return without_ticket(self._in_text.sub(rf"\1{HIDDEN}", value) if "=" in value else value)
+
+
+def without_ticket(text: str) -> str:
+    """Return text with the reconnect tickets of live events hidden."""
+    if "~" not in text and "%7" not in text:
+        return text
+    return _TICKET.sub(rf"\1{HIDDEN}", text)
+
+
+def _without_tail(cursor: str) -> str:
+    """Return what was given as a cursor, whatever it is, without what is behind its mark."""
+    mark = _MARK.search(cursor)
+    return cursor if mark is None else cursor[: mark.end()] + HIDDEN
 
 
 def _hidden_cookies(value: str) -> str:

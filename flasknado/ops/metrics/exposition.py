@@ -17,18 +17,18 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.registry import Collector
 
-from flasknado.http.networks import UNIX_SOCKET, Networks
 from flasknado.ops.health import OpsHandler
 from flasknado.ops.metrics import sources
+from flasknado.ops.metrics.access import Allowed
 from flasknado.ops.metrics.model import Family, added, exposed, with_worker
 from flasknado.ops.metrics.requests import Requests
 from flasknado.ops.metrics.workers import Snapshots
 from flasknado.server import HTTPServer
 
-TORNADO_UNIX_PEER = "0.0.0.0"
-"""The address that Tornado gives to a peer on a Unix socket."""
-
-LOCAL = ("127.0.0.0/8", "::1", UNIX_SOCKET)
+REFUSED = (
+    "the metrics are shown to who has the token (--metrics-token), on an address of their own "
+    "(--ops-bind), or to direct clients of --metrics-allow, not through a proxy"
+)
 
 
 class Metrics:
@@ -104,35 +104,18 @@ class _Exposed(Collector):
 
 
 class MetricsHandler(OpsHandler):
-    """The metrics of all workers; 403 for an address that is not trusted.
+    """The metrics of all workers; 403 for who may not read them."""
 
-    The address is the client's, so that a proxy on this machine does not open it to the world.
-    """
-
-    def initialize(self, metrics: Metrics, allowed: Allowed) -> None:
+    def initialize(self, metrics: Metrics, allowed: Allowed, own_address: bool = False) -> None:
         self.metrics = metrics
         self.allowed = allowed
+        self.own_address = own_address
 
     async def get(self) -> None:
-        if not self.allowed.allows(self.request.remote_ip):
+        if not self.allowed.allows(self.request, self.own_address):
             self.set_status(403)
-            self.write({"message": "metrics are shown to trusted addresses only", "code": 403})
+            self.write({"message": REFUSED, "code": 403})
             return
         text, content_type = await self.metrics.exposition(self.request.headers.get("Accept", ""))
         self.set_header("Content-Type", content_type)
         self.write(text)
-
-
-class Allowed:
-    """The addresses that may see the metrics.
-
-    `networks` are IP addresses, CIDR blocks, `unix` for peers on a Unix socket, or `*`.
-    Raises `ConfigurationError` for anything else.
-    """
-
-    def __init__(self, networks: Iterable[str] = LOCAL) -> None:
-        self._networks = Networks(networks, "metrics_allow")
-
-    def allows(self, address: str | None) -> bool:
-        """Return whether a peer, as Tornado names it, is among them."""
-        return self._networks.has(None if address == TORNADO_UNIX_PEER else address or "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from typing import Any
@@ -11,8 +12,17 @@ import pytest
 from flask import abort, g
 
 from flasknado import HTTPServer, WSGIContainer
+from flasknado.live.hub.hub import hub_of
+from flasknado.live.state import state_of
 from tests.flasknado.live.endpoints.test_websocket import subscribers
-from tests.flasknado.live.helpers import EventSourceParser, LiveApp, SseClient, get, wait_for
+from tests.flasknado.live.helpers import (
+    EventSourceParser,
+    LiveApp,
+    SseClient,
+    StreamClient,
+    get,
+    wait_for,
+)
 from tests.support.serving import Serving, serving
 
 MakeApp = Callable[..., LiveApp]
@@ -95,6 +105,84 @@ def test_stream_ends_by_revocation(reporting: LiveApp, view_served: Serving) -> 
         client.opened()
         reporting.revoke("ann")
         client.read_to_end()
+
+
+def test_stream_whose_user_is_revoked_while_the_view_runs_is_sent_away(
+    reporting: LiveApp, view_served: Serving
+) -> None:
+    server: Any = view_served.server
+
+    @reporting.app.get("/late")
+    def late() -> Any:
+        # The session was looked at before; another browser logs the user out meanwhile.
+        reporting.revoke("ann")
+        head = reporting.cursor()
+        wait_for(lambda: str(view_served.on_loop(lambda: hub.cursor)) == head)
+        return reporting.live.stream("report:1")
+
+    with ReportClient(view_served, {"X-User": "ann"}).opened():
+        hub = view_served.on_loop(lambda: hub_of(state_of(reporting.app), server))
+        for user, sent_away in (("bob", False), ("ann", True)):
+            with StreamClient(view_served, "/late", {"X-User": user}) as client:
+                assert client.status == 200
+                lines = client.lines()
+                assert next(lines) == "retry: 2000\n"
+                assert next(lines) == "\n"
+                assert (next(lines, None) is None) is sent_away
+        assert hub.stats()["gone"]["revoked"] == 1
+        # By its next request the browser is whom the view takes it for.
+        with ReportClient(view_served, {"X-User": "ann"}).opened():
+            pass
+
+
+def test_stream_of_a_hub_that_has_not_begun_waits_until_it_knows_who_was_revoked(
+    reporting: LiveApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = threading.Event()
+    following = type(reporting.log).following
+
+    def late(*args: Any, **options: Any) -> Any:
+        assert begin.wait(15)
+        return following(*args, **options)
+
+    monkeypatch.setattr(type(reporting.log), "following", late)
+    with (
+        serving(lambda: server(reporting, "llhttp")) as served,
+        ReportClient(served, {"X-User": "ann"}) as ann,
+        ReportClient(served, {"X-User": "bob"}) as bob,
+    ):
+        assert subscribers(served, reporting) == 0
+        reporting.revoke("ann")
+        begin.set()
+        bob.opened()
+        ann.read_to_end()
+        assert subscribers(served, reporting) == 1
+
+
+def test_stream_says_whose_it_is(reporting: LiveApp, view_served: Serving) -> None:
+    with reporting.app.test_request_context(headers={"X-User": "ann"}):
+        assert reporting.app.preprocess_request() is None
+        key = reporting.live.page_key()
+    with ReportClient(view_served, {"X-User": "ann"}) as client:
+        assert client.headers["Live-Who"] == key
+
+
+def test_stream_under_another_server_ends_by_revocation(make_live_app: MakeApp) -> None:
+    live_app = with_view(make_live_app(LIVE_FALLBACK_STREAM_S=60.0))
+    live_app.revoke("ann")
+    begin = live_app.cursor()
+    live_app.revoke("ann")
+    headers = {"X-User": "ann", "Last-Event-ID": begin}
+    # Nothing of it is asked for before it is iterated over.
+    answer = live_app.app.test_client().get("/report", headers=headers, buffered=False)
+    chunks = iter(answer.response)
+    assert next(chunks) == b"retry: 2000\n\n"
+    live_app.publish("report:1")
+    live_app.revoke("bob")
+    assert b"event: note" in next(chunks)
+    live_app.revoke("ann")
+    assert not [chunk for chunk in chunks if b"event:" in chunk]
+    answer.close()
 
 
 def test_drain_tells_the_streams_to_reconnect(reporting: LiveApp) -> None:

@@ -124,7 +124,7 @@ def test_unix_socket_serves_both_halves(tmp_path: Path, layer: str, path: str) -
     seen = Seen()
 
     def make() -> HTTPServer:
-        server = make_server(seen, layer, trusted_proxies=["unix"])
+        server = make_server(seen, layer, trusted_proxies=["unix"], trusted_fields=["for", "proto"])
         server.add_sockets([bind_unix_socket(place)])
         return server
 
@@ -141,7 +141,11 @@ def test_unix_socket_serves_both_halves(tmp_path: Path, layer: str, path: str) -
 def test_forwarded_client_is_believed_from_trusted_proxies_only(
     make_site: MakeSite, layer: str, path: str, trusted: bool
 ) -> None:
-    site = make_site(layer, trusted_proxies=["127.0.0.1"] if trusted else ["10.0.0.0/8"])
+    site = make_site(
+        layer,
+        trusted_proxies=["127.0.0.1"] if trusted else ["10.0.0.0/8"],
+        trusted_fields=["for", "proto", "host"],
+    )
     forwarded = (
         b"X-Forwarded-For: 1.1.1.1, 9.8.7.6\r\nX-Forwarded-Proto: https\r\n"
         b"X-Forwarded-Host: shop.test\r\n"

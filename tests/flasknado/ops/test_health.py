@@ -3,12 +3,10 @@ from __future__ import annotations
 import threading
 
 import flask
-import pytest
 import requests
 
 from flasknado import HTTPServer, WSGIContainer, ops
 from flasknado.ops.health import Readiness
-from flasknado.ops.metrics.exposition import Allowed
 from tests.support.poll import poll
 from tests.support.serving import serving
 
@@ -116,20 +114,3 @@ def test_readiness_before_the_first_check_ends_is_not_ok() -> None:
     finally:
         release.set()
         readiness.stop()
-
-
-@pytest.mark.parametrize(
-    ("address", "local"),
-    [
-        ("127.0.0.1", True),
-        ("127.9.9.9", True),
-        ("::1", True),
-        ("0.0.0.0", True),
-        ("10.0.0.1", False),
-        ("203.0.113.9", False),
-        ("nonsense", False),
-        (None, False),
-    ],
-)
-def test_address_is_local_only_if_it_is_this_machine(address: str | None, local: bool) -> None:
-    assert Allowed().allows(address) is local

@@ -19,7 +19,9 @@ from flasknado.wsgi.container import WSGIContainer
 PAGE = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
 
 
-@pytest.mark.parametrize("table", [reference.own_settings, reference.gunicorn_settings])
+@pytest.mark.parametrize(
+    "table", [reference.own_settings, reference.gunicorn_settings, reference.refused_settings]
+)
 def test_page_has_the_table_of_settings_as_it_is(table: object) -> None:
     assert callable(table)
     assert table() in PAGE, "run: python -m flasknado.process.reference, and paste what it prints"

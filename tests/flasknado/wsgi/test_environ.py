@@ -113,6 +113,14 @@ def test_mount_moves_from_the_path_to_the_script_name(target: str, path: str) ->
     assert environ["REQUEST_URI"] == target
 
 
+@pytest.mark.parametrize(("mount", "script_name"), [("", "/site"), ("/shop", "/site/shop")])
+def test_prefix_of_a_proxy_goes_before_the_mount(mount: str, script_name: str) -> None:
+    head = parse_head("GET", f"{mount}/a", "1.1", [(b"Host", b"h")])
+    head.prefix = "/site"
+    environ = build_environ(head, empty_body(), base_environ(mount=mount))
+    assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == (script_name, "/a")
+
+
 @pytest.mark.parametrize(
     ("fields", "key", "value"),
     [

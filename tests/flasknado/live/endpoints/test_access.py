@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import Callable
@@ -11,10 +12,14 @@ import pytest
 from flask import abort, g
 from websockets.exceptions import ConnectionClosed
 
+from flasknado.live import Identity
 from flasknado.live.endpoints.websocket import DROPPED_LIMIT, WAITING_LIMIT, SocketSubscriber
+from flasknado.live.event import parse_cursor
+from flasknado.live.hub.hub import Hub
 from tests.flasknado.live.endpoints.test_sse import hub_in
 from tests.flasknado.live.endpoints.test_websocket import held_messages, opened, subscribers
 from tests.flasknado.live.helpers import LiveApp, SseClient, StreamClient, get, wait_for
+from tests.flasknado.live.hub_client import until
 from tests.support.serving import Serving, serving
 
 MakeApp = Callable[..., LiveApp]
@@ -200,6 +205,145 @@ def test_revocation_while_the_application_is_asked_is_not_overtaken(
     hub_in(served, live_app)
     assert get(served, "/live/events", ANN, channel="a")[0] == 403
     assert asked == ["a", "a"]
+
+
+@pytest.mark.parametrize("by", ["application", "ticket"])
+@pytest.mark.parametrize("path", ["events", "ndjson", "poll", "socket"])
+def test_revocation_while_the_log_is_waited_for_is_not_overtaken(
+    live_app: LiveApp, served: Serving, monkeypatch: pytest.MonkeyPatch, by: str, path: str
+) -> None:
+    """Whenever the hub is waited for, the user is logged out: nothing that was said holds."""
+    allowed = [True]
+    live_app.live.authorize(lambda channel: allowed[0])
+    hub = hub_in(served, live_app)
+    headers = dict(ANN)
+    if by == "ticket":
+        tickets = live_app.app.extensions["live"].tickets
+        cursor = live_app.cursor()
+        place = parse_cursor(cursor)
+        ticket = tickets.issue(Identity("ann"), ["a"], place, time.time())
+        headers["Last-Event-ID"] = f"{cursor}~{ticket}"
+    ready = type(hub).ready
+
+    def log_out() -> str:
+        allowed[0] = False
+        live_app.revoke("ann")
+        return live_app.cursor()
+
+    async def slow(self: Hub) -> None:
+        await ready(self)
+        head = await asyncio.to_thread(log_out)
+        await until(lambda: str(self.cursor) == head)
+
+    if path == "socket":
+        with opened(served, additional_headers=ANN) as client:
+            monkeypatch.setattr(type(hub), "ready", slow)
+            more = {"ticket": ticket} if by == "ticket" else {}
+            client.say(type="subscribe", channels=["a"], **more)
+            assert client.hear()["code"] == 403
+    else:
+        monkeypatch.setattr(type(hub), "ready", slow)
+        assert get(served, f"/live/{path}", headers, channel="a", timeout_s=0)[0] == 403
+    assert subscribers(served, live_app) == 0
+
+
+def test_clock_that_is_set_back_locks_nobody_out(
+    live_app: LiveApp, served: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with SseClient(served, "a", headers=ANN).opened() as client:
+        live_app.revoke("ann")
+        client.read_to_end()
+    clock = time.time
+    for offset_s in (-3600, 3600):
+        monkeypatch.setattr(time, "time", lambda offset_s=offset_s: clock() + offset_s)
+        assert get(served, "/live/poll", ANN, channel="a", timeout_s=0)[0] == 200
+
+
+@pytest.fixture
+def session(live_app: LiveApp) -> dict[str, str]:
+    """Return a session that the server keeps: who its browser is, whatever its cookie."""
+    session = {"user": "ann"}
+
+    @live_app.app.before_request
+    def look_up() -> None:
+        g.user = session.get("user")
+
+    live_app.live.on_message("*")(lambda channel, data: [g.user, data])
+    return session
+
+
+@pytest.mark.parametrize("user", ["bob", None])
+def test_message_of_somebody_else_than_subscribed_is_not_taken(
+    live_app: LiveApp, served: Serving, session: dict[str, str], user: str | None
+) -> None:
+    with opened(served) as client:
+        client.follow("a")
+        client.say(type="message", channel="a", data=1, ref=1)
+        assert client.hear()["data"] == ["ann", 1]
+        session.clear()
+        if user is not None:
+            session["user"] = user
+        client.say(type="message", channel="a", data=2, ref=2)
+        assert client.closed()[0] == 4401
+    assert hub_in(served, live_app).stats()["gone"] == {"changed": 1}
+
+
+def test_subscription_of_somebody_else_ends_the_connection(
+    live_app: LiveApp, served: Serving, session: dict[str, str]
+) -> None:
+    with opened(served) as client:
+        client.follow("a", "user:ann")
+        session["user"] = "bob"
+        client.say(type="subscribe", channels=["user:bob"])
+        assert client.closed()[0] == 4401
+
+
+def test_ticket_lets_nobody_speak_for_its_user(
+    live_app: LiveApp, served: Serving, session: dict[str, str]
+) -> None:
+    """Its page may read on, as ann; the browser's session is bob's."""
+    tickets = live_app.app.extensions["live"].tickets
+    place = parse_cursor(live_app.cursor())
+    ticket = tickets.issue(Identity("ann"), ["user:ann"], place, time.time())
+    session["user"] = "bob"
+    with opened(served) as client:
+        who = client.follow("user:ann", ticket=ticket)[0]["who"]
+        assert who == tickets.page_key("ann")
+        client.say(type="message", channel="user:ann", data=1, ref=1)
+        assert client.closed()[0] == 4401
+    with opened(served) as client:
+        client.follow("a")
+        client.say(type="subscribe", channels=["user:ann"], ticket=ticket)
+        assert client.closed()[0] == 4401
+
+
+def test_message_after_a_change_of_password_is_not_taken(
+    live_app: LiveApp, served: Serving
+) -> None:
+    generation = [1]
+    live_app.live.identity(lambda: Identity("ann", generation=generation[0]))
+    live_app.live.on_message("*")(lambda channel, data: data)
+    with opened(served) as client:
+        client.follow("a")
+        client.say(type="message", channel="a", data=1)
+        assert client.hear()["data"] == 1
+        generation[0] = 2
+        client.say(type="message", channel="a", data=2)
+        assert client.closed()[0] == 4401
+
+
+def test_change_of_password_spares_who_made_it(live_app: LiveApp, served: Serving) -> None:
+    generation = [1]
+    live_app.live.identity(lambda: Identity("ann", generation=generation[0]))
+    with SseClient(served, "a").opened() as old:
+        generation[0] = 2
+        with SseClient(served, "a").opened() as new:
+            with live_app.app.app_context():
+                live_app.live.revoke("ann", generation=2)
+                live_app.db.session.commit()
+            old.read_to_end()
+            live_app.publish("a", data="still there")
+            assert new.read(1)[0].body["data"] == "still there"
 
 
 def test_messages_of_a_client_are_taken_in_order(chat: LiveApp, served: Serving) -> None:

@@ -14,6 +14,7 @@ from tornado.web import Application
 import flasknado.live
 from flasknado import HTTPServer, WSGIContainer
 from flasknado.errors import ConfigurationError
+from flasknado.live.origins import CORS_KEY, OriginPolicy
 from tests.flasknado.live.helpers import LiveApp, SseClient, get
 from tests.support.serving import Serving, serving
 
@@ -23,7 +24,7 @@ POLL = "/live/poll"
 
 @pytest.fixture
 def cors(live_app: LiveApp) -> None:
-    live_app.app.extensions["flasknado.cors"] = lambda origin: origin == GOOD
+    live_app.app.extensions[CORS_KEY] = OriginPolicy([GOOD])
 
 
 @pytest.mark.parametrize("path", ["/live/events", "/live/ndjson", POLL])

@@ -13,6 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from flasknado.live.hub.hub import hub_of
+from flasknado.live.origins import CORS_KEY, OriginPolicy
 from flasknado.live.state import state_of
 from tests.flasknado.live.helpers import DEADLINE_S, LiveApp, get, wait_for
 from tests.support.serving import Serving, serving
@@ -84,7 +85,7 @@ def test_subscribe_is_confirmed_with_the_cursor_and_events_follow(
     live_app.publish("a")
     with opened(served) as client:
         assert client.follow("a") == [
-            {"type": "subscribed", "channels": ["a"]},
+            {"type": "subscribed", "channels": ["a"], "who": "anonymous"},
             {"id": live_app.cursor(), "channel": None, "event": "heartbeat", "data": None},
         ]
         live_app.publish("a", data={"n": 1})
@@ -228,7 +229,7 @@ def test_other_origin_is_refused_unless_the_cors_policy_allows_it(
     with pytest.raises(InvalidStatus) as refused, opened(served, origin="https://evil.example"):
         pass
     assert refused.value.response.status_code == 403
-    live_app.app.extensions["flasknado.cors"] = lambda origin: origin == "https://good.example"
+    live_app.app.extensions[CORS_KEY] = OriginPolicy(["https://good.example"])
     with opened(served, origin="https://good.example") as client:
         client.follow("a")
     with pytest.raises(InvalidStatus), opened(served, origin="https://evil.example"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -12,9 +13,11 @@ import sqlalchemy as sa
 from flasknado.errors import ConfigurationError
 from flasknado.live.hub.hub import Hub, hub_of
 from flasknado.live.log import presence, presence_tracker
+from flasknado.live.log.base import Follower
 from flasknado.live.log.presence import Presence
+from flasknado.live.log.reader import Reader
 from flasknado.live.state import state_of
-from flasknado.live.tickets import Identity
+from flasknado.live.tickets import Access, Identity
 from tests.flasknado.live.endpoints.test_websocket import opened
 from tests.flasknado.live.helpers import LiveApp, SseClient, wait_for
 from tests.flasknado.live.hub_client import Client, until, with_hub
@@ -97,10 +100,114 @@ def test_client_that_names_itself_later_moves_to_its_user(watching: LiveApp) -> 
     async def body(hub: Hub) -> None:
         client = enter(hub, None)
         await until(lambda: present(watching) == Presence({}, 1))
-        hub.identify(client, Identity("ann"))
+        assert hub.identify(client, Access(Identity("ann"), time.monotonic()))
         await until(lambda: present(watching) == Presence({"ann": 1}, 0))
 
     with_hub(watching, body)
+
+
+@pytest.mark.parametrize("watching", ["sqlite", "postgresql"], indirect=True)
+def test_user_that_the_database_refuses_holds_up_nobody(
+    watching: LiveApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither delivery nor the presence of the others: an id of before there was a rule."""
+    bad = ["\ud800", "\udfff"]
+
+    async def body(hub: Hub) -> None:
+        client = enter(hub, "ann")
+        with tracker_stopped(hub):
+            for n in range(40):
+                hub._presence_tracker.enter(["post:1"], f"user {n}")
+                if n % 20 == 7:
+                    hub._presence_tracker.enter(["post:1"], bad[n // 20])
+        await until(lambda: present(watching).count == 41)
+        hub._presence_tracker.leave(["post:1"], bad[0])
+        for n in range(3):
+            watching.publish("post:1", data=n)
+            hub._presence_tracker.enter(["post:1"], f"user {n}")
+            await until(lambda n=n: len(client.events()) == n + 1)
+            await until(lambda n=n: present(watching).users[f"user {n}"] == 2)
+
+    with_hub(watching, body)
+    assert "cannot be written" in caplog.text
+    assert "the log of live events cannot be read" not in caplog.text
+    assert present(watching).count == 0
+
+
+@contextlib.contextmanager
+def tracker_stopped(hub: Hub) -> Iterator[None]:
+    """Have what is entered written together."""
+    tracker = hub._presence_tracker
+    tracker._write_at = float("inf")
+    yield
+    tracker._write_at = 0.0
+
+
+@pytest.mark.parametrize("broken", ["see", "presence", "append"])
+def test_presence_that_fails_altogether_does_not_stop_delivery(
+    watching: LiveApp,
+    monkeypatch: pytest.MonkeyPatch,
+    broken: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def body(hub: Hub) -> None:
+        client = enter(hub, "ann")
+        await until(lambda: present(watching).count == 1)
+
+        def fail(*args: object) -> None:
+            raise ValueError("a defect")
+
+        (follower,) = {type(f) for f in followers if isinstance(f, Follower)}
+        with monkeypatch.context() as context:
+            context.setattr(follower, broken, fail)
+            enter(hub, "bob")
+            for n in range(3):
+                watching.publish("post:1", data=n)
+                await until(lambda n=n: len(client.events()) == n + 1)
+            await until(lambda: "presence" in caplog.text)
+        await until(lambda: present(watching).count == 2)
+
+    followers = _followers(monkeypatch)
+    with_hub(watching, body)
+    assert "a defect" in caplog.text
+    assert "the log of live events cannot be read" not in caplog.text
+
+
+def _followers(monkeypatch: pytest.MonkeyPatch) -> list[Follower]:
+    """Return the followers that are made from now on, as they are made."""
+    made: list[Follower] = []
+    follow = Reader._follow
+
+    def noting(self: Reader, follower: Follower) -> None:
+        made.append(follower)
+        follow(self, follower)
+
+    monkeypatch.setattr(Reader, "_follow", noting)
+    return made
+
+
+def test_rows_that_hold_nonsense_stop_neither_presence_nor_delivery(
+    make_live_app: MakeApp, caplog: pytest.LogCaptureFixture
+) -> None:
+    live_app = make_live_app(LIVE_PRESENCE=WATCHED)
+
+    async def body(hub: Hub) -> None:
+        client = enter(hub, "ann")
+        hub.tell_presence(client, ["post:1"])
+        await until(lambda: present(live_app).count == 1)
+        with live_app.engine().begin() as connection:
+            insert = "INSERT INTO live_presence VALUES ('post:1', :worker, :user, :connections)"
+            worker = hub._presence_tracker.worker
+            for user, connections in ((b"\xff", "many"), ("eve", b"\x00"), ("", "")):
+                values = {"worker": worker, "user": user, "connections": connections}
+                connection.execute(sa.text(insert), values)
+        enter(hub, "bob")
+        await until(lambda: "bob" in present(live_app).users)
+        live_app.publish("post:1")
+        await until(client.events)
+
+    with_hub(live_app, body)
+    assert "the log of live events cannot be read" not in caplog.text
 
 
 def test_worker_that_ends_takes_its_people_out(watching: LiveApp) -> None:

@@ -86,7 +86,11 @@ def logged(layer: str = LLHTTP, trusted: tuple[str, ...] = ()) -> Iterator[tuple
 
     def make() -> HTTPServer:
         server = HTTPServer(
-            WSGIContainer(app), handlers=ROUTES, http=layer, trusted_proxies=trusted
+            WSGIContainer(app),
+            handlers=ROUTES,
+            http=layer,
+            trusted_proxies=trusted,
+            trusted_fields=["request-id"],
         )
         operations = ops.install(
             server, access_template=template("json", Scrubber()), access_logger=logger
@@ -214,3 +218,12 @@ def test_websocket_that_is_open_when_the_server_ends_is_logged_then() -> None:
             assert client.recv(12) == b"HTTP/1.1 101"
             assert lines.entries == []
         assert [entry["status"] for entry in lines.entries] == [101]
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_request_that_is_refused_is_logged_with_the_address_of_the_client(layer: str) -> None:
+    with logged(layer) as (server, lines):
+        converse(server.address, b"GET / HTTP/1.1\r\nHost: a:b\r\n\r\n")
+        poll(lambda: lines.entries)
+    (entry,) = lines.entries
+    assert (entry["client"], entry["status"], entry["half"]) == ("127.0.0.1", 400, "refused")

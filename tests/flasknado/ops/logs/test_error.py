@@ -10,10 +10,13 @@ from pathlib import Path
 
 import pytest
 import requests
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flasknado.http.request_id import current_request_id
-from flasknado.ops.logs.error import JSONFormatter, RequestFilter, TextFormatter
+from flasknado.ops.logs.error import JSONFormatter, LineFormatter, RequestFilter, TextFormatter
 from flasknado.ops.logs.scrub import Scrubber
+from flasknado.stacks import log_stack
 from tests.support.process import server_process
 
 APP = """
@@ -24,6 +27,15 @@ app = flask.Flask("logs")
 def warn():
     logging.getLogger("mine").warning("asked for %s", flask.request.full_path)
     return "warned"
+
+@app.get("/forge")
+def forge():
+    logging.getLogger("mine").warning("bought %s", flask.request.args["what"])
+    return "bought"
+
+@app.get("/raise")
+def raise_forged():
+    raise ValueError(flask.request.args["what"])
 
 @app.get("/fail")
 def fail():
@@ -83,6 +95,39 @@ def test_error_log_in_json_has_the_request_as_a_field(folder: Path) -> None:
     )
 
 
+FORGED = "x\n[2026-01-01 00:00:00 +0000] [1] [ERROR] the safe is open\r\x1b[2K"
+
+
+@pytest.mark.parametrize("path", ["/forge", "/raise"])
+def test_error_log_in_text_cannot_be_forged_by_line_ends(folder: Path, path: str) -> None:
+    with server_process(command(), cwd=folder) as server:
+        requests.get(server.url + path, params={"what": FORGED}, timeout=10)
+        server.wait_for_output("the safe is open")
+        server.stop()
+        lines = server.output.split("\n")
+    assert not any(line.startswith("[2026-01-01") for line in lines)
+    assert not any(character in server.output for character in "\r\x1b")
+    # Every line is a record, or belongs to the one before it.
+    assert all(re.match(r"\[\d{4}-| {4}|$", line) for line in lines)
+    if path == "/forge":
+        assert any(r"bought x\n[2026-01-01 00" in line for line in lines)
+    else:
+        assert "    Traceback (most recent call last):" in lines
+        assert "    ValueError: x" in lines
+
+
+def test_error_log_in_json_cannot_be_forged_by_line_ends(folder: Path) -> None:
+    with server_process(command("--log-format", "json"), cwd=folder) as server:
+        for path in ("/forge", "/raise"):
+            what = FORGED + "\x85\u2028"
+            requests.get(server.url + path, params={"what": what}, timeout=10)
+        server.wait_for_output("ValueError: x")
+        server.stop()
+        entries = [json.loads(line) for line in server.output.splitlines()]
+    (entry,) = [entry for entry in entries if entry["logger"] == "mine"]
+    assert entry["message"].startswith(f"bought {FORGED}\x85\u2028")
+
+
 def test_access_log_to_a_file_is_whole_at_the_end_and_follows_a_rotation(folder: Path) -> None:
     path = folder / "access.log"
     options = ("-w", "2", "--access-logfile", str(path), "--access-logformat", "json")
@@ -137,6 +182,8 @@ def test_setting_that_will_not_do_ends_the_start_with_a_sentence(
 
 # The formatters by plain calls.
 
+ANY_TEXT = st.text(st.characters(exclude_categories=()), max_size=40)
+
 
 def record(message: str, *args: object) -> logging.LogRecord:
     made = logging.LogRecord("mine", logging.INFO, "file.py", 1, message, args, None)
@@ -160,3 +207,44 @@ def test_record_that_names_its_request_already_does_not_do_it_twice() -> None:
 
 def test_record_whose_arguments_do_not_fit_is_left_to_its_handler() -> None:
     assert record("%d and %d", 1).args == (1,)
+
+
+@pytest.mark.parametrize("formatter", [TextFormatter("%(message)s"), LineFormatter("%(message)s")])
+@given(text=ANY_TEXT)
+def test_record_of_any_text_is_one_line_that_every_log_can_hold(
+    formatter: logging.Formatter, text: str
+) -> None:
+    line = formatter.format(record("%s", text))
+    line.encode()
+    assert len(line.splitlines()) <= 1
+
+
+@given(text=ANY_TEXT)
+def test_traceback_of_any_text_is_indented(text: str) -> None:
+    made = record("failed")
+    made.exc_text = f"Traceback\nError: {text}"
+    first, *others = TextFormatter("%(message)s").format(made).splitlines()
+    assert first == "failed"
+    assert all(line.startswith("    ") for line in others)
+
+
+@given(text=ANY_TEXT)
+def test_json_of_any_text_is_one_line_that_every_log_can_hold(text: str) -> None:
+    line = JSONFormatter().format(record("%s", text))
+    line.encode()
+    assert len(line.splitlines()) == 1
+    # Two halves of a surrogate pair are one character once they have been through JSON.
+    said = record("%s", text).getMessage().encode("utf-16", "surrogatepass")
+    assert json.loads(line)["message"].encode("utf-16", "surrogatepass") == said
+
+
+def test_stack_of_another_thread_stands_below_its_record(caplog: pytest.LogCaptureFixture) -> None:
+    log_stack(
+        logging.getLogger("mine"), "File x?token=hush\n  y\n", "here: %s", 1, request_id="r-1"
+    )
+    (made,) = caplog.records
+    assert RequestFilter(Scrubber()).filter(made)
+    text = TextFormatter("%(message)s").format(made)
+    assert text == "here: 1 [r-1]\n    File x?token=***\n      y"
+    entry = json.loads(JSONFormatter().format(made))
+    assert (entry["request_id"], entry["stack"]) == ("r-1", "File x?token=***\n  y")

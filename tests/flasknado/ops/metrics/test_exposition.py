@@ -14,8 +14,6 @@ import tornado.web
 from prometheus_client.parser import text_string_to_metric_families
 
 from flasknado import HTTPServer, WSGIContainer, ops
-from flasknado.errors import ConfigurationError
-from flasknado.ops.metrics.exposition import Allowed
 from flasknado.ops.metrics.model import GAUGE, single
 from flasknado.ops.metrics.requests import NO_ROUTE, ROUTES_LIMIT, Requests
 from flasknado.ops.metrics.sources import add_source
@@ -152,26 +150,3 @@ def test_metrics_for_openmetrics_are_in_its_format() -> None:
         answer = requests.get(server.url + "/-/metrics", headers=accept, timeout=5)
     assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
     assert answer.text.endswith("# EOF\n")
-
-
-@pytest.mark.parametrize(
-    ("networks", "address", "allowed"),
-    [
-        (("10.0.0.0/8",), "10.1.2.3", True),
-        (("10.0.0.0/8",), "127.0.0.1", False),
-        (("10.0.0.0/8",), "::ffff:10.1.2.3", True),
-        (("*",), "203.0.113.9", True),
-        (("unix",), "0.0.0.0", True),
-        (("127.0.0.1",), "0.0.0.0", False),
-        (("fe80::/10",), "fe80::1%eth0", True),
-    ],
-)
-def test_address_is_allowed_only_if_it_is_listed(
-    networks: tuple[str, ...], address: str, allowed: bool
-) -> None:
-    assert Allowed(networks).allows(address) is allowed
-
-
-def test_network_that_is_none_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match=r"metrics_allow has '10\.0\.0\.0/99'"):
-        Allowed(["10.0.0.0/99"])
