@@ -30,23 +30,6 @@ KINDS = (*IN_DATABASE, "memory")
 MakeApp = Callable[..., LiveApp]
 
 
-@pytest.fixture
-def make(make_live_app: MakeApp, request: pytest.FixtureRequest, tmp_path: Path) -> MakeApp:
-    """Return a function that makes an application with a log of a kind."""
-
-    def make(kind: str, **config: object) -> LiveApp:
-        if kind == "memory":
-            return make_live_app(log_url="memory://", **config)
-        if kind.startswith("sqlite"):
-            url = f"sqlite:///{tmp_path}/log.db"
-        else:
-            server: PostgresServer = request.getfixturevalue("postgres")
-            url = server.url()
-        return make_live_app(**{"log_url" if "apart" in kind else "url": url}, **config)
-
-    return make
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_events_arrive_in_order_with_offsets_that_rise_by_one(make: MakeApp, kind: str) -> None:
     live_app = make(kind)

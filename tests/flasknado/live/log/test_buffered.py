@@ -22,28 +22,10 @@ from flasknado.live.log.buffered import Buffer, Take
 from flasknado.live.log.tables import Draft
 from tests.flasknado.live.helpers import LiveApp
 from tests.flasknado.live.hub_client import joined_client, until, with_hub
-from tests.support.postgres import PostgresServer
 
 ROOT = Path(__file__).parents[3]
 MakeApp = Callable[..., LiveApp]
 KINDS = ("sqlite", "sqlite apart", "postgresql", "postgresql apart", "memory")
-
-
-@pytest.fixture
-def make(make_live_app: MakeApp, request: pytest.FixtureRequest, tmp_path: Path) -> MakeApp:
-    """Return a function that makes an application with a log of a kind."""
-
-    def make(kind: str, **config: object) -> LiveApp:
-        if kind == "memory":
-            return make_live_app(log_url="memory://", **config)
-        if kind.startswith("sqlite"):
-            url = f"sqlite:///{tmp_path}/log.db"
-        else:
-            server: PostgresServer = request.getfixturevalue("postgres")
-            url = server.url()
-        return make_live_app(**{"log_url" if "apart" in kind else "url": url}, **config)
-
-    return make
 
 
 def buffer(live_app: LiveApp, *names: str, channel: str = "a") -> None:
