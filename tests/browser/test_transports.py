@@ -12,7 +12,8 @@ from flask import request
 from tornado.web import RequestHandler
 
 from flasknado.live import OriginPolicy
-from flasknado.live.log import tables
+from flasknado.live.log import retention
+from flasknado.live.options import LiveOptions
 from flasknado.live.origins import CORS_KEY
 from tests.browser.page import DEADLINE_S, Page
 from tests.browser.servers import Site
@@ -108,7 +109,8 @@ def test_reset_of_one_tab_is_none_of_the_others(
     site.publish("a", 1, 2)
     one.wait_for([1, 2])
     with site.live_app.engine().connect() as connection:
-        tables.prune(connection, retention_events=1, retention_s=1000, batch_events=10)
+        options = LiveOptions(retention_events=1)
+        retention.prune_batch(connection, options, 10, retention.cut_of(connection, options))
     ahead = site.cursor.split(":")[0] + ":999"
     for after in ("0ther:5", ahead, oldest):
         other = open_page(site.url).connect("a", "b", after=after, transports=[kind])
