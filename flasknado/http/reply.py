@@ -36,6 +36,9 @@ class ResponseSink(ABC):
     @property
     @abstractmethod
     def gone(self) -> bool: ...
+    @property
+    @abstractmethod
+    def begun(self) -> bool: ...
     @abstractmethod
     def send(self, head: ResponseHead, body: bytes) -> None: ...
     @abstractmethod
@@ -72,6 +75,11 @@ class Reply(ResponseSink):
     def gone(self) -> bool:
         """True once the client has disconnected. May be read on any thread."""
         return self._gone
+
+    @property
+    def begun(self) -> bool:
+        """Whether a stream has been started. May be read on any thread."""
+        return self._room is not None
 
     def send(self, head: ResponseHead, body: bytes) -> None:
         """Send a whole response. Never waits: the body is in memory already."""

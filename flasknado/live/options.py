@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flasknado.errors import ConfigurationError
+from flasknado.native.lane import LaneSettings
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -61,6 +62,26 @@ class LiveOptions:
     """Which channels it is counted on who is there, as patterns such as `post:*`."""
     authorize_timeout_s: float = 10
     """How long the application may take to authorise; then the client gets 503."""
+    authorize_threads: int = 4
+    """How many clients are authorised at once. A thread that hangs is replaced."""
+    authorize_queue: int = 2000
+    """How many more may wait to be authorised; one more gets 503."""
+    message_threads: int = 4
+    """How many messages of clients the application deals with at once."""
+    message_queue: int = 2000
+    """How many more messages may wait; to one more the answer is 503."""
+    subscribe_timeout_s: float = 10
+    """How long a WebSocket client may take until it has subscribed to a channel."""
+
+    @property
+    def authorize_lane(self) -> LaneSettings:
+        """The threads that authorise."""
+        return LaneSettings("live-authorize", self.authorize_threads, self.authorize_queue)
+
+    @property
+    def message_lane(self) -> LaneSettings:
+        """Those of clients' messages: a slow one must not hold up who wants to subscribe."""
+        return LaneSettings("live-message", self.message_threads, self.message_queue)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> LiveOptions:

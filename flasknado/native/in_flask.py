@@ -12,12 +12,10 @@ that a storm of native requests does not starve the ordinary ones, nor they it.
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import http
 import io
 import sys
-import weakref
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -30,9 +28,10 @@ from flasknado.errors import ConfigurationError, RequestError
 from flasknado.http.head import parse_head
 from flasknado.http.message import Body, HeaderField, RequestHead
 from flasknado.http.request_id import current_request_id
+from flasknado.native.lane import Call, LaneSettings, lane_of
 from flasknado.stock.adapter import head_of
 from flasknado.wsgi.environ import REQUEST_ID_KEY, base_environ, build_environ
-from flasknado.wsgi.pool import Pool, PoolFull, Task
+from flasknado.wsgi.pool import PoolFull
 
 T = TypeVar("T")
 
@@ -41,12 +40,6 @@ LANE_QUEUE_LIMIT = 2000
 DEFAULT_TIMEOUT_S = 10.0
 
 _WRAPPED_IN = ("app", "wsgi_app", "application", "_app", "__wrapped__", "__self__", "func")
-
-AUTHORIZING = "native"
-"""The lane that `in_flask` takes by itself."""
-
-_lanes: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, Pool]]
-_lanes = weakref.WeakKeyDictionary()
 
 
 class Refused(HTTPError):
@@ -151,27 +144,26 @@ async def in_flask(
     function: Callable[..., T],
     *args: Any,
     timeout_s: float = DEFAULT_TIMEOUT_S,
-    lane: str = AUTHORIZING,
+    lane: LaneSettings | None = None,
 ) -> T:
     """Return `function(*args)`, run in a Flask request context of the handler's request.
 
     Raises `Refused`: with the status of the response that a `before_request` function or
     an error handler answers with, of `abort()`, 500 for any other exception (which is
     logged), and 503 if the lane is full or does not answer within `timeout_s`. What the
-    function returns must not need the context any more. What may take long goes by another
-    lane, which is a name, for threads of its own. To be awaited on the loop's thread.
+    function returns must not need the context any more. `lane`: threads of its own, for what
+    may take long or must not wait for others. To be awaited on the loop's thread.
     """
     app = app_of(handler)
     call = _Call(app, environ_of(handler), functools.partial(app.ensure_sync(function), *args))
-    pool = _lane(handler, lane)
+    lane = lane or LaneSettings("native", LANE_THREADS, LANE_QUEUE_LIMIT)
     try:
-        pool.submit(call)
-        return await asyncio.wait_for(call.future, timeout_s)
+        answer: T = await lane_of(lane, handler.settings.get("http_server")).run(call, timeout_s)
+        return answer
     except PoolFull:
         reason = "too many requests wait for the application"
     except TimeoutError:
         reason = f"the application did not answer within {timeout_s:g} s"
-        pool.withdraw(call)
     raise Refused(503, f"{reason}: try again later", {"Retry-After": "2"})
 
 
@@ -199,18 +191,16 @@ def _head_of(handler: RequestHandler) -> RequestHead:
         raise Refused(error.status, str(error)) from None
 
 
-class _Call(Task):
+class _Call(Call):
     """One function to run in one request context. Made on the loop's thread."""
 
-    __slots__ = ("_app", "_environ", "_function", "_loop", "future")
+    __slots__ = ("_app", "_environ")
 
     def __init__(self, app: Flask, environ: dict[str, Any], function: Callable[[], Any]) -> None:
-        super().__init__()
+        request = f"{environ['REQUEST_METHOD']} {ascii(environ['PATH_INFO'])[1:-1]}"
+        super().__init__(f"the application's part of {request}", function)
         self._app = app
         self._environ = environ
-        self._function = function
-        self._loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[Any] = self._loop.create_future()
 
     def run(self) -> None:
         result: Any = None
@@ -225,27 +215,13 @@ class _Call(Task):
         except Exception:  # opening the session, or a teardown function
             self._app.logger.exception("a native request failed in its context")
             refusal = _failure()
-        try:
-            self._loop.call_soon_threadsafe(self._settle, result, refusal)
-        except RuntimeError:
-            self._app.logger.debug("the loop closed before a native request was answered")
+        self.answer(result, refusal)
 
     def _run(self) -> Any:
         response = self._app.preprocess_request()
         if response is not None:
             raise _refused_by(self._app.make_response(response))
         return self._function()
-
-    def shed(self) -> None:
-        self._settle(None, Refused(503, "too many requests wait: try again later"))
-
-    def _settle(self, result: Any, refusal: Refused | None) -> None:
-        if self.future.done():
-            return
-        if refusal is not None:
-            self.future.set_exception(refusal)
-        else:
-            self.future.set_result(result)
 
 
 def _refusal(app: Flask, error: Exception) -> Refused:
@@ -282,25 +258,3 @@ def _failure() -> Refused:
 
 
 _KNOWN = frozenset(status.value for status in http.HTTPStatus)
-
-
-def _lane(handler: RequestHandler | Caller, name: str) -> Pool:
-    """Return a lane's threads of the running loop, started when needed."""
-    loop = asyncio.get_running_loop()
-    lanes = _lanes.get(loop)
-    if lanes is None:
-        lanes = _lanes[loop] = {}
-        add_close_callback = getattr(
-            handler.settings.get("http_server"), "add_close_callback", None
-        )
-        if add_close_callback is not None:
-            add_close_callback(functools.partial(_stop_lanes, loop))
-    lane = lanes.get(name)
-    if lane is None:
-        lane = lanes[name] = Pool(LANE_THREADS, LANE_QUEUE_LIMIT, name=f"flasknado-{name}")
-    return lane
-
-
-def _stop_lanes(loop: asyncio.AbstractEventLoop) -> None:
-    for lane in _lanes.pop(loop, {}).values():
-        lane.stop()

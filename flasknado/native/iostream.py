@@ -392,6 +392,11 @@ class TransportStream(asyncio.Protocol):
         """Return whether written bytes wait for the client."""
         return self._transport.get_write_buffer_size() > 0
 
+    @property
+    def taken_bytes(self) -> int:
+        """How many bytes of what was written the system has taken."""
+        return self.sent_bytes - self._transport.get_write_buffer_size()
+
     def set_nodelay(self, value: bool) -> None:
         """Have small writes sent at once (TCP_NODELAY), or gathered."""
         sock = self.socket

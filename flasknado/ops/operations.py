@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flasknado.http.counters import REFUSED, EndHook
 from flasknado.http.message import Address, RequestHead
+from flasknado.ops import vitals
 from flasknado.ops.health import HealthHandler, Readiness, ReadinessHandler
 from flasknado.ops.logs.access import AccessLog
 from flasknado.ops.logs.access_lines import JSONTemplate, Template
@@ -30,11 +31,13 @@ class Operations:
     """Counts and logs what a server does; belongs to the loop's thread.
 
     Readiness asks the checks in the server's setting `readiness_checks`, a mapping of name
-    to callable (`flasknado.ops.health.ReadinessCheck`).
+    to callable (`flasknado.ops.health.ReadinessCheck`), beside those of `flasknado.ops.vitals`.
 
     snapshots, age: where the workers of an arbiter add up their numbers, and which this is.
     access_template, access_logger: how, and to whose handlers, the access log is written;
         without them there is none.
+    stuck_after_s, stuck_share: after how long without a response a thread counts as stuck
+        (0: never), and which share of the threads makes the server not ready.
     """
 
     def __init__(
@@ -46,11 +49,20 @@ class Operations:
         allowed: Allowed | None = None,
         access_template: Template | JSONTemplate | None = None,
         access_logger: logging.Logger | None = None,
+        stuck_after_s: float = vitals.DEFAULT_STUCK_AFTER_S,
+        stuck_share: float = vitals.DEFAULT_STUCK_SHARE,
     ) -> None:
         self.server = server
         self.allowed = allowed or Allowed()
         settings = server.native.application.settings
-        self.readiness = Readiness(settings.get("readiness_checks", {}))
+        self.readiness = Readiness(
+            {**vitals.database_checks(server), **settings.get("readiness_checks", {})},
+            {
+                "threads": vitals.threads_check(server, stuck_after_s, stuck_share),
+                "live": vitals.live_check(server),
+            },
+        )
+        self._stuck_after_s = stuck_after_s
         self.metrics = Metrics(server, snapshots, age)
         self.access_log: AccessLog | None = None
         if access_template is not None and access_logger is not None:
@@ -93,6 +105,11 @@ class Operations:
             labelled(GAUGE, "readiness_check", "1 while a check is well.", "check", checks),
             single(GAUGE, "loop_lag_seconds", "How late the loop's heartbeat was.", self._lag_s),
         ]
+        container = self.server.container
+        if container is not None and self._stuck_after_s:
+            hanging = container.hanging_longer_than(self._stuck_after_s)
+            meaning = "Threads whose request has begun no response for --stuck-after."
+            families.append(single(GAUGE, "pool_threads_hanging", meaning, hanging))
         if self.access_log is not None:
             lost = self.access_log.writer.lines_dropped
             meaning = "Lines of the access log that could not be written."

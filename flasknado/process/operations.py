@@ -58,6 +58,8 @@ def operations_of(
             access_lines.template(cfg.access_log_format, scrubber_of(cfg)) if logs else None
         ),
         access_logger=log.access_log,
+        stuck_after_s=option(cfg, "stuck_after"),
+        stuck_share=option(cfg, "stuck_share"),
     )
 
 

@@ -28,6 +28,7 @@ from flasknado.http.forwarded import DEFAULT_FIELDS, SECURE_SCHEMES, checked_fie
 from flasknado.http.limits import Limits
 from flasknado.http.memory import default_limit_bytes
 from flasknado.http.networks import Networks
+from flasknado.ops.vitals import DEFAULT_STUCK_AFTER_S
 from flasknado.server import LAYERS, default_layer
 from flasknado.sizes import size_bytes
 
@@ -206,7 +207,21 @@ class StuckShare(Setting):
     default = 0.5
     desc = """\
         The share of a worker's threads that may run past the request timeout before the
-        worker is replaced.
+        worker is replaced, and past --stuck-after before readyz answers 503.
+        """
+
+
+class StuckAfter(Setting):
+    name = "stuck_after"
+    section = SECTION
+    cli = ["--stuck-after"]
+    meta = "SECONDS"
+    validator = _validate_not_negative
+    type = float
+    default = DEFAULT_STUCK_AFTER_S
+    desc = """\
+        How long a request may run without beginning a response before its thread counts as
+        stuck for readyz; 0: it never does.
         """
 
 
@@ -472,6 +487,7 @@ OWN = (
     QueueTimeout,
     RequestTimeout,
     StuckShare,
+    StuckAfter,
     MaxBody,
     MaxBodyFor,
     MemoryLimit,

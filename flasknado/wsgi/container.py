@@ -211,6 +211,16 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
             for _, task in self.pool.running_longer_than(self.request_timeout_s or math.inf)
         )
 
+    def hanging_longer_than(self, age_s: float) -> int:
+        """Return how many threads have run a request for so long and begun no response.
+
+        May be called on any thread.
+        """
+        return sum(
+            isinstance(task, _Request) and not task.reply.begun
+            for _, task in self.pool.running_longer_than(age_s)
+        )
+
     def _sweep_later(self) -> None:
         loop = asyncio.get_running_loop()
         self._sweeping = loop.call_later(SWEEP_INTERVAL_S, self._sweep)

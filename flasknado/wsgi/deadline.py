@@ -34,6 +34,11 @@ class DeadlineReply(ResponseSink):
         """True once nothing that is written reaches the client. May be read on any thread."""
         return self._reply.gone
 
+    @property
+    def begun(self) -> bool:
+        """Whether a stream has been started. May be read on any thread."""
+        return self._reply.begun
+
     def send(self, head: ResponseHead, body: bytes) -> None:
         """Send a whole response, or drop it if the client has had its 504."""
         if self._begin():

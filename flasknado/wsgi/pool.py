@@ -27,6 +27,9 @@ _getpid: Final = os.getpid
 _exit: Final = os._exit
 log: Final = logging.getLogger("flasknado.error")
 
+START_AGAIN_S: Final = 1.0
+"""How long to wait before threads that could not be started are tried again."""
+
 
 class PoolFull(FlasknadoError):
     """As many tasks wait as may wait; try again later."""
@@ -54,12 +57,14 @@ class Task(ABC):
 
 
 class Pool:
-    """A fixed number of named threads behind a bounded queue.
+    """A number of named threads behind a bounded queue.
 
-    `threads` start at the first `submit()` (so after a fork). At most `queue_limit` tasks
-    wait; one more raises `PoolFull`. At most `running_limit` run at once, all threads at
-    first (`flasknado.wsgi.pacing` lowers it while they compute). `submit`, `withdraw` and
-    `shed_older_than` belong to one thread, the loop's; the gauges may be read on any.
+    `threads` start at the first `submit()` (so after a fork); those that cannot be started
+    then, because the process may have no more, are tried again later. At most `queue_limit`
+    tasks wait; one more raises `PoolFull`. At most `running_limit` run at once, all threads at
+    first (`flasknado.wsgi.pacing` lowers it while they compute). `submit`, `withdraw`, `grow`,
+    `shrink` and `shed_older_than` belong to one thread, the loop's; the gauges may be read on
+    any.
     """
 
     def __init__(self, threads: int, queue_limit: int, name: str = "flasknado-wsgi") -> None:
@@ -85,12 +90,18 @@ class Pool:
         """A True wakes a thread; a False ends one."""
         self._running: list[Task | None] = [None] * threads
         self._workers: list[threading.Thread] = []
+        self._missing = threads
+        """How many threads have not been started."""
+        self._start_at = 0.0
+        """When to try that again, in seconds of `time.monotonic`."""
+        self._ended: deque[int] = deque()
+        """The numbers of threads that were sent away by `shrink()`."""
         self._stopped = False
 
     @property
     def busy(self) -> int:
         """How many threads are running a task."""
-        return self.threads - self._running.count(None)
+        return len(self._running) - self._running.count(None)
 
     @property
     def queued(self) -> int:
@@ -136,7 +147,7 @@ class Pool:
         if self._stopped or len(self._waiting) >= self.queue_limit:
             self.refused += 1
             raise PoolFull(f"{self.queue_limit} requests are waiting already")
-        if not self._workers:
+        if self._missing:
             self._start()
         task.queued_at = _now()
         self._waiting.append(task)
@@ -184,6 +195,35 @@ class Pool:
                 return False
         return True
 
+    def grow(self) -> bool:
+        """Start one more thread, beside one that hangs; returns whether that worked."""
+        if self._missing:
+            return False  # there are none to be had
+        if self._ended:
+            number = self._ended[0]
+        else:
+            number = len(self._workers)
+            if number == len(self._running):
+                self._running.append(None)
+                self.waits.append(Durations())
+        worker = self._start_thread(number)
+        if worker is None:
+            return False
+        if number < len(self._workers):
+            self._workers[number] = worker
+            self._ended.popleft()
+        else:
+            self._workers.append(worker)
+        self.threads += 1
+        self.running_limit = self._running_limit + 1
+        return True
+
+    def shrink(self) -> None:
+        """End one thread, once one has nothing to do."""
+        self.threads -= 1
+        self.running_limit = self._running_limit - 1
+        self._wakes.put(False)
+
     def stop(self) -> None:
         """End the threads once they have done what waits; does not wait for them."""
         self._stopped = True
@@ -192,20 +232,39 @@ class Pool:
             self._wakes.put(False)
 
     def _start(self) -> None:
-        for number in range(self.threads):
-            worker = threading.Thread(
-                target=self._work, args=(number,), name=f"{self.name}-{number}", daemon=True
-            )
-            try:
-                worker.start()
-            except RuntimeError:
-                started = len(self._workers)
-                log.exception("only %d of %d threads could be started", started, self.threads)
+        """Start the threads that are missing, unless that has just failed."""
+        now = _now()
+        late = bool(self._workers)
+        if late and now < self._start_at:
+            return
+        self._start_at = now + START_AGAIN_S
+        wanted = len(self._workers) + self._missing
+        while self._missing:
+            worker = self._start_thread(len(self._workers))
+            if worker is None:
                 break
             self._workers.append(worker)
+            self._missing -= 1
+            if late:
+                self._running_limit += 1
+        if self._missing and not late:
+            log.error("only %d of %d threads could be started", len(self._workers), wanted)
+        elif late and not self._missing:
+            log.warning("all %d threads have been started at last", wanted)
         if not self._workers:
             raise PoolFull("no thread could be started")
         self._running_limit = min(self._running_limit, len(self._workers))
+
+    def _start_thread(self, number: int) -> threading.Thread | None:
+        """Start a thread and return it, or `None` if the process may have no more."""
+        worker = threading.Thread(
+            target=self._work, args=(number,), name=f"{self.name}-{number}", daemon=True
+        )
+        try:
+            worker.start()
+        except RuntimeError:
+            return None
+        return worker
 
     def _work(self, number: int) -> None:
         running = self._running
@@ -227,6 +286,7 @@ class Pool:
                     # Nobody will ever give this copy of the thread another task.
                     log.error("a task forked a process and returned in it: end it in the task")
                     _exit(1)
+        self._ended.append(number)
 
     def _next(self) -> Task | None:
         """Return the next task of a thread that is awake, or `None`: it is not awake any more."""

@@ -76,6 +76,11 @@ class PostgresServer:
         engine.dispose()
         return self._url(name)
 
+    @property
+    def socket_path(self) -> Path:
+        """The Unix socket that it listens on."""
+        return self._folder / ".s.PGSQL.5432"
+
     def _url(self, database: str) -> str:
         return f"postgresql+psycopg://{USER}@/{database}?host={self._folder}"
 

@@ -198,6 +198,7 @@ async def authorize(
             state.live,
             channels,
             timeout_s=state.options.authorize_timeout_s,
+            lane=state.options.authorize_lane,
         )
         if denied is not None:
             raise Refused(403, f"you may not read the channel {denied!r}")

@@ -29,9 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("flasknado.live")
 
-MESSAGES_LANE = "live-messages"
-"""The threads of client messages: a slow one must not hold up who wants to subscribe."""
-
 _REPEATED = ("channels", "channel", "after", "ref")
 
 
@@ -99,11 +96,11 @@ async def _subscribe(client: SocketSubscriber, request: dict[str, Any]) -> None:
         hub.kick(client, "changed")
         return
     who = client.state.page_key(access.identity.user)
-    client.say({"type": "subscribed", "channels": channels, "who": who})
+    # Said when the log has been read, and not before: a reader that hangs reads nothing.
+    said = client.frame({"type": "subscribed", "channels": channels, "who": who})
     # Interned: thousands of clients name the same few channels.
-    hub.subscribe(client, map(sys.intern, channels), after)
-    if request.get("presence") is True:
-        hub.tell_presence(client, channels)
+    interned = [sys.intern(channel) for channel in channels]
+    await hub.follow(client, interned, after, said, presence=request.get("presence") is True)
 
 
 async def _take_message(client: SocketSubscriber, request: dict[str, Any]) -> None:
@@ -118,7 +115,7 @@ async def _take_message(client: SocketSubscriber, request: dict[str, Any]) -> No
         channel,
         request.get("data"),
         timeout_s=client.state.options.message_timeout_s,
-        lane=MESSAGES_LANE,
+        lane=client.state.options.message_lane,
     )
     if answer is not None or "ref" in request:
         data = None if answer is None else json.loads(answer)

@@ -10,7 +10,7 @@ of the last. The application's `before_request` functions do not run: the token 
 
 from __future__ import annotations
 
-import asyncio
+import functools
 import hmac
 import json
 from typing import Any
@@ -22,8 +22,13 @@ from flasknado.live.endpoints.base import LiveHandler, refusals
 from flasknado.live.log.tables import Draft
 from flasknado.live.state import LiveState, draft_of
 from flasknado.native.in_flask import Refused
+from flasknado.native.lane import Call, LaneSettings, lane_of
+from flasknado.wsgi.pool import PoolFull
 
 MAX_EVENTS = 100
+PUBLISH_LANE = LaneSettings("live-publish", 4, 64)
+PUBLISH_TIMEOUT_S = 15.0
+"""Longer than the log's own deadlines, whose errors say more."""
 
 
 @stream_request_body
@@ -48,8 +53,19 @@ class PublishHandler(LiveHandler):
         state = self.state
         with refusals():
             drafts = [_draft(state, said) for said in _events(bytes(self._body))]
+        lane = lane_of(PUBLISH_LANE, self.settings.get("http_server"))
+        call = Call("the publishing of live events", functools.partial(_append, state, drafts))
         try:
-            cursor = await asyncio.to_thread(_append, state, drafts)
+            cursor = await lane.run(call, PUBLISH_TIMEOUT_S)
+        except PoolFull:
+            raise Refused(503, "too many publish at this moment", {"Retry-After": "2"}) from None
+        except TimeoutError:
+            raise Refused(
+                503,
+                f"the log of live events was not written within {PUBLISH_TIMEOUT_S:g} s; it may "
+                f"still be",
+                {"Retry-After": "2"},
+            ) from None
         except sa.exc.SQLAlchemyError as error:
             state.app.logger.error("live events could not be published: %s", error)
             raise Refused(

@@ -35,6 +35,9 @@ DROPPED_LIMIT = 50
 """How many messages beyond that are dropped with an error each; with one more it is cut off."""
 SKIPPED_BYTES = 256 * 1024
 """How much more a client may send that is being closed; with more it is cut off at once."""
+PING = codec.frame(codec.PING)
+SILENT_BEATS = 2
+"""After how many pings without a pong, or anything else, a client is gone."""
 WAITING_LIMIT = 16
 """How many messages of one client may wait for the one before them; then it is not read."""
 
@@ -49,6 +52,7 @@ class SocketSubscriber(StreamSubscriber):
         "_reading",
         "_receiver",
         "_skipped_bytes",
+        "_unanswered_pings",
         "caller",
         "state",
     )
@@ -67,6 +71,8 @@ class SocketSubscriber(StreamSubscriber):
         self._reading = False
         """Whether more is on its way, from the client or of what it sent; not while as many
         messages wait as may."""
+        self._unanswered_pings = 0
+        """How many pings were written since it was last heard of."""
 
     @property
     def hub(self) -> Hub:
@@ -81,8 +87,31 @@ class SocketSubscriber(StreamSubscriber):
     def say(self, message: dict[str, Any]) -> None:
         """Write a message of the protocol itself, unless the client is gone."""
         if not self.gone:
-            text = json.dumps(message, separators=(",", ":"))
-            self.write(codec.frame(codec.TEXT, text.encode()))
+            self.write(self.frame(message))
+
+    @staticmethod
+    def frame(message: dict[str, Any]) -> bytes:
+        """Return the bytes of a message of the protocol itself."""
+        return codec.frame(codec.TEXT, json.dumps(message, separators=(",", ":")).encode())
+
+    @property
+    def busy(self) -> bool:
+        return self._answering is not None
+
+    def beat(self, data: bytes | None) -> None:
+        if self._unanswered_pings >= SILENT_BEATS and self._reading:
+            self._hub.give_up(self, "silent", f"no pong came to {SILENT_BEATS} pings")
+            return
+        if self.idle:
+            self._unanswered_pings += 1
+            self.pinged()
+        super().beat(data or PING)
+
+    def pinged(self) -> None:
+        self._receiver.limiter.pinged()
+
+    def give_up(self, reason: str) -> None:
+        self.end(codec.close_frame(codec.CLOSE_POLICY, reason))
 
     def close(self, code: int | None, reason: str = "") -> None:
         """Close the connection; nothing may follow the closing frame, so the hub lets go first."""
@@ -112,6 +141,7 @@ class SocketSubscriber(StreamSubscriber):
         if data.cancelled() or data.exception() is not None:
             self.leave()
             return
+        self._unanswered_pings = 0
         if self._ending:
             self._skipped_bytes += len(data.result())
             if self._skipped_bytes > SKIPPED_BYTES:
@@ -208,7 +238,7 @@ class SocketHandler(LiveHandler):
         try:
             stream = handshake.accept(self)
             try:
-                hub.admit(subscriber)
+                hub.admit_guest(subscriber)
             except LiveError as error:
                 # In a closing frame, because a browser shows nothing else to the page.
                 await stream.write(codec.close_frame(codec.CLOSE_TRY_LATER, str(error)))

@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from flasknado.live.errors import AccessChanged, LogUnavailable, TooManySubscribers
+from flasknado.live.errors import AccessChanged, LiveError, LogUnavailable, TooManySubscribers
 from flasknado.live.event import REVOCATIONS, Cursor, Event
 from flasknado.live.formats import Format, GoAway
 from flasknado.live.hub.fanout import Fanout
@@ -29,18 +29,26 @@ from flasknado.live.hub.revocations import Revocations
 from flasknado.live.hub.subscriber import CatchUp, Subscriber
 from flasknado.live.log.presence import SUFFIX
 from flasknado.live.log.presence_tracker import PresenceTracker
+from flasknado.live.log.presence_writer import PresenceWriter
 from flasknado.live.log.reader import Answer, LiveBatch, Reader, Report, Request, Started, Stopped
 from flasknado.live.log.tables import Batch
 from flasknado.live.options import LiveOptions
 from flasknado.live.revocation import Revocation, revocation_of
 from flasknado.live.state import LiveState
-from flasknado.live.tickets import Access
+from flasknado.live.tickets import Access, Identity
 
 log = logging.getLogger("flasknado.live")
 
 HEARTBEAT_SLOTS = 16
 """Heartbeats are written to one part of the clients at a time, to keep the loop free."""
 READY_TIMEOUT_S = 5.0
+"""How long whoever needs the log waits for it, and for how long of an outage anybody does."""
+READER_STUCK_S = 5.0
+"""After how long without an answer of the database the log counts as not readable."""
+PATIENCE_ROUNDS = 6
+"""How many such times a client waits for its turn while the log is readable, but busy."""
+WATCH_INTERVAL_S = 1.0
+"""How often the hub looks after its threads, and after clients that have not subscribed."""
 DISMISSED_PER_S = 500
 """How fast clients are sent away when the drain window would allow to go faster than need be."""
 
@@ -59,36 +67,47 @@ class Hub:
         """How many clients were sent away or disconnected, by the reason."""
         self._subscribers: set[Subscriber] = set()
         self._expiring: set[Subscriber] = set()
+        self._guests: dict[Subscriber, float] = {}
+        """Clients that may not read anything yet, by when they came; the oldest first."""
         self._quota = ConnectionQuota(state.options)
+        self._guest_quota = ConnectionQuota(state.options)
         self.gate = Revocations(state.tickets)
         self._slots: list[set[Subscriber]] = [set() for _ in range(HEARTBEAT_SLOTS)]
         self._slot = 0
         self._ready = asyncio.Event()
+        self._started = False
+        """Whether the reader has read the log since it last lost it."""
+        self._unreadable_since = loop.time()
         self._presence_tracker = PresenceTracker(state.options.presence)
-        self._reader = Reader(
-            state.log, state.options, loop, self._on_report, state.signals, self._presence_tracker
-        )
+        self._reader = Reader(state.log, state.options, loop, self._on_report, state.signals)
+        self._presence: PresenceWriter | None = None
+        if state.options.presence:
+            self._presence = PresenceWriter(state.log, state.options, loop, self._presence_tracker)
         self._fanout = Fanout(loop, self._reader.taken)
         self._beat_timer: asyncio.TimerHandle | None = None
+        self._watch_timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Begin to follow the log."""
-        self._reader.start()
         self._state.add_waker(self._reader.wake)
+        self._watch()
         self._beat_later()
 
     def close(self) -> None:
         """Disconnect everybody and end the reader's thread; a later need makes another hub."""
         self.draining = True
         self._state.hubs.pop(self.loop, None)
-        if self._beat_timer is not None:
-            self._beat_timer.cancel()
-        for subscriber in tuple(self._subscribers):
+        for timer in (self._beat_timer, self._watch_timer):
+            if timer is not None:
+                timer.cancel()
+        for subscriber in (*self._subscribers, *self._guests):
             self.remove(subscriber)
             subscriber.abort()
         self._state.remove_waker(self._reader.wake)
         self._state.log.flush()
         self._fanout.close()
+        if self._presence is not None:
+            self._presence.stop()
         self._reader.stop()
 
     async def drain(self, window_s: float) -> None:
@@ -96,7 +115,7 @@ class Hub:
         self.draining = True
         # What is buffered goes to who is here still, or is there when they come back.
         await asyncio.to_thread(self._state.log.flush)
-        leaving = list(self._subscribers)
+        leaving = [*self._subscribers, *self._guests]
         random.shuffle(leaving)
         spread_s = min(window_s * 0.8, len(leaving) / DISMISSED_PER_S)
         ends_at = self.loop.time() + spread_s
@@ -119,15 +138,33 @@ class Hub:
             self.gone["drained"] += 1
             subscriber.go_away(notice)
 
+    @property
+    def log_readable(self) -> bool:
+        """Whether the log can be read, as far as is known: a reader that hangs cannot."""
+        return self._ready.is_set() and self._reader.stuck_s < READER_STUCK_S
+
+    @property
+    def unreadable_s(self) -> float:
+        """For how long the log has not been readable by now; 0 if it is."""
+        if self.log_readable:
+            return 0.0
+        self._look_at_reader()
+        return self.loop.time() - self._unreadable_since
+
     async def ready(self) -> None:
-        """Return when the log can be read; raises `LogUnavailable` if that takes too long."""
+        """Return when the log can be read.
+
+        Raises `LogUnavailable` if that takes too long, at once if it has for a while already.
+        """
         self._refuse_when_draining()
+        if self.log_readable:
+            return
+        self._look_at_reader()
+        left_s = self._unreadable_since + READY_TIMEOUT_S - self.loop.time()
         try:
-            await asyncio.wait_for(self._ready.wait(), READY_TIMEOUT_S)
+            await asyncio.wait_for(self._ready.wait(), max(left_s, 0.0))
         except TimeoutError:
-            raise LogUnavailable(
-                "the log of live events cannot be read at present: try again later"
-            ) from None
+            raise unavailable() from None
 
     def _refuse_when_draining(self) -> None:
         if self.draining:
@@ -144,19 +181,33 @@ class Hub:
         self._refuse_when_draining()
         if asked_at is not None:
             self.check(Access(subscriber.identity, asked_at))
-        limit = self.options.max_subscribers
-        if len(self._subscribers) >= limit:
-            raise TooManySubscribers(
-                f"this process holds {limit} live clients, as many as it may "
-                f"(LIVE_MAX_SUBSCRIBERS): try again later",
-                status=503,
-            )
+        self._check_room(len(self._subscribers))
         self._quota.enter(subscriber)
         self._subscribers.add(subscriber)
         if subscriber.expires_at is not None:
             self._expiring.add(subscriber)
         subscriber.beat_slot = self._slot
         self._slots[self._slot].add(subscriber)
+
+    def admit_guest(self, subscriber: Subscriber) -> None:
+        """Hold a client that may not read anything yet; raises `TooManySubscribers`.
+
+        It takes nobody's place until `identify()` counts it in, which has to happen soon.
+        Raises `LogUnavailable` while the hub is draining.
+        """
+        self._refuse_when_draining()
+        self._check_room(len(self._guests))
+        self._guest_quota.enter(subscriber)
+        self._guests[subscriber] = self.loop.time()
+
+    def _check_room(self, held: int) -> None:
+        limit = self.options.max_subscribers
+        if held >= limit:
+            raise TooManySubscribers(
+                f"this process holds {limit} live clients, as many as it may "
+                f"(LIVE_MAX_SUBSCRIBERS): try again later",
+                status=503,
+            )
 
     def __contains__(self, subscriber: Subscriber) -> bool:
         return subscriber in self._subscribers
@@ -169,13 +220,15 @@ class Hub:
     def identify(self, subscriber: Subscriber, access: Access) -> bool:
         """Note who a client is that was admitted before it said; may be called again.
 
-        Returns false for a client that is somebody else already: a connection has one user.
-        Raises `AccessChanged` if it was revoked meanwhile, and `TooManySubscribers` if its
-        user has too many.
+        A guest is counted in by it. Returns false for a client that is somebody else already:
+        a connection has one user. Raises `AccessChanged` if it was revoked meanwhile, and
+        `TooManySubscribers` if there is no place for it.
         """
         self.check(access)
         identity = access.identity
-        if subscriber.user is None and identity.user is not None:
+        if subscriber in self._guests:
+            self._count_guest_in(subscriber, identity)
+        elif subscriber.user is None and identity.user is not None:
             self._quota.name(subscriber, identity.user)
             subscriber.generation = identity.generation
             self._presence_tracker.leave(subscriber.channels, None)
@@ -187,6 +240,16 @@ class Hub:
             subscriber.expires_at = min(ends)
             self._expiring.add(subscriber)
         return True
+
+    def _count_guest_in(self, guest: Subscriber, identity: Identity) -> None:
+        guest.user, guest.generation = identity.user, identity.generation
+        try:
+            self.admit(guest)
+        except LiveError:
+            guest.user = guest.generation = None
+            raise
+        del self._guests[guest]
+        self._guest_quota.leave(guest, None)
 
     def kick(self, subscriber: Subscriber, reason: str) -> None:
         """Disconnect a client whose access has ended."""
@@ -200,11 +263,15 @@ class Hub:
         if subscriber.gone:
             return
         subscriber.gone = True
+        if subscriber in self._guests:
+            del self._guests[subscriber]
+            self._guest_quota.leave(subscriber, None)
+            return
         if subscriber not in self._subscribers:
             return
         self._subscribers.discard(subscriber)
+        self._quota.leave(subscriber, subscriber.user)
         self._expiring.discard(subscriber)
-        self._quota.leave(subscriber)
         self._presence_tracker.leave(subscriber.channels, subscriber.user)
         self._slots[subscriber.beat_slot].discard(subscriber)
         self._fanout.leave(subscriber, subscriber.channels)
@@ -218,6 +285,47 @@ class Hub:
         log.info("a live client on %s was disconnected: it does not read", subscriber.channels)
         self.remove(subscriber)
         subscriber.abort()
+
+    def give_up(self, subscriber: Subscriber, kind: str, reason: str) -> None:
+        """Disconnect a client that does not do its part; `kind` is for the metrics."""
+        if not subscriber.gone:
+            self.remove(subscriber)
+            self.gone[kind] += 1
+            log.info("a live client on %s was disconnected: %s", subscriber.channels, reason)
+            subscriber.give_up(reason)
+
+    async def follow(
+        self,
+        subscriber: Subscriber,
+        channels: Collection[str],
+        after: Cursor | None,
+        greeting: bytes,
+        *,
+        presence: bool = False,
+    ) -> None:
+        """Subscribe a client, and return once the log has been read for it.
+
+        What it is sent then begins with the `greeting`. `presence`: also tell it how many are
+        on these channels. Raises `LogUnavailable` if the log cannot be read in time; the client
+        then follows what it followed before.
+        """
+        before = frozenset(subscriber.channels)
+        self.subscribe(subscriber, channels, after)
+        if presence:
+            self.tell_presence(subscriber, channels)
+        catch_up = subscriber.catch_up
+        assert catch_up is not None
+        catch_up.greeting = greeting
+        catch_up.greeted = greeted = self.loop.create_future()
+        for _ in range(PATIENCE_ROUNDS):
+            await asyncio.wait((greeted,), timeout=READY_TIMEOUT_S)
+            if greeted.done() or subscriber.gone:
+                return
+            if not self.log_readable and subscriber.idle:
+                break
+        catch_up.greeting = b""
+        self.unsubscribe(subscriber, [c for c in subscriber.channels if c not in before])
+        raise unavailable()
 
     def subscribe(
         self, subscriber: Subscriber, channels: Iterable[str], after: Cursor | None
@@ -289,12 +397,14 @@ class Hub:
         """Return the hub's gauges and counters."""
         return {
             "subscribers": len(self._subscribers),
+            "guests": len(self._guests),
             "transports": dict(Counter(s.transport for s in self._subscribers)),
             "gone": dict(self.gone),
             "channels": self._fanout.channels,
             "catching_up": sum(s.catch_up is not None for s in self._subscribers),
             "cursor": None if self.cursor is None else str(self.cursor),
-            "log_readable": self._ready.is_set(),
+            "log_readable": self.log_readable,
+            "log_unreadable_s": self.unreadable_s,
             "delivered_total": self._fanout.delivered,
             "dropped_slow_total": self.dropped_slow,
         }
@@ -317,10 +427,12 @@ class Hub:
         elif isinstance(report, Started):
             self._on_started(report)
         elif isinstance(report, Stopped):
-            self._ready.clear()
+            self._started = False
+            self._set_readable(False)
 
     def _on_started(self, report: Started) -> None:
-        self._ready.set()
+        self._started = True
+        self._set_readable(True)
         if report.unbroken and self.cursor is not None:
             return
         self.gate.begin(report.cursor, report.known_from, report.revocations)
@@ -360,17 +472,22 @@ class Hub:
         catch_up.request = None
         if catch_up.epoch is None:
             catch_up.epoch = batch.epoch
+        greeting, catch_up.greeting = catch_up.greeting, b""
+        if catch_up.greeted is not None and not catch_up.greeted.done():
+            catch_up.greeted.set_result(None)
         head = Cursor(batch.epoch, batch.head)
         if request.after is not None and not batch.resumable(Cursor(catch_up.epoch, request.after)):
             self._join(subscriber, head)
-            subscriber.send(subscriber.format.reset(head), head)
+            subscriber.send(greeting + subscriber.format.reset(head), head)
             return
         events, complete = _advance(catch_up, batch.events, batch.complete_to, batch.head)
-        data = b"".join(subscriber.format.event(batch.epoch, event) for event in events)
+        data = greeting
+        data += b"".join(subscriber.format.event(batch.epoch, event) for event in events)
         self._fanout.delivered += len(events)
         if complete:
             self._join(subscriber, head)
             data += subscriber.format.heartbeat(head)
+            subscriber.pinged()
         if data or complete:
             subscriber.send(data, Cursor(batch.epoch, batch.complete_to))
         if not complete and not subscriber.gone:
@@ -384,6 +501,40 @@ class Hub:
             if channel.endswith(SUFFIX):
                 # Whatever was told while it caught up is not replayed.
                 self._presence_tracker.touch(channel.removesuffix(SUFFIX))
+
+    def _watch(self) -> None:
+        """Start threads that could not be, look at the reader, send away who never subscribes."""
+        self._watch_timer = self.loop.call_later(WATCH_INTERVAL_S, self._watch)
+        self._reader.start()
+        if self._presence is not None:
+            self._presence.start()
+        self._look_at_reader()
+        options = self.options
+        overdue = self.loop.time() - options.subscribe_timeout_s
+        for guest, came_at in list(self._guests.items()):
+            if came_at > overdue:
+                break
+            # Whoever is being authorised just now gets its answer.
+            if not guest.busy or came_at + options.authorize_timeout_s <= overdue:
+                limit = f"{options.subscribe_timeout_s:g} s (LIVE_SUBSCRIBE_TIMEOUT_S)"
+                self.give_up(guest, "unsubscribed", f"it subscribed to nothing within {limit}")
+
+    def _look_at_reader(self) -> None:
+        """Note whether the reader gets answers, also if nobody has asked."""
+        stuck_s = self._reader.stuck_s
+        if stuck_s >= READER_STUCK_S:
+            if self._ready.is_set():
+                log.error("the database of the live events has not answered for %.0f s", stuck_s)
+            self._set_readable(False)
+        elif self._started:
+            self._set_readable(True)
+
+    def _set_readable(self, readable: bool) -> None:
+        if readable:
+            self._ready.set()
+        elif self._ready.is_set():
+            self._ready.clear()
+            self._unreadable_since = self.loop.time() - self._reader.stuck_s
 
     def _beat_later(self) -> None:
         interval_s = self.options.heartbeat_s / HEARTBEAT_SLOTS
@@ -406,6 +557,11 @@ class Hub:
             if key not in encoded:
                 encoded[key] = subscriber.format.heartbeat(place)
             subscriber.beat(encoded[key])
+
+
+def unavailable() -> LogUnavailable:
+    """Return the error for a log that cannot be read at present."""
+    return LogUnavailable("the log of live events cannot be read at present: try again later")
 
 
 def _advance(

@@ -45,10 +45,10 @@ class ConnectionQuota:
             self._of_user[user] += 1
         subscriber.user = user
 
-    def leave(self, subscriber: Subscriber) -> None:
-        """Count a client out."""
+    def leave(self, subscriber: Subscriber, user: str | None) -> None:
+        """Count a client out that is counted as this user's."""
         _less(self._of_address, subscriber.address)
-        _less(self._of_user, subscriber.user)
+        _less(self._of_user, user)
 
 
 def _less(counter: Counter[str], key: str | None) -> None:

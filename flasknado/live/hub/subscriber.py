@@ -6,6 +6,8 @@ Everything here belongs to the loop's thread.
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import socket
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -20,8 +22,10 @@ if TYPE_CHECKING:
     from flasknado.live.hub.hub import Hub
     from flasknado.live.log.reader import Request
 
-STALLED_BEATS = 4
+STALLED_BEATS = 2
 """After how many heartbeat intervals a client that takes no bytes at all is disconnected."""
+LEAST_USER_TIMEOUT_S = 5.0
+"""The shortest time after which the system gives up a client that acknowledges nothing."""
 GOODBYE_TIMEOUT_S = 5.0
 """How long a client that is sent away may take to read what was written."""
 
@@ -33,7 +37,7 @@ class CatchUp:
     is when it is read.
     """
 
-    __slots__ = ("asked", "epoch", "positions", "request")
+    __slots__ = ("asked", "epoch", "greeted", "greeting", "positions", "request")
 
     def __init__(self) -> None:
         self.epoch: str | None = None
@@ -42,6 +46,10 @@ class CatchUp:
         self.request: Request | None = None
         self.asked: dict[str, int | None] = {}
         """The positions when the request was made."""
+        self.greeting = b""
+        """What to send before anything else."""
+        self.greeted: asyncio.Future[None] | None = None
+        """Done when the log has been read for whoever waits for that."""
 
     def begin(self, channel: str, after: Cursor | None) -> None:
         """Take a channel in, after a cursor or, if it is new, from the head."""
@@ -65,6 +73,8 @@ class CatchUp:
 
     def cancel(self) -> None:
         """Forget the request that is under way."""
+        if self.greeted is not None and not self.greeted.done():
+            self.greeted.set_result(None)
         if self.request is not None:
             self.request.cancelled = True
             self.request = None
@@ -116,6 +126,11 @@ class Subscriber(ABC):
         """Whether it has taken all that was written, so that more may be read for it."""
         return True
 
+    @property
+    def busy(self) -> bool:
+        """Whether something that it has asked for is being done."""
+        return False
+
     @abstractmethod
     def send(self, data: bytes, cursor: Cursor) -> None:
         """Write frames without waiting; afterwards it has everything up to `cursor`."""
@@ -136,6 +151,13 @@ class Subscriber(ABC):
     def abort(self) -> None:
         """End at once; the hub has removed it."""
 
+    def pinged(self) -> None:  # noqa: B027 (most have no pings)
+        """Note that a heartbeat is among what is sent, outside the beats."""
+
+    def give_up(self, reason: str) -> None:  # noqa: ARG002
+        """End because it does not do its part; the hub has removed it."""
+        self.abort()
+
 
 class StreamSubscriber(Subscriber):
     """A client on a byte stream of its own, detached from its HTTP request.
@@ -144,7 +166,15 @@ class StreamSubscriber(Subscriber):
     the stream is free. Above the backlog limit the client is disconnected.
     """
 
-    __slots__ = ("_backlog_bytes", "_ending", "_hub", "_stalled_beats", "_stream", "_waiting")
+    __slots__ = (
+        "_backlog_bytes",
+        "_ending",
+        "_hub",
+        "_stalled_beats",
+        "_stream",
+        "_taken_bytes",
+        "_waiting",
+    )
 
     _stream: IOStream
 
@@ -162,11 +192,14 @@ class StreamSubscriber(Subscriber):
         self._backlog_bytes = 0
         self._ending = False
         self._stalled_beats = 0
+        self._taken_bytes = 0
 
     def attach(self, stream: IOStream) -> None:
         """Take the stream to write to."""
         self._stream = stream
         stream.set_nodelay(True)
+        limit_s = max(STALLED_BEATS * self._hub.options.heartbeat_s, LEAST_USER_TIMEOUT_S)
+        _give_up_unacknowledged(stream.socket, limit_s)
 
     def leave(self) -> None:
         """Have the hub forget this client; may be called again."""
@@ -221,7 +254,6 @@ class StreamSubscriber(Subscriber):
     def _on_written(self, written: asyncio.Future[None]) -> None:
         waiting = self._waiting
         self._waiting = None
-        self._stalled_beats = 0
         if written.cancelled() or written.exception() is not None:
             self._hub.remove(self)
             return
@@ -235,12 +267,21 @@ class StreamSubscriber(Subscriber):
                 self._hub.drained(self)
 
     def beat(self, data: bytes | None) -> None:
-        if self._waiting is not None:
-            self._stalled_beats += 1
-            if self._stalled_beats >= STALLED_BEATS:
-                self._hub.evict(self)
-        elif data:
+        if self._stalls():
+            self._hub.evict(self)
+        elif data and self._waiting is None:
             self.write(data)
+
+    def _stalls(self) -> bool:
+        """Return whether it has taken nothing of what waits for it, for too many heartbeats."""
+        taken_bytes = _taken_bytes(self._stream)
+        took = taken_bytes != self._taken_bytes
+        self._taken_bytes = taken_bytes
+        if took or not self._stream.writing():
+            self._stalled_beats = 0
+        else:
+            self._stalled_beats += 1
+        return self._stalled_beats >= STALLED_BEATS
 
     def go_away(self, notice: GoAway) -> None:
         self.end(self.format.closing(notice))
@@ -261,3 +302,20 @@ class StreamSubscriber(Subscriber):
         # As an error, so that no layer waits for the client to take what was written.
         error = StreamClosedError()
         self._stream.close((StreamClosedError, error, None))
+
+
+def _taken_bytes(stream: Any) -> int:
+    """Return how many bytes the system has taken of what was written."""
+    if type(stream) is TransportStream:
+        return stream.taken_bytes
+    taken_bytes: int = stream._total_write_done_index
+    return taken_bytes
+
+
+def _give_up_unacknowledged(sock: Any, limit_s: float) -> None:
+    """Have the system end a connection whose other end acknowledges nothing (RFC 5482)."""
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if option is None or sock is None or sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return
+    with contextlib.suppress(OSError):  # it has closed
+        sock.setsockopt(socket.IPPROTO_TCP, option, round(limit_s * 1000))

@@ -27,11 +27,8 @@ class Follower(ABC):
     """
 
     @abstractmethod
-    def wait(self, limit_s: float | None = None) -> None:
-        """Return when the log may have changed, the wakeup rings, or it is time to look.
-
-        After `limit_s` at the latest.
-        """
+    def wait(self) -> None:
+        """Return when the log may have changed, the wakeup rings, or it is time to look."""
 
     @abstractmethod
     def changed(self) -> bool:
@@ -120,6 +117,10 @@ class Log(ABC):
         """Return who is on a channel."""
 
     @abstractmethod
+    def ping(self) -> None:
+        """Return if the log's place answers whoever uses it as views do; raises if not."""
+
+    @abstractmethod
     def append(self, drafts: Sequence[Draft]) -> Cursor | None:
         """Append events at once, in a transaction of their own; return the cursor of the last.
 
@@ -128,11 +129,17 @@ class Log(ABC):
 
     @abstractmethod
     def following(
-        self, wakeup: Wakeup, options: LiveOptions, *, busy_timeout_s: float = READER_BUSY_TIMEOUT_S
+        self,
+        wakeup: Wakeup,
+        options: LiveOptions,
+        *,
+        busy_timeout_s: float = READER_BUSY_TIMEOUT_S,
+        listening: bool = True,
     ) -> AbstractContextManager[Follower]:
         """Open a follower for the calling thread; its `wait()` is ended by the wakeup.
 
-        `busy_timeout_s`: how long it waits where SQLite is locked by another.
+        `busy_timeout_s`: how long it waits for what another has locked. `listening`: whether
+        its `wait()` ends at the commits of other processes.
         """
 
     def settle(self) -> None:  # noqa: B027 (most have nothing to do)

@@ -12,9 +12,8 @@ and then in case one was lost.
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
-import os
-import socket
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -25,13 +24,13 @@ from sqlalchemy.orm import Session, scoped_session
 
 from flasknado.errors import ConfigurationError
 from flasknado.live.event import Cursor, Event
-from flasknado.live.log import outbox, presence, retention, tables, transaction
+from flasknado.live.log import outbox, postgres, presence, retention, tables, transaction
 from flasknado.live.log.base import READER_BUSY_TIMEOUT_S, Busy, Follower, Log, OnCommit
 from flasknado.live.log.buffered import Buffer, Take
 from flasknado.live.log.presence import Key, Presence, Seen
 from flasknado.live.log.sequencer import Sequencer
 from flasknado.live.log.tables import Batch, Draft
-from flasknado.live.log.wakeup import Wakeup, at_most
+from flasknado.live.log.wakeup import Wakeup
 from flasknado.live.options import LiveOptions
 
 if TYPE_CHECKING:
@@ -45,8 +44,8 @@ LOOKING_POLL_S = 0.02
 """How often the outbox is looked at where the driver cannot be notified."""
 LISTENING_POLL_S = 1.0
 """How often a listener looks although nothing has been notified."""
-LOST_AFTER_S = 15
-"""After how long a PostgreSQL server that answers nothing counts as gone."""
+POOL_TIMEOUT_S = 10
+"""How long a publisher waits for a connection to the log's own database."""
 
 
 def _nothing(events: Sequence[Event]) -> None:
@@ -167,6 +166,10 @@ class DatabaseLog(Log):
         with self.engine().connect() as connection:
             return presence.read(connection, channel)
 
+    def ping(self) -> None:
+        with self.engine().connect() as connection:
+            connection.execute(sa.select(sa.literal(1)))
+
     def append(self, drafts: Sequence[Draft]) -> Cursor | None:
         with self._read_committed() as connection:
             if connection.dialect.name == "postgresql":
@@ -189,7 +192,12 @@ class DatabaseLog(Log):
 
     @contextlib.contextmanager
     def following(
-        self, wakeup: Wakeup, options: LiveOptions, *, busy_timeout_s: float = READER_BUSY_TIMEOUT_S
+        self,
+        wakeup: Wakeup,
+        options: LiveOptions,
+        *,
+        busy_timeout_s: float = READER_BUSY_TIMEOUT_S,
+        listening: bool = True,
     ) -> Iterator[Follower]:
         engine = self.engine()
         if tables.in_memory(engine.url):
@@ -203,8 +211,11 @@ class DatabaseLog(Log):
             kind: type[DatabaseFollower] = SQLiteFollower
             if engine.dialect.name == "postgresql":
                 kind = PostgresFollower
-                stack.enter_context(self._its_sequencer().standing())
             follower = kind(connection, wakeup, options, self._committed, busy_timeout_s)
+            if listening:
+                follower.listen()
+                if engine.dialect.name == "postgresql":
+                    stack.enter_context(self._its_sequencer().standing())
             if tables.read_head(connection) is None:
                 tables.create_log(connection)
             yield follower
@@ -212,8 +223,10 @@ class DatabaseLog(Log):
     @contextlib.contextmanager
     def _own_connection(self) -> Iterator[sa.Connection]:
         """Open a connection outside every pool that commits each statement by itself."""
+        engine = self.engine()
         with contextlib.ExitStack() as stack:
-            connection = self.engine().connect()
+            with postgres.limited_waits(engine):
+                connection = _outside_the_pool(engine).connect()
             driver: Any = connection.connection.dbapi_connection
             # SQLAlchemy forgets a detached connection that is lost without closing it.
             stack.callback(driver.close)
@@ -300,6 +313,9 @@ class DatabaseFollower(Follower, ABC):
     def _prepare(self, busy_timeout_s: float) -> None:
         """Set the connection up."""
 
+    def listen(self) -> None:
+        """Have `wait()` end when another process has committed, where the database tells."""
+
     def bounds(self) -> Batch:
         return tables.read_bounds(self._connection)
 
@@ -372,8 +388,8 @@ class SQLiteFollower(DatabaseFollower):
         self._connection.exec_driver_sql(f"PRAGMA busy_timeout = {round(busy_timeout_s * 1000)}")
         _use_wal(self._connection)
 
-    def wait(self, limit_s: float | None = None) -> None:
-        self._wakeup.wait(at_most(self._options.poll_s, limit_s))
+    def wait(self) -> None:
+        self._wakeup.wait(self._options.poll_s)
 
     def changed(self) -> bool:
         # Noted before the read, so a commit between them is seen next time.
@@ -401,14 +417,18 @@ class PostgresFollower(DatabaseFollower):
     _notified = False
     _files: tuple[int, ...] = ()
 
-    def _prepare(self, busy_timeout_s: float) -> None:  # noqa: ARG002 (SQLite's)
+    def _prepare(self, busy_timeout_s: float) -> None:
+        # Publishers may keep the log's row locked; nobody who reads waits for them.
+        lock_timeout_ms = max(1, round(busy_timeout_s * 1000))
+        self._connection.exec_driver_sql(f"SET lock_timeout = {lock_timeout_ms}")
+
+    def listen(self) -> None:
         if self._connection.dialect.driver != "psycopg":
             return
         driver: Any = self._connection.connection.dbapi_connection
         driver.add_notify_handler(self._on_notify)
         self._connection.exec_driver_sql(f"LISTEN {tables.NOTIFY_CHANNEL}")
         self._files = (driver.fileno(),)
-        _notice_silence(driver.fileno())
 
     def append(self, drafts: Sequence[Draft]) -> None:
         with self._transaction() as connection:
@@ -431,12 +451,12 @@ class PostgresFollower(DatabaseFollower):
         # Called while a statement runs, which may have begun before that commit.
         self._notified = True
 
-    def wait(self, limit_s: float | None = None) -> None:
+    def wait(self) -> None:
         if not self._notified:
             timeout_s = self._options.poll_s
             if self._files:
                 timeout_s = max(timeout_s, LISTENING_POLL_S)
-            self._wakeup.wait(at_most(timeout_s, limit_s), self._files)
+            self._wakeup.wait(timeout_s, self._files)
 
     def changed(self) -> bool:
         self._notified = False
@@ -454,11 +474,11 @@ def _busy() -> Iterator[None]:
         raise Busy(str(error)) from error
 
 
-def _notice_silence(file: int) -> None:
-    """Have a server that is gone without a word noticed in time, where the system can."""
-    with contextlib.suppress(OSError, AttributeError), socket.socket(fileno=os.dup(file)) as sock:
-        if sock.family != socket.AF_UNIX:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, LOST_AFTER_S * 1000)
+def _outside_the_pool(engine: sa.Engine) -> sa.Engine:
+    """Return the engine with an empty pool: every connection of the other may be in use."""
+    alone = copy.copy(engine)
+    alone.pool = engine.pool.recreate()
+    return alone
 
 
 def _use_wal(connection: sa.Connection) -> None:
@@ -496,7 +516,8 @@ def _engine_with_tables(url: sa.URL) -> sa.Engine:
     if url.get_backend_name() == "sqlite":
         engine = sa.create_engine(url, connect_args={"timeout": WRITER_BUSY_TIMEOUT_S})
     else:
-        engine = sa.create_engine(url, pool_pre_ping=True)
+        engine = sa.create_engine(url, pool_pre_ping=True, pool_timeout=POOL_TIMEOUT_S)
+        postgres.limit_waits(engine)
     try:
         tables.metadata.create_all(engine)
     except (sa.exc.OperationalError, sa.exc.ProgrammingError, sa.exc.IntegrityError):

@@ -17,7 +17,7 @@ from flasknado.live.log import retention, tables
 from flasknado.live.log.base import READER_BUSY_TIMEOUT_S, Follower, Log, OnCommit
 from flasknado.live.log.presence import Key, Presence, Seen, presence_of
 from flasknado.live.log.tables import Batch, Draft
-from flasknado.live.log.wakeup import Wakeup, at_most
+from flasknado.live.log.wakeup import Wakeup
 from flasknado.live.options import LiveOptions
 
 LOOKING_INTERVAL_S = 1.0
@@ -63,6 +63,9 @@ class MemoryLog(Log):
         with self._lock:
             return Cursor(self._epoch, self._head)
 
+    def ping(self) -> None:
+        """It is always there."""
+
     def append(self, drafts: Sequence[Draft]) -> Cursor:
         events: list[Event] = []
         with self._lock:
@@ -86,6 +89,7 @@ class MemoryLog(Log):
         options: LiveOptions,
         *,
         busy_timeout_s: float = READER_BUSY_TIMEOUT_S,  # noqa: ARG002 (nothing is ever locked)
+        listening: bool = True,  # noqa: ARG002 (there is no other process)
     ) -> Iterator[Follower]:
         yield MemoryFollower(self, wakeup, options)
 
@@ -196,8 +200,8 @@ class MemoryFollower(Follower):
         self._wakeup = wakeup
         self._options = options
 
-    def wait(self, limit_s: float | None = None) -> None:
-        self._wakeup.wait(at_most(LOOKING_INTERVAL_S, limit_s))
+    def wait(self) -> None:
+        self._wakeup.wait(LOOKING_INTERVAL_S)
 
     def changed(self) -> bool:
         return True

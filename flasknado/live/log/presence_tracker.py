@@ -1,4 +1,4 @@
-"""One worker's part in presence: what the loop counts, and when the log's thread writes it."""
+"""One worker's part in presence: what the loop counts, and what a thread writes of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import secrets
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from flasknado.live.log.base import Busy, Follower
 from flasknado.live.log.presence import BEAT_INTERVAL_S, SUFFIX, WRITE_INTERVAL_S, Key, Seen
@@ -25,7 +25,7 @@ class PresenceTracker:
     """Counts who is on the watched channels in this process.
 
     patterns: which channels are watched, as in `post:*`; without any it costs nothing.
-    `enter` and `leave` belong to the loop's thread, `write` and `end` to the log's.
+    `enter` and `leave` belong to the loop's thread, `write` and `end` to the writer's.
     """
 
     def __init__(self, patterns: Sequence[str]) -> None:
@@ -38,8 +38,11 @@ class PresenceTracker:
         """What the database refuses, as it did before there was a rule for a user's id."""
         self._write_at = 0.0
         self._beat_at = 0.0
-        self.on_change: Callable[[], object] = lambda: None
-        """Called when something has changed after a while without, on the loop's thread."""
+
+    @property
+    def interval_s(self) -> float:
+        """How long changes are gathered before they are written."""
+        return WRITE_INTERVAL_S
 
     def watches(self, channel: str) -> bool:
         """Return whether somebody counts who is on a channel. May be called on any thread."""
@@ -56,16 +59,12 @@ class PresenceTracker:
     def touch(self, channel: str) -> None:
         """Have it told anew how many are on a channel."""
         with self._lock:
-            first = not self._changed
             self._changed.add((channel, ""))
-        if first:
-            self.on_change()
 
     def _change(self, channels: Iterable[str], user: str | None, by: int) -> None:
         if not self._patterns:
             return
         with self._lock:
-            before = len(self._changed)
             for channel in channels:
                 if self.watches(channel):
                     key = (channel, user or "")
@@ -73,27 +72,16 @@ class PresenceTracker:
                     if not self._connections[key]:
                         del self._connections[key]
                     self._changed.add(key)
-            first = self._changed and not before
-        if first:
-            self.on_change()
 
-    def due_in_s(self) -> float | None:
-        """Return in how many seconds something has to be written; `None` if nothing ever has."""
-        if not self._patterns:
-            return None
-        at = min(self._beat_at, self._write_at) if self._changed else self._beat_at
-        return max(at - time.monotonic(), 0.0)
+    def write(self, follower: Follower) -> None:
+        """Write what is due, and tell who watches.
 
-    def write(self, follower: Follower) -> bool:
-        """Write what is due, and tell who watches; return whether the log has to be read.
-
-        Raises only what says that the connection is lost: whatever else fails here must not
-        keep the events of everybody waiting.
+        Raises only what says that the connection is lost.
         """
         now = time.monotonic()
         due = now >= self._write_at and (self._changed or now >= self._beat_at)
         if not self._patterns or not due:
-            return False
+            return
         self._write_at = now + WRITE_INTERVAL_S
         with self._lock:
             changed, self._changed = self._changed, set()
@@ -101,21 +89,20 @@ class PresenceTracker:
             changes = {key: self._connections[key] for key in changed - self._unwritable}
         try:
             seen, written = self._see(follower, changes)
-            told = self._tell(follower, {channel for channel, _ in written} | seen.lost)
+            self._tell(follower, {channel for channel, _ in written} | seen.lost)
         except Exception as error:
             self._again(changed)
             if not isinstance(error, Busy):
                 _raise_if_lost(error)
                 self._write_at = now + BEAT_INTERVAL_S
                 log.exception("presence cannot be written, next try in %.0f s", BEAT_INTERVAL_S)
-            return False
+            return
         self._again(changes.keys() - written)
         self._beat_at = now + BEAT_INTERVAL_S
         if not seen.known:
             # A new worker, or one that was taken for gone.
             with self._lock:
                 self._changed.update(self._connections)
-        return told
 
     def _see(self, follower: Follower, changes: dict[Key, int]) -> tuple[Seen, set[Key]]:
         """Write changes, those that the database refuses excepted; return which were written.
@@ -169,7 +156,7 @@ class PresenceTracker:
         with self._lock:
             self._changed.update(changed)
 
-    def _tell(self, follower: Follower, channels: Iterable[str]) -> bool:
+    def _tell(self, follower: Follower, channels: Iterable[str]) -> None:
         drafts: list[Draft] = []
         for channel in sorted(channels):
             try:
@@ -182,7 +169,6 @@ class PresenceTracker:
             drafts.append(Draft(channel + SUFFIX, "presence", data, kept=False))
         if drafts:
             follower.append(drafts)
-        return bool(drafts)
 
 
 def _raise_if_lost(error: Exception) -> None:

@@ -21,14 +21,10 @@ from collections import deque
 from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
-import sqlalchemy as sa
-
-from flasknado.errors import ConfigurationError
 from flasknado.live.event import REVOCATIONS, Cursor, Event
 from flasknado.live.log.base import Busy, Follower, Log
-from flasknado.live.log.presence_tracker import PresenceTracker
+from flasknado.live.log.follower_thread import FollowerThread
 from flasknado.live.log.tables import Batch, Draft
-from flasknado.live.log.wakeup import Wakeup
 from flasknado.live.options import LiveOptions
 
 log = logging.getLogger("flasknado.live")
@@ -44,8 +40,6 @@ REVOCATIONS_LIMIT = 10_000
 """How many revocations are known of; tickets from before the oldest are not taken."""
 REPORTS_UNDERWAY = 8
 REQUESTS_PER_TURN = 16
-FIRST_RETRY_S = 0.1
-MAX_RETRY_S = 5.0
 
 
 class Started(NamedTuple):
@@ -96,13 +90,14 @@ class Answer(NamedTuple):
 Report = Started | Stopped | LiveBatch | Answer
 
 
-class Reader:
+class Reader(FollowerThread):
     """The thread that follows the log.
 
     `report(report)` is called on the loop's thread, in order; at most `REPORTS_UNDERWAY`
-    are on their way there, or are live batches that wait there. The thread ends with `stop()`,
-    or when the loop is found closed.
+    are on their way there, or are live batches that wait there.
     """
+
+    what = "the log of live events cannot be read"
 
     def __init__(
         self,
@@ -111,39 +106,15 @@ class Reader:
         loop: asyncio.AbstractEventLoop,
         report: Callable[[Report], object],
         signals: deque[Draft] | None = None,
-        presence_tracker: PresenceTracker | None = None,
     ) -> None:
-        self._log = live_log
-        self._options = options
-        self._loop = loop
+        super().__init__("flasknado-live-log", live_log, options, loop)
         self._report = report
         self._requests: deque[Request] = deque()
         self._signals: deque[Draft] = deque() if signals is None else signals
-        self._wakeup = Wakeup()
-        self._presence_tracker = (
-            PresenceTracker(()) if presence_tracker is None else presence_tracker
-        )
-        self._presence_tracker.on_change = self._wakeup.wake
-        self._stopping = threading.Event()
         self._underway = threading.Semaphore(REPORTS_UNDERWAY)
         self._cursor: Cursor | None = None
         self._next_read_at = 0.0
         self._prune_at = time.monotonic() + options.prune_interval_s * random.uniform(0.5, 1.5)
-        self._thread = threading.Thread(target=self._run, name="flasknado-live-log", daemon=True)
-
-    def start(self) -> None:
-        """Start the thread. Call it after forking."""
-        self._thread.start()
-
-    def stop(self, timeout_s: float = 2.0) -> None:
-        """End the thread and wait for it."""
-        self._stopping.set()
-        self._wakeup.wake()
-        self._thread.join(timeout_s)
-
-    def wake(self) -> None:
-        """Have the log read now rather than at the next poll. May be called on any thread."""
-        self._wakeup.wake()
 
     def request(self, request: Request) -> None:
         """Have an `Answer` reported. May be called on any thread.
@@ -153,46 +124,23 @@ class Reader:
         self._requests.append(request)
         self._wakeup.wake()
 
-    def _run(self) -> None:
-        retry_s = FIRST_RETRY_S
-        while not self._stopping.is_set() and not self._loop.is_closed():
-            began_at = time.monotonic()
-            try:
-                with self._log.following(self._wakeup, self._options) as follower:
-                    self._follow(follower)
-            except Exception as error:
-                if time.monotonic() - began_at > MAX_RETRY_S:
-                    retry_s = FIRST_RETRY_S
-                self._complain(error, retry_s)
-                self._send(Stopped("the database of the live events does not answer"))
-                self._stopping.wait(retry_s)
-                retry_s = min(retry_s * 2, MAX_RETRY_S)
-        self._wakeup.close()
-
-    def _complain(self, error: Exception, retry_s: float) -> None:
-        expected = isinstance(error, (sa.exc.SQLAlchemyError, ConfigurationError))
-        log.error(
-            "the log of live events cannot be read, next try in %.1f s: %s",
-            retry_s,
-            error,
-            exc_info=None if expected else error,
-        )
+    def _lost(self) -> None:
+        self._send(Stopped("the database of the live events does not answer"))
 
     def _follow(self, follower: Follower) -> None:
         self._start_from(follower)
         more = True
-        while not self._stopping.is_set() and not self._loop.is_closed():
+        while not self.ended:
             if not more:
-                follower.wait(self._presence_tracker.due_in_s())
+                self._busy_since = None
+                follower.wait()
                 self._pause()
+            self._progress()
             if follower.changed() or more:
                 more = self._read_live(follower)
             more = self._serve(follower) or more
             more = self._write_signals(follower) or more
-            more = self._presence_tracker.write(follower) or more
             more = self._prune(follower) or more
-        with contextlib.suppress(Busy):
-            self._presence_tracker.end(follower)
 
     def _start_from(self, follower: Follower) -> None:
         """Report that the log can be read, going on where the last connection ended."""
@@ -331,8 +279,10 @@ class Reader:
 
     def _send(self, report: Report) -> None:
         """Give a report to the loop, waiting while too many are on their way."""
+        self._progress()
         while not self._underway.acquire(timeout=0.5):
-            if self._stopping.is_set() or self._loop.is_closed():
+            self._progress()  # it is the loop that is late, not the database
+            if self.ended:
                 return
         with contextlib.suppress(RuntimeError):  # the loop has just closed
             self._loop.call_soon_threadsafe(self._arrive, report)

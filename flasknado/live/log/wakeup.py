@@ -43,8 +43,3 @@ class Wakeup:
         """Let the sockets go; on the thread that waits, once it waits no more."""
         self._sender.close()
         self._receiver.close()
-
-
-def at_most(timeout_s: float, limit_s: float | None) -> float:
-    """Return how long to wait where there may be a limit."""
-    return timeout_s if limit_s is None else min(timeout_s, limit_s)

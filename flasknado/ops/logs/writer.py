@@ -15,9 +15,10 @@ import os
 import queue
 import select
 import stat
-import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
+
+from flasknado.threads import LastingThread
 
 log = logging.getLogger("flasknado.ops")
 
@@ -72,7 +73,7 @@ class LogWriter(Generic[Note]):
         self._dropping = False
         self._failing = False
         self._closed = False
-        self._thread: threading.Thread | None = None
+        self._thread = LastingThread("flasknado-access-log", self._run)
 
     def note(self, note: Note) -> None:
         """Have the line of a note written soon; never waits."""
@@ -103,9 +104,8 @@ class LogWriter(Generic[Note]):
         """Write what waits, for at most `timeout_s`; what is left is lost."""
         self._hand_over()
         self._closed = True
-        if self._thread is not None:
-            self._batches.put(None)
-            self._thread.join(timeout_s)
+        self._batches.put(None)
+        self._thread.join(timeout_s)
 
     def _make_lines(self) -> None:
         notes, self._notes = self._notes, []
@@ -137,11 +137,8 @@ class LogWriter(Generic[Note]):
             log.warning("the access log is written again; %s lines were lost", self.lines_dropped)
         self._handed += len(text)
         self._batches.put((len(lines), text))
-        if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._run, name="flasknado-access-log", daemon=True
-            )
-            self._thread.start()
+        # If it cannot be started now, it is with the next lines; what waits is bounded.
+        self._thread.ensure()
 
     # On the writing thread.
 

@@ -6,10 +6,11 @@ The client library sees them when somebody asks, so a request pays next to nothi
 
 from __future__ import annotations
 
-import asyncio
+import logging
 import os
 import time
 from collections.abc import Iterable
+from functools import partial
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -17,13 +18,20 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.registry import Collector
 
+from flasknado.native.lane import Call, LaneSettings, lane_of
 from flasknado.ops.health import OpsHandler
 from flasknado.ops.metrics import sources
 from flasknado.ops.metrics.access import Allowed
-from flasknado.ops.metrics.model import Family, added, exposed, with_worker
+from flasknado.ops.metrics.model import GAUGE, Family, added, exposed, labelled, with_worker
 from flasknado.ops.metrics.requests import Requests
 from flasknado.ops.metrics.workers import Snapshots
 from flasknado.server import HTTPServer
+from flasknado.wsgi.pool import PoolFull
+
+log = logging.getLogger("flasknado.ops")
+
+LANE = LaneSettings("metrics", 1, 8)
+TIMEOUT_S = 5.0
 
 REFUSED = (
     "the metrics are shown to who has the token (--metrics-token), on an address of their own "
@@ -45,21 +53,35 @@ class Metrics:
         self._age = age
         self._ended: str | None = None
         self._started_at = time.time()
-        self._live = sources.LiveSource(server)
+        self._own: dict[str, sources.Source] = {
+            "requests": self.requests.families,
+            "connections": partial(sources.connections, server),
+            "memory": partial(sources.memory, server),
+            "pool": partial(sources.pool, server),
+            "process": partial(sources.process, self._started_at),
+            "live": sources.LiveSource(server),
+        }
+        self._failing: dict[str, float] = {}
 
     def families(self) -> list[Family]:
-        """Return the numbers of this process."""
-        server = self._server
-        further = server.native.application.settings.get(sources.SOURCES_KEY, ())
-        return [
-            *self.requests.families(),
-            *sources.connections(server),
-            *sources.memory(server),
-            *sources.pool(server),
-            *sources.process(self._started_at),
-            *self._live(),
-            *(family for source in further for family in source()),
-        ]
+        """Return the numbers of this process, without those of a source that fails."""
+        further = self._server.native.application.settings.get(sources.SOURCES_KEY, ())
+        families: list[Family] = []
+        for name, source in [
+            *self._own.items(),
+            *((_name_of(source), source) for source in further),
+        ]:
+            try:
+                families += source()
+            except Exception:
+                if not self._failing.get(name):
+                    log.exception("the metrics of %s are unknown: their source fails", name)
+                self._failing[name] = 1
+            else:
+                self._failing[name] = 0
+        meaning = "1 while a source of numbers fails: they are unknown."
+        failing = labelled(GAUGE, "metrics_source_failing", meaning, "source", self._failing)
+        return [*families, failing]
 
     def write(self, ended: str | None = None) -> None:
         """Write the numbers down for the other workers; `ended` says why this one ends.
@@ -73,12 +95,15 @@ class Metrics:
     async def exposition(self, accept: str) -> tuple[bytes, str]:
         """Return the text of the metrics, and its content type, for an `Accept` field.
 
-        Files are read and text is made on another thread.
+        Files are read and text is made on a thread of its own, which nobody else keeps busy.
+        Raises `PoolFull` if too many ask at once, and `TimeoutError` if it takes too long.
         """
         # Written first: what one worker shows, no other may show less of.
         self.write()
         families = self.families() if self._snapshots is None else []
-        return await asyncio.to_thread(self._expose, families, accept)
+        call = Call("the text of the metrics", partial(self._expose, families, accept))
+        exposed: tuple[bytes, str] = await lane_of(LANE, self._server).run(call, TIMEOUT_S)
+        return exposed
 
     def _expose(self, own: list[Family], accept: str) -> tuple[bytes, str]:
         if self._snapshots is not None:
@@ -103,6 +128,10 @@ class _Exposed(Collector):
         return map(exposed, self._families)
 
 
+def _name_of(source: sources.Source) -> str:
+    return getattr(source, "__qualname__", type(source).__qualname__)
+
+
 class MetricsHandler(OpsHandler):
     """The metrics of all workers; 403 for who may not read them."""
 
@@ -116,6 +145,13 @@ class MetricsHandler(OpsHandler):
             self.set_status(403)
             self.write({"message": REFUSED, "code": 403})
             return
-        text, content_type = await self.metrics.exposition(self.request.headers.get("Accept", ""))
+        accept = self.request.headers.get("Accept", "")
+        try:
+            text, content_type = await self.metrics.exposition(accept)
+        except (PoolFull, TimeoutError):
+            self.set_status(503)
+            self.set_header("Retry-After", "5")
+            self.write({"message": "the metrics could not be read in time", "code": 503})
+            return
         self.set_header("Content-Type", content_type)
         self.write(text)

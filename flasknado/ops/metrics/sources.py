@@ -1,7 +1,8 @@
 """Where a worker's numbers come from: connections, pool, readiness, process, live clients.
 
 All of them are plain numbers that are kept anyway; they are read once a second. Other
-parts add theirs with `add_source`. Everything here belongs to the loop's thread.
+parts add theirs with `add_source`. One that fails is left out and said to be failing: its
+numbers are unknown. Everything here belongs to the loop's thread.
 """
 
 from __future__ import annotations
@@ -12,18 +13,18 @@ from pathlib import Path
 from typing import Any
 
 from flasknado.durations import summed
-from flasknado.errors import ConfigurationError
-from flasknado.native.in_flask import flask_app_of
 from flasknado.ops.metrics.model import COUNTER, GAUGE, HISTOGRAM, Family, labelled, single
+from flasknado.ops.vitals import live_state_of
 from flasknado.server import HTTPServer
 
 Source = Callable[[], Iterable[Family]]
-"""Returns families of numbers; called on the loop's thread about once a second."""
+"""Returns families of numbers; called on the loop's thread about once a second.
+
+It reads what is there and waits for nothing: no lock, no database.
+"""
 
 SOURCES_KEY = "metrics_sources"
 """The setting of a server's native application that lists further sources."""
-
-LIVE_KEY = "live"
 
 
 def add_source(server: HTTPServer, source: Source) -> None:
@@ -133,12 +134,7 @@ class LiveSource:
     def __init__(self, server: HTTPServer) -> None:
         self._hubs: list[Any] = []
         self._transports: set[str] = set()
-        self._state: Any = None
-        try:
-            app = flask_app_of(server.native.application.settings.get("wsgi_app"))
-        except ConfigurationError:
-            return
-        self._state = app.extensions.get(LIVE_KEY)
+        self._state = live_state_of(server)
 
     def __call__(self) -> list[Family]:
         for hub in list(getattr(self._state, "hubs", {}).values()):
@@ -153,7 +149,20 @@ class LiveSource:
         delivered = sum(stats["delivered_total"] for stats in all_stats)
         shown = {name: subscribers.get(name, 0) for name in sorted(self._transports)}
         meaning = "Live clients that were sent away."
+        unreadable_s = max(stats["log_unreadable_s"] for stats in all_stats)
         return [
+            single(
+                GAUGE,
+                "live_log_unreadable_seconds",
+                "For how long the log of live events has not been readable; 0 if it is.",
+                unreadable_s,
+            ),
+            single(
+                GAUGE,
+                "live_guests",
+                "Open WebSockets that have not subscribed to anything yet.",
+                sum(stats["guests"] for stats in all_stats),
+            ),
             labelled(GAUGE, "live_subscribers", "Live clients.", "transport", shown),
             labelled(COUNTER, "live_disconnects", meaning, "reason", gone),
             single(COUNTER, "live_deliveries", "Events written to live clients.", delivered),

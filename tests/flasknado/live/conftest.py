@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from tests.flasknado.live.helpers import LiveApp, make_app
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.serving import Serving, serving
+from tests.support.silent_proxy import SilentProxy, silent_proxy
 
 
 @pytest.fixture
@@ -55,6 +57,15 @@ def make(
 def postgres() -> Iterator[PostgresServer]:
     with postgres_server() as server:
         yield server
+
+
+@pytest.fixture
+def proxied(postgres: PostgresServer) -> Iterator[tuple[SilentProxy, str]]:
+    """Return a proxy that can fall silent, and the URL of a database behind it."""
+    url = sa.make_url(postgres.url())
+    with silent_proxy(postgres.socket_path) as proxy:
+        behind = url.set(host="127.0.0.1", port=proxy.port, query={})
+        yield proxy, behind.render_as_string(hide_password=False)
 
 
 @pytest.fixture

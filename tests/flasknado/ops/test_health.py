@@ -1,14 +1,20 @@
 from __future__ import annotations
 
+import contextlib
+import re
 import threading
+from collections.abc import Iterator
 
 import flask
+import pytest
 import requests
 
 from flasknado import HTTPServer, WSGIContainer, ops
+from flasknado.ops import health
 from flasknado.ops.health import Readiness
 from tests.support.poll import poll
-from tests.support.serving import serving
+from tests.support.raw import connect
+from tests.support.serving import Serving, serving
 
 
 class Database:
@@ -42,7 +48,10 @@ def make_server(database: Database, hanging: threading.Event | None = None) -> H
 def test_readiness_while_the_database_answers_is_200() -> None:
     with serving(lambda: make_server(Database())) as server:
         ready = poll(lambda: requests.get(server.url + "/-/readyz", timeout=5), lambda r: r.ok)
-        assert ready.json() == {"status": "ready", "checks": {"server": "ok", "database": "ok"}}
+        assert ready.json() == {
+            "status": "ready",
+            "checks": {"server": "ok", "database": "ok", "threads": "ok"},
+        }
         assert ready.headers["Cache-Control"] == "no-store"
 
 
@@ -103,6 +112,121 @@ def test_metrics_for_a_client_behind_a_proxy_are_refused() -> None:
         )
         assert answer.status_code == 403
         assert requests.get(server.url + "/-/metrics", timeout=5).status_code == 200
+
+
+def test_check_that_hangs_is_failing_and_asked_again_by_another_thread(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(health, "CHECK_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(health, "CHECK_INTERVAL_S", 0.02)
+    release, hangs = threading.Event(), threading.Event()
+    called = threading.Semaphore(0)
+
+    def check() -> None:
+        if hangs.is_set():
+            called.release()
+            release.wait(30)
+
+    readiness = Readiness({"database": check})
+    readiness.start()
+    try:
+        poll(readiness.results, lambda results: results == {"database": "ok"})
+        hangs.set()
+        poll(readiness.results, lambda results: results == {"database": "failing"})
+        # As many as may hang, and one more that hangs in their place.
+        for _ in range(health.HUNG_LIMIT + 1):
+            poll(lambda: readiness.results() and called.acquire(blocking=False))
+        hangs.clear()
+        release.set()
+        poll(readiness.results, lambda results: results == {"database": "ok"})
+        assert "readiness check database has not come back" in caplog.text
+    finally:
+        release.set()
+        readiness.stop()
+    names = "flasknado-readiness-database"
+    poll(lambda: [t.name for t in threading.enumerate()], lambda alive: names not in alive)
+
+
+def test_check_comes_back_although_a_call_of_it_hangs_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(health, "CHECK_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(health, "CHECK_INTERVAL_S", 0.02)
+    release, calls = threading.Event(), iter([True])
+
+    readiness = Readiness({"database": lambda: next(calls, False) and release.wait(30)})
+    readiness.start()
+    try:
+        assert readiness.results() == {"database": "checking"}
+        poll(readiness.results, lambda results: results == {"database": "ok"})
+    finally:
+        release.set()
+        readiness.stop()
+
+
+def test_check_whose_thread_could_not_be_started_is_made_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    readiness = Readiness({"database": lambda: None})
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        readiness.start()
+        assert readiness.results() == {"database": "checking"}
+    try:
+        poll(readiness.results, lambda results: results == {"database": "ok"})
+    finally:
+        readiness.stop()
+
+
+@pytest.mark.parametrize("timeout", [None, 0.1])
+def test_readiness_while_half_of_the_threads_hang_is_503(timeout: float | None) -> None:
+    app, released = flask.Flask("stuck"), threading.Event()
+
+    @app.get("/hang")
+    def hang() -> str:
+        released.wait(30)
+        return "released"
+
+    @app.get("/stream")
+    def stream() -> flask.Response:
+        def chunks() -> Iterator[str]:
+            yield "begun"
+            released.wait(30)
+
+        return flask.Response(chunks())
+
+    def make() -> HTTPServer:
+        server = HTTPServer(WSGIContainer(app, threads=4, request_timeout_s=timeout))
+        ops.install(server, stuck_after_s=0.3)
+        return server
+
+    def checks(served: Serving) -> dict[str, str]:
+        found: dict[str, str] = requests.get(served.url + "/-/readyz", timeout=5).json()["checks"]
+        return found
+
+    with serving(make) as served, contextlib.ExitStack() as stack:
+        stack.callback(released.set)
+        # One that has begun its response is busy, and not stuck.
+        for path in ("stream", "hang"):
+            stack.enter_context(connect(served.address)).sendall(ask(path))
+        text = poll(
+            lambda: requests.get(served.url + "/-/metrics", timeout=5).text,
+            lambda text: re.search("flasknado_pool_threads_hanging{.*} 1.0", text),
+        )
+        assert "flasknado_pool_threads_busy" in text
+        assert checks(served)["threads"] == "ok"
+        stack.enter_context(connect(served.address)).sendall(ask("hang"))
+        poll(lambda: checks(served), lambda found: found["threads"] == "failing")
+        assert requests.get(served.url + "/-/readyz", timeout=5).status_code == 503
+        released.set()
+        poll(lambda: checks(served), lambda found: found["threads"] == "ok")
+
+
+def ask(path: str) -> bytes:
+    return f"GET /{path} HTTP/1.1\r\nHost: a\r\n\r\n".encode()
 
 
 def test_readiness_before_the_first_check_ends_is_not_ok() -> None:

@@ -317,3 +317,77 @@ def test_submit_after_stop_of_an_unused_pool_starts_no_thread(
     with pytest.raises(PoolFull):
         pool.submit(Job())
     assert not thread_names("test-0")
+
+
+def test_threads_that_could_not_be_started_are_started_later(
+    make_pool: Callable[..., Pool],
+    gate: threading.Event,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    start = threading.Thread.start
+    pool = make_pool(threads=3)
+
+    def start_one(thread: threading.Thread) -> None:
+        if thread.name != "test-0-0":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start_one)
+        pool.submit(job := Job())
+        job.wait()
+        assert pool.running_limit == 1
+
+    def running_limit() -> int:
+        pool.submit(Job())
+        return pool.running_limit
+
+    poll(running_limit, lambda limit: limit == 3)
+    hang(pool, gate)
+    assert "only 1 of 3 threads" in caplog.text
+    assert "all 3 threads have been started at last" in caplog.text
+
+
+def test_pool_that_grows_beside_a_thread_that_hangs_runs_what_waits(
+    make_pool: Callable[..., Pool], gate: threading.Event
+) -> None:
+    pool = make_pool(threads=1)
+    hang(pool, gate)
+    pool.submit(job := Job(lambda: threading.current_thread().name))
+    assert pool.grow()
+    assert job.wait() == "test-0-1"
+    assert (pool.threads, pool.running_limit) == (2, 2)
+
+
+def test_pool_that_shrinks_loses_a_thread_and_grows_by_the_same_number_again(
+    make_pool: Callable[..., Pool], gate: threading.Event
+) -> None:
+    pool = make_pool(threads=1)
+    hang(pool, gate)
+    for _ in range(3):
+        assert pool.grow()
+        pool.submit(job := Job())
+        job.wait()
+        pool.shrink()
+        poll(lambda: thread_names("test-0"), lambda names: names == ["test-0-0"])
+    assert (pool.threads, pool.running_limit, len(pool.workers)) == (1, 1, 2)
+    gate.set()
+    pool.submit(job := Job(lambda: "done"))
+    assert job.wait() == "done"
+
+
+def test_pool_that_cannot_grow_goes_on_as_it_is(
+    make_pool: Callable[..., Pool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    pool = make_pool()
+    pool.submit(job := Job())
+    job.wait()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        assert not pool.grow()
+    assert (pool.threads, pool.running_limit, pool.busy) == (1, 1, 0)
+    assert pool.grow()

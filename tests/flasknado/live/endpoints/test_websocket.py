@@ -244,7 +244,7 @@ def test_plain_get_is_refused(served: Serving) -> None:
 def test_heartbeat_carries_the_head_and_pings(
     make_live_app: Callable[..., LiveApp], serve: Callable[[LiveApp], Serving]
 ) -> None:
-    live_app = make_live_app(LIVE_HEARTBEAT_S=0.1)
+    live_app = make_live_app(LIVE_HEARTBEAT_S=0.5)
     with opened(serve(live_app)) as client:
         client.follow("quiet")
         live_app.publish("busy")
@@ -273,6 +273,7 @@ def test_too_many_clients_are_closed_1013(
     with opened(served) as first:
         first.follow("a")
         with opened(served) as second:
+            second.say(type="subscribe", channels=["a"])
             assert second.closed()[0] == 1013
 
 

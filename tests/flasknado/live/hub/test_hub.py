@@ -438,12 +438,14 @@ def test_stats_tell_who_is_there(live_app: LiveApp) -> None:
         await until(lambda: hub.stats()["delivered_total"] == 2)
         assert hub.stats() == {
             "subscribers": 1,
+            "guests": 0,
             "transports": {"other": 1},
             "gone": {},
             "channels": 2,
             "catching_up": 0,
             "cursor": live_app.cursor(),
             "log_readable": True,
+            "log_unreadable_s": 0.0,
             "delivered_total": 2,
             "dropped_slow_total": 0,
         }

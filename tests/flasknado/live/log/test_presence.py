@@ -324,7 +324,7 @@ def test_presence_over_real_sockets(
 def test_change_of_presence_is_written_without_waiting_for_the_next_look(
     make: Callable[..., LiveApp], kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Nothing else wakes the reader in this time.
+    # Nothing that takes longer than the interval of presence itself.
     monkeypatch.setattr("flasknado.live.log.memory.LOOKING_INTERVAL_S", 3600.0)
     monkeypatch.setattr("flasknado.live.log.database.LISTENING_POLL_S", 3600.0)
     monkeypatch.setattr("flasknado.live.log.presence_tracker.BEAT_INTERVAL_S", 3600.0)

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import select
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -188,5 +189,28 @@ def test_line_after_the_end_is_counted_as_lost() -> None:
             writer.write("late")
             writer._hand_over()
             assert writer.lines_dropped == 1
+
+    run(main)
+
+
+def test_lines_wait_for_a_thread_that_cannot_be_started_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    noted = Noted()
+
+    async def main() -> None:
+        async with writing(logger_with(noted)) as writer:
+            with monkeypatch.context() as patch:
+                patch.setattr(threading.Thread, "start", refuse)
+                writer.write("early")
+                await until(lambda: writer.waiting)
+                assert noted.lines == []
+            writer.write("late")
+            await until(lambda: len(noted.lines) == 2)
+        assert noted.lines == ["early", "late"]
+        assert writer.lines_dropped == 0
 
     run(main)

@@ -14,7 +14,8 @@ import tornado.web
 from prometheus_client.parser import text_string_to_metric_families
 
 from flasknado import HTTPServer, WSGIContainer, ops
-from flasknado.ops.metrics.model import GAUGE, single
+from flasknado.ops.metrics import exposition
+from flasknado.ops.metrics.model import GAUGE, Family, single
 from flasknado.ops.metrics.requests import NO_ROUTE, ROUTES_LIMIT, Requests
 from flasknado.ops.metrics.sources import add_source
 from flasknado.server import LAYERS
@@ -150,3 +151,54 @@ def test_metrics_for_openmetrics_are_in_its_format() -> None:
         answer = requests.get(server.url + "/-/metrics", headers=accept, timeout=5)
     assert answer.headers["Content-Type"].startswith("application/openmetrics-text")
     assert answer.text.endswith("# EOF\n")
+
+
+def test_source_that_fails_is_said_to_fail_and_takes_no_other_along(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    works = threading.Event()
+
+    def fickle() -> list[Family]:
+        if not works.is_set():
+            raise RuntimeError("its numbers are locked")
+        return [single(GAUGE, "fickle", "Works now and then.", 5)]
+
+    def make() -> HTTPServer:
+        server = HTTPServer(WSGIContainer(app))
+        ops.install(server)
+        add_source(server, fickle)
+        return server
+
+    failing = ("flasknado_metrics_source_failing", frozenset({("source", fickle.__qualname__)}))
+    with serving(make) as served:
+
+        def scrape() -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+            return samples(requests.get(served.url + "/-/metrics", timeout=5).text)
+
+        for _ in range(2):
+            found = scrape()
+            assert found[failing] == 1
+            assert ("flasknado_connections", frozenset()) in found
+            assert ("flasknado_fickle", frozenset()) not in found
+        works.set()
+        found = scrape()
+        assert (found[failing], found["flasknado_fickle", frozenset()]) == (0, 5)
+    assert caplog.text.count("their source fails") == 1
+
+
+def test_metrics_that_take_too_long_are_503(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exposition, "TIMEOUT_S", 0.2)
+    release = threading.Event()
+    monkeypatch.setattr(exposition.Metrics, "_expose", lambda *_: release.wait(30))
+
+    def make() -> HTTPServer:
+        server = HTTPServer(WSGIContainer(app))
+        ops.install(server)
+        return server
+
+    with serving(make) as served:
+        try:
+            answer = requests.get(served.url + "/-/metrics", timeout=10)
+            assert (answer.status_code, answer.headers["Retry-After"]) == (503, "5")
+        finally:
+            release.set()
