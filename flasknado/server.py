@@ -18,6 +18,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from tornado import httputil
@@ -25,7 +26,8 @@ from tornado.httpserver import HTTPServer as TornadoHTTPServer
 from tornado.ioloop import IOLoop
 from tornado.netutil import ssl_options_to_context
 
-from flasknado.errors import ConfigurationError
+from flasknado.errors import ConfigurationError, RequestError
+from flasknado.http.admit import FrontDoor, RequestIds
 from flasknado.http.body_limits import DEFAULT_MAX_BODY_BYTES, BodyLimits
 from flasknado.http.counters import Counters, ResponseHook
 from flasknado.http.forwarded import DEFAULT_FIELDS, SECURE_SCHEMES, TrustedProxies
@@ -35,13 +37,16 @@ from flasknado.http.listeners import Listeners, accept_waiting
 from flasknado.http.mailbox import mailbox_of
 from flasknado.http.memory import MemoryBudget, default_limit_bytes
 from flasknado.http.message import RequestHead
-from flasknado.http.request_id import RequestIds
 from flasknado.http.tls import TLSAcceptor
 from flasknado.native import tornado_private
+from flasknado.native.application import HandlerDelegate
 from flasknado.native.exchange import NativeExchange, context_of
+from flasknado.native.iostream import TransportStream
 from flasknado.native.routes import NativeRoute, NativeRoutes
 from flasknado.stock.dispatch import Dispatch
+from flasknado.stock.handlers import StockHandlerDelegate
 from flasknado.wsgi.container import WSGIContainer
+from flasknado.wsgi.exchange import OrdinaryExchange
 from flasknado.wsgi.handoff import SERVER_KEY
 
 if TYPE_CHECKING:
@@ -95,8 +100,8 @@ class HTTPServer(TornadoHTTPServer):
         all below it too; others get 400, on both halves. Default: every host.
     settings: more settings for the native handlers.
 
-    `counters` counts what passes, and `counters.on_response` may be set to a hook. All methods
-    belong to the loop's thread. Raises `ConfigurationError`.
+    `counters` counts what passes, and `on_response` may be set to a hook. All methods belong to
+    the loop's thread. Raises `ConfigurationError`.
     """
 
     def initialize(  # type: ignore[override]
@@ -138,9 +143,19 @@ class HTTPServer(TornadoHTTPServer):
             handlers,
             wsgi_app=self.container.application if self.container else None,
             http_server=self,
+            delegate_class=StockHandlerDelegate if self.layer == TORNADO else HandlerDelegate,
             **(settings or {}),
         )
+        self.door = FrontDoor(
+            self.native,
+            has_container=self.container is not None,
+            request_ids=self.request_ids,
+            budget=self.budget,
+            trusted_proxies=self.trusted_proxies,
+            trusted_hosts=self.trusted_hosts,
+        )
         self.draining = False
+        self._on_response: ResponseHook | None = None
         self._drain_callbacks: list[DrainCallback] = []
         self._close_callbacks: list[CloseCallback] = []
         self._shared: Shared | None = None
@@ -149,17 +164,20 @@ class HTTPServer(TornadoHTTPServer):
 
     @property
     def on_response(self) -> ResponseHook | None:
-        """A hook called on the loop's thread once for each finished exchange, or `None`.
+        """A hook called with a `Finished` once for each finished exchange, or `None`.
 
-        It is given head (`None` if it was unreadable), status, bytes sent, seconds and half
-        (`ordinary`, `native` or `refused`); 499 is the status of a client that left before
-        a response had begun.
+        On the loop's thread, so it must not block.
         """
-        return self.counters.on_response
+        return self._on_response
 
     @on_response.setter
     def on_response(self, hook: ResponseHook | None) -> None:
-        self.counters.on_response = hook
+        hooks = self.counters.hooks
+        if self._on_response is not None:
+            hooks.remove(self._on_response)
+        if hook is not None:
+            hooks.append(hook)
+        self._on_response = hook
 
     def add_handlers(self, handlers: Iterable[NativeRoute]) -> None:
         """Add native routes after those that are there."""
@@ -210,17 +228,22 @@ class HTTPServer(TornadoHTTPServer):
         from flasknado.http.connection import Connection
         from flasknado.http.shared import Shared
 
+        container = self.container
         loop: asyncio.AbstractEventLoop = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
         shared = self._shared = Shared(
             loop,
             mailbox_of(loop),
             self.limits,
             self.counters,
-            container=self.container,
-            is_native=self.native.match,
-            native_exchange=self._native_exchange,
-            trusted_proxies=self.trusted_proxies,
-            trusted_hosts=self.trusted_hosts,
+            door=self.door,
+            open_ordinary=(
+                self._native_exchange
+                if container is None
+                else partial(OrdinaryExchange, container=container)
+            ),
+            open_native=self._native_exchange,
+            open_stream=TransportStream.over,
+            requests_waiting=lambda: container.requests_waiting if container is not None else 0,
             budget=self.budget,
             protocol=self.protocol,
             keep_alive=not self.conn_params.no_keep_alive,
@@ -238,8 +261,8 @@ class HTTPServer(TornadoHTTPServer):
         return Listeners(loop, lambda: Connection(shared), acceptor)
 
     def _native_exchange(self, connection: Connection, head: RequestHead) -> NativeExchange:
-        if head.request_id is None:
-            head.request_id = self.request_ids.new()
+        if head.upgrade and (head.content_length or head.chunked):
+            raise RequestError(400, "a request that asks for an upgrade may not have a body here")
         context = connection.context
         if context is None:
             context = connection.context = context_of(
@@ -250,7 +273,7 @@ class HTTPServer(TornadoHTTPServer):
             scheme = head.scheme
             if (address, scheme) != (context.remote_ip, context.protocol):
                 context = context.forwarding(address, scheme)
-        start = self.start_native if self.native.match(head.path) else self.start_request_unrouted
+        start = self.start_native if head.native is not None else self.start_request_unrouted
         limit_bytes = self.body_limits.limit_bytes(head.method, head.path)
         return NativeExchange(connection, head, self.conn_params, context, start, limit_bytes)
 

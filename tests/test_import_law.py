@@ -27,7 +27,7 @@ WEBAPP_OF_FLASKNADO = "flasknado.live"
 
 PURE = [
     "flasknado/wsgi/environ.py",
-    "flasknado/wsgi/response.py",
+    "flasknado/wsgi/response_head.py",
     "flasknado/http/head.py",
     "flasknado/live/event.py",
     "flasknado/live/formats.py",

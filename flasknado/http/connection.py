@@ -1,7 +1,7 @@
 """One client's connection: a protocol of asyncio's that turns bytes into exchanges, in order.
 
-Bytes go to a `RequestParser`; each request becomes an exchange (`OrdinaryExchange` for the
-container, `NativeExchange` for Tornado's handlers). One exchange is active; requests read
+Bytes go to a `RequestParser`; each request is admitted (`flasknado.http.admit`) and becomes an
+exchange of the half that serves it. One exchange is active; requests read
 ahead wait behind it, up to `Limits.pipeline_limit`, and then reading stops. A request
 that is refused is answered in its turn, and the connection closes after it.
 """
@@ -9,23 +9,21 @@ that is refused is answered in its turn, and the connection closes after it.
 from __future__ import annotations
 
 import asyncio
-import enum
 import logging
 import time
 from collections import deque
 from typing import Any, Final, cast
 
-from tornado.iostream import StreamClosedError
-
 from flasknado.errors import RequestError
 from flasknado.http.client_certificate import variables_of
 from flasknado.http.counters import ORDINARY
 from flasknado.http.encode import CLOSE, encode_head
-from flasknado.http.message import Address, RequestHead, as_address, error_response
-from flasknado.http.parser import HEAD_SLICE_BYTES, RequestParser, RequestSink
-from flasknado.http.shared import NEVER, Exchange, Shared
-from flasknado.native.iostream import TransportStream
-from flasknado.wsgi.exchange import OrdinaryExchange
+from flasknado.http.ending import Ending, Phase, named
+from flasknado.http.exchange import Exchange
+from flasknado.http.flow import Flow
+from flasknado.http.message import Finished, RequestHead, as_address, error_response
+from flasknado.http.parser import HEAD_SLICE_BYTES, RequestParser
+from flasknado.http.shared import NEVER, Shared
 
 _now: Final = time.monotonic
 log: Final = logging.getLogger("flasknado.http")
@@ -45,9 +43,6 @@ an empty line at which they are cut (1). So sixteen requests, or a thousand chun
 ONE_READ_BYTES: Final = 64 * 1024
 """Less than this is all that one turn of the loop reads from a connection: more counts on."""
 
-LINGERING_LIMIT: Final = 1024
-"""How many refused connections of a server may linger; one more is cut off at once."""
-
 OUR_FAULT: Final = frozenset((503, 507))
 """Refusals after which the rest of a body is read and dropped for as long as a body may take."""
 
@@ -57,18 +52,7 @@ CLIENT_CLOSED_STATUS: Final = 499
 _NONE_WAITING: Final[deque[Exchange]] = deque(maxlen=0)
 
 
-class _Phase(enum.Enum):
-    """What a connection waits for; each phase begins a deadline of its own."""
-
-    HEAD = enum.auto()
-    BODY = enum.auto()
-    SERVING = enum.auto()
-    IDLE = enum.auto()
-    LINGERING = enum.auto()
-    CLOSING = enum.auto()
-
-
-class Connection(RequestSink):
+class Connection(Ending):
     """One client; belongs to the loop's thread. Made by the loop for each accepted socket.
 
     It has all of `asyncio.Protocol`'s methods without inheriting them: a class with an
@@ -77,73 +61,41 @@ class Connection(RequestSink):
 
     __slots__ = (
         "_advancing",
-        "_drain_waiters",
-        "_eof",
-        "_linger_left_bytes",
-        "_lingers_for_body",
         "_parser",
         "_parsing",
-        "_phase",
         "_rate_mark_bytes",
-        "_reading_paused",
         "_receiving",
         "_refusal",
-        "_sent_before_bytes",
         "_stream",
-        "_taken_mark_bytes",
         "_tls",
         "_unparsed",
         "_waiting",
         "_work",
         "_yielding",
-        "active",
         "context",
         "counted",
-        "deadline",
-        "gone",
         "secure",
-        "shared",
-        "transport",
-        "write_deadline",
-        "write_paused",
     )
 
-    transport: asyncio.Transport
-
     def __init__(self, shared: Shared) -> None:
-        self.shared = shared
-        self.active: Exchange | None = None
-        """The exchange whose turn it is."""
+        super().__init__(shared)
         self.context: Any = None
         """Tornado's context of the connection, once a native handler needed it."""
         self.secure = False
         self.counted = False
         """True while its handshake counts as a connection already."""
-        self.gone = False
-        """True once the transport has closed, or has been left to another protocol."""
-        self.deadline = NEVER
-        self.write_deadline = NEVER
-        self.write_paused = False
         self._parser: RequestParser | None = None
         self._receiving: Exchange | None = None
         self._waiting = _NONE_WAITING
         self._unparsed: bytearray | None = None
         self._refusal: tuple[RequestHead | None, RequestError] | None = None
-        self._drain_waiters: list[asyncio.Future[None]] | None = None
-        self._stream: asyncio.Protocol | None = None
-        self._phase = _Phase.HEAD
+        self._stream: Flow | None = None
         self._parsing = False
         self._advancing = False
-        self._reading_paused = False
         self._work = 0
         """What was done since `_begin_turn()`."""
         self._yielding = False
         """True while the rest waits for the loop's next turn."""
-        self._eof = False
-        self._linger_left_bytes = shared.limits.linger_bytes
-        self._lingers_for_body = False
-        self._sent_before_bytes = 0
-        self._taken_mark_bytes = 0
         self._rate_mark_bytes = 0
         self._tls: dict[str, Any] | None = None
 
@@ -190,7 +142,7 @@ class Connection(RequestSink):
             self._parse(data)
 
     def eof_received(self) -> bool:
-        self._eof = True
+        self.eof = True
         active = self.active
         if self.secure or (self._parser is None and active is None):
             return False
@@ -214,9 +166,7 @@ class Connection(RequestSink):
         shared = self.shared
         shared.discard(self)
         shared.counters.connections_open -= 1
-        shared.budget.owing.discard(self.transport)
-        if self._phase is _Phase.LINGERING:
-            shared.lingering -= 1
+        self._stop_lingering()
         self._parser = None
         self._receiving = None
         self._unparsed = None
@@ -230,56 +180,38 @@ class Connection(RequestSink):
         for exchange in waiting:
             self._forget(exchange)
             exchange.lost()
-        self._settle_drain_waiters(StreamClosedError())
+        self._end_flow()
 
     def pause_writing(self) -> None:
-        self.write_paused = True
-        self.shared.budget.owing.add(self.transport)
+        super().pause_writing()
         self._watch_writing()
 
     def resume_writing(self) -> None:
-        self.write_paused = False
-        self.shared.budget.owing.discard(self.transport)
-        if self._phase is not _Phase.CLOSING and self.active is None:
-            self.write_deadline = NEVER
+        super().resume_writing()
         # While a response goes on its rate is judged across the pauses; see `_write_progresses`.
         if self.active is not None:
             self.active.drained()
-        self._settle_drain_waiters(None)
-        if self.active is None:
+        else:
+            if self.phase is not Phase.CLOSING:
+                self.write_deadline = NEVER
             self._advance()
 
     # What the parser calls.
 
     def request_begun(self, head: RequestHead) -> None:
-        shared = self.shared
         if self.gone:
             raise RequestError(400, "the connection has been taken out of HTTP")
         if self.secure:
             head.tls = self._tls
-        if shared.budget.full and (head.content_length or head.chunked):
-            raise shared.budget.refusal()
-        if shared.checks_origin:
-            shared.trusted_proxies.apply(head)
-            shared.trusted_hosts.check(head)
+        shared = self.shared
+        half = shared.door.admit(head)
+        open_exchange = shared.open_ordinary if half is ORDINARY else shared.open_native
+        exchange = open_exchange(self, head)
         counters = shared.counters
-        container = shared.container
-        exchange: Exchange
-        if container is not None and not shared.is_native(head.path):
-            ordinary = OrdinaryExchange(self, head, container)
-            counters.ordinary_requests += 1
-            counters.ordinary_in_flight += 1
-            if counters.on_response is not None:
-                ordinary.started_at = _now()  # uvloop's clock counts milliseconds
-            exchange = ordinary
-        elif head.upgrade and (head.content_length or head.chunked):
-            raise RequestError(400, "a request that asks for an upgrade may not have a body here")
-        else:
-            exchange = shared.native_exchange(self, head)
-            counters.native_requests += 1
-            counters.native_in_flight += 1
-            if counters.on_response is not None:
-                exchange.started_at = _now()
+        counters.requests[half] += 1
+        counters.running[half] += 1
+        if counters.hooks:
+            exchange.started_at = _now()  # uvloop's clock counts milliseconds
         self._receiving = exchange
         if self.active is None and not self._waiting and not self.write_paused:
             self.active = exchange
@@ -311,7 +243,7 @@ class Connection(RequestSink):
 
     def stream_begun(self) -> None:
         """Take note that the active response is a stream, so that its client must stay."""
-        if self._eof:
+        if self.eof:
             self.abort()
 
     def finished(self, exchange: Exchange, keep_alive: bool) -> None:
@@ -329,31 +261,29 @@ class Connection(RequestSink):
         elif not keep_alive:
             self._close()
         elif self._parsing:
-            self._phase = _Phase.SERVING
-        elif self._waiting or self._unparsed is not None or self._refusal or self._eof:
+            self.phase = Phase.SERVING
+        elif self._waiting or self._unparsed is not None or self._refusal or self.eof:
             self._advance()
         elif self._parser is not None:
             self._parser.holds = False
             if self._parser.in_head:
-                self._phase = _Phase.SERVING
+                self.phase = Phase.SERVING
                 self._watch_reading()
             else:
-                self._phase = _Phase.IDLE
-                self.deadline = shared.deadline(shared.limits.keep_alive_timeout_s)
+                self.phase = Phase.IDLE
+                self.deadline = shared.now + shared.idle_s
 
     def drained(self) -> asyncio.Future[None]:
         """Return a future that is done when the client took what was written.
 
         If the client goes instead, it fails with Tornado's `StreamClosedError`.
         """
-        if not self.write_paused and not self.gone and not self.transport.is_closing():
+        closed = self.gone or self.transport.is_closing()
+        if not self.write_paused and not closed:
             return self.shared.soon()
-        future = self.shared.loop.create_future()
-        if self._drain_waiters is None:
-            self._drain_waiters = []
-        self._drain_waiters.append(future)
-        if self.gone or self.transport.is_closing():
-            self._settle_drain_waiters(StreamClosedError())
+        future = self._wait_for_room()
+        if closed:
+            self._end_flow()
         return future
 
     def unstuffed(self) -> None:
@@ -383,11 +313,13 @@ class Connection(RequestSink):
         if error.status in OUR_FAULT and receiving is not None:
             # A reset would lose the answer, and this client has done nothing wrong.
             self._lingers_for_body = True
-            self._linger_left_bytes = self._body_left_bytes(receiving)
+            total_bytes = receiving.head.content_length or receiving.max_body_bytes
+            left_bytes = total_bytes - receiving.received_bytes
+            self._linger_left_bytes = max(self._linger_left_bytes, left_bytes)
         head = parser.head if parser is not None else None
         self._refusal = (head, error)
-        client = head.client if head is not None else self._peer()
-        gen_log.info("Malformed HTTP message from %s: %s", _named(client), error)
+        client = head.client if head is not None else self.peer()
+        gen_log.info("Malformed HTTP message from %s: %s", named(client), error)
         if receiving is not None:
             self._forget(receiving)
             if receiving is self.active:
@@ -405,26 +337,12 @@ class Connection(RequestSink):
         if self.active is None and not self._waiting:
             self._answer_refusal()
 
-    def _body_left_bytes(self, receiving: Exchange) -> int:
-        """Return how much of a body may still come."""
-        head, shared = receiving.head, self.shared
-        total_bytes = head.content_length
-        if total_bytes is None and shared.container is not None:
-            total_bytes = shared.container.max_body_bytes_for(head)
-        left_bytes = (total_bytes or 0) - receiving.received_bytes
-        return max(shared.limits.linger_bytes, left_bytes)
-
     def refuse_exchange(self, exchange: Exchange, error: RequestError) -> None:
         """Refuse the active exchange, whether its body has arrived or not, and close."""
         self._receiving = exchange
         self.refuse(error)
 
-    def close(self) -> None:
-        """Close once what was written has been sent."""
-        if not self.gone and self._phase is not _Phase.CLOSING:
-            self._close()
-
-    def detach(self, stream: asyncio.Protocol) -> None:
+    def detach(self, stream: Flow) -> None:
         """Leave the transport, and all that comes from now on, to another protocol."""
         exchange = self.active
         assert exchange is not None
@@ -432,47 +350,34 @@ class Connection(RequestSink):
         self.active = None
         self._forget(exchange)
         hook = self.shared.counters.on_detach
-        if hook is None or not isinstance(stream, TransportStream):
+        if hook is None:
             self._report(exchange)
         else:
-            duration_s = _now() - exchange.started_at
-            head, status, sent_bytes = exchange.head, exchange.status, exchange.sent_bytes
-            stream.on_lost = hook(head, status, sent_bytes, duration_s, exchange.half)
+            stream.on_lost = hook(_finished(exchange))
         self.gone = True
         self.shared.discard(self)
         self.shared.counters.connections_upgraded += 1
         self._stream = stream
         self._receiving = None
         unparsed, self._unparsed = self._unparsed, None
-        self.transport.set_protocol(stream)
+        self.transport.set_protocol(cast(asyncio.Protocol, stream))
         self._resume_reading()
         if unparsed:
             stream.data_received(bytes(unparsed))
 
-    def leave(self) -> TransportStream:
+    def leave(self) -> Flow:
         """Take the connection out of HTTP, as a stream; requests that wait are forgotten."""
         for exchange in self._waiting:
             self._forget(exchange)
             exchange.drop()
         self._waiting = _NONE_WAITING
-        stream = TransportStream(self.transport, self.shared, write_paused=self.write_paused)
+        stream: Flow = self.shared.open_stream(self)
         self.detach(stream)
         return stream
 
-    def abort(self) -> None:
-        """Cut the connection off; what is waiting for the client is dropped."""
-        self._phase_closing()
-        self.transport.abort()
-
     def holds_thread(self) -> bool:
         """Return whether a thread of the container waits for this client."""
-        active = self.active
-        return isinstance(active, OrdinaryExchange) and active.holds_thread
-
-    def cut_off(self, reason: str) -> None:
-        """Cut off a client whose response may go on no longer."""
-        log.info("%s is cut off: %s", _named(self._peer()), reason)
-        self.abort()
+        return self.active is not None and self.active.holds_thread()
 
     def expire(self, now: float) -> None:
         """Do what the deadline that has passed demands; called by the sweep."""
@@ -483,17 +388,14 @@ class Connection(RequestSink):
             return
         self.deadline = NEVER
         active = self.active
-        lingers = self._phase is _Phase.LINGERING
-        if self.transport.get_write_buffer_size() and (lingers or active is None):
-            # The answer is still on its way; its own deadline cuts off who does not take it.
-            self._watch_writing()
-            limits = self.shared.limits
-            rest_s = limits.linger_timeout_s if lingers else limits.keep_alive_timeout_s
-            self.deadline = self.shared.deadline(rest_s)
-        elif lingers:
-            self.abort()
+        if self.phase is Phase.LINGERING:
+            self._linger_on()
         elif active is not None:
             self._judge_body(active)
+        elif self.transport.get_write_buffer_size():
+            # The answer is still on its way; its own deadline cuts off who does not take it.
+            self._watch_writing()
+            self.deadline = self.shared.deadline(self.shared.limits.keep_alive_timeout_s)
         elif self._parser is not None and self._parser.in_head:
             self.refuse(RequestError(408, "the head of the request did not arrive in time"))
         else:
@@ -595,7 +497,7 @@ class Connection(RequestSink):
                     self._work += REQUEST_WORK
                     self.active = exchange = self._waiting.popleft()
                     exchange.begin()
-                    if self._eof and self.active is exchange and exchange.needs_client():
+                    if self.eof and self.active is exchange and exchange.needs_client():
                         self.abort()
                 elif self._refusal is not None:
                     self._answer_refusal()
@@ -612,12 +514,12 @@ class Connection(RequestSink):
         self._go_on()
 
     def _is_free(self) -> bool:
-        return self.active is None and not self.write_paused and self._phase is not _Phase.CLOSING
+        return self.active is None and not self.write_paused and self.phase is not Phase.CLOSING
 
     def _go_on(self) -> None:
         """Parse what was kept, if it may be parsed now, and read on."""
         parser = self._parser
-        if parser is None or self.gone or self._phase is _Phase.CLOSING:
+        if parser is None or self.gone or self.phase is Phase.CLOSING:
             return
         if self.active is None and not self._waiting:
             parser.holds = False
@@ -628,7 +530,7 @@ class Connection(RequestSink):
             if data:
                 self._parse(bytes(data))
                 return
-        if self._eof and self.active is None and not self._waiting and self._unparsed is None:
+        if self.eof and self.active is None and not self._waiting and self._unparsed is None:
             self._close()
         else:
             self._watch_reading()
@@ -638,22 +540,22 @@ class Connection(RequestSink):
         active = self.active
         parser = self._parser
         if active is not None:
-            phase = _Phase.SERVING if active.complete else _Phase.BODY
+            phase = Phase.SERVING if active.complete else Phase.BODY
         elif parser is not None and parser.in_head:
-            phase = _Phase.HEAD
+            phase = Phase.HEAD
         else:
-            phase = _Phase.IDLE
-        if phase is self._phase:
+            phase = Phase.IDLE
+        if phase is self.phase:
             return
-        self._phase = phase
+        self.phase = phase
         shared = self.shared
-        if phase is _Phase.SERVING:
+        if phase is Phase.SERVING:
             self.deadline = NEVER
-        elif phase is _Phase.BODY:
+        elif phase is Phase.BODY:
             assert active is not None
             self._rate_mark_bytes = active.received_bytes
             self.deadline = shared.deadline(shared.limits.body_timeout_s)
-        elif phase is _Phase.HEAD:
+        elif phase is Phase.HEAD:
             self.deadline = shared.deadline(shared.limits.header_timeout_s)
         else:
             self.deadline = shared.deadline(shared.limits.keep_alive_timeout_s)
@@ -673,18 +575,7 @@ class Connection(RequestSink):
         else:
             self.refuse(RequestError(408, "the body of the request came too slowly"))
 
-    def _pause_reading(self) -> None:
-        if not self._reading_paused and not self._eof:
-            self._reading_paused = True
-            self.transport.pause_reading()
-
-    def _resume_reading(self) -> None:
-        if self._reading_paused:
-            self._reading_paused = False
-            if not self.transport.is_closing():
-                self.transport.resume_reading()
-
-    # Writing and closing.
+    # The end of an exchange.
 
     def _answer_refusal(self) -> None:
         assert self._refusal is not None
@@ -692,118 +583,31 @@ class Connection(RequestSink):
         self._refusal = None
         response, body = error_response(head, error)
         data = encode_head(response, CLOSE, body)
-        self.shared.counters.refused(self._peer(), head, error.status, len(data))
+        self.shared.counters.refused(self.peer(), head, error.status, len(data))
         self.transport.write(data)
         self._linger()
 
     def _linger(self) -> None:
-        """Close, but let the client read the answer while it may still be sending.
-
-        Closing at once would reset the connection, and the answer could be lost on the way
-        (RFC 9112, section 9.6).
-        """
-        shared = self.shared
         self._parser = None
         self._unparsed = None
-        if self._eof or shared.lingering >= LINGERING_LIMIT:
-            self._close()
-            return
-        shared.lingering += 1
-        self._phase = _Phase.LINGERING
-        limits = shared.limits
-        self.deadline = shared.deadline(
-            limits.body_timeout_s if self._lingers_for_body else limits.linger_timeout_s
-        )
-        try:
-            if self.transport.can_write_eof():
-                self.transport.write_eof()
-        except OSError:  # the client has gone, and reading has been paused
-            self.abort()
-            return
-        self._resume_reading()
-
-    def _drop_incoming(self, size_bytes: int) -> None:
-        self._linger_left_bytes -= size_bytes
-        if self._linger_left_bytes < 0:
-            if self._phase is _Phase.LINGERING:
-                self.abort()
-            else:
-                self._pause_reading()
-
-    def _close(self) -> None:
-        self._phase_closing()
-        self.transport.close()
-        self._watch_writing()
-
-    def _phase_closing(self) -> None:
-        if self._phase is _Phase.LINGERING:
-            self.shared.lingering -= 1
-        self._phase = _Phase.CLOSING
-        self.deadline = NEVER
-
-    def _peer(self) -> Address | None:
-        return as_address(self.transport.get_extra_info("peername"))
+        super()._linger()
 
     def _forget(self, exchange: Exchange) -> None:
         """Count out an exchange that has ended, or will never begin."""
         if exchange.held_bytes:
             held_bytes, exchange.held_bytes = exchange.held_bytes, 0
             self.shared.budget.hold(-held_bytes)
-        if isinstance(exchange, OrdinaryExchange):
-            self.shared.counters.ordinary_in_flight -= 1
-        else:
-            self.shared.counters.native_in_flight -= 1
+        self.shared.counters.running[exchange.half] -= 1
 
     def _report(self, exchange: Exchange) -> None:
-        """Tell the hook, if there is one, that an exchange has ended."""
-        hook = self.shared.counters.on_response
-        if hook is None:
-            return
-        duration_s = _now() - exchange.started_at
-        if isinstance(exchange, OrdinaryExchange):  # so that the compiler knows its fields
-            hook(exchange.head, exchange.status, exchange.sent_bytes, duration_s, ORDINARY)
-        else:
-            hook(exchange.head, exchange.status, exchange.sent_bytes, duration_s, exchange.half)
-
-    def _settle_drain_waiters(self, error: Exception | None) -> None:
-        waiters, self._drain_waiters = self._drain_waiters, None
-        for waiter in waiters or ():
-            if waiter.done():
-                continue
-            if error is None:
-                waiter.set_result(None)
-            else:
-                waiter.set_exception(error)
-                waiter.exception()  # nobody has to look
-
-    def _watch_writing(self) -> None:
-        if self.write_deadline == NEVER and not self.gone:
-            self._taken_mark_bytes = self.taken_bytes()
-            self.write_deadline = self.shared.deadline(self.shared.limits.write_timeout_s)
-
-    def _write_progresses(self) -> bool:
-        """Whether the client took enough since the last look; begins the next one if so."""
-        if not self.transport.get_write_buffer_size() and self._phase is not _Phase.CLOSING:
-            self.write_deadline = NEVER
-            return True
-        limits = self.shared.limits
-        taken_bytes = self.taken_bytes()
-        wanted_bytes = limits.min_write_rate_bytes_s * limits.write_timeout_s
-        if taken_bytes - self._taken_mark_bytes < max(wanted_bytes, 1):
-            return False
-        self._taken_mark_bytes = taken_bytes
-        self.write_deadline = self.shared.deadline(limits.write_timeout_s)
-        return True
-
-    def taken_bytes(self) -> int:
-        """Return how much the client's socket has taken so far."""
-        written = self._sent_before_bytes
-        if self.active is not None:
-            written += self.active.sent_bytes
-            if isinstance(self.active, OrdinaryExchange):
-                written += self.active.file_sent_bytes
-        return written - self.transport.get_write_buffer_size()
+        """Tell the hooks that an exchange has ended."""
+        hooks = self.shared.counters.hooks
+        if hooks:
+            finished = _finished(exchange)
+            for hook in hooks:
+                hook(finished)
 
 
-def _named(client: Address | None) -> str:
-    return client[0] if client is not None else "a Unix socket"
+def _finished(exchange: Exchange) -> Finished:
+    duration_s = _now() - exchange.started_at
+    return Finished(exchange.head, exchange.status, exchange.sent_bytes, duration_s, exchange.half)

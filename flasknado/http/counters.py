@@ -5,22 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from flasknado.http.message import Address, RequestHead
+from flasknado.http.message import Address, Finished, RequestHead
 
 ORDINARY: Final = "ordinary"
 NATIVE: Final = "native"
 REFUSED: Final = "refused"
 
-ResponseHook = Callable[[RequestHead | None, int, int, float, str], None]
-"""Called with head (`None` if unreadable), status, bytes sent, seconds and half."""
-
-RefusalHook = Callable[[Address | None, RequestHead | None, int, int], None]
-"""Called with the peer (`None` on a Unix socket), head (`None` if unreadable), status, bytes."""
+ResponseHook = Callable[[Finished], None]
 
 EndHook = Callable[[int], None]
 """Called with the bytes sent since, when a connection that left HTTP has closed."""
 
-DetachHook = Callable[[RequestHead, int, int, float, str], EndHook | None]
+DetachHook = Callable[[Finished], EndHook | None]
 """Called as a `ResponseHook`; what it returns is called once more at the end."""
 
 
@@ -32,14 +28,11 @@ class Counters:
         "connections_open",
         "connections_refused",
         "connections_upgraded",
-        "native_in_flight",
-        "native_requests",
+        "hooks",
         "on_detach",
-        "on_refusal",
-        "on_response",
-        "ordinary_in_flight",
-        "ordinary_requests",
+        "requests",
         "requests_refused",
+        "running",
     )
 
     def __init__(self) -> None:
@@ -50,35 +43,31 @@ class Counters:
         self.connections_accepted = 0
         self.connections_refused = 0
         """Closed at once because of `Limits.max_connections`."""
-        self.ordinary_in_flight = 0
-        """Requests of the container whose head has been read and whose response has not ended."""
-        self.native_in_flight = 0
-        self.ordinary_requests = 0
-        """Requests of the container so far."""
-        self.native_requests = 0
+        self.requests = {ORDINARY: 0, NATIVE: 0}
+        """Requests so far, by the half that serves them."""
+        self.running = {ORDINARY: 0, NATIVE: 0}
+        """Those of them whose head has been read and whose response has not ended."""
         self.requests_refused = 0
         """Answered by the connection itself: malformed, too large, too slow."""
-        self.on_response: ResponseHook | None = None
-        """Called on the loop's thread once for each finished exchange, if set."""
+        self.hooks: list[ResponseHook] = []
+        """Called on the loop's thread once for each finished exchange."""
         self.on_detach: DetachHook | None = None
         """Called instead when a native handler takes a connection out of HTTP, if set.
 
-        Only the llhttp layer calls it; on the other one `on_response` is called then.
+        Only the llhttp layer calls it; on the other one `hooks` are called then.
         """
-
-        self.on_refusal: RefusalHook | None = None
-        """Called instead when a connection itself answers, if set: it knows the peer."""
 
     def refused(
         self, peer: Address | None, head: RequestHead | None, status: int, sent_bytes: int
     ) -> None:
-        """Tell the hook, if there is one, that a connection itself has answered."""
-        if self.on_refusal is not None:
-            self.on_refusal(peer, head, status, sent_bytes)
-        elif self.on_response is not None:
-            self.on_response(head, status, sent_bytes, 0.0, REFUSED)
+        """Tell the hooks that a connection itself has answered."""
+        if self.hooks:
+            finished = Finished(head, status, sent_bytes, 0.0, REFUSED)
+            finished.peer = peer
+            for hook in self.hooks:
+                hook(finished)
 
     @property
     def in_flight(self) -> int:
         """Requests on both halves whose response has not ended."""
-        return self.ordinary_in_flight + self.native_in_flight
+        return sum(self.running.values())

@@ -19,7 +19,7 @@ class DateField:
         self.line = f"Date: {text}\r\n".encode()
 
 
-class _Clock:
+class Clock:
     """Holds the field of the present second: one object, replaced whole, for all threads."""
 
     def __init__(self) -> None:
@@ -27,13 +27,14 @@ class _Clock:
 
 
 _seconds: Final = time.time
-_clock: Final = _Clock()
+CLOCK: Final = Clock()
+"""For those who look whether its field is of the present second before they call."""
 
 
 def date_field() -> DateField:
     """Return the field of the present time (RFC 9110, section 5.6.7). Any thread."""
     second = int(_seconds())
-    field = _clock.field
+    field = CLOCK.field
     if field.second != second:
-        field = _clock.field = DateField(second)
+        field = CLOCK.field = DateField(second)
     return field

@@ -22,6 +22,8 @@ log: Final = logging.getLogger("flasknado.http")
 class Delivery:
     """Something that a pool thread has made ready and the loop delivers."""
 
+    __slots__ = ()
+
     @abstractmethod
     def deliver(self) -> None:
         """Deliver it; called on the loop's thread, must not block."""

@@ -8,7 +8,6 @@ knows Tornado, asyncio or WSGI.
 from __future__ import annotations
 
 import http
-import io
 from typing import Any, BinaryIO, Final
 
 from flasknado.errors import RequestError
@@ -27,9 +26,17 @@ SERVER_SOFTWARE: Final = "flasknado"
 NO_CONTENT_STATUSES: Final = frozenset((204, 304))
 """Final statuses whose responses never carry content (RFC 9110, sections 15.3.5 and 15.4.5)."""
 
-_BytesIO: Final = io.BytesIO
-
 REASON_PHRASES: Final[dict[int, str]] = {status.value: status.phrase for status in http.HTTPStatus}
+
+
+class Route:
+    """A route of the native half, as far as the connection layers know it; immutable."""
+
+    __slots__ = ("label",)
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        """What people read: the pattern without the marks of a regular expression's end."""
 
 
 class RequestHead:
@@ -48,6 +55,7 @@ class RequestHead:
         "host",
         "keep_alive",
         "method",
+        "native",
         "path",
         "prefix",
         "query",
@@ -102,8 +110,10 @@ class RequestHead:
         """What a trusted proxy, or this server, calls the request."""
         self.response_fields: list[tuple[str, str]] | None = None
         """The fields of its response, once that has begun."""
+        self.native: Route | None = None
+        """The native route that the path matches, once the request has been admitted."""
         self.route: str | None = None
-        """The rule that the application matched, once its response has begun (Flask's own)."""
+        """The label of that route, or the rule that Flask matched, once its response has begun."""
         self.tls: dict[str, Any] | None = None
         """Environ variables of the client's certificate, where one is asked for."""
 
@@ -119,11 +129,6 @@ class Body:
     def __init__(self, stream: BinaryIO, length_bytes: int) -> None:
         self.stream = stream
         self.length_bytes = length_bytes
-
-
-def empty_body() -> Body:
-    """Return the body of a request that has none."""
-    return Body(_BytesIO(), 0)
 
 
 def as_address(address: object) -> Address | None:
@@ -171,6 +176,32 @@ class ResponseHead:
         self.content_length = length_bytes
         self.headers.append(("Content-Length", text))
         self.lines.append(field_line("Content-Length", text))
+
+
+class Finished:
+    """A request whose response has ended; immutable by convention.
+
+    head: its head, or `None` if that could not be read. status: 499 if the client left before
+    a response had begun. sent_bytes: of the response, with its head. duration_s: from the
+    request's head to the end of its response. half: `ordinary`, `native` or `refused`.
+    """
+
+    __slots__ = ("duration_s", "ended_at", "half", "head", "peer", "route", "sent_bytes", "status")
+
+    def __init__(
+        self, head: RequestHead | None, status: int, sent_bytes: int, duration_s: float, half: str
+    ) -> None:
+        self.head = head
+        self.status = status
+        self.sent_bytes = sent_bytes
+        self.duration_s = duration_s
+        self.half = half
+        self.route = head.route if head is not None else None
+        """Flask's rule or the native pattern that served it; `None` if none matched."""
+        self.peer: Address | None = None
+        """Who is at the other end of a connection that has answered by itself."""
+        self.ended_at = 0.0
+        """When it ended, in seconds of `time.time`, once it is to be logged."""
 
 
 def status_line(status: int, reason: str) -> bytes:

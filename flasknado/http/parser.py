@@ -13,11 +13,9 @@ honoured.
 from __future__ import annotations
 
 import re
-from abc import ABC, abstractmethod
-from typing import Final, NoReturn
+from typing import Final, NoReturn, Protocol
 
 import httptools
-from mypy_extensions import mypyc_attr
 
 from flasknado.errors import RequestError
 from flasknado.http.chunks import ChunkedBody
@@ -48,21 +46,15 @@ _METHODS_LIMIT: Final = 256
 _methods: Final[dict[bytes, str]] = {}
 
 
-@mypyc_attr(allow_interpreted_subclasses=True)
-class RequestSink(ABC):
+class RequestSink(Protocol):
     """What takes the requests of one connection; each method may raise `RequestError`."""
 
-    __slots__ = ()
-
-    @abstractmethod
     def request_begun(self, head: RequestHead) -> None:
         """Take a validated head."""
 
-    @abstractmethod
     def request_data(self, data: bytes) -> None:
         """Take a part of the body, without its framing."""
 
-    @abstractmethod
     def request_complete(self) -> None:
         """Take note that the request has ended."""
 

@@ -6,42 +6,49 @@ it only while requests wait for a thread and its own response holds one.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
-if TYPE_CHECKING:
-    from flasknado.http.connection import Connection
-    from flasknado.http.shared import Exchange, Shared
+from flasknado.http.exchange import Exchange
+from flasknado.http.limits import Limits
+from flasknado.http.watched import Watched
 
 _TOO_SLOW: Final = "it takes its response too slowly while other requests wait for a thread"
 _TOO_LONG: Final = "its response has taken too long"
 
 
 class ResponsePace:
-    """Watches the responses of a shared, once in each sweep; on the loop's thread."""
+    """Watches the responses of a server, once in each sweep; on the loop's thread.
 
-    def __init__(self, shared: Shared) -> None:
-        self._shared = shared
-        self._slow: dict[Connection, tuple[Exchange | None, float, int]] = {}
+    requests_waiting: how many requests wait for a thread.
+    """
+
+    def __init__(
+        self, limits: Limits, connections: set[Watched], requests_waiting: Callable[[], int]
+    ) -> None:
+        self._limits = limits
+        self._connections = connections
+        self._requests_waiting = requests_waiting
+        self._slow: dict[Watched, tuple[Exchange | None, float, int]] = {}
         """Since when, and at how many bytes, clients that hold threads are watched."""
-        self._begun: dict[Connection, tuple[Exchange | None, float]] = {}
+        self._begun: dict[Watched, tuple[Exchange | None, float]] = {}
         """When responses were first seen to have begun."""
 
     def sweep(self, now: float) -> None:
         """Cut off who is too slow."""
-        container = self._shared.container
-        waiting = container.requests_waiting if container is not None else 0
+        waiting = self._requests_waiting()
         if waiting:
             self._judge(now, waiting)
         elif self._slow:
             self._slow = {}
-        if self._shared.limits.response_timeout_s is not None:
-            self._end_overlong(now, self._shared.limits.response_timeout_s)
+        if self._limits.response_timeout_s is not None:
+            self._end_overlong(now, self._limits.response_timeout_s)
 
     def _judge(self, now: float, waiting: int) -> None:
-        limits = self._shared.limits
+        limits = self._limits
         watched, self._slow = self._slow, {}
-        too_slow: list[tuple[float, Connection]] = []
-        for connection in self._shared.connections:
+        too_slow: list[tuple[float, Watched]] = []
+        for connection in self._connections:
             if not connection.holds_thread():
                 continue
             taken_bytes = connection.taken_bytes()
@@ -62,7 +69,7 @@ class ResponsePace:
 
     def _end_overlong(self, now: float, timeout_s: float) -> None:
         known, self._begun = self._begun, {}
-        for connection in list(self._shared.connections):
+        for connection in list(self._connections):
             active = connection.active
             if not (active.status if active is not None else connection.write_paused):
                 continue
@@ -75,5 +82,5 @@ class ResponsePace:
                 self._begun[connection] = mark
 
 
-def _rate(found: tuple[float, Connection]) -> float:
+def _rate(found: tuple[float, Watched]) -> float:
     return found[0]

@@ -7,69 +7,28 @@ import contextvars
 import logging
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import Any, Final
 
+from flasknado.http.admit import FrontDoor
 from flasknado.http.counters import Counters
-from flasknado.http.forwarded import TrustedProxies
-from flasknado.http.hosts import TrustedHosts
+from flasknado.http.exchange import Exchange
 from flasknado.http.limits import Limits
 from flasknado.http.mailbox import Mailbox
 from flasknado.http.memory import MemoryBudget
 from flasknado.http.message import RequestHead
-from flasknado.http.reply import Container
 from flasknado.http.response_pace import ResponsePace
-
-if TYPE_CHECKING:
-    from flasknado.http.connection import Connection
+from flasknado.http.watched import Watched
 
 log: Final = logging.getLogger("flasknado.http")
 
 NEVER: Final = math.inf
 
 
-class Exchange(Protocol):
-    """One request and its response, as a connection sees them; on the loop's thread."""
+OpenExchange = Callable[[Any, RequestHead], Exchange]
+"""Makes the exchange of a connection's request that was admitted; may raise `RequestError`."""
 
-    head: RequestHead
-    half: str
-    complete: bool
-    """Whether the request has arrived whole."""
-    status: int
-    """The status of the response, 0 before it is known."""
-    sent_bytes: int
-    started_at: float
-    held_bytes: int
-    """How much of its body is in memory."""
-    holds: bool
-    """Whether what follows the request must not be parsed before the response has ended."""
-
-    @property
-    def received_bytes(self) -> int:
-        """How much of its body has arrived."""
-
-    def begin(self) -> None:
-        """Its turn has come: what was before it on the connection has been answered."""
-
-    def receive(self, data: bytes) -> None:
-        """Take a part of the body; raises `RequestError` (413) above the limit."""
-
-    def end(self) -> None:
-        """The request has arrived whole."""
-
-    def stuffed(self) -> bool:
-        """Whether no more of the body may be read for now."""
-
-    def needs_client(self) -> bool:
-        """Whether the client's half-close means that it has gone."""
-
-    def drop(self) -> bool:
-        """Forget a request that is being refused; False if its response has begun."""
-
-    def drained(self) -> None:
-        """The client took what was waiting for it."""
-
-    def lost(self) -> None:
-        """The connection has closed before the response ended."""
+OpenStream = Callable[[Any], Any]
+"""Makes the `Flow` that takes over a connection which leaves HTTP."""
 
 
 class Shared:
@@ -82,11 +41,11 @@ class Shared:
         limits: Limits,
         counters: Counters,
         *,
-        container: Container | None,
-        is_native: Callable[[str], bool],
-        native_exchange: Callable[[Connection, RequestHead], Exchange],
-        trusted_proxies: TrustedProxies,
-        trusted_hosts: TrustedHosts,
+        door: FrontDoor,
+        open_ordinary: OpenExchange,
+        open_native: OpenExchange,
+        open_stream: OpenStream,
+        requests_waiting: Callable[[], int],
         budget: MemoryBudget,
         protocol: str | None = None,
         keep_alive: bool = True,
@@ -95,28 +54,28 @@ class Shared:
         self.mailbox = mailbox
         self.limits = limits
         self.counters = counters
-        self.container = container
-        self.is_native = is_native
-        self.native_exchange = native_exchange
-        self.trusted_proxies = trusted_proxies
-        self.trusted_hosts = trusted_hosts
-        self.checks_origin = bool(trusted_proxies) or bool(trusted_hosts)
+        self.door = door
+        self.open_ordinary = open_ordinary
+        self.open_native = open_native
+        self.open_stream = open_stream
         self.budget = budget
         budget.on_change.append(self._memory_changed)
         self.protocol = protocol
         self.keep_alive = keep_alive
         """False when every response closes its connection: by configuration, or while draining."""
-        self.connections: set[Connection] = set()
+        self.connections: set[Watched] = set()
         self.lingering = 0
         self.now = loop.time()
         """The loop's time at the last sweep."""
+        self.idle_s = limits.sweep_interval_s + limits.keep_alive_timeout_s
+        """How long after the last sweep a connection that is at rest from now on is closed."""
         self.context = contextvars.copy_context()
         """What the context of each native request is a copy of."""
-        self._pace = ResponsePace(self)
+        self._pace = ResponsePace(limits, self.connections, requests_waiting)
         self._soon: asyncio.Future[None] | None = None
         self._sweeping: asyncio.TimerHandle | None = None
 
-    def add(self, connection: Connection) -> None:
+    def add(self, connection: Watched) -> None:
         """Watch a connection."""
         self.connections.add(connection)
         if self._sweeping is None:
@@ -124,7 +83,7 @@ class Shared:
             self.budget.look()
             self._sweep_later()
 
-    def discard(self, connection: Connection) -> None:
+    def discard(self, connection: Watched) -> None:
         """Watch a connection no more."""
         self.connections.discard(connection)
 

@@ -12,7 +12,7 @@ import logging
 import socket
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from tornado import httputil
 from tornado.escape import native_str
@@ -24,6 +24,7 @@ from flasknado.errors import RequestError
 from flasknado.http.body_limits import body_too_large
 from flasknado.http.counters import NATIVE
 from flasknado.http.encode import CONTINUE, LAST_CHUNK, frame_chunk
+from flasknado.http.exchange import Exchange
 from flasknado.http.head import KNOWN_NAME_BYTES
 from flasknado.http.message import RequestHead
 from flasknado.http.request_id import REQUEST_ID_FIELD, current_request_id
@@ -92,16 +93,13 @@ def context_of(
     )
 
 
-class NativeExchange(httputil.HTTPConnection):
-    """One native request and the response to it; see `flasknado.http.shared.Exchange`.
+class NativeExchange(Exchange):
+    """One native request and the response to it, to Tornado an `httputil.HTTPConnection`.
 
     `start_request` makes Tornado's delegate for it; `max_body_bytes` holds until the handler
     is known, and says otherwise (`flasknado.native.application`). What the delegate raises is
     logged and closes the connection, as in Tornado.
     """
-
-    half = NATIVE
-    holds = True
 
     def __init__(
         self,
@@ -112,15 +110,9 @@ class NativeExchange(httputil.HTTPConnection):
         start_request: StartRequest,
         max_body_bytes: int,
     ) -> None:
-        self.head = head
-        self.complete = False
-        self.received_bytes = 0
-        self.held_bytes = 0
+        super().__init__(head, NATIVE, True, max_body_bytes)
         self.gathers = True
         """Whether the handler gets its body whole; set by what runs it."""
-        self.status = 0
-        self.sent_bytes = 0
-        self.started_at = 0.0
         self.params = params
         self.context = context
         self.no_keep_alive = params.no_keep_alive
@@ -132,7 +124,6 @@ class NativeExchange(httputil.HTTPConnection):
         self._awaited = False
         self._told_end = False
         self._limit_holds = False
-        self._max_body_bytes = max_body_bytes
         self._body_timer: asyncio.TimerHandle | None = None
         self._body_timeout_s = params.body_timeout
         self._close_callback: Callable[[], None] | None = None
@@ -174,10 +165,10 @@ class NativeExchange(httputil.HTTPConnection):
         uri = f"{head.path}?{head.query}" if "?" in head.target else head.path
         start_line = httputil.RequestStartLine(head.method, uri, f"HTTP/{head.version}")
         try:
-            delegate = self._start_request(self._connection, self)
+            delegate = self._start_request(self._connection, cast(Any, self))
             if self.params.decompress:
                 delegate = GzipMessageDelegate(
-                    delegate, self.params.chunk_size, self._max_body_bytes
+                    delegate, self.params.chunk_size, self.max_body_bytes
                 )
             self._delegate = delegate
             result = delegate.headers_received(start_line, fields)
@@ -196,8 +187,8 @@ class NativeExchange(httputil.HTTPConnection):
             return
         self._limit_holds = True
         length = head.content_length
-        if max(length or 0, self.received_bytes) > self._max_body_bytes:
-            self._refuse(body_too_large(self._max_body_bytes, length))
+        if max(length or 0, self.received_bytes) > self.max_body_bytes:
+            self._refuse(body_too_large(self.max_body_bytes, length))
             return
         if not self.complete and (head.content_length or head.chunked):
             if self._body_timeout_s is not None:
@@ -210,8 +201,8 @@ class NativeExchange(httputil.HTTPConnection):
 
     def receive(self, data: bytes) -> None:
         self.received_bytes += len(data)
-        if self._limit_holds and self.received_bytes > self._max_body_bytes:
-            raise body_too_large(self._max_body_bytes)
+        if self._limit_holds and self.received_bytes > self.max_body_bytes:
+            raise body_too_large(self.max_body_bytes)
         size = self.params.chunk_size
         if len(data) <= size:
             self._parts.append(data)
@@ -355,7 +346,7 @@ class NativeExchange(httputil.HTTPConnection):
 
     def set_max_body_size(self, max_body_size: int) -> None:
         """Set the largest body of this request, in bytes."""
-        self._max_body_bytes = max_body_size
+        self.max_body_bytes = max_body_size
 
     def write_headers(
         self,
@@ -457,11 +448,7 @@ class NativeExchange(httputil.HTTPConnection):
         self._detached = True
         self._close_callback = None
         connection = self._connection
-        stream = TransportStream(
-            connection.transport,
-            connection.shared,
-            write_paused=connection.write_paused,
-        )
+        stream = TransportStream.over(connection)
         if self.status == 101 and _opens_websocket(self.head):
             stream.watch = FrameWatch()
         connection.detach(stream)

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 from tornado.ioloop import IOLoop
 from tornado.iostream import StreamBufferFullError, StreamClosedError, UnsatisfiableReadError
 
+from flasknado.http.flow import Flow
 from flasknado.websocket.codec import WebSocketError, close_frame
 from flasknado.websocket.watch import FrameWatch
 
 if TYPE_CHECKING:
+    from flasknado.http.ending import Ending
     from flasknado.http.shared import Shared
 
 log = logging.getLogger("flasknado.http")
@@ -44,7 +46,7 @@ can read why."""
 _Find = Callable[[bytearray, bool], int | None]
 
 
-class TransportStream(asyncio.Protocol):
+class TransportStream(Flow):
     """`IOStream` over an asyncio transport; one reader at a time, as there.
 
     As there, a read of what has come and a write that the client has room for are done at
@@ -65,17 +67,11 @@ class TransportStream(asyncio.Protocol):
         "_into",
         "_lost",
         "_reader",
-        "_reading_paused",
-        "_shared",
-        "_transport",
-        "_waiters",
         "_work",
-        "_write_paused",
         "error",
         "io_loop",
         "max_buffer_size",
         "max_write_buffer_size",
-        "on_lost",
         "sent_bytes",
         "watch",
     )
@@ -88,15 +84,13 @@ class TransportStream(asyncio.Protocol):
         write_paused: bool = False,
         passive: bool = False,
     ) -> None:
-        self._transport = transport
-        self._shared = shared
+        super().__init__(shared)
+        self.transport = transport
+        self.write_paused = write_paused
         self._buffer = bytearray()
         self._find: _Find | None = None
         self._into: memoryview | None = None
         self._reader: asyncio.Future[Any] | None = None
-        self._waiters: list[asyncio.Future[None]] = []
-        self._write_paused = write_paused
-        self._reading_paused = False
         self._closed = passive and transport.is_closing()
         self._drop_bytes = 0
         """How much of what comes from a client that was cut off is still dropped."""
@@ -105,8 +99,6 @@ class TransportStream(asyncio.Protocol):
         self._lost = False
         self._close_callback: Callable[[], None] | None = None
         self.sent_bytes = 0
-        self.on_lost: Callable[[int], None] | None = None
-        """Called with `sent_bytes` when the connection has gone (`Counters.on_detach`)."""
         self.watch: FrameWatch | None = None
         """Looks at the frames of a WebSocket that is read by code which does not count them."""
         self.error: BaseException | None = None
@@ -114,6 +106,11 @@ class TransportStream(asyncio.Protocol):
         self.max_buffer_size = MAX_BUFFER_BYTES
         self.max_write_buffer_size: int | None = None
         self.io_loop = IOLoop.current()
+
+    @classmethod
+    def over(cls, connection: Ending) -> TransportStream:
+        """Return the stream that takes over a connection which leaves HTTP."""
+        return cls(connection.transport, connection.shared, write_paused=connection.write_paused)
 
     # What the transport calls.
 
@@ -124,7 +121,7 @@ class TransportStream(asyncio.Protocol):
         if self._drop_bytes:
             self._drop_bytes = max(self._drop_bytes - len(data), 0)
             if not self._drop_bytes:
-                self._transport.abort()
+                self.transport.abort()
             return
         self._buffer += data
         if len(self._buffer) > self.max_buffer_size:
@@ -137,20 +134,10 @@ class TransportStream(asyncio.Protocol):
     def eof_received(self) -> bool:
         return False
 
-    def pause_writing(self) -> None:
-        self._write_paused = True
-        self._shared.budget.owing.add(self._transport)
-
-    def resume_writing(self) -> None:
-        self._write_paused = False
-        self._shared.budget.owing.discard(self._transport)
-        self._settle_waiters(None)
-
     def connection_lost(self, exc: Exception | None) -> None:
         if not self._lost:
             self._lost = True
-            self._shared.budget.owing.discard(self._transport)
-            counters = self._shared.counters
+            counters = self.shared.counters
             counters.connections_open -= 1
             counters.connections_upgraded -= 1
             if self.on_lost is not None:
@@ -251,7 +238,7 @@ class TransportStream(asyncio.Protocol):
         if self._work < WORK_PER_TURN:
             return False
         if before < WORK_PER_TURN:
-            self._shared.soon().add_done_callback(self._begin_turn)
+            self.shared.soon().add_done_callback(self._begin_turn)
         return True
 
     def _begin_turn(self, _: asyncio.Future[None]) -> None:
@@ -265,13 +252,11 @@ class TransportStream(asyncio.Protocol):
         log.info("a WebSocket client is cut off: %s", error)
         self.error = error
         self._buffer.clear()
-        self._transport.write(close_frame(error.code, str(error)))
+        self.transport.write(close_frame(error.code, str(error)))
         self.write_eof()
         self._drop_bytes = CUT_OFF_BYTES
-        if self._reading_paused:
-            self._reading_paused = False
-            self._transport.resume_reading()
-        self._shared.loop.call_later(CUT_OFF_TIMEOUT_S, self._transport.abort)
+        self._resume_reading()
+        self.shared.loop.call_later(CUT_OFF_TIMEOUT_S, self.transport.abort)
         self._finish_close()
 
     def _end_read(self, error: Exception) -> None:
@@ -285,13 +270,12 @@ class TransportStream(asyncio.Protocol):
         """Stop reading while enough waits and nobody reads, or may not yet."""
         reads = self._reader is not None and self._work < WORK_PER_TURN
         wants = reads or len(self._buffer) < READ_AHEAD_BYTES
-        if self._closed or self._transport.is_closing() or wants is not self._reading_paused:
+        if self._closed:
             return
-        self._reading_paused = not wants
         if wants:
-            self._transport.resume_reading()
+            self._resume_reading()
         else:
-            self._transport.pause_reading()
+            self._pause_reading()
 
     # Writing and closing.
 
@@ -303,8 +287,8 @@ class TransportStream(asyncio.Protocol):
         if written is not None:
             return written
         if self._spend(1 + len(data) // BYTES_PER_WORK):
-            return self._shared.soon()
-        written = self._shared.loop.create_future()
+            return self.shared.soon()
+        written = self.shared.loop.create_future()
         written.set_result(None)
         return written
 
@@ -313,27 +297,25 @@ class TransportStream(asyncio.Protocol):
 
         For those who write to thousands of clients and take turns with others by themselves.
         """
-        if self._closed or self._transport.is_closing():
+        if self._closed or self.transport.is_closing():
             raise StreamClosedError(real_error=self.error)
         if (
             self.max_write_buffer_size is not None
-            and self._transport.get_write_buffer_size() + len(data) > self.max_write_buffer_size
+            and self.transport.get_write_buffer_size() + len(data) > self.max_write_buffer_size
         ):
             raise StreamBufferFullError("Reached maximum write buffer size")
-        self._transport.write(data)
+        self.transport.write(data)
         self.sent_bytes += len(data)
         if self.watch is not None:
             self.watch.sent(data)
-        if not self._write_paused:
+        if not self.write_paused:
             return None
-        future = self._shared.loop.create_future()
-        self._waiters.append(future)
-        return future
+        return self._wait_for_room()
 
     def write_eof(self) -> None:
         """Send a FIN after what was written, where the transport can; reading goes on."""
-        if not self._transport.is_closing() and self._transport.can_write_eof():
-            self._transport.write_eof()
+        if not self.transport.is_closing() and self.transport.can_write_eof():
+            self.transport.write_eof()
 
     def close(self, exc_info: Any = False) -> None:
         """Close once what was written has been sent; with `exc_info` at once and as an error."""
@@ -344,34 +326,23 @@ class TransportStream(asyncio.Protocol):
                 self.error = exc_info[1]
             elif isinstance(exc_info, BaseException):
                 self.error = exc_info
-            self._transport.abort()
+            self.transport.abort()
         else:
-            self._transport.close()
+            self.transport.close()
         self._finish_close()
 
     def _finish_close(self) -> None:
         if self._closed and self._reader is None and self._close_callback is None:
-            self._settle_waiters(StreamClosedError(real_error=self.error))
+            self._end_flow(self.error)
             return
         self._closed = True
         self._try_read()
         if self._reader is not None:
             self._end_read(StreamClosedError(real_error=self.error))
-        self._settle_waiters(StreamClosedError(real_error=self.error))
+        self._end_flow(self.error)
         callback, self._close_callback = self._close_callback, None
         if callback is not None:
             self.io_loop.add_callback(callback)
-
-    def _settle_waiters(self, error: Exception | None) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if waiter.done():
-                continue
-            if error is None:
-                waiter.set_result(None)
-            else:
-                waiter.set_exception(error)
-                waiter.exception()  # nobody has to look
 
     def set_close_callback(self, callback: Callable[[], None] | None) -> None:
         """Have `callback()` called when the connection closes, or soon if it has."""
@@ -390,12 +361,12 @@ class TransportStream(asyncio.Protocol):
 
     def writing(self) -> bool:
         """Return whether written bytes wait for the client."""
-        return self._transport.get_write_buffer_size() > 0
+        return self.transport.get_write_buffer_size() > 0
 
     @property
     def taken_bytes(self) -> int:
         """How many bytes of what was written the system has taken."""
-        return self.sent_bytes - self._transport.get_write_buffer_size()
+        return self.sent_bytes - self.transport.get_write_buffer_size()
 
     def set_nodelay(self, value: bool) -> None:
         """Have small writes sent at once (TCP_NODELAY), or gathered."""
@@ -409,8 +380,8 @@ class TransportStream(asyncio.Protocol):
     @property
     def socket(self) -> Any:
         """The socket, for its options and addresses; under TLS with `getpeercert()`."""
-        tls = self._transport.get_extra_info("ssl_object")
-        sock = self._transport.get_extra_info("socket")
+        tls = self.transport.get_extra_info("ssl_object")
+        sock = self.transport.get_extra_info("socket")
         return _TLSSocket(sock, tls) if tls is not None else sock
 
     def fileno(self) -> int:

@@ -7,8 +7,8 @@ import logging
 import re
 from typing import TYPE_CHECKING, Any
 
-from flasknado.http.counters import REFUSED, EndHook
-from flasknado.http.message import Address, RequestHead
+from flasknado.http.counters import EndHook
+from flasknado.http.message import Finished
 from flasknado.ops import vitals
 from flasknado.ops.health import HealthHandler, Readiness, ReadinessHandler
 from flasknado.ops.logs.access import AccessLog
@@ -16,7 +16,6 @@ from flasknado.ops.logs.access_lines import JSONTemplate, Template
 from flasknado.ops.metrics.access import Allowed
 from flasknado.ops.metrics.exposition import Metrics, MetricsHandler
 from flasknado.ops.metrics.model import COUNTER, GAUGE, Family, labelled, single
-from flasknado.ops.metrics.requests import NO_ROUTE
 from flasknado.ops.metrics.sources import add_source
 from flasknado.ops.metrics.workers import Snapshots
 from flasknado.server import HTTPServer
@@ -69,10 +68,11 @@ class Operations:
             loop = asyncio.get_running_loop()
             self.access_log = AccessLog(access_template, access_logger, loop)
         self._lag_s = 0.0
-        self._hook = server.counters.on_response
-        server.counters.on_response = self._on_response
-        server.counters.on_refusal = self._on_refusal
-        server.counters.on_detach = self._on_detach
+        counters = server.counters
+        counters.hooks.append(self.metrics.requests.count)
+        if self.access_log is not None:
+            counters.hooks.append(self.access_log.log)
+        counters.on_detach = self._on_detach
         settings.setdefault("log_function", no_line)
         add_source(server, self._families)
         server.add_close_callback(self.readiness.stop)
@@ -116,37 +116,12 @@ class Operations:
             families.append(single(COUNTER, "access_log_lines_dropped", meaning, lost))
         return families
 
-    def _on_response(
-        self, head: RequestHead | None, status: int, sent_bytes: int, duration_s: float, half: str
-    ) -> None:
-        requests = self.metrics.requests
-        route = requests.route_of(head, half)
-        requests.count(status, sent_bytes, duration_s, half, route)
-        if self.access_log is not None:
-            self.access_log.log(head, status, sent_bytes, duration_s, half, route)
-        if self._hook is not None:
-            self._hook(head, status, sent_bytes, duration_s, half)
-
-    def _on_refusal(
-        self, peer: Address | None, head: RequestHead | None, status: int, sent_bytes: int
-    ) -> None:
-        self.metrics.requests.count(status, sent_bytes, 0.0, REFUSED, NO_ROUTE)
-        if self.access_log is not None:
-            self.access_log.log(head, status, sent_bytes, 0.0, REFUSED, NO_ROUTE, peer)
-        if self._hook is not None:
-            self._hook(head, status, sent_bytes, 0.0, REFUSED)
-
-    def _on_detach(
-        self, head: RequestHead, status: int, sent_bytes: int, duration_s: float, half: str
-    ) -> EndHook | None:
-        requests = self.metrics.requests
-        route = requests.route_of(head, half)
-        requests.count(status, sent_bytes, duration_s, half, route)
-        if self._hook is not None:
-            self._hook(head, status, sent_bytes, duration_s, half)
-        if self.access_log is None:
-            return None
-        return self.access_log.log_at_end(head, status, sent_bytes, duration_s, half, route)
+    def _on_detach(self, finished: Finished) -> EndHook | None:
+        log = self.access_log
+        for hook in self.server.counters.hooks:
+            if log is None or hook != log.log:
+                hook(finished)
+        return log.log_at_end(finished) if log is not None else None
 
 
 def no_line(handler: RequestHandler) -> None:

@@ -13,7 +13,7 @@ from flasknado.process import settings
 from flasknado.process.importer import call_factory, import_from_string, takes
 from flasknado.server import HTTPServer
 from flasknado.wsgi.container import WSGIContainer
-from flasknado.wsgi.response import WSGIApplication
+from flasknado.wsgi.run import WSGIApplication
 
 
 def build_server(application: Any, cfg: Any) -> HTTPServer:

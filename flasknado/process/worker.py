@@ -247,7 +247,7 @@ class Worker(GunicornWorker):
                 self.log.error("%s of %s threads are stuck", stuck, container.pool.threads)
                 return True
         counters = server.counters
-        return bool(counters.ordinary_requests + counters.native_requests >= self.max_requests)
+        return bool(sum(counters.requests.values()) >= self.max_requests)
 
     def _ask_for_replacement(self) -> None:
         self.log.info("Worker with pid %s asks to be replaced", self.pid)

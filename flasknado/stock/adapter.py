@@ -28,7 +28,7 @@ from flasknado.http.message import (
     as_address,
     error_response,
 )
-from flasknado.http.reply import Container, Reply, TakeConnection
+from flasknado.http.reply import Container, Room, TakeConnection
 from flasknado.native import tornado_private
 
 BODY_SLACK_BYTES: Final = 1024 * 1024
@@ -188,65 +188,98 @@ class ContainerDelegate(httputil.HTTPMessageDelegate):
         refuse(self._connection, self._head, error, self._method)
 
 
-class StockReply(Reply):
-    """A response written through `tornado.httputil.HTTPConnection`.
+class StockReply:
+    """A `Reply` that is written through `tornado.httputil.HTTPConnection`.
 
-    Made on the loop's thread once the request has been read.
+    Made on the loop's thread once the request has been read. What it is told by a pool's
+    thread it posts to the loop; the private methods belong to the loop's thread.
     """
 
-    __slots__ = ("_close_at_end", "_connection", "_request")
+    __slots__ = ("_close_at_end", "_connection", "_gone", "_mailbox", "_request", "_room")
 
     def __init__(self, connection: httputil.HTTPConnection, request: RequestHead) -> None:
-        super().__init__(mailbox_of(asyncio.get_running_loop()))
+        self._mailbox = mailbox_of(asyncio.get_running_loop())
         self._connection = connection
         self._request = request
+        self._room: Room | None = None
+        self._gone = False
         self._close_at_end = False
         set_close_callback = getattr(connection, "set_close_callback", None)
         if set_close_callback is not None:
-            set_close_callback(self.client_gone)
+            set_close_callback(self._lost)
 
-    def _send_on_loop(self, head: ResponseHead, body: bytes) -> None:
-        if not self._gone:
-            self._write_head(head, body if head.has_body else None)
-            self._finish_on_loop()
+    @property
+    def gone(self) -> bool:
+        return self._gone
 
-    def _start_on_loop(self, head: ResponseHead) -> None:
-        if not self._gone:
-            self._write_head(head, None)
+    @property
+    def begun(self) -> bool:
+        return self._room is not None
+
+    def send(self, head: ResponseHead, body: bytes) -> None:
+        self._mailbox.post(self._send, head, body)
+
+    def start(self, head: ResponseHead) -> None:
+        self._room = Room()
+        self._mailbox.post(self._write_head, head, None)
+
+    def write(self, chunk: bytes) -> None:
+        room = self._room
+        if room is None:
+            raise RuntimeError("write() was called before start(): start the response first")
+        room.enter(len(chunk))
+        self._mailbox.post(self._write_chunk, room, chunk)
+
+    def send_file(self, file_fd: int, offset: int, count: int) -> int:  # noqa: ARG002
+        return 0
+
+    def hand_over(self, head: ResponseHead, take: TakeConnection) -> None:
+        self._mailbox.post(self._leave, head, take)
+
+    def finish(self) -> None:
+        self._mailbox.post(self._end)
+
+    def abort(self) -> None:
+        self._mailbox.post(_close, self._connection)
+
+    def _lost(self) -> None:
+        """Take note that the client has gone."""
+        self._gone = True
+        if self._room is not None:
+            self._room.close()
+
+    def _send(self, head: ResponseHead, body: bytes) -> None:
+        self._write_head(head, body if head.has_body else None)
+        self._end()
 
     def _write_head(self, head: ResponseHead, body: bytes | None) -> None:
-        fields = httputil.HTTPHeaders()
-        for name, value in head.headers:
-            fields.add(name, value)
+        if self._gone:
+            return
         if head.has_body and head.content_length is None and self._request.version == "1.0":
             # Only the end of the connection can end this body (RFC 9112, section 6.3).
             self._close_at_end = True
             tornado_private.forget_keep_alive(self._connection)
-        start_line = httputil.ResponseStartLine("HTTP/1.1", head.status, head.reason)
-        self._connection.write_headers(start_line, fields, body)
+        self._connection.write_headers(*_tornado_head(head), body)
 
-    def _write_on_loop(self, chunk: bytes) -> None:
+    def _write_chunk(self, room: Room, chunk: bytes) -> None:
         if self._gone:
             return
         written = self._connection.write(chunk)
-        written.add_done_callback(lambda _: self._taken(len(chunk)))
+        written.add_done_callback(lambda _: room.leave(len(chunk)))
 
-    def _hand_over_on_loop(self, head: ResponseHead, take: TakeConnection) -> None:
+    def _leave(self, head: ResponseHead, take: TakeConnection) -> None:
         if self._gone:
             return
-        fields = httputil.HTTPHeaders()
-        for name, value in head.headers:
-            fields.add(name, value)
+        start_line, fields = _tornado_head(head)
         fields["Connection"] = "close"
         chunked = self._request.version == "1.1"
         if chunked:
             fields["Transfer-Encoding"] = "chunked"
-        start_line = httputil.ResponseStartLine("HTTP/1.1", head.status, head.reason)
         connection: Any = self._connection
         connection.write_headers(start_line, fields)
         take(connection.detach(), chunked)
 
-    def _finish_on_loop(self) -> None:
+    def _end(self) -> None:
         if self._gone:
             return
         if self._close_at_end:
@@ -256,8 +289,14 @@ class StockReply(Reply):
         else:
             self._connection.finish()
 
-    def _abort_on_loop(self) -> None:
-        _close(self._connection)
+
+def _tornado_head(
+    head: ResponseHead,
+) -> tuple[httputil.ResponseStartLine, httputil.HTTPHeaders]:
+    fields = httputil.HTTPHeaders()
+    for name, value in head.headers:
+        fields.add(name, value)
+    return httputil.ResponseStartLine("HTTP/1.1", head.status, head.reason), fields
 
 
 def refuse(
@@ -270,12 +309,9 @@ def refuse(
     response, body = error_response(head, error)
     if method == "HEAD":
         body = b""
-    fields = httputil.HTTPHeaders()
-    for name, value in response.headers:
-        fields.add(name, value)
+    start_line, fields = _tornado_head(response)
     fields["Connection"] = "close"
     tornado_private.end_after_response(connection)
-    start_line = httputil.ResponseStartLine("HTTP/1.1", response.status, response.reason)
     written = connection.write_headers(start_line, fields, body or None)
     connection.finish()
     written.add_done_callback(lambda _: _close(connection))

@@ -6,19 +6,20 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from tornado import httputil
 
 from flasknado.errors import RequestError
-from flasknado.http.counters import NATIVE, ORDINARY
-from flasknado.http.message import RequestHead, as_address
+from flasknado.http.admit import FrontDoor
+from flasknado.http.counters import NATIVE, Counters
+from flasknado.http.limits import Limits
+from flasknado.http.memory import MemoryBudget
+from flasknado.http.message import Finished, RequestHead, as_address
+from flasknado.http.reply import Container
 from flasknado.http.request_id import REQUEST_ID_FIELD, current_request_id
 from flasknado.native import tornado_private
 from flasknado.stock.adapter import ContainerDelegate, head_from, leave_if_ended, refuse
-
-if TYPE_CHECKING:
-    from flasknado.server import HTTPServer
 
 gen_log = logging.getLogger("tornado.general")
 
@@ -27,11 +28,34 @@ ROOM_POLL_S: Final = 0.05
 """How often a body that there is no memory for looks whether there is some."""
 
 
+class Halves(Protocol):
+    """What a server has for the requests of Tornado's connections: `flasknado.HTTPServer`."""
+
+    budget: MemoryBudget
+    counters: Counters
+    door: FrontDoor
+    limits: Limits
+
+    @property
+    def container(self) -> Container | None:
+        """What takes ordinary requests, if anything does."""
+
+    def start_native(
+        self, server_conn: object, request_conn: httputil.HTTPConnection
+    ) -> httputil.HTTPMessageDelegate:
+        """Take a request that a native route matches."""
+
+    def start_request_unrouted(
+        self, server_conn: object, request_conn: httputil.HTTPConnection
+    ) -> httputil.HTTPMessageDelegate:
+        """Take a request that none matches, where there is no container."""
+
+
 class Dispatch(httputil.HTTPMessageDelegate):
     """Sends one request of a Tornado connection to its half, once its head is known."""
 
     def __init__(
-        self, server: HTTPServer, server_conn: object, connection: httputil.HTTPConnection
+        self, server: Halves, server_conn: object, connection: httputil.HTTPConnection
     ) -> None:
         self._server = server
         self._server_conn = server_conn
@@ -54,10 +78,7 @@ class Dispatch(httputil.HTTPMessageDelegate):
         try:
             head = head_from(start_line, headers, self._connection)
             peer, scheme = head.client, head.scheme
-            server.trusted_proxies.apply(head)
-            server.trusted_hosts.check(head)
-            if server.budget.full and (head.content_length or head.chunked):
-                raise server.budget.refusal()
+            half = server.door.admit(head)
         except RequestError as error:
             server.counters.requests_refused += 1
             address = as_address(getattr(self._server_context(), "address", None))
@@ -72,9 +93,7 @@ class Dispatch(httputil.HTTPMessageDelegate):
         if not head.keep_alive:
             # Tornado sees no "close" in a list of options.
             tornado_private.end_after_response(self._connection)
-        half = ORDINARY
-        if server.native.match(head.path) or server.container is None:
-            half = NATIVE
+        if half is NATIVE:
             if (head.client, head.scheme) != (peer, scheme):
                 self._forward(head.client[0] if head.client else None, head.scheme)
             if head.host is not None:
@@ -85,14 +104,12 @@ class Dispatch(httputil.HTTPMessageDelegate):
             if head.version == "1.0":
                 # It cannot be upgraded (RFC 9110, section 7.8).
                 headers.pop("Upgrade", None)
-        if head.request_id is None:
-            head.request_id = server.request_ids.new()
-        # Where a native handler's request is told from (`head_of`).
+        # Where a native handler's request is told from (`head_of`), and its route.
         self._connection.head = head  # type: ignore[attr-defined]
         if half is NATIVE:
             current_request_id.set(head.request_id)
-            _answer_with_id(self._connection, head, head.request_id)
-        if server.native.match(head.path):
+            _answer_with_id(self._connection, head)
+        if head.native is not None:
             delegate = server.start_native(self._server_conn, self._connection)
         elif server.container is not None:
             delegate = ContainerDelegate(server.container, self._connection, head)
@@ -170,23 +187,19 @@ class Dispatch(httputil.HTTPMessageDelegate):
         connection: Any = self._connection
         stream = connection.stream
         began, sent_before = time.monotonic(), tornado_private.written_bytes(stream)
-        if half is ORDINARY:
-            counters.ordinary_requests += 1
-            counters.ordinary_in_flight += 1
-        else:
-            counters.native_requests += 1
-            counters.native_in_flight += 1
+        counters.requests[half] += 1
+        counters.running[half] += 1
 
         def finished(_: asyncio.Future[None]) -> None:
-            if half is ORDINARY:
-                counters.ordinary_in_flight -= 1
-            else:
-                counters.native_in_flight -= 1
+            counters.running[half] -= 1
             self._count_memory(0)
-            if counters.on_response is not None:
+            if counters.hooks:
                 status = tornado_private.status_sent(connection) or 499
                 size_bytes = tornado_private.written_bytes(stream) - sent_before
-                counters.on_response(head, status, size_bytes, time.monotonic() - began, half)
+                duration_s = time.monotonic() - began
+                told = Finished(head, status, size_bytes, duration_s, half)
+                for hook in counters.hooks:
+                    hook(told)
 
         tornado_private.finished(connection).add_done_callback(finished)
 
@@ -200,7 +213,7 @@ def _innermost(delegate: Any) -> Any:
         delegate = inner
 
 
-def _answer_with_id(connection: Any, head: RequestHead, request_id: str) -> None:
+def _answer_with_id(connection: Any, head: RequestHead) -> None:
     """Have the response on a connection, which is one request's in Tornado, carry the id."""
     write_headers = connection.write_headers
 
@@ -208,7 +221,7 @@ def _answer_with_id(connection: Any, head: RequestHead, request_id: str) -> None
         start_line: Any, headers: httputil.HTTPHeaders, chunk: bytes | None = None
     ) -> Any:
         if REQUEST_ID_FIELD not in headers:
-            headers[REQUEST_ID_FIELD] = request_id
+            headers[REQUEST_ID_FIELD] = head.request_id or ""
         head.response_fields = list(headers.get_all())
         return write_headers(start_line, headers, chunk)
 

@@ -13,28 +13,25 @@ import asyncio
 import io
 import math
 import re
-import threading
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from tornado import httputil
 
 from flasknado.errors import ConfigurationError
+from flasknado.http.admit import RequestIds
 from flasknado.http.body_limits import DEFAULT_MAX_BODY_BYTES, BodyLimits
 from flasknado.http.message import Body, RequestHead, plain_response
-from flasknado.http.reply import Reply, ResponseSink
-from flasknado.http.request_id import RequestIds, current_request_id
-from flasknado.wsgi.deadline import DeadlineReply, log_stuck
-from flasknado.wsgi.environ import base_environ, build_environ
+from flasknado.http.reply import Reply
+from flasknado.wsgi.deadline import DeadlineReply
+from flasknado.wsgi.environ import base_environ
 from flasknado.wsgi.pacing import Pacer
-from flasknado.wsgi.pool import Pool, PoolFull, Task
-from flasknado.wsgi.response import Response, WSGIApplication
+from flasknado.wsgi.pool import Pool, PoolFull
+from flasknado.wsgi.run import Run, WSGIApplication, close_body, refuse_overload
 
 if TYPE_CHECKING:
     from flasknado.stock.adapter import ContainerDelegate
 
-RETRY_AFTER_S: Final = 1
 SWEEP_INTERVAL_S: Final = 0.5
 
 AWAKE_AT_ONCE: Final = 4
@@ -137,20 +134,20 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
         """Return the largest body accepted for this request."""
         return self.body_limits.limit_bytes(head.method, head.path)
 
-    def handle(self, head: RequestHead, body: Body, reply: Reply) -> None:
+    def handle(self, head: RequestHead, body: Body | None, reply: Reply) -> None:
         """Queue one complete request for a thread, or refuse it (503); does not block."""
         if head.request_id is None:
             head.request_id = self.request_ids.new()
         if self.mount and not (head.path + "/").startswith(self.mount + "/"):
-            body.stream.close()
+            close_body(body)
             reply.send(*plain_response(head, 404, f"Everything here is under {self.mount}/."))
             return
         if self._sweeping is None:
             self._sweep_later()
         try:
-            self.pool.submit(_Request(self, head, body, reply), wake=False)
+            self.pool.submit(self._run_of(head, body, reply), wake=False)
         except PoolFull:
-            body.stream.close()
+            close_body(body)
             refuse_overload(head, reply)
         else:
             if not self._waking:
@@ -160,6 +157,11 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
                 asyncio.get_running_loop().call_soon(self._wake)
             if self._pacer.resting:
                 self._pacer.begin()
+
+    def _run_of(self, head: RequestHead, body: Body | None, reply: Reply) -> Run:
+        if self.request_timeout_s is not None:
+            reply = DeadlineReply(reply)
+        return Run(self.application, self.base_environ, head, body, reply)
 
     def _wake(self) -> None:
         self._waking = False
@@ -207,7 +209,7 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
     def stuck(self) -> int:
         """How many threads still run a request whose client was answered 504. Any thread."""
         return sum(
-            isinstance(task, _Request) and task.timed_out
+            isinstance(task, Run) and task.timed_out
             for _, task in self.pool.running_longer_than(self.request_timeout_s or math.inf)
         )
 
@@ -217,7 +219,7 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
         May be called on any thread.
         """
         return sum(
-            isinstance(task, _Request) and not task.reply.begun
+            isinstance(task, Run) and not task.reply.begun
             for _, task in self.pool.running_longer_than(age_s)
         )
 
@@ -231,57 +233,13 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
         pool.shed_older_than(self.queue_timeout_s)
         if self.request_timeout_s is not None:
             for thread, task in pool.running_longer_than(self.request_timeout_s):
-                if isinstance(task, _Request):
+                if isinstance(task, Run):
                     task.time_out(thread)
         # With nothing to watch the timer rests until the next request.
         if pool.queued or (pool.busy and self.request_timeout_s is not None):
             self._sweep_later()
         else:
             self._sweeping = None
-
-
-class _Request(Task):
-    """One request in the pool."""
-
-    __slots__ = ("body", "container", "head", "reply", "timed_out")
-
-    def __init__(
-        self, container: WSGIContainer, head: RequestHead, body: Body, reply: Reply
-    ) -> None:
-        super().__init__()
-        self.container = container
-        self.head = head
-        self.body = body
-        self.reply: ResponseSink = reply
-        self.timed_out = False
-        if container.request_timeout_s is not None:
-            self.reply = DeadlineReply(reply)
-
-    def run(self) -> None:
-        stream = self.body.stream
-        try:
-            if not self.reply.gone:
-                current_request_id.set(self.head.request_id)
-                environ = build_environ(self.head, self.body, self.container.base_environ)
-                Response(self.head, self.reply).run(self.container.application, environ)
-        finally:
-            stream.close()
-
-    def shed(self) -> None:
-        self.body.stream.close()
-        refuse_overload(self.head, self.reply)
-
-    def time_out(self, thread: threading.Thread) -> None:
-        """Answer 504 if no response has begun, and log where the thread is."""
-        if isinstance(self.reply, DeadlineReply) and self.reply.time_out(self.head):
-            self.timed_out = True
-            log_stuck(self.head, thread.name, thread.ident, time.monotonic() - self.started_at)
-
-
-def refuse_overload(head: RequestHead, reply: ResponseSink) -> None:
-    """Answer 503: more requests wait than the server takes on."""
-    fields = (("Retry-After", str(RETRY_AFTER_S)),)
-    reply.send(*plain_response(head, 503, "The server is busy: try again shortly.", fields))
 
 
 def _check_range(name: str, value: int, least: int) -> None:

@@ -14,18 +14,18 @@ from typing import Final
 
 from flasknado.errors import ClientDisconnected
 from flasknado.http.message import RequestHead, ResponseHead, plain_response
-from flasknado.http.reply import ResponseSink, TakeConnection
+from flasknado.http.reply import Reply, TakeConnection
 from flasknado.stacks import log_stack
 
 log: Final = logging.getLogger("flasknado.error")
 
 
-class DeadlineReply(ResponseSink):
+class DeadlineReply:
     """A reply that is begun by exactly one: the pool thread, or the loop with a 504."""
 
     __slots__ = ("_beginning", "_reply")
 
-    def __init__(self, reply: ResponseSink) -> None:
+    def __init__(self, reply: Reply) -> None:
         self._reply = reply
         self._beginning = [True]
 

@@ -6,6 +6,7 @@ of header fields are turned into environ keys once each.
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
@@ -13,6 +14,8 @@ from urllib.parse import unquote_to_bytes
 from flasknado.http.head import KNOWN_NAME_BYTES
 from flasknado.http.message import SERVER_SOFTWARE, Body, RequestHead
 from flasknado.wsgi.file_wrapper import FileWrapper
+
+_BytesIO: Final = io.BytesIO
 
 REQUEST_ID_KEY: Final = "flasknado.request_id"
 """The environ key of the request's id."""
@@ -66,13 +69,14 @@ def base_environ(*, multiprocess: bool = False, mount: str = "") -> dict[str, An
     return environ
 
 
-def build_environ(head: RequestHead, body: Body, base: dict[str, Any]) -> dict[str, Any]:
+def build_environ(head: RequestHead, body: Body | None, base: dict[str, Any]) -> dict[str, Any]:
     """Return the environ of one request. May be called on any thread.
 
     Field values are latin-1 text ("bytes-as-unicode", PEP 3333). Fields of the same name
     are joined by commas, `Cookie` by semicolons (RFC 9110, section 5.3; RFC 9113, section
     8.2.3). Names with underscores are dropped: they would pass for those with hyphens. A
     chunked body has arrived whole, so it is announced by its length (RFC 9112, section 7.1.3).
+    `body` is `None` for a request that has none.
     """
     environ = base.copy()
     path = head.path
@@ -92,7 +96,7 @@ def build_environ(head: RequestHead, body: Body, base: dict[str, Any]) -> dict[s
         environ["SERVER_PROTOCOL"] = "HTTP/" + head.version
     if head.scheme != "http":
         environ["wsgi.url_scheme"] = head.scheme
-    environ["wsgi.input"] = body.stream
+    environ["wsgi.input"] = body.stream if body is not None else _BytesIO()
     environ[REQUEST_ID_KEY] = head.request_id
     _add_addresses(environ, head)
     if head.tls is not None:
@@ -100,7 +104,7 @@ def build_environ(head: RequestHead, body: Body, base: dict[str, Any]) -> dict[s
     if head.host is not None:
         environ["HTTP_HOST"] = head.host
     if head.chunked:
-        environ["CONTENT_LENGTH"] = str(body.length_bytes)
+        environ["CONTENT_LENGTH"] = str(body.length_bytes if body is not None else 0)
     elif head.content_length is not None:
         environ["CONTENT_LENGTH"] = str(head.content_length)
     keys = _keys

@@ -7,7 +7,6 @@ does a single write.
 from __future__ import annotations
 
 import os
-import threading
 from typing import TYPE_CHECKING, Final
 
 from flasknado.errors import ClientDisconnected, RequestError
@@ -24,9 +23,10 @@ from flasknado.http.encode import (
     encode_head,
     frame_chunk,
 )
+from flasknado.http.exchange import Exchange
 from flasknado.http.mailbox import Delivery
-from flasknado.http.message import RequestHead, ResponseHead, empty_body
-from flasknado.http.reply import Container, Reply, TakeConnection
+from flasknado.http.message import RequestHead, ResponseHead
+from flasknado.http.reply import Container, Room, TakeConnection
 from flasknado.wsgi.sendfile import SocketLoan, send_file
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ ONE_BUFFER_BYTES: Final = 64 * 1024
 """Bodies up to this size are joined with their head."""
 
 
-class OrdinaryExchange(Reply, Delivery):
-    """One request for a container, and the reply to it; see `flasknado.http.shared.Exchange`.
+class OrdinaryExchange(Exchange, Delivery):
+    """One request for a container, and the `Reply` to it.
 
     Raises `RequestError` (413) if the body is announced to be larger than accepted.
     """
@@ -51,26 +51,31 @@ class OrdinaryExchange(Reply, Delivery):
         "_keep_alive",
         "_lending",
         "_loan",
+        "_mailbox",
         "_response",
         "_rest",
+        "_room",
         "_streaming",
         "_untaken_bytes",
-        "complete",
         "file_sent_bytes",
-        "head",
-        "held_bytes",
-        "sent_bytes",
-        "started_at",
-        "status",
+        "gone",
     )
-    half = ORDINARY
-    holds = False
 
     def __init__(self, connection: Connection, head: RequestHead, container: Container) -> None:
-        super().__init__(connection.shared.mailbox)
+        has_body = bool(head.content_length or head.chunked)
+        limit_bytes = container.max_body_bytes_for(head) if has_body else 0
+        if head.content_length is not None and head.content_length > limit_bytes:
+            raise body_too_large(limit_bytes, head.content_length)
+        super().__init__(head, ORDINARY, False, limit_bytes)
         self._connection = connection
         self._container = container
+        self._mailbox = connection.shared.mailbox
         self._body: BodyBuffer | None = None
+        if has_body:
+            self._body = BodyBuffer(limit_bytes, self._mailbox, self._disk_progress)
+        self.gone = False
+        """True once the client has disconnected. May be read on any thread."""
+        self._room: Room | None = None
         self._chunked = False
         self._data = b""
         self._response: ResponseHead | None = None
@@ -80,25 +85,10 @@ class OrdinaryExchange(Reply, Delivery):
         self._loan: SocketLoan | None = None
         self._streaming = False
         self._untaken_bytes = 0
-        self.complete = False
-        self.held_bytes = 0
         self.file_sent_bytes = 0
         """How much of a file has gone past the loop, and is not yet among `sent_bytes`."""
-        self.head = head
-        self.sent_bytes = 0
-        self.started_at = 0.0
-        self.status = 0
-        if head.content_length or head.chunked:
-            limit_bytes = container.max_body_bytes_for(head)
-            if head.content_length is not None and head.content_length > limit_bytes:
-                raise body_too_large(limit_bytes, head.content_length)
-            self._body = BodyBuffer(limit_bytes, connection.shared.mailbox, self._disk_progress)
 
     # The request, on the loop's thread.
-
-    @property
-    def received_bytes(self) -> int:
-        return self._body.length_bytes if self._body is not None else 0
 
     def begin(self) -> None:
         if self.complete:
@@ -109,6 +99,7 @@ class OrdinaryExchange(Reply, Delivery):
     def receive(self, data: bytes) -> None:
         assert self._body is not None
         self._body.append(data)
+        self.received_bytes += len(data)
         self._count_memory()
 
     def end(self) -> None:
@@ -152,9 +143,7 @@ class OrdinaryExchange(Reply, Delivery):
     def _hand_over(self) -> None:
         body = self._body
         self._body = None
-        self._container.handle(
-            self.head, body.complete() if body is not None else empty_body(), self
-        )
+        self._container.handle(self.head, body.complete() if body is not None else None, self)
 
     def stuffed(self) -> bool:
         return self._body is not None and self._body.behind
@@ -162,10 +151,11 @@ class OrdinaryExchange(Reply, Delivery):
     def needs_client(self) -> bool:
         return self._streaming
 
-    @property
     def holds_thread(self) -> bool:
-        """Whether a thread waits for the client."""
         return self._streaming and (self._untaken_bytes > 0 or self._lending)
+
+    def written_bytes(self) -> int:
+        return self.sent_bytes + self.file_sent_bytes
 
     def drop(self) -> bool:
         self._discard_body()
@@ -173,7 +163,9 @@ class OrdinaryExchange(Reply, Delivery):
 
     def lost(self) -> None:
         self._discard_body()
-        self.client_gone()
+        self.gone = True
+        if self._room is not None:
+            self._room.close()
         loan, self._loan = self._loan, None
         if loan is not None:
             loan.refuse()
@@ -183,7 +175,11 @@ class OrdinaryExchange(Reply, Delivery):
             self._body.discard()
             self._body = None
 
-    # The reply: the public methods on a pool's thread, the `_on_loop` ones on the loop's.
+    # The reply: the public methods on a pool's thread, the others on the loop's.
+
+    @property
+    def begun(self) -> bool:
+        return self._room is not None
 
     def send(self, head: ResponseHead, body: bytes) -> None:
         framing = self._connection_field()
@@ -198,7 +194,7 @@ class OrdinaryExchange(Reply, Delivery):
         self._mailbox.post_delivery(self)
 
     def start(self, head: ResponseHead) -> None:
-        self._room = threading.Condition()
+        self._room = Room()
         framing = b""
         if head.has_body and head.content_length is None:
             if self.head.version == "1.1":
@@ -209,6 +205,22 @@ class OrdinaryExchange(Reply, Delivery):
                 self._keep_alive = False
         framing += self._connection_field()
         self._mailbox.post(self._start_encoded, head.status, encode_head(head, framing))
+
+    def write(self, chunk: bytes) -> None:
+        room = self._room
+        if room is None:
+            raise RuntimeError("write() was called before start(): start the response first")
+        room.enter(len(chunk))
+        self._mailbox.post(self._write_chunk, room, chunk)
+
+    def hand_over(self, head: ResponseHead, take: TakeConnection) -> None:
+        self._mailbox.post(self._leave, head, take)
+
+    def finish(self) -> None:
+        self._mailbox.post(self._end_response)
+
+    def abort(self) -> None:
+        self._mailbox.post(self._cut_off)
 
     def send_file(self, file_fd: int, offset: int, count: int) -> int:
         loan = SocketLoan()
@@ -224,7 +236,7 @@ class OrdinaryExchange(Reply, Delivery):
                 file_fd,
                 offset,
                 count,
-                gone=lambda: self._gone,
+                gone=lambda: self.gone,
                 sent=self._file_sent,
                 timeout_s=self._connection.shared.limits.write_timeout_s,
             )
@@ -240,7 +252,7 @@ class OrdinaryExchange(Reply, Delivery):
     def _lend(self, loan: SocketLoan) -> None:
         """Lend the socket when what was written to it has gone; on the loop's thread."""
         connection = self._connection
-        if self._gone or connection.secure:
+        if self.gone or connection.secure:
             loan.refuse()
             return
         self._loan = loan
@@ -280,7 +292,7 @@ class OrdinaryExchange(Reply, Delivery):
     def deliver(self) -> None:
         """Write the whole response; on the loop's thread."""
         response = self._response
-        if self._gone or response is None:
+        if self.gone or response is None:
             return
         self.status = response.status
         self.sent_bytes = len(self._data) + len(self._rest)
@@ -291,7 +303,7 @@ class OrdinaryExchange(Reply, Delivery):
         self._connection.finished(self, self._keep_alive)
 
     def _start_encoded(self, status: int, data: bytes) -> None:
-        if self._gone:
+        if self.gone:
             return
         self._streaming = True
         self.status = status
@@ -299,8 +311,8 @@ class OrdinaryExchange(Reply, Delivery):
         self._connection.transport.write(data)
         self._connection.stream_begun()
 
-    def _write_on_loop(self, chunk: bytes) -> None:
-        if self._gone:
+    def _write_chunk(self, room: Room, chunk: bytes) -> None:
+        if self.gone:
             return
         data = frame_chunk(chunk) if self._chunked else chunk
         self.sent_bytes += len(data)
@@ -308,17 +320,17 @@ class OrdinaryExchange(Reply, Delivery):
         if self._connection.write_paused:
             self._untaken_bytes += len(chunk)
         else:
-            self._taken(len(chunk))
+            room.leave(len(chunk))
 
     def drained(self) -> None:
         if self._loan is not None:
             self._grant()
-        if self._untaken_bytes:
+        if self._untaken_bytes and self._room is not None:
             size_bytes, self._untaken_bytes = self._untaken_bytes, 0
-            self._taken(size_bytes)
+            self._room.leave(size_bytes)
 
-    def _hand_over_on_loop(self, head: ResponseHead, take: TakeConnection) -> None:
-        if self._gone:
+    def _leave(self, head: ResponseHead, take: TakeConnection) -> None:
+        if self.gone:
             return
         chunked = self.head.version == "1.1"
         data = encode_head(head, (CHUNKED if chunked else b"") + CLOSE)
@@ -330,20 +342,14 @@ class OrdinaryExchange(Reply, Delivery):
         if not connection.transport.is_closing():
             take(connection.leave(), chunked)
 
-    def _finish_on_loop(self) -> None:
-        if self._gone:
+    def _end_response(self) -> None:
+        if self.gone:
             return
         if self._chunked:
             self.sent_bytes += len(LAST_CHUNK)
             self._connection.transport.write(LAST_CHUNK)
         self._connection.finished(self, self._keep_alive)
 
-    def _abort_on_loop(self) -> None:
-        if not self._gone:
+    def _cut_off(self) -> None:
+        if not self.gone:
             self._connection.abort()
-
-    def _send_on_loop(self, head: ResponseHead, body: bytes) -> None:
-        raise NotImplementedError("send() posts what is encoded already")
-
-    def _start_on_loop(self, head: ResponseHead) -> None:
-        raise NotImplementedError("start() posts what is encoded already")

@@ -46,17 +46,14 @@ class Pacer:
         self.late_s = LATE_S
         self.computing_share = COMPUTING_SHARE
         self.waiting_share = WAITING_SHARE
+        self.resting = True
+        """Whether nobody looks, because hardly anything runs."""
         self._pool = pool
         self._timer: asyncio.TimerHandle | None = None
         self._due_at = 0.0
         self._looked_at = 0.0
         self._used_s = 0.0
         self._calm_ticks = 0
-
-    @property
-    def resting(self) -> bool:
-        """Whether nobody looks, because hardly anything runs."""
-        return self._timer is None
 
     def begin(self) -> None:
         """Look from now on, until the pool is at rest again."""
@@ -71,8 +68,10 @@ class Pacer:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+            self.resting = True
 
     def _later(self) -> None:
+        self.resting = False
         self._due_at = time.monotonic() + TICK_S
         self._timer = asyncio.get_running_loop().call_later(TICK_S, self._look)
 
@@ -87,6 +86,7 @@ class Pacer:
             self._later()
         else:
             self._timer = None
+            self.resting = True
 
     def decide(self, late_s: float, share: float) -> None:
         """Set the limit, knowing how late the loop is and which share of a processor is used."""

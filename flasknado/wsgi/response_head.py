@@ -8,10 +8,11 @@ and holds no cookies.
 from __future__ import annotations
 
 import re
+import time
 from typing import Final
 
 from flasknado.errors import FlasknadoError
-from flasknado.http.date import date_field
+from flasknado.http.date import CLOCK, date_field
 from flasknado.http.message import (
     NO_CONTENT_STATUSES,
     REASON_PHRASES,
@@ -46,6 +47,8 @@ RFC 2616 counted `Proxy-Authenticate` among them; it belongs to 407 today (RFC 9
 """
 
 # What is to be done with a field beside sending it.
+_seconds: Final = time.time
+
 _NOTHING: Final = 0
 _LENGTH: Final = 1
 _DATE: Final = 2
@@ -147,7 +150,9 @@ def checked_head(
         fields.append(_server.pair)
         lines.append(_server.line)
     if not has_date:
-        date = date_field()
+        date = CLOCK.field
+        if date.second != int(_seconds()):
+            date = date_field()
         fields.append(date.pair)
         lines.append(date.line)
     if request_id is not None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,8 +20,20 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_tornado_suite_on_llhttp_layer_fails_exactly_what_is_excluded(loop: str) -> None:
     pytest.importorskip(loop)
 
+    result = run(loop)
+    assert result["ran"] > 500
+    failed = set(result["failed"])
+    if failed - EXCLUDED.keys():
+        # Tornado's tests wait for tenths of a second, which a busy machine may take.
+        again = run(loop, *sorted(failed - EXCLUDED.keys()))
+        assert not again["failed"], again["log"]
+    assert not EXCLUDED.keys() - failed, "these pass and are excluded"
+
+
+def run(loop: str, *tests: str) -> dict[str, Any]:
+    """Return what became of all of Tornado's tests, or of some."""
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "tests.tornado_suite.run", loop],
+        [sys.executable, "-P", "-m", "tests.tornado_suite.run", loop, *tests],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},  # what these tests import
         capture_output=True,
@@ -30,8 +43,5 @@ def test_tornado_suite_on_llhttp_layer_fails_exactly_what_is_excluded(loop: str)
     )
 
     assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout.splitlines()[-1])
-    assert result["ran"] > 500
-    failed = set(result["failed"])
-    assert not failed - EXCLUDED.keys(), result["log"]
-    assert not EXCLUDED.keys() - failed, "these pass and are excluded"
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 
 from flasknado.http.counters import EndHook
-from flasknado.http.message import Address, RequestHead
-from flasknado.ops.logs.access_lines import Exchange, JSONTemplate, Template
+from flasknado.http.message import Finished
+from flasknado.ops.logs.access_lines import JSONTemplate, Template
 from flasknado.ops.logs.writer import LogWriter
 
 CLOSE_TIMEOUT_S = 2.0
@@ -32,34 +32,14 @@ class AccessLog:
         self._template = template
         self._open: set[_Open] = set()
 
-    def log(
-        self,
-        head: RequestHead | None,
-        status: int,
-        sent_bytes: int,
-        duration_s: float,
-        half: str,
-        route: str,
-        peer: Address | None = None,
-    ) -> None:
-        """Log an exchange that has ended; `peer` is who asked if the head is not known."""
-        self.writer.note(
-            Exchange(head, status, sent_bytes, duration_s, half, route, time.time(), peer)
-        )
+    def log(self, finished: Finished) -> None:
+        """Log an exchange that has ended."""
+        finished.ended_at = time.time()
+        self.writer.note(finished)
 
-    def log_at_end(
-        self,
-        head: RequestHead,
-        status: int,
-        sent_bytes: int,
-        duration_s: float,
-        half: str,
-        route: str,
-    ) -> EndHook:
+    def log_at_end(self, finished: Finished) -> EndHook:
         """Log a connection that leaves HTTP now, when the returned function is called."""
-        exchange = Exchange(head, status, sent_bytes, duration_s, half, route, 0.0)
-        began_at = time.monotonic() - duration_s
-        item = _Open(self._template.begun(exchange), status, sent_bytes, began_at, half, route)
+        item = _Open(self._template.begun(finished), finished)
         self._open.add(item)
 
         def ended(sent_since_bytes: int) -> None:
@@ -80,26 +60,16 @@ class AccessLog:
 class _Open:
     """A connection that left HTTP and has not ended: as little as its line needs."""
 
-    __slots__ = ("_began_at", "_half", "_make", "_route", "_sent_bytes", "_status")
+    __slots__ = ("_began_at", "_make", "_sent_bytes", "_status")
 
-    def __init__(
-        self,
-        make: Callable[[Exchange], str],
-        status: int,
-        sent_bytes: int,
-        began_at: float,
-        half: str,
-        route: str,
-    ) -> None:
+    def __init__(self, make: Callable[[Finished], str], left: Finished) -> None:
         self._make = make
-        self._status = status
-        self._sent_bytes = sent_bytes
-        self._began_at = began_at
-        self._half = half
-        self._route = route
+        self._status = left.status
+        self._sent_bytes = left.sent_bytes
+        self._began_at = time.monotonic() - left.duration_s
 
     def line(self, sent_since_bytes: int) -> str:
         sent_bytes = self._sent_bytes + sent_since_bytes
-        duration_s = time.monotonic() - self._began_at
-        status, half, route = self._status, self._half, self._route
-        return self._make(Exchange(None, status, sent_bytes, duration_s, half, route, time.time()))
+        end = Finished(None, self._status, sent_bytes, time.monotonic() - self._began_at, "")
+        end.ended_at = time.time()
+        return self._make(end)

@@ -12,10 +12,9 @@ import re
 import time
 from collections.abc import Callable
 from json.encoder import encode_basestring_ascii as quoted
-from typing import NamedTuple
 
 from flasknado.errors import ConfigurationError
-from flasknado.http.message import Address, RequestHead, empty_body
+from flasknado.http.message import Finished, RequestHead
 from flasknado.ops.logs.scrub import SECRET_FIELDS, Scrubber
 from flasknado.wsgi.environ import base_environ, build_environ
 
@@ -25,27 +24,10 @@ JSON = "json"
 ABSENT = "-"
 
 
-class Exchange(NamedTuple):
-    """One finished exchange, as the server's hook tells it."""
-
-    head: RequestHead | None
-    """`None` if it could not be read."""
-    status: int
-    sent_bytes: int
-    """With the head of the response."""
-    duration_s: float
-    half: str
-    route: str
-    ended_at: float
-    """When it ended, in seconds of `time.time`."""
-    peer: Address | None = None
-    """Who is at the other end, where there is no head to say who asked."""
-
-
 Fields = dict[bytes, bytes]
 """Header fields by name, in lower case; of several with one name the last."""
 
-Atom = Callable[[Exchange, Fields], str]
+Atom = Callable[[Finished, Fields], str]
 
 KNOWN_VALUES_LIMIT = 512
 KNOWN_VALUE_BYTES = 512
@@ -100,12 +82,12 @@ class Template:
             )
         self._pattern = "%s".join(literal.replace("%", "%%") for literal in literals)
 
-    def line(self, exchange: Exchange) -> str:
+    def line(self, exchange: Finished) -> str:
         """Return the line of an exchange."""
         fields = _fields(exchange.head)
         return self._pattern % tuple([atom(exchange, fields) for atom, _ in self._atoms])
 
-    def begun(self, exchange: Exchange) -> Callable[[Exchange], str]:
+    def begun(self, exchange: Finished) -> Callable[[Finished], str]:
         """Return a function that makes the line at the end, without the request's head.
 
         Live clients stay for hours: only the few texts of the line are kept for each.
@@ -113,7 +95,7 @@ class Template:
         fields = _fields(exchange.head)
         known = [None if late else atom(exchange, fields) for atom, late in self._atoms]
 
-        def line(end: Exchange) -> str:
+        def line(end: Finished) -> str:
             texts = zip(known, self._atoms, strict=True)
             return self._pattern % tuple(
                 [atom(end, {}) if text is None else text for text, (atom, _) in texts]
@@ -131,20 +113,19 @@ class JSONTemplate:
         self._referer = _request_field("referer", scrubber, quoted)
         self._user_agent = _request_field("user-agent", scrubber, quoted)
 
-    def line(self, exchange: Exchange) -> str:
+    def line(self, exchange: Finished) -> str:
         """Return the line of an exchange."""
         return self._close(self._open(exchange), exchange)
 
-    def begun(self, exchange: Exchange) -> Callable[[Exchange], str]:
+    def begun(self, exchange: Finished) -> Callable[[Finished], str]:
         """Return a function that makes the line at the end, without the request's head."""
         text = self._open(exchange)
         return lambda end: self._close(text, end)
 
-    def _open(self, exchange: Exchange) -> str:
+    def _open(self, exchange: Finished) -> str:
         head = exchange.head
-        text = (
-            f'"half":"{exchange.half}","route":{quoted(exchange.route)},"status":{exchange.status}'
-        )
+        route = quoted(exchange.route or ABSENT)
+        text = f'"half":"{exchange.half}","route":{route},"status":{exchange.status}'
         if head is None:
             return f'{text},"client":"{_client(exchange)}"' if exchange.peer else text
         text += (
@@ -161,7 +142,7 @@ class JSONTemplate:
             text += f',"user_agent":{self._user_agent(exchange, fields)}'
         return text
 
-    def _close(self, text: str, end: Exchange) -> str:
+    def _close(self, text: str, end: Finished) -> str:
         return (
             f'{{"time":"{_utc_time(end.ended_at)}",{text},"sent_bytes":{end.sent_bytes},'
             f'"duration_s":{end.duration_s:.6f},"process":{self._process}}}'
@@ -203,7 +184,7 @@ def _plain(name: str, scrubber: Scrubber) -> Atom:
         "p": lambda _, __: f"<{os.getpid()}>",
         "id": lambda e, _: (e.head and e.head.request_id) or ABSENT,
         "half": lambda e, _: e.half,
-        "route": lambda e, _: safe(e.route),
+        "route": lambda e, _: safe(e.route or ABSENT),
     }
     atom = atoms.get(name)
     if atom is None:
@@ -226,7 +207,7 @@ def _request_field(name: str, scrubber: Scrubber, finish: Callable[[str], str] =
     wanted = name.encode()
     known: dict[bytes, str] = {}
 
-    def atom(exchange: Exchange, fields: Fields) -> str:  # noqa: ARG001
+    def atom(exchange: Finished, fields: Fields) -> str:  # noqa: ARG001
         value = fields.get(wanted)
         if value is None:
             return ABSENT
@@ -243,7 +224,7 @@ def _request_field(name: str, scrubber: Scrubber, finish: Callable[[str], str] =
 
 
 def _response_field(name: str, scrubber: Scrubber) -> Atom:
-    def atom(exchange: Exchange, fields: Fields) -> str:  # noqa: ARG001
+    def atom(exchange: Finished, fields: Fields) -> str:  # noqa: ARG001
         for field, value in (exchange.head and exchange.head.response_fields) or ():
             if field.lower() == name:
                 return safe(scrubber.field(name, value))
@@ -259,10 +240,10 @@ def _variable(key: str, scrubber: Scrubber) -> Atom:
     field = key.removeprefix("HTTP_").replace("_", "-").lower()
     base = base_environ()
 
-    def atom(exchange: Exchange, fields: Fields) -> str:  # noqa: ARG001
+    def atom(exchange: Finished, fields: Fields) -> str:  # noqa: ARG001
         if exchange.head is None:
             return ABSENT
-        environ = build_environ(exchange.head, empty_body(), base)
+        environ = build_environ(exchange.head, None, base)
         value = next((v for k, v in environ.items() if k.upper() == key), ABSENT)
         if key == "QUERY_STRING":
             return safe(scrubber.query(str(value)))
@@ -273,7 +254,7 @@ def _variable(key: str, scrubber: Scrubber) -> Atom:
     return atom
 
 
-def _client(exchange: Exchange) -> str:
+def _client(exchange: Finished) -> str:
     head = exchange.head
     client = head.client if head is not None else exchange.peer
     return client[0] if client is not None else ABSENT

@@ -47,7 +47,7 @@ class Metrics:
     """
 
     def __init__(self, server: HTTPServer, snapshots: Snapshots | None = None, age: int = 0):
-        self.requests = Requests(server.native)
+        self.requests = Requests()
         self._server = server
         self._snapshots = snapshots
         self._age = age

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from flasknado.durations import Durations
-from flasknado.http.counters import NATIVE, ORDINARY
-from flasknado.http.message import RequestHead
+from flasknado.http.message import Finished
 from flasknado.ops.metrics.model import COUNTER, HISTOGRAM, Family
-
-if TYPE_CHECKING:
-    from flasknado.native.routes import NativeRoutes
 
 NO_ROUTE: Final = "-"
 """The route of a request that none matched, or of an application that has no rules."""
 
 ROUTES_LIMIT: Final = 2000
 """So many routes are told apart; a further one is counted as `NO_ROUTE`."""
-
-KNOWN_PATHS_LIMIT: Final = 1024
-KNOWN_PATH_CHARACTERS: Final = 256
-"""The routes of so many paths are kept, if the path is no longer than that."""
 
 
 class RouteCounts:
@@ -37,31 +29,19 @@ class RouteCounts:
 class Requests:
     """Counts the requests of one server; belongs to the loop's thread."""
 
-    def __init__(self, native: NativeRoutes) -> None:
-        self._native = native
+    def __init__(self) -> None:
         self._routes: dict[tuple[str, str], RouteCounts] = {}
-        self._known_paths: dict[str, str] = {}
-        self._known_specs = 0
 
-    def route_of(self, head: RequestHead | None, half: str) -> str:
-        """Return what the request is counted by: Flask's rule, or the native pattern."""
-        if head is None:
-            return NO_ROUTE
-        if half is ORDINARY:
-            return head.route or NO_ROUTE
-        if half is NATIVE:
-            return self._native_route(head.path)
-        return NO_ROUTE
-
-    def count(self, status: int, sent_bytes: int, duration_s: float, half: str, route: str) -> None:
-        """Count one request that has ended."""
+    def count(self, finished: Finished) -> None:
+        """Count one request that has ended, by Flask's rule or the native pattern."""
+        half, status, route = finished.half, finished.status, finished.route or NO_ROUTE
         counts = self._routes.get((half, route))
         if counts is None:
             counts = self._begin(half, route)
         statuses = counts.statuses
         statuses[status] = statuses.get(status, 0) + 1
-        counts.sent_bytes += sent_bytes
-        counts.durations.add(duration_s)
+        counts.sent_bytes += finished.sent_bytes
+        counts.durations.add(finished.duration_s)
 
     def families(self) -> list[Family]:
         """Return the numbers by half, route and status."""
@@ -92,18 +72,3 @@ class Requests:
         if len(self._routes) >= ROUTES_LIMIT:
             route = NO_ROUTE
         return self._routes.setdefault((half, route), RouteCounts())
-
-    def _native_route(self, path: str) -> str:
-        specs = self._native.specs
-        known = self._known_paths
-        if self._known_specs != len(specs) or len(known) >= KNOWN_PATHS_LIMIT:
-            self._known_specs = len(specs)
-            known.clear()
-        route = known.get(path)
-        if route is None:
-            matching = (spec for spec in specs if spec.regex.match(path))
-            spec = next(matching, None)
-            route = spec.regex.pattern.removesuffix("$") if spec is not None else NO_ROUTE
-            if len(path) <= KNOWN_PATH_CHARACTERS:
-                known[path] = route
-        return route

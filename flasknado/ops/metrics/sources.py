@@ -35,7 +35,6 @@ def add_source(server: HTTPServer, source: Source) -> None:
 def connections(server: HTTPServer) -> list[Family]:
     """Return the numbers of connections and of requests under way."""
     counters = server.counters
-    flying = {"ordinary": counters.ordinary_in_flight, "native": counters.native_in_flight}
     return [
         single(GAUGE, "draining", "1 while the worker drains.", float(server.draining)),
         single(GAUGE, "connections", "Open connections.", counters.connections_open),
@@ -57,7 +56,9 @@ def connections(server: HTTPServer) -> list[Family]:
             "Connections closed at once: as many were open as may be.",
             counters.connections_refused,
         ),
-        labelled(GAUGE, "requests_in_flight", "Requests that have not ended.", "half", flying),
+        labelled(
+            GAUGE, "requests_in_flight", "Requests that have not ended.", "half", counters.running
+        ),
     ]
 
 

@@ -11,7 +11,7 @@ import h11
 from flasknado.errors import RequestError
 from flasknado.http.limits import Limits
 from flasknado.http.message import RequestHead
-from flasknado.http.parser import RequestParser, RequestSink
+from flasknado.http.parser import RequestParser
 
 LIMITS = Limits()
 
@@ -27,7 +27,7 @@ class Read:
     refused: int = 0
 
 
-class _Sink(RequestSink):
+class _Sink:
     def __init__(self) -> None:
         self.read = Read()
         self._head: RequestHead | None = None

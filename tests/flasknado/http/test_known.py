@@ -10,10 +10,8 @@ from tornado import httputil
 
 from flasknado.http import head
 from flasknado.http.head import parse_head
-from flasknado.http.message import RequestHead, empty_body
+from flasknado.http.message import RequestHead
 from flasknado.native import exchange
-from flasknado.native.routes import NativeRoutes
-from flasknado.ops.metrics.requests import Requests
 from flasknado.stock.adapter import head_from
 from flasknado.wsgi import environ
 
@@ -42,7 +40,7 @@ def test_long_names_and_hosts_are_not_kept() -> None:
     for number in range(20):
         request = _request(number)
         exchange.tornado_headers(request)
-        environ.build_environ(request, empty_body(), environ.base_environ())
+        environ.build_environ(request, None, environ.base_environ())
 
     assert _all_kept_bytes() - before < KEPT_BYTES
 
@@ -54,17 +52,6 @@ def test_long_names_do_not_stay_in_tornados_cache() -> None:
     head_from(start_line, fields, httputil.HTTPConnection())
 
     assert httputil._normalize_header.cache_info().currsize == 0
-
-
-def test_long_paths_of_native_routes_are_not_kept() -> None:
-    requests = Requests(NativeRoutes([(r"/native/.*", object)]))
-    for number in range(20):
-        path = f"/native/{number}" + "a" * 16_000
-        asked = parse_head("GET", path, "1.1", [(b"Host", b"a")])
-
-        assert requests.route_of(asked, "native") == "/native/.*"
-
-    assert _size_bytes(requests._known_paths) < KEPT_BYTES
 
 
 @pytest.mark.parametrize("name", [b"X-Short", b"Accept-Language"])

@@ -120,7 +120,11 @@ def test_client_that_takes_nothing_is_cut_off(make_site: MakeSite, llhttp: str, 
     with connect(site.address, receive_buffer_bytes=4096) as sock:
         sock.sendall(b"GET %b HTTP/1.1\r\n%b\r\n" % (path.encode(), HOST))
 
-        poll(lambda: site.server.counters.ordinary_requests + site.server.counters.native_requests)
+        poll(
+            lambda: (
+                site.server.counters.requests["ordinary"] + site.server.counters.requests["native"]
+            )
+        )
         poll(lambda: site.server.counters.connections_open == 0)
         poll(lambda: site.server.counters.in_flight == 0)
 

@@ -163,7 +163,7 @@ def test_body_of_a_handler_that_streams_is_held_only_until_it_takes_it(
     head = b"POST /upload HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % len(body)
     with Wire(site.address) as wire:
         wire.send(head + body[1:])
-        poll(lambda: site.server.counters.native_in_flight == 1)
+        poll(lambda: site.server.counters.running["native"] == 1)
         wire.send(b"x")
         assert wire.answer().status == 200
     assert site.server.budget.refused == 0

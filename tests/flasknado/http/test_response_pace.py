@@ -129,7 +129,11 @@ def test_response_that_takes_too_long_is_cut_off_if_a_deadline_is_set(
     site = make_site(llhttp, limits=Limits(sweep_interval_s=SWEEP_S, response_timeout_s=0.5))
     with connect(site.address, receive_buffer_bytes=4096) as sock:
         sock.sendall(b"GET %b HTTP/1.1\r\nHost: a\r\n\r\n" % path.encode())
-        poll(lambda: site.server.counters.ordinary_requests + site.server.counters.native_requests)
+        poll(
+            lambda: (
+                site.server.counters.requests["ordinary"] + site.server.counters.requests["native"]
+            )
+        )
         poll(lambda: site.server.counters.connections_open == 0)
 
 

@@ -16,6 +16,7 @@ import websockets.sync.client
 from tornado.netutil import bind_unix_socket
 
 from flasknado import HTTPServer
+from flasknado.http.message import Finished
 from tests.flasknado.site import LOOPS, Seen, Site, make_server
 from tests.flasknado.wsgi.wire import Wire
 from tests.support.poll import poll
@@ -192,10 +193,10 @@ def test_hook_is_told_of_every_exchange_once(make_site: MakeSite, layer: str) ->
     site = make_site(layer)
     told: list[tuple[int, str]] = []
 
-    def hook(head: object, status: int, sent_bytes: int, duration_s: float, half: str) -> None:
-        assert sent_bytes > 0
-        assert 0 <= duration_s < 20
-        told.append((status, half))
+    def hook(finished: Finished) -> None:
+        assert finished.sent_bytes > 0
+        assert 0 <= finished.duration_s < 20
+        told.append((finished.status, finished.half))
 
     def set_hook() -> None:
         site.server.on_response = hook
@@ -207,8 +208,8 @@ def test_hook_is_told_of_every_exchange_once(make_site: MakeSite, layer: str) ->
         wire.get("/native/a")
     poll(lambda: len(told) == 3)
     assert told == [(200, "ordinary"), (200, "ordinary"), (200, "native")]
-    assert site.server.counters.ordinary_requests == 2
-    assert site.server.counters.native_requests == 1
+    assert site.server.counters.requests["ordinary"] == 2
+    assert site.server.counters.requests["native"] == 1
 
 
 def test_drain_answers_what_runs_and_closes_its_connection(
@@ -217,7 +218,7 @@ def test_drain_answers_what_runs_and_closes_its_connection(
     site = make_site(llhttp)
     with Wire(site.address) as busy:
         busy.send(b"GET /wait HTTP/1.1\r\nHost: a\r\n\r\n")
-        poll(lambda: site.server.counters.ordinary_in_flight)
+        poll(lambda: site.server.counters.running["ordinary"])
         draining = asyncio.run_coroutine_threadsafe(site.server.drain(20), site.serving.loop)
         poll(lambda: site.server.draining)
         site.seen.release.set()

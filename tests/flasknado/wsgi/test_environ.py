@@ -14,7 +14,7 @@ from werkzeug.wrappers import Request
 
 from flasknado.errors import RequestError
 from flasknado.http.head import parse_head
-from flasknado.http.message import Body, RequestHead, empty_body
+from flasknado.http.message import Body, RequestHead
 from flasknado.wsgi.environ import REQUEST_ID_KEY, base_environ, build_environ
 
 HOST = (b"Host", b"example.test")
@@ -30,7 +30,7 @@ def environ_of(
     **options: Any,
 ) -> dict[str, Any]:
     head = parse_head(method, target, version, [HOST, *fields], **options)
-    return build_environ(head, body or empty_body(), base_environ(mount=mount))
+    return build_environ(head, body, base_environ(mount=mount))
 
 
 def test_environ_has_every_key_that_pep_3333_requires() -> None:
@@ -62,10 +62,10 @@ def test_environ_has_every_key_that_pep_3333_requires() -> None:
 def test_environ_of_one_request_shares_nothing_with_the_next() -> None:
     base = base_environ()
     head = parse_head("GET", "/", "1.1", [HOST])
-    first = build_environ(head, empty_body(), base)
+    first = build_environ(head, None, base)
     first["mine"] = 1
     del first["wsgi.version"]
-    assert "mine" not in build_environ(head, empty_body(), base)
+    assert "mine" not in build_environ(head, None, base)
     assert base["wsgi.version"] == (1, 0)
 
 
@@ -117,7 +117,7 @@ def test_mount_moves_from_the_path_to_the_script_name(target: str, path: str) ->
 def test_prefix_of_a_proxy_goes_before_the_mount(mount: str, script_name: str) -> None:
     head = parse_head("GET", f"{mount}/a", "1.1", [(b"Host", b"h")])
     head.prefix = "/site"
-    environ = build_environ(head, empty_body(), base_environ(mount=mount))
+    environ = build_environ(head, None, base_environ(mount=mount))
     assert (environ["SCRIPT_NAME"], environ["PATH_INFO"]) == (script_name, "/a")
 
 
@@ -169,7 +169,7 @@ def test_chunked_body_is_announced_by_its_length() -> None:
 def test_scheme_and_request_id_come_from_the_head() -> None:
     head = parse_head("GET", "/", "1.1", [HOST], scheme="https")
     head.request_id = "abc-1"
-    environ = build_environ(head, empty_body(), base_environ())
+    environ = build_environ(head, None, base_environ())
     assert (environ["wsgi.url_scheme"], environ[REQUEST_ID_KEY]) == ("https", "abc-1")
 
 
@@ -187,14 +187,14 @@ def test_server_on_a_unix_socket_is_what_the_client_asked_for(
     host: bytes, scheme: str, name: str, port: str
 ) -> None:
     head = parse_head("GET", "/", "1.1", [(b"Host", host)], scheme=scheme)
-    environ = build_environ(head, empty_body(), base_environ())
+    environ = build_environ(head, None, base_environ())
     assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == (name, port)
     assert environ["REMOTE_ADDR"] == ""
 
 
 def test_request_without_a_host_on_a_unix_socket_has_a_server_name() -> None:
     head = parse_head("GET", "/", "1.0", [])
-    environ = build_environ(head, empty_body(), base_environ())
+    environ = build_environ(head, None, base_environ())
     assert (environ["SERVER_NAME"], environ["SERVER_PORT"]) == ("localhost", "80")
     assert "HTTP_HOST" not in environ
 
@@ -231,7 +231,7 @@ def heads(draw: st.DrawFn) -> RequestHead:
 
 @given(heads())
 def test_any_accepted_head_makes_an_environ_of_latin_1_text(head: RequestHead) -> None:
-    environ = build_environ(head, empty_body(), base_environ())
+    environ = build_environ(head, None, base_environ())
     for key, value in environ.items():
         if not key.startswith(("wsgi.", "flasknado.")):
             assert type(value) is str
@@ -241,7 +241,7 @@ def test_any_accepted_head_makes_an_environ_of_latin_1_text(head: RequestHead) -
 
 @given(heads())
 def test_any_field_without_underscore_reaches_the_environ_and_no_other(head: RequestHead) -> None:
-    environ = build_environ(head, empty_body(), base_environ())
+    environ = build_environ(head, None, base_environ())
     variables = {key for key in environ if key.startswith("HTTP_")}
     names = {name.decode() for name, _ in head.headers if b"_" not in name}
     assert variables == {"HTTP_" + name.upper().replace("-", "_") for name in names}
@@ -257,7 +257,7 @@ def test_any_field_without_underscore_reaches_the_environ_and_no_other(head: Req
 @given(heads())
 def test_any_environ_is_readable_to_werkzeug(head: RequestHead) -> None:
     assume(head.query.isascii())  # else `args` raises; a target of other bytes breaks RFC 3986
-    request = Request(build_environ(head, empty_body(), base_environ()))
+    request = Request(build_environ(head, None, base_environ()))
     assert request.method == head.method
     assert request.path.startswith("/")
     assert request.host == "example.test"

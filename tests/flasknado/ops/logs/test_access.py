@@ -182,7 +182,7 @@ def test_client_that_leaves_before_the_answer_is_logged_as_499() -> None:
     with logged() as (server, lines):
         with socket.create_connection(server.address) as client:
             client.sendall(b"POST /native/x HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\n")
-            poll(lambda: server.server.counters.native_requests)
+            poll(lambda: server.server.counters.requests["native"])
         entry = poll(lambda: lines.entries)[0]
     assert (entry["status"], entry["target"]) == (499, "/native/x")
 

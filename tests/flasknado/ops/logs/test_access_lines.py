@@ -12,7 +12,8 @@ from gunicorn.config import Config
 
 from flasknado.errors import ConfigurationError
 from flasknado.http.head import parse_head
-from flasknado.ops.logs.access_lines import Exchange, template
+from flasknado.http.message import Finished
+from flasknado.ops.logs.access_lines import template
 from flasknado.ops.logs.scrub import Scrubber
 
 CREDENTIALS = base64.b64encode(b"ada:lovelace").decode()
@@ -22,16 +23,22 @@ def exchange(
     target: str = "/a%20b?x=1&token=hush",
     fields: tuple[tuple[str, str], ...] = (),
     sent_bytes: int = 170,
-) -> Exchange:
+) -> Finished:
     headers = [(b"Host", b"example.test")]
     headers += [(name.encode(), value.encode("latin-1")) for name, value in fields]
     head = parse_head("GET", target, "1.1", headers, client=("192.0.2.7", 5000))
     head.request_id = "abc-1"
     head.response_fields = [("Content-Type", "text/html"), ("X-Thing", "7")]
-    return Exchange(head, 200, sent_bytes, 1.234567, "ordinary", "/<path>", 1_700_000_000.25)
+    head.route = "/<path>"
+    return ended(Finished(head, 200, sent_bytes, 1.234567, "ordinary"), 1_700_000_000.25)
 
 
-def line(text: str, of: Exchange | None = None) -> str:
+def ended(finished: Finished, at: float) -> Finished:
+    finished.ended_at = at
+    return finished
+
+
+def line(text: str, of: Finished | None = None) -> str:
     return template(text, Scrubber()).line(of or exchange())
 
 
@@ -114,7 +121,7 @@ def test_field_that_would_forge_a_line_or_move_a_cursor_is_escaped(log_format: s
 
 
 def test_request_that_could_not_be_read_is_logged_without_its_parts() -> None:
-    unread = Exchange(None, 400, 90, 0.0, "refused", "-", 1_700_000_000.0)
+    unread = ended(Finished(None, 400, 90, 0.0, "refused"), 1_700_000_000.0)
     assert line('%(h)s %(u)s "%(r)s" %(s)s %(b)s %({host}i)s', unread) == '- - "-" 400 90 -'
     entry = json.loads(line("json", unread))
     assert (entry["status"], entry["half"]) == (400, "refused")
@@ -147,7 +154,7 @@ def test_json_has_typed_fields_and_no_secret() -> None:
 @pytest.mark.parametrize("log_format", ["%(h)s %(U)s %(s)s %(B)s %(T)s %(id)s", "json"])
 def test_line_begun_and_ended_later_has_what_was_known_at_each_time(log_format: str) -> None:
     made = template(log_format, Scrubber())
-    end = Exchange(None, 200, 5000, 61.5, "ordinary", "/<path>", 1_700_000_061.0)
+    end = ended(Finished(None, 200, 5000, 61.5, "ordinary"), 1_700_000_061.0)
     text = made.begun(exchange())(end)
     if log_format == "json":
         entry = json.loads(text)

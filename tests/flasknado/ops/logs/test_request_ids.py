@@ -166,8 +166,8 @@ def test_refusal_is_told_with_the_address_of_the_client(layer: str) -> None:
     with speaking(layer) as server:
 
         def set_hook() -> None:
-            server.server.counters.on_refusal = lambda peer, head, status, size: told.append(
-                (peer and peer[0], status)
+            server.server.on_response = lambda finished: told.append(
+                (finished.peer and finished.peer[0], finished.status)
             )
 
         server.on_loop(set_hook)

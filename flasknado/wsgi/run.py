@@ -1,4 +1,4 @@
-"""Running a WSGI application and checking what it answers (PEP 3333). Pure: no sockets.
+"""Running a WSGI application and checking what it answers (PEP 3333).
 
 The application is called, its response iterated and closed here, all on the calling
 thread. Everything that it can do wrong ends in an answer, or in a closed connection once
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
+import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Final
@@ -16,17 +18,24 @@ from typing import Any, Final
 from flasknado.errors import ClientDisconnected
 from flasknado.http.message import (
     NO_CONTENT_STATUSES,
+    Body,
     RequestHead,
     ResponseHead,
     plain_response,
 )
-from flasknado.http.reply import ResponseSink
+from flasknado.http.reply import Reply
+from flasknado.http.request_id import current_request_id
+from flasknado.wsgi.deadline import DeadlineReply, log_stuck
+from flasknado.wsgi.environ import build_environ
 from flasknado.wsgi.file_wrapper import FileWrapper
 from flasknado.wsgi.handoff import HANDOFF_KEY, Handoff
+from flasknado.wsgi.pool import Task
 from flasknado.wsgi.response_head import ApplicationError, checked_head
 from flasknado.wsgi.sendfile import LEAST_BYTES
 
 log: Final = logging.getLogger("flasknado.error")
+
+RETRY_AFTER_S: Final = 1
 
 WSGIApplication = Callable[..., Iterable[bytes]]
 ExcInfo = (
@@ -38,23 +47,38 @@ ExcInfo = (
 _HANDOFF_KEY: Final = HANDOFF_KEY
 
 
-class Response:
-    """One run of a WSGI application for one request. Used on one pool thread, then dropped."""
+class Run(Task):
+    """One run of a WSGI application for one request: called, iterated and closed on one thread."""
 
     __slots__ = (
+        "_application",
+        "_base_environ",
+        "_body",
         "_complete",
         "_environ",
         "_full",
         "_head",
         "_remaining_bytes",
-        "_reply",
         "_request",
         "_started",
+        "reply",
+        "timed_out",
     )
 
-    def __init__(self, request: RequestHead, reply: ResponseSink) -> None:
+    def __init__(
+        self,
+        application: WSGIApplication,
+        base_environ: dict[str, Any],
+        request: RequestHead,
+        body: Body | None,
+        reply: Reply,
+    ) -> None:
+        super().__init__()
+        self._application = application
+        self._base_environ = base_environ
         self._request = request
-        self._reply = reply
+        self._body = body
+        self.reply = reply
         self._environ: dict[str, Any] = {}
         self._head: ResponseHead | None = None
         self._started = False
@@ -62,17 +86,44 @@ class Response:
         self._full = False
         """True once more of the body would not be sent."""
         self._remaining_bytes: int | None = None
+        self.timed_out = False
+        """True once the client has been answered 504 in the thread's place."""
 
-    def run(self, application: WSGIApplication, environ: dict[str, Any]) -> None:
+    # What the pool and the container call.
+
+    def run(self) -> None:
         """Call the application and send what it answers; returns when all of it is closed.
 
         Never raises: an error is logged and becomes a 500, or a closed connection.
         """
+        try:
+            if not self.reply.gone:
+                request = self._request
+                current_request_id.set(request.request_id)
+                environ = self._environ = build_environ(request, self._body, self._base_environ)
+                self._serve(environ)
+        finally:
+            close_body(self._body)
+
+    def shed(self) -> None:
+        """Answer 503: it has waited too long for a thread."""
+        close_body(self._body)
+        refuse_overload(self._request, self.reply)
+
+    def time_out(self, thread: threading.Thread) -> None:
+        """Answer 504 if no response has begun, and log where the thread is."""
+        request, reply = self._request, self.reply
+        if isinstance(reply, DeadlineReply) and reply.time_out(request):
+            self.timed_out = True
+            log_stuck(request, thread.name, thread.ident, time.monotonic() - self.started_at)
+
+    # What runs the application.
+
+    def _serve(self, environ: dict[str, Any]) -> None:
         iterable: Iterable[bytes] | None = None
         handoff: Handoff | None = None
-        self._environ = environ
         try:
-            iterable = application(environ, self.start_response)
+            iterable = self._application(environ, self.start_response)
             handoff = self._handoff()
             if handoff is None:
                 self._iterate(iterable)
@@ -88,7 +139,7 @@ class Response:
                 except BaseException:
                     log.exception("close() of the response failed in %s", _request_line(environ))
         if handoff is not None and self._head is not None:
-            self._reply.hand_over(self._head, handoff.take)
+            self.reply.hand_over(self._head, handoff.take)
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo = None
@@ -145,9 +196,9 @@ class Response:
         file_fd, offset, size_bytes = rest
         if size_bytes < head.content_length:
             return
-        self._reply.start(head)
+        self.reply.start(head)
         self._started = True
-        sent_bytes = self._reply.send_file(file_fd, offset, head.content_length)
+        sent_bytes = self.reply.send_file(file_fd, offset, head.content_length)
         self._remaining_bytes = head.content_length - sent_bytes
         if self._remaining_bytes:
             wrapper.seek(offset + sent_bytes)
@@ -189,7 +240,7 @@ class Response:
                 if len(chunk) > length:
                     self._report_excess()
                 return
-            self._reply.start(head)
+            self.reply.start(head)
             self._started = True
             self._remaining_bytes = length
         if self._remaining_bytes is not None:
@@ -198,10 +249,10 @@ class Response:
                 chunk = chunk[: self._remaining_bytes]
             self._remaining_bytes -= len(chunk)
         if chunk:
-            self._reply.write(chunk)
+            self.reply.write(chunk)
 
     def _send(self, head: ResponseHead, body: bytes) -> None:
-        self._reply.send(head, body)
+        self.reply.send(head, body)
         self._started = self._complete = True
 
     def _end(self) -> None:
@@ -222,7 +273,7 @@ class Response:
                     f"the body ended {self._remaining_bytes} bytes short of its Content-Length"
                 )
             self._complete = True
-            self._reply.finish()
+            self.reply.finish()
 
     def _report_excess(self) -> None:
         if not self._full:
@@ -237,10 +288,22 @@ class Response:
             request_id = environ.get("flasknado.request_id")
             if request_id:
                 message += f" Its name in the log is {request_id}."
-            self._reply.send(*plain_response(self._request, 500, message))
+            self.reply.send(*plain_response(self._request, 500, message))
         elif not self._complete:
             self._complete = True
-            self._reply.abort()
+            self.reply.abort()
+
+
+def close_body(body: Body | None) -> None:
+    """Let the file of a body go, if there is one."""
+    if body is not None:
+        body.stream.close()
+
+
+def refuse_overload(head: RequestHead, reply: Reply) -> None:
+    """Answer 503: more requests wait than the server takes on."""
+    fields = (("Retry-After", str(RETRY_AFTER_S)),)
+    reply.send(*plain_response(head, 503, "The server is busy: try again shortly.", fields))
 
 
 def _not_bytes(chunk: object) -> ApplicationError:

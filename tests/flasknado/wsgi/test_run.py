@@ -1,4 +1,4 @@
-"""The response by plain calls: what any run of an application must come to."""
+"""A run by plain calls: what any run of an application must come to."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from hypothesis import strategies as st
 
 from flasknado.http.head import parse_head
 from flasknado.http.message import ResponseHead
-from flasknado.http.reply import ResponseSink, TakeConnection
-from flasknado.wsgi.response import Response
+from flasknado.http.reply import TakeConnection
+from flasknado.wsgi.environ import base_environ
+from flasknado.wsgi.run import Run
 
 
-class Recorder(ResponseSink):
+class Recorder:
     """A client that takes everything, and remembers it."""
 
-    gone = False
+    gone = begun = False
 
     def __init__(self) -> None:
         self.head: ResponseHead | None = None
@@ -101,7 +102,8 @@ def test_any_run_ends_once_with_what_was_promised(
         return body
 
     client = Recorder()
-    Response(parse_head(method, "/", "1.1", [(b"Host", b"x")]), client).run(application, {})
+    head_asked = parse_head(method, "/", "1.1", [(b"Host", b"x")])
+    Run(application, base_environ(), head_asked, None, client).run()
 
     made = b"".join([*written, *parts[:raises_at]])
     raised = raises_at is not None and raises_at < len(parts)
