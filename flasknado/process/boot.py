@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Iterator
 from types import FrameType
 
+from flasknado.process.patches import patched_by
 from flasknado.stacks import log_stack
 
 PATIENCE_S = 10.0
@@ -48,7 +49,8 @@ def watched_boot() -> Iterator[None]:
         yield
     finally:
         over.set()
-        watch.join()
+        if patched_by() is None:  # else threads of before cannot be waited for
+            watch.join()
 
 
 def _watch(over: threading.Event, thread_id: int) -> None:

@@ -39,8 +39,8 @@ LIMITS = Limits()
 ENVIRONMENT_PREFIX = "FLASKNADO_"
 
 DEFAULTS: Mapping[str, Any] = {
-    "worker_class": "flasknado.process.worker.Worker",
-    "logger_class": "flasknado.process.logger.Logger",
+    "worker_class": "flasknado.Worker",
+    "logger_class": "flasknado.Logger",
     "threads": 16,
     "worker_connections": 20_000,
     "keepalive": 75,
@@ -360,7 +360,8 @@ class Mount(Setting):
     validator = _validate_prefix
     default = ""
     desc = """\
-        A path prefix such as /shop under which the application answers (SCRIPT_NAME).
+        A path prefix such as /shop under which the application and the native handlers
+        answer (SCRIPT_NAME). By default what SCRIPT_NAME is in the environment.
         """
 
 

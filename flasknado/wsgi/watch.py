@@ -12,8 +12,8 @@ import threading
 import time
 import traceback
 
+from flasknado.pool import Pool
 from flasknado.stacks import log_stack
-from flasknado.wsgi.pool import Pool
 from flasknado.wsgi.run import Run
 
 log = logging.getLogger("flasknado.error")

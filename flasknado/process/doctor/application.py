@@ -105,15 +105,12 @@ def _findings(uri: str, cfg: Config, over: threading.Event) -> Iterator[Finding]
         application = import_application(uri)
         over.set()
         server = build_server(application, cfg)
+        refuse_patched("the application")
     except ConfigurationError as error:
-        yield Finding(Weight.STOPS, str(error))
+        yield Finding(Weight.STOPS, _first_reason(error))
         return
     finally:
         over.set()
-    try:
-        refuse_patched("the application")
-    except ConfigurationError as error:
-        yield Finding(Weight.STOPS, str(error))
     for where in configured:
         yield Finding(
             Weight.DIFFERS,
@@ -133,6 +130,15 @@ def _findings(uri: str, cfg: Config, over: threading.Event) -> Iterator[Finding]
             "each poll holds one of the threads, and WebSocket is not available to it; send "
             "events by live.publish() (docs/live.md), which holds no thread",
         )
+
+
+def _first_reason(error: ConfigurationError) -> str:
+    """Return why an application cannot be served; after a monkey patch imports fail in any way."""
+    try:
+        refuse_patched("the application")
+    except ConfigurationError as refusal:
+        return str(refusal)
+    return str(error)
 
 
 def _record(calls: list[str]) -> None:

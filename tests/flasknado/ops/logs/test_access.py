@@ -20,12 +20,12 @@ import tornado.web
 import tornado.websocket
 
 from flasknado import HTTPServer, WSGIContainer, in_flask, ops
+from flasknado.environ import REQUEST_ID_KEY
 from flasknado.http import spool
 from flasknado.http.limits import Limits
 from flasknado.ops.logs.access_lines import template
 from flasknado.ops.logs.scrub import Scrubber
 from flasknado.server import LAYERS, LLHTTP
-from flasknado.wsgi.environ import REQUEST_ID_KEY
 from tests.support.poll import poll
 from tests.support.raw import connect, converse
 from tests.support.serving import Serving, serving

@@ -11,10 +11,9 @@ import sys
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
+from flasknado.error_stream import ErrorStream
 from flasknado.http.head import KNOWN_NAME_BYTES
 from flasknado.http.message import SERVER_SOFTWARE, Body, RequestHead
-from flasknado.wsgi.error_stream import ErrorStream
-from flasknado.wsgi.file_wrapper import FileWrapper
 
 _BytesIO: Final = io.BytesIO
 
@@ -61,7 +60,6 @@ def base_environ(*, multiprocess: bool = False, mount: str = "") -> dict[str, An
         "wsgi.multithread": True,
         "wsgi.multiprocess": multiprocess,
         "wsgi.run_once": False,
-        "wsgi.file_wrapper": FileWrapper,
         "wsgi.input_terminated": True,
     }
     environ |= dict.fromkeys(_EVERY_REQUEST, "")
