@@ -11,7 +11,7 @@ from typing import Any
 from flask import current_app
 
 from flasknado import in_flask
-from flasknado.live.endpoints.base import LiveHandler
+from flasknado.live import LiveHandler
 
 IDENTITY_KEY = "flasknado.identity"
 """Where `app.extensions` holds a function that says who asks, as a dict; in a request context."""

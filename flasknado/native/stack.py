@@ -25,6 +25,8 @@ from tornado.web import HTTPError
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response
 
+from flasknado.errors import FlasknadoError
+
 CALL_KEY: Final = "flasknado.native_call"
 """Where the environ of a native request holds its `StackCall`."""
 
@@ -57,7 +59,7 @@ _NOT_PASSED_ON: Final = frozenset(
 """Fields of an answer that are about its connection, or about a content that is not sent."""
 
 
-class Refused(HTTPError):
+class Refused(FlasknadoError, HTTPError):
     """The application refused a native request, or could not be asked.
 
     `status_code` is the status to answer with, `message` its text for the client,

@@ -44,7 +44,11 @@ ASKED_AGAIN = 3
 
 
 class LiveHandler(RequestHandler):
-    """Base of the live handlers; one per request, on the loop's thread."""
+    """Base of the live handlers, and of your own; one per request, on the loop's thread.
+
+    Refusals are JSON, the application's CORS policy holds, and nothing is cached. A handler of
+    your own may use `address()` beside what Tornado's `RequestHandler` has.
+    """
 
     ambient_fields: ClassVar[tuple[str, ...]] = ("Cookie",)
     """What a browser adds to a request by itself, and a page cannot: who is logged in."""
