@@ -23,6 +23,8 @@ class WhoAmIHandler(LiveHandler):
     async def get(self) -> None:
         self.write(await in_flask(self, identity))
 
+    head = get
+
 
 def identity() -> dict[str, Any]:
     """Return who the current Flask request is of; nobody if the application does not say."""

@@ -317,7 +317,8 @@ class Mount(Setting):
     validator = _validate_prefix
     default = ""
     desc = """\
-        A path prefix such as /shop under which the application answers (SCRIPT_NAME).
+        A path prefix such as /shop under which the application and the native handlers
+        answer (SCRIPT_NAME). By default what SCRIPT_NAME is in the environment.
         """
 
 

@@ -170,7 +170,7 @@ class Worker(GunicornWorker):
         prefix = settings.option(self.cfg, "ops_prefix")
         operations = operations_of(server, self.cfg, self.log, self._snapshots, self.age)
         if not settings.option(self.cfg, "ops_bind"):
-            server.add_handlers(operations.routes(prefix))
+            server.native.add(operations.routes(prefix))  # whose place no mount changes
         elif self._ops_socket is not None:
             self._ops_server = operations_server(operations, prefix)
             self._ops_server.add_socket(self._ops_socket)

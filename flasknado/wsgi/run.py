@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Final
 
+from flasknado.environ import build_environ
 from flasknado.errors import ClientDisconnected
 from flasknado.http.message import (
     NO_CONTENT_STATUSES,
@@ -25,11 +26,10 @@ from flasknado.http.message import (
 )
 from flasknado.http.reply import Reply
 from flasknado.http.request_id import current_request_id
+from flasknado.pool import Task
 from flasknado.wsgi.deadline import DeadlineReply, log_stuck
-from flasknado.wsgi.environ import build_environ
 from flasknado.wsgi.file_wrapper import FileWrapper
 from flasknado.wsgi.handoff import HANDOFF_KEY, Handoff
-from flasknado.wsgi.pool import Task
 from flasknado.wsgi.response_head import ApplicationError, checked_head
 from flasknado.wsgi.sendfile import LEAST_BYTES
 

@@ -16,9 +16,9 @@ import pytest
 
 import flasknado
 import flasknado.live
+from flasknado.environ import REQUEST_ID_KEY
 from flasknado.live.cli import group
 from flasknado.live.origins import CORS_KEY
-from flasknado.wsgi.environ import REQUEST_ID_KEY
 from tests.docs.api_reference import PAGE, PARTS
 from tests.support.process import PROJECT_ROOT
 

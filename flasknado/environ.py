@@ -13,7 +13,6 @@ from urllib.parse import unquote_to_bytes
 
 from flasknado.http.head import KNOWN_NAME_BYTES
 from flasknado.http.message import SERVER_SOFTWARE, Body, RequestHead
-from flasknado.wsgi.file_wrapper import FileWrapper
 
 _BytesIO: Final = io.BytesIO
 
@@ -60,7 +59,6 @@ def base_environ(*, multiprocess: bool = False, mount: str = "") -> dict[str, An
         "wsgi.multithread": True,
         "wsgi.multiprocess": multiprocess,
         "wsgi.run_once": False,
-        "wsgi.file_wrapper": FileWrapper,
         "wsgi.input_terminated": True,
     }
     environ |= dict.fromkeys(_EVERY_REQUEST, "")
