@@ -1,6 +1,6 @@
 # Flasknado's commands; `make help` lists them, CI runs the same ones.
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-compiled test-lowest coverage chaos lint wheel bench loadtest lock clean
+.PHONY: help install serve test test-compiled test-lowest chaos siege lint wheel bench loadtest lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -27,15 +27,16 @@ install: $(VENV)/.dev  ## make .venv with everything that serving and testing ne
 serve: $(VENV)/.runtime  ## serve the bundled application (PORT=8000, WORKERS=1, ...)
 	@$(BIN)/python server.py
 
-test: $(VENV)/.dev  ## run the tests (ARGS="-k name" for some of them)
+test: $(VENV)/.dev  ## run the tests (ARGS="-k name" for some of them, COVERAGE=1 to measure)
+ifndef COVERAGE
 	@$(BIN)/python $(PYTEST) $(ARGS)
-
-coverage: $(VENV)/.dev  ## run the tests and measure branch coverage, which has a floor (slower)
+else
 	@rm -rf var/coverage
 	@$(BIN)/coverage run $(PYTEST) $(ARGS)
 	@$(BIN)/coverage combine --quiet
 	@$(BIN)/coverage html --quiet
 	@$(BIN)/coverage report
+endif
 
 test-compiled: $(COMPILED)/.built  ## run the tests of what is compiled against its compiled form
 	@PYTHONPATH=$(CURDIR)/$(COMPILED) FLASKNADO_COMPILED=1 $(BIN)/python $(PYTEST) \
@@ -46,6 +47,9 @@ test-lowest: $(LOWEST)/.lowest  ## run the package's tests at the lowest version
 
 chaos: $(VENV)/.dev  ## judge live events while processes die (ARGS="--seconds 300 --subscribers 1000")
 	@$(BIN)/python -m tests.live_server.chaos $(ARGS)
+
+siege: $(VENV)/.dev  ## judge servers of this machine under attack (ARGS="--seconds 5 --only garbage,guessers")
+	@$(BIN)/python -m tests.siege $(ARGS)
 
 lint: $(VENV)/.dev  ## run the linters and the type checkers, of Python and of JavaScript (needs npm)
 	@$(BIN)/ruff check .

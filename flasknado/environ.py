@@ -11,6 +11,7 @@ import sys
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
+from flasknado.error_stream import ErrorStream
 from flasknado.http.head import KNOWN_NAME_BYTES
 from flasknado.http.message import SERVER_SOFTWARE, Body, RequestHead
 
@@ -55,7 +56,7 @@ def base_environ(*, multiprocess: bool = False, mount: str = "") -> dict[str, An
         "SERVER_SOFTWARE": SERVER_SOFTWARE,
         "GATEWAY_INTERFACE": "CGI/1.1",
         "wsgi.version": (1, 0),
-        "wsgi.errors": sys.stderr,
+        "wsgi.errors": sys.stderr if sys.stderr is not None else ErrorStream(),
         "wsgi.multithread": True,
         "wsgi.multiprocess": multiprocess,
         "wsgi.run_once": False,

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from flasknado.exports import lazily
 from flasknado.live.errors import (
+    BufferFull,
     InvalidCursor,
     InvalidEvent,
     InvalidIdentity,
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncClient",
+    "BufferFull",
     "Client",
     "Event",
     "Identity",

@@ -33,6 +33,8 @@ def build_server(application: Any, cfg: Any) -> HTTPServer:
         queue_limit=option("queue_limit") or None,
         queue_timeout_s=option("queue_timeout"),
         request_timeout_s=option("request_timeout") or None,
+        slow_request_s=option("slow_request") or None,
+        abandoned_after_s=option("abandoned_after") or None,
         mount=option("mount") or script_name(),
         multiprocess=cfg.workers > 1,
     )

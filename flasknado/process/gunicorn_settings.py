@@ -6,6 +6,8 @@ in it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from gunicorn.config import Config, make_settings
 
 from flasknado.errors import ConfigurationError
@@ -160,8 +162,8 @@ REPLACEMENTS: dict[str, str] = {
 """gunicorn's settings that are refused, each with what to do instead."""
 
 
-def refuse_unknown(cfg: Config, own: frozenset[str]) -> None:
-    """Raise `ConfigurationError` for settings that would be ignored; `own` are ours."""
+def refused(cfg: Config, own: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """Yield the name of each setting that would be ignored, with a sentence; `own` are ours."""
     for name, default in make_settings().items():
         if name in HONOURED or name in own:
             continue
@@ -169,7 +171,14 @@ def refuse_unknown(cfg: Config, own: frozenset[str]) -> None:
         if value != default.get():
             instead = REPLACEMENTS.get(name, "docs/operations.md lists the settings that it uses")
             shown = getattr(value, "__qualname__", None) or repr(value)
-            raise ConfigurationError(
+            yield (
+                name,
                 f"gunicorn's setting {name} is {shown}, but this server does not use it: "
-                f"remove it; {instead}"
+                f"remove it; {instead}",
             )
+
+
+def refuse_unknown(cfg: Config, own: frozenset[str]) -> None:
+    """Raise `ConfigurationError` for settings that would be ignored; `own` are ours."""
+    for _, sentence in refused(cfg, own):
+        raise ConfigurationError(sentence)
