@@ -5,18 +5,18 @@ No Tornado here, as in `flasknado.live.extension`.
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from flask import Flask, current_app
 
 from flasknado.errors import ConfigurationError
 from flasknado.live.event import Event, check_channel, check_name, encode_data
+from flasknado.live.hooks import Hooks
 from flasknado.live.log import tables
-from flasknado.live.log.base import Log
+from flasknado.live.log.base import Log, OnCommit
 from flasknado.live.log.database import DatabaseLog, SessionLog
 from flasknado.live.log.memory import MemoryLog
 from flasknado.live.options import LiveOptions
@@ -24,9 +24,6 @@ from flasknado.live.tickets import Tickets
 
 if TYPE_CHECKING:
     from flask_sqlalchemy import SQLAlchemy
-
-    from flasknado.live.extension import Live
-    from flasknado.live.hub.hub import Hub
 
 EXTENSION_KEY = "live"
 MEMORY_URL = "memory://"
@@ -37,16 +34,19 @@ MIN_TOKEN_CHARS = 16
 class LiveState:
     """What one Flask application has of `Live`: `app.extensions["live"]`."""
 
-    def __init__(self, app: Flask, live: Live, db: SQLAlchemy | None, url: str | None) -> None:
+    def __init__(
+        self, app: Flask, hooks: Hooks, captured: OnCommit, db: SQLAlchemy | None, url: str | None
+    ) -> None:
         self.app = app
-        self.live = live
+        self.hooks = hooks
+        self._captured = captured
         self.options = LiveOptions.from_config(app.config)
         self.tickets = Tickets(app.secret_key) if app.secret_key else None
         """`None` without a secret key to sign them with."""
         self.publish_token = _publish_token(app)
         self.log = self._log(db, url)
-        self.hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
-        """The hub of each event loop that has needed one (`flasknado.live.hub.hub.hub_of`)."""
+        self.hubs: dict[Any, Any] = {}
+        """The hub of each event loop that has needed one (`flasknado.live.hub.registry`)."""
         self.signals: deque[tables.Draft] = deque()
         """The signals that wait for a reader to write them."""
         self._wakers: tuple[Callable[[], None], ...] = ()
@@ -68,7 +68,7 @@ class LiveState:
 
     def committed(self, events: Sequence[Event]) -> None:
         """Tell the readers of this process, and whoever captures, of committed events."""
-        self.live.captured(events)
+        self._captured(events)
         for wake in self._wakers:
             wake()
 

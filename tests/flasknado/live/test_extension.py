@@ -54,7 +54,7 @@ def test_constructor_with_app_and_db_initialises() -> None:
     app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite://"
     db.init_app(app)
     live = Live(app, db)
-    assert state_of(app).live is live
+    assert state_of(app).hooks is live
 
 
 def test_init_app_with_a_bad_setting_is_refused() -> None:
