@@ -41,7 +41,7 @@ class LiveState:
         self.hooks = hooks
         self._captured = captured
         self.options = LiveOptions.from_config(app.config)
-        self.tickets = Tickets(app.secret_key) if app.secret_key else None
+        self.tickets = Tickets(_signing_keys(app)) if app.secret_key else None
         """`None` without a secret key to sign them with."""
         self.publish_token = _publish_token(app)
         self.log = self._log(db, url)
@@ -137,6 +137,18 @@ def draft_of(
 def encode_json(data: object, app: Flask, max_data_bytes: int = 2**31) -> str:
     """Return what the application's JSON provider makes of data; raises `InvalidEvent`."""
     return encode_data(data, max_data_bytes, getattr(app.json, "default", None))
+
+
+def _signing_keys(app: Flask) -> list[bytes]:
+    """Return the keys that tickets may be signed with, the newest last (itsdangerous's order)."""
+    fallbacks = app.config.get("SECRET_KEY_FALLBACKS") or []
+    keys: list[Any] = [app.secret_key]
+    keys[:0] = fallbacks if isinstance(fallbacks, (list, tuple)) else [None]
+    if not all(isinstance(key, (str, bytes)) and key for key in keys):
+        raise ConfigurationError(
+            "SECRET_KEY_FALLBACKS must be a list of the secret keys used before, none of them empty"
+        )
+    return [key.encode() if isinstance(key, str) else key for key in keys]
 
 
 def _publish_token(app: Flask) -> str | None:
