@@ -39,10 +39,12 @@ from flasknado.http.memory import MemoryBudget, default_limit_bytes
 from flasknado.http.message import RequestHead
 from flasknado.http.tls import TLSAcceptor
 from flasknado.native import tornado_private
+from flasknado.native.application import HandlerDelegate
 from flasknado.native.exchange import NativeExchange, context_of
 from flasknado.native.iostream import TransportStream
 from flasknado.native.routes import NativeRoute, NativeRoutes
 from flasknado.stock.dispatch import Dispatch
+from flasknado.stock.handlers import StockHandlerDelegate
 from flasknado.wsgi.container import WSGIContainer
 from flasknado.wsgi.exchange import OrdinaryExchange
 from flasknado.wsgi.handoff import SERVER_KEY
@@ -141,6 +143,7 @@ class HTTPServer(TornadoHTTPServer):
             handlers,
             wsgi_app=self.container.application if self.container else None,
             http_server=self,
+            delegate_class=StockHandlerDelegate if self.layer == TORNADO else HandlerDelegate,
             **(settings or {}),
         )
         self.door = FrontDoor(

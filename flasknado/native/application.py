@@ -21,16 +21,14 @@ from typing import Any, Final
 from mypy_extensions import mypyc_attr
 from tornado import httputil
 from tornado.gen import convert_yielded
-from tornado.http1connection import HTTP1Connection
 from tornado.httputil import HTTPServerRequest
 from tornado.routing import Rule
 from tornado.web import Application, FallbackHandler, RequestHandler
 
-from flasknado.http.body_limits import BodyLimits, body_too_large
+from flasknado.http.body_limits import BodyLimits
 from flasknado.http.message import RequestHead
 from flasknado.native import tornado_private
 from flasknado.native.forms import parse_lazily
-from flasknado.stock.adapter import BODY_SLACK_BYTES, refuse
 
 _BODILESS: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 """Methods whose content has no meaning (RFC 9110, sections 9.3.1, 9.3.2 and 9.3.7)."""
@@ -39,6 +37,13 @@ _BODILESS: Final = frozenset(("GET", "HEAD", "OPTIONS"))
 @mypyc_attr(allow_interpreted_subclasses=True)
 class NativeApplication(Application):
     """The application of a server's native routes; belongs to the loop's thread."""
+
+    delegate_class: type[tornado_private.HandlerDelegate]
+    """What runs a handler: `HandlerDelegate`, unless the connections are Tornado's own."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        self.delegate_class = settings.pop("delegate_class", HandlerDelegate)
+        super().__init__(*args, **settings)
 
     def find_handler(
         self, request: HTTPServerRequest, **kwargs: Any
@@ -69,7 +74,9 @@ class NativeApplication(Application):
         path_kwargs: dict[str, bytes] | None = None,
     ) -> tornado_private.HandlerDelegate:
         """Return what runs a handler of this class."""
-        return HandlerDelegate(self, request, target_class, target_kwargs, path_args, path_kwargs)
+        return self.delegate_class(
+            self, request, target_class, target_kwargs, path_args, path_kwargs
+        )
 
 
 def max_body_bytes_of(
@@ -97,13 +104,9 @@ def _takes_body(handler_class: type[RequestHandler], method: str) -> bool:
     return method not in _BODILESS and does not in (None, tornado_private.unimplemented)
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class HandlerDelegate(tornado_private.HandlerDelegate):
     """Runs one handler for one request, in a task of its own."""
-
-    _refused = False
-    _limit_bytes = 0
-    _left_bytes: int | None = None
-    """How much more of a body is taken, where Tornado's own connection would answer 400."""
 
     def headers_received(
         self,
@@ -111,77 +114,24 @@ class HandlerDelegate(tornado_private.HandlerDelegate):
         headers: httputil.HTTPHeaders,
     ) -> Awaitable[None] | None:
         """Set the limit of the body, if there is one, before any of it is read."""
+        if "Content-Length" in headers or "Transfer-Encoding" in headers:
+            connection: Any = self.connection
+            limit_bytes = self.limit_bytes()
+            if limit_bytes is not None:
+                connection.set_max_body_size(limit_bytes)
+                connection.gathers = not self.stream_request_body
+        return super().headers_received(start_line, headers)
+
+    def limit_bytes(self) -> int | None:
+        """Return the largest body that the handler takes; `None` if no server says."""
         limits = getattr(self.application.settings.get("http_server"), "body_limits", None)
-        if limits is None or not ("Content-Length" in headers or "Transfer-Encoding" in headers):
-            return super().headers_received(start_line, headers)
+        if limits is None:
+            return None
         request = self.request
-        limit_bytes = max_body_bytes_of(
-            self.handler_class, request.method or "", request.path, limits
-        )
-        connection: Any = self.connection
-        connection.set_max_body_size(limit_bytes)
-        if not isinstance(connection, HTTP1Connection):
-            connection.gathers = not self.stream_request_body
-            return super().headers_received(start_line, headers)
-        # What does not stream its body cannot change its mind about the limit.
-        if not self.stream_request_body and self._refuses(headers, limit_bytes):
-            return None
-        ready = super().headers_received(start_line, headers)
-        return self._limit_stock(ready, headers)
-
-    async def _limit_stock(
-        self, ready: Awaitable[None] | None, headers: httputil.HTTPHeaders
-    ) -> None:
-        """Enforce the limit that the handler wants, once it is ready, in Tornado's place."""
-        if ready is not None:
-            await ready
-        connection: Any = self.connection
-        limit_bytes = tornado_private.max_body_bytes(connection)
-        if self._refuses(headers, limit_bytes):
-            return
-        self._left_bytes = self._limit_bytes = limit_bytes
-        connection.set_max_body_size(limit_bytes + BODY_SLACK_BYTES)
-
-    def _refuses(self, headers: httputil.HTTPHeaders, limit_bytes: int) -> bool:
-        text = headers.get("Content-Length", "0")
-        length_bytes = int(text) if text.isdecimal() else 0
-        if length_bytes <= limit_bytes:
-            return False
-        self._refuse(limit_bytes, length_bytes)
-        return True
-
-    def _refuse(self, limit_bytes: int, length_bytes: int | None) -> None:
-        self._refused = True
-        connection: Any = self.connection
-        if tornado_private.has_answered(connection):  # the handler has answered already
-            return
-        if length_bytes is not None:
-            connection.set_max_body_size(length_bytes)  # it is closed before it is read
-        error = body_too_large(limit_bytes, length_bytes)
-        refuse(connection, None, error, self.request.method or "")
-        if self.stream_request_body:
-            self.handler.on_connection_close()
-
-    @property
-    def held_bytes(self) -> int:
-        """How much of the body is in memory."""
-        return 0 if self.stream_request_body else len(self.chunks or b"")
-
-    def data_received(self, data: bytes) -> Awaitable[None] | None:
-        """Take a part of the body."""
-        if self._refused:
-            return None
-        if self._left_bytes is not None:
-            self._left_bytes -= len(data)
-            if self._left_bytes < 0:
-                self._refuse(self._limit_bytes, None)
-                return None
-        return super().data_received(data)
+        return max_body_bytes_of(self.handler_class, request.method or "", request.path, limits)
 
     def finish(self) -> None:
         """Run the handler, which has the whole body, unless it streams it."""
-        if self._refused:
-            return
         if not self.stream_request_body:
             self.request.body = bytes(self.chunks)
             parse_lazily(self.request, self.handler_class)

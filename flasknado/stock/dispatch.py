@@ -6,19 +6,20 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, Protocol
 
 from tornado import httputil
 
 from flasknado.errors import RequestError
-from flasknado.http.counters import NATIVE
+from flasknado.http.admit import FrontDoor
+from flasknado.http.counters import NATIVE, Counters
+from flasknado.http.limits import Limits
+from flasknado.http.memory import MemoryBudget
 from flasknado.http.message import Finished, RequestHead, as_address
+from flasknado.http.reply import Container
 from flasknado.http.request_id import REQUEST_ID_FIELD, current_request_id
 from flasknado.native import tornado_private
 from flasknado.stock.adapter import ContainerDelegate, head_from, leave_if_ended, refuse
-
-if TYPE_CHECKING:
-    from flasknado.server import HTTPServer
 
 gen_log = logging.getLogger("tornado.general")
 
@@ -27,11 +28,34 @@ ROOM_POLL_S: Final = 0.05
 """How often a body that there is no memory for looks whether there is some."""
 
 
+class Halves(Protocol):
+    """What a server has for the requests of Tornado's connections: `flasknado.HTTPServer`."""
+
+    budget: MemoryBudget
+    counters: Counters
+    door: FrontDoor
+    limits: Limits
+
+    @property
+    def container(self) -> Container | None:
+        """What takes ordinary requests, if anything does."""
+
+    def start_native(
+        self, server_conn: object, request_conn: httputil.HTTPConnection
+    ) -> httputil.HTTPMessageDelegate:
+        """Take a request that a native route matches."""
+
+    def start_request_unrouted(
+        self, server_conn: object, request_conn: httputil.HTTPConnection
+    ) -> httputil.HTTPMessageDelegate:
+        """Take a request that none matches, where there is no container."""
+
+
 class Dispatch(httputil.HTTPMessageDelegate):
     """Sends one request of a Tornado connection to its half, once its head is known."""
 
     def __init__(
-        self, server: HTTPServer, server_conn: object, connection: httputil.HTTPConnection
+        self, server: Halves, server_conn: object, connection: httputil.HTTPConnection
     ) -> None:
         self._server = server
         self._server_conn = server_conn
