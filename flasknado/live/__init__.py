@@ -11,26 +11,27 @@
 
 `Live` is the Flask side and imports neither Tornado nor the hub. `routes()` are the native
 endpoints, for `HTTPServer(..., handlers=routes())` or `--handlers flasknado.live:routes`.
+The names are imported on first use.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flasknado.live.errors import (
-    InvalidCursor,
-    InvalidEvent,
-    InvalidIdentity,
-    LiveError,
-    LogUnavailable,
-    TooManySubscribers,
-)
-from flasknado.live.extension import Live
-from flasknado.live.origins import OriginPolicy
-from flasknado.live.tickets import Identity
+from flasknado.exports import lazily
 
 if TYPE_CHECKING:
     from tornado.routing import URLSpec
+
+    from flasknado.live.errors import InvalidCursor as InvalidCursor
+    from flasknado.live.errors import InvalidEvent as InvalidEvent
+    from flasknado.live.errors import InvalidIdentity as InvalidIdentity
+    from flasknado.live.errors import LiveError as LiveError
+    from flasknado.live.errors import LogUnavailable as LogUnavailable
+    from flasknado.live.errors import TooManySubscribers as TooManySubscribers
+    from flasknado.live.extension import Live as Live
+    from flasknado.live.origins import OriginPolicy as OriginPolicy
+    from flasknado.live.tickets import Identity as Identity
 
 __all__ = [
     "Identity",
@@ -44,6 +45,22 @@ __all__ = [
     "TooManySubscribers",
     "routes",
 ]
+
+if not TYPE_CHECKING:  # else every name would exist for type checkers
+    __getattr__ = lazily(
+        __name__,
+        {
+            "Identity": "flasknado.live.tickets",
+            "InvalidCursor": "flasknado.live.errors",
+            "InvalidEvent": "flasknado.live.errors",
+            "InvalidIdentity": "flasknado.live.errors",
+            "Live": "flasknado.live.extension",
+            "LiveError": "flasknado.live.errors",
+            "LogUnavailable": "flasknado.live.errors",
+            "OriginPolicy": "flasknado.live.origins",
+            "TooManySubscribers": "flasknado.live.errors",
+        },
+    )
 
 
 def routes(prefix: str = "/live") -> list[URLSpec]:
