@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from flasknado.process.serve import serve as serve
     from flasknado.process.worker import Worker as Worker
     from flasknado.server import HTTPServer as HTTPServer
-    from flasknado.wsgi.container import WSGIContainer as WSGIContainer
+    from flasknado.stock.container import WSGIContainer as WSGIContainer
 
 __version__ = "0.1.0"
 __all__ = ["HTTPServer", "WSGIContainer", "Worker", "in_flask", "serve"]
 
 _HOMES = {
     "HTTPServer": "flasknado.server",
-    "WSGIContainer": "flasknado.wsgi.container",
+    "WSGIContainer": "flasknado.stock.container",
     "Worker": "flasknado.process.worker",
     "in_flask": "flasknado.native.in_flask",
     "serve": "flasknado.process.serve",

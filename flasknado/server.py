@@ -45,7 +45,7 @@ from flasknado.native.iostream import TransportStream
 from flasknado.native.routes import NativeRoute, NativeRoutes
 from flasknado.stock.dispatch import Dispatch
 from flasknado.stock.handlers import StockHandlerDelegate
-from flasknado.wsgi.container import WSGIContainer
+from flasknado.wsgi.container import ApplicationContainer
 from flasknado.wsgi.exchange import OrdinaryExchange
 from flasknado.wsgi.handoff import SERVER_KEY
 
@@ -127,7 +127,9 @@ class HTTPServer(TornadoHTTPServer):
             raise ConfigurationError(
                 "the connection layer 'llhttp' needs httptools: install it, or choose 'tornado'"
             )
-        self.container = request_callback if isinstance(request_callback, WSGIContainer) else None
+        self.container = (
+            request_callback if isinstance(request_callback, ApplicationContainer) else None
+        )
         self.request_ids = self.container.request_ids if self.container else RequestIds()
         if self.container is not None:
             self.container.base_environ[SERVER_KEY] = self
@@ -357,7 +359,7 @@ def _has_llhttp() -> bool:
 
 
 def _body_limits(
-    limits: Limits, container: WSGIContainer | None, options: dict[str, Any]
+    limits: Limits, container: ApplicationContainer | None, options: dict[str, Any]
 ) -> BodyLimits:
     """Return the limits of bodies on both halves: the server's own, then the container's."""
     default: int | str = DEFAULT_MAX_BODY_BYTES

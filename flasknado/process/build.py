@@ -12,7 +12,7 @@ from flasknado.native.routes import NativeRoute
 from flasknado.process import settings
 from flasknado.process.importer import call_factory, import_from_string, takes
 from flasknado.server import HTTPServer
-from flasknado.wsgi.container import WSGIContainer
+from flasknado.stock.container import WSGIContainer
 from flasknado.wsgi.run import WSGIApplication
 
 

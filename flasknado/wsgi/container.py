@@ -1,22 +1,14 @@
-"""Hosting a WSGI application: requests in, the application on a pool of threads, replies out.
-
-    container = WSGIContainer(flask_app, threads=16)
-    HTTPServer(container, handlers=[...]).listen(8000)
-
-A `WSGIContainer` also takes the place of `tornado.wsgi.WSGIContainer` in Tornado's own
-`HTTPServer`, in its routing (`tornado.routing.Rule`) and in `tornado.web.FallbackHandler`.
-"""
+"""Hosting a WSGI application: requests in, the application on a pool of threads, replies out."""
 
 from __future__ import annotations
 
 import asyncio
-import io
 import math
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from tornado import httputil
+from mypy_extensions import mypyc_attr
 
 from flasknado.errors import ConfigurationError
 from flasknado.http.admit import RequestIds
@@ -28,9 +20,6 @@ from flasknado.wsgi.environ import base_environ
 from flasknado.wsgi.pacing import Pacer
 from flasknado.wsgi.pool import Pool, PoolFull
 from flasknado.wsgi.run import Run, WSGIApplication, close_body, refuse_overload
-
-if TYPE_CHECKING:
-    from flasknado.stock.adapter import ContainerDelegate
 
 SWEEP_INTERVAL_S: Final = 0.5
 
@@ -46,26 +35,11 @@ PATIENCE_S: Final = 0.002
 _MOUNT: Final = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+\Z")
 
 
-class WSGIContainer(httputil.HTTPServerConnectionDelegate):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class ApplicationContainer:
     """Runs a WSGI application for the ordinary requests of a server.
 
-    threads: how many requests run at once.
-    queue_limit: how many more may wait for a thread; one more is answered 503 with
-        `Retry-After`. Default: 64 for each thread.
-    queue_timeout_s: how long a request may wait for a thread before it is answered 503.
-    request_timeout_s: how long a request may run before its client is answered 504 in the
-        thread's place (`flasknado.wsgi.deadline`); a stream that has begun goes on. Default:
-        as long as it takes.
-    max_body_bytes: the largest body, in bytes or as text such as `16M`; a larger one is
-        answered 413, unread where its size is announced.
-    body_limits: other limits by path prefix and method (`flasknado.http.body_limits`), such
-        as `{"POST /upload": "100M"}`. What an `HTTPServer`'s limits say goes before both.
-    mount: a path prefix such as `/shop` under which alone the application answers; it
-        becomes `SCRIPT_NAME`.
-    multiprocess: what to tell the application of other processes (`wsgi.multiprocess`).
-
-    Raises `ConfigurationError` for a value out of its range. Everything but the gauges of
-    `pool` belongs to the loop's thread.
+    `flasknado.WSGIContainer` is the public one, and says what the arguments mean.
     """
 
     def __init__(
@@ -185,25 +159,6 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
             self._waking_more.cancel()
         self._pacer.stop()
         self.pool.stop()
-
-    def start_request(
-        self,
-        server_conn: object,  # noqa: ARG002 (the interface is Tornado's)
-        request_conn: httputil.HTTPConnection,
-    ) -> ContainerDelegate:
-        """Take a request from Tornado's own connection (`HTTPServerConnectionDelegate`)."""
-        from flasknado.stock.adapter import ContainerDelegate
-
-        return ContainerDelegate(self, request_conn)
-
-    def __call__(self, request: httputil.HTTPServerRequest) -> None:
-        """Take a request that Tornado has read already (`tornado.web.FallbackHandler`)."""
-        from flasknado.stock.adapter import StockReply, head_of
-
-        assert request.connection is not None
-        head = head_of(request)
-        body = Body(io.BytesIO(request.body), len(request.body))
-        self.handle(head, body, StockReply(request.connection, head))
 
     @property
     def stuck(self) -> int:
