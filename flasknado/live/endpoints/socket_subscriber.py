@@ -18,9 +18,9 @@ from flasknado.live.hub.hub import Hub
 from flasknado.live.hub.subscriber import GOODBYE_TIMEOUT_S, StreamSubscriber
 from flasknado.live.state import LiveState
 from flasknado.native.in_flask import Caller
+from flasknado.native.websocket_closing import shut_down_writing
 from flasknado.token_bucket import TokenBucket
 from flasknado.websocket import codec
-from flasknado.websocket.closing import shut_down_writing
 from flasknado.websocket.codec import Message, Receiver, WebSocketError
 
 READ_BYTES = 64 * 1024

@@ -12,8 +12,9 @@ from flasknado.live.endpoints.access import refusals
 from flasknado.live.endpoints.base import LiveHandler
 from flasknado.live.endpoints.conversation import Conversation
 from flasknado.live.errors import LiveError
+from flasknado.native import websocket_handshake as handshake
 from flasknado.native.in_flask import Caller, Refused
-from flasknado.websocket import codec, handshake
+from flasknado.websocket import codec
 
 
 class SocketHandler(LiveHandler):
