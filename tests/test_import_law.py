@@ -27,12 +27,31 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 WEBAPP_OF_FLASKNADO = "flasknado.live"
 
-GROUND = {"durations", "errors", "exports", "sizes", "stacks", "threads", "token_bucket"}
+GROUND = {
+    "durations",
+    "error_stream",
+    "errors",
+    "exports",
+    "sizes",
+    "stacks",
+    "threads",
+    "token_bucket",
+    "unix_path",
+}
 """Modules of `flasknado` itself, which every part of it may use."""
 
 LIVE_GROUND = {
     f"live.{name}"
-    for name in ("errors", "event", "formats", "options", "origins", "revocation", "tickets")
+    for name in (
+        "errors",
+        "event",
+        "flask_cors",
+        "formats",
+        "options",
+        "origins",
+        "revocation",
+        "tickets",
+    )
 }
 """The same of the live part."""
 
@@ -74,7 +93,7 @@ EXPORTING = {"flasknado", "flasknado.live"}
 PURE = [
     "flasknado.http.head",
     "flasknado.http.message",
-    "flasknado.wsgi.environ",
+    "flasknado.environ",
     "flasknado.wsgi.response_head",
     "flasknado.websocket.codec",
     "flasknado.live.event",

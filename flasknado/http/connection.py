@@ -241,8 +241,8 @@ class Connection(Ending):
         """Whether the connection goes on after the active response. May be read on any thread."""
         return self.shared.keep_alive or bool(self._waiting)
 
-    def stream_begun(self) -> None:
-        """Take note that the active response is a stream, so that its client must stay."""
+    def live_begun(self) -> None:
+        """Take note that the active response is a live stream, so that its client must stay."""
         if self.eof:
             self.abort()
 

@@ -23,25 +23,41 @@ from flasknado.exports import lazily
 if TYPE_CHECKING:
     from tornado.routing import URLSpec
 
+    from flasknado.live.client import AsyncClient as AsyncClient
+    from flasknado.live.client import Client as Client
+    from flasknado.live.client import LiveEvent as LiveEvent
+    from flasknado.live.client import Reset as Reset
+    from flasknado.live.client import SubscriptionRefused as SubscriptionRefused
+    from flasknado.live.endpoints.base import LiveHandler as LiveHandler
     from flasknado.live.errors import InvalidCursor as InvalidCursor
     from flasknado.live.errors import InvalidEvent as InvalidEvent
     from flasknado.live.errors import InvalidIdentity as InvalidIdentity
     from flasknado.live.errors import LiveError as LiveError
     from flasknado.live.errors import LogUnavailable as LogUnavailable
     from flasknado.live.errors import TooManySubscribers as TooManySubscribers
+    from flasknado.live.event import Event as Event
     from flasknado.live.extension import Live as Live
+    from flasknado.live.log.presence import Presence as Presence
     from flasknado.live.origins import OriginPolicy as OriginPolicy
     from flasknado.live.tickets import Identity as Identity
 
 __all__ = [
+    "AsyncClient",
+    "Client",
+    "Event",
     "Identity",
     "InvalidCursor",
     "InvalidEvent",
     "InvalidIdentity",
     "Live",
     "LiveError",
+    "LiveEvent",
+    "LiveHandler",
     "LogUnavailable",
     "OriginPolicy",
+    "Presence",
+    "Reset",
+    "SubscriptionRefused",
     "TooManySubscribers",
     "routes",
 ]
@@ -50,14 +66,22 @@ if not TYPE_CHECKING:  # else every name would exist for type checkers
     __getattr__ = lazily(
         __name__,
         {
+            "AsyncClient": "flasknado.live.client",
+            "Client": "flasknado.live.client",
+            "Event": "flasknado.live.event",
             "Identity": "flasknado.live.tickets",
             "InvalidCursor": "flasknado.live.errors",
             "InvalidEvent": "flasknado.live.errors",
             "InvalidIdentity": "flasknado.live.errors",
             "Live": "flasknado.live.extension",
             "LiveError": "flasknado.live.errors",
+            "LiveEvent": "flasknado.live.client",
+            "LiveHandler": "flasknado.live.endpoints.base",
             "LogUnavailable": "flasknado.live.errors",
             "OriginPolicy": "flasknado.live.origins",
+            "Presence": "flasknado.live.log.presence",
+            "Reset": "flasknado.live.client",
+            "SubscriptionRefused": "flasknado.live.client",
             "TooManySubscribers": "flasknado.live.errors",
         },
     )

@@ -28,12 +28,16 @@ class WSGIContainer(ApplicationContainer, httputil.HTTPServerConnectionDelegate)
     request_timeout_s: how long a request may run before its client is answered 504 in the
         thread's place (`flasknado.wsgi.deadline`); a stream that has begun goes on. Default:
         as long as it takes.
+    slow_request_s: how long a request may run before the log says once where its thread is.
+        Default: never.
+    abandoned_after_s: how long a thread may go on with a request after its client has left;
+        then it counts as stuck (`stuck`), and the log says once where it is. `None`: for ever.
     max_body_bytes: the largest body, in bytes or as text such as `16M`; a larger one is
         answered 413, unread where its size is announced.
     body_limits: other limits by path prefix and method (`flasknado.http.body_limits`), such
         as `{"POST /upload": "100M"}`. What an `HTTPServer`'s limits say goes before both.
-    mount: a path prefix such as `/shop` under which alone the application answers; it
-        becomes `SCRIPT_NAME`.
+    mount: a path prefix such as `/shop` under which alone the application answers, and a
+        server's native handlers beside it; it becomes `SCRIPT_NAME`.
     multiprocess: what to tell the application of other processes (`wsgi.multiprocess`).
 
     Raises `ConfigurationError` for a value out of its range. Everything but the gauges of

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import math
 import re
 from collections.abc import Mapping
 from typing import Final
 
 from mypy_extensions import mypyc_attr
 
+from flasknado.environ import base_environ
 from flasknado.errors import ConfigurationError
 from flasknado.http.admit import RequestIds
 from flasknado.http.body_limits import DEFAULT_MAX_BODY_BYTES, BodyLimits
 from flasknado.http.message import Body, RequestHead, plain_response
 from flasknado.http.reply import Reply
+from flasknado.pool import Pool, PoolFull
 from flasknado.wsgi.deadline import DeadlineReply
-from flasknado.wsgi.environ import base_environ
+from flasknado.wsgi.file_wrapper import FileWrapper
 from flasknado.wsgi.pacing import Pacer
-from flasknado.wsgi.pool import Pool, PoolFull
 from flasknado.wsgi.run import Run, WSGIApplication, close_body, refuse_overload
+from flasknado.wsgi.watch import Watch
 
 SWEEP_INTERVAL_S: Final = 0.5
 
@@ -31,6 +32,8 @@ One task at a time has the interpreter, so few threads do short ones soonest.
 
 PATIENCE_S: Final = 0.002
 """How long a task may run, or wait, before threads are woken beyond that number."""
+
+ABANDONED_AFTER_S: Final = 30.0
 
 _MOUNT: Final = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+\Z")
 
@@ -50,6 +53,8 @@ class ApplicationContainer:
         queue_limit: int | None = None,
         queue_timeout_s: float = 30.0,
         request_timeout_s: float | None = None,
+        slow_request_s: float | None = None,
+        abandoned_after_s: float | None = ABANDONED_AFTER_S,
         max_body_bytes: int | str = DEFAULT_MAX_BODY_BYTES,
         body_limits: Mapping[str, int | str] | None = None,
         mount: str = "",
@@ -61,8 +66,13 @@ class ApplicationContainer:
             )
         _check_range("threads", threads, 1)
         _check_positive("queue_timeout_s", queue_timeout_s)
-        if request_timeout_s is not None:
-            _check_positive("request_timeout_s", request_timeout_s)
+        for name, seconds in (
+            ("request_timeout_s", request_timeout_s),
+            ("slow_request_s", slow_request_s),
+            ("abandoned_after_s", abandoned_after_s),
+        ):
+            if seconds is not None:
+                _check_positive(name, seconds)
         if queue_limit is None:
             queue_limit = 64 * threads
         _check_range("queue_limit", queue_limit, 1)
@@ -76,10 +86,12 @@ class ApplicationContainer:
         self._pacer = Pacer(self.pool)
         self.queue_timeout_s = queue_timeout_s
         self.request_timeout_s = request_timeout_s
+        self._watch = Watch(self.pool, request_timeout_s, slow_request_s, abandoned_after_s)
         self.body_limits = BodyLimits(max_body_bytes, body_limits)
         """Set by the server to those of both halves, before the first request."""
         self.mount = mount
         self.base_environ = base_environ(multiprocess=multiprocess, mount=mount)
+        self.base_environ["wsgi.file_wrapper"] = FileWrapper
         self.request_ids = RequestIds()
         self._sweeping: asyncio.TimerHandle | None = None
         self._waking = False
@@ -162,11 +174,8 @@ class ApplicationContainer:
 
     @property
     def stuck(self) -> int:
-        """How many threads still run a request whose client was answered 504. Any thread."""
-        return sum(
-            isinstance(task, Run) and task.timed_out
-            for _, task in self.pool.running_longer_than(self.request_timeout_s or math.inf)
-        )
+        """How many threads run a request that was answered 504, or abandoned. Any thread."""
+        return self._watch.stuck
 
     def hanging_longer_than(self, age_s: float) -> int:
         """Return how many threads have run a request for so long and begun no response.
@@ -186,12 +195,11 @@ class ApplicationContainer:
         """Shed what waited too long, and answer for threads that run too long."""
         pool = self.pool
         pool.shed_older_than(self.queue_timeout_s)
-        if self.request_timeout_s is not None:
-            for thread, task in pool.running_longer_than(self.request_timeout_s):
-                if isinstance(task, Run):
-                    task.time_out(thread)
+        watch = self._watch
+        if watch.needed:
+            watch.look()
         # With nothing to watch the timer rests until the next request.
-        if pool.queued or (pool.busy and self.request_timeout_s is not None):
+        if pool.queued or (pool.busy and watch.needed):
             self._sweep_later()
         else:
             self._sweeping = None
