@@ -1,6 +1,6 @@
 # Flasknado's commands; `make help` lists them, CI runs the same ones.
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-compiled test-lowest coverage chaos lint wheel bench loadtest lock clean
+.PHONY: help install serve test test-compiled test-lowest chaos siege lint wheel bench loadtest lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -47,6 +47,9 @@ test-lowest: $(LOWEST)/.lowest  ## run the package's tests at the lowest version
 
 chaos: $(VENV)/.dev  ## judge live events while processes die (ARGS="--seconds 300 --subscribers 1000")
 	@$(BIN)/python -m tests.live_server.chaos $(ARGS)
+
+siege: $(VENV)/.dev  ## judge servers of this machine under attack (ARGS="--seconds 5 --only garbage,guessers")
+	@$(BIN)/python -m tests.siege $(ARGS)
 
 lint: $(VENV)/.dev  ## run the linters and the type checkers, of Python and of JavaScript (needs npm)
 	@$(BIN)/ruff check .

@@ -27,17 +27,19 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 WEBAPP_OF_FLASKNADO = "flasknado.live"
 
-GROUND = {
-    "durations",
-    "error_stream",
-    "errors",
-    "exports",
-    "sizes",
-    "stacks",
-    "threads",
-    "token_bucket",
-    "unix_path",
-}
+GROUND = set(
+    [
+        "durations",
+        "error_stream",
+        "errors",
+        "exports",
+        "sizes",
+        "stacks",
+        "threads",
+        "token_bucket",
+        "unix_path",
+    ]
+)
 """Modules of `flasknado` itself, which every part of it may use."""
 
 LIVE_GROUND = {
@@ -136,6 +138,8 @@ def imports_among(root: Path, package: str) -> dict[str, set[str]]:
                 found[module].update(alias.name for alias in node.names)
             elif isinstance(node, ast.ImportFrom):
                 for alias in node.names:
+                    if alias.name == "__version__":
+                        continue  # not of anything that the package exports
                     # `from a import b` means the module b where there is one.
                     name = f"{node.module}.{alias.name}"
                     found[module].add(name if name in paths else str(node.module))

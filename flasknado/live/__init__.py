@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from flasknado.live.client import Reset as Reset
     from flasknado.live.client import SubscriptionRefused as SubscriptionRefused
     from flasknado.live.endpoints.base import LiveHandler as LiveHandler
+    from flasknado.live.errors import BufferFull as BufferFull
     from flasknado.live.errors import InvalidCursor as InvalidCursor
     from flasknado.live.errors import InvalidEvent as InvalidEvent
     from flasknado.live.errors import InvalidIdentity as InvalidIdentity
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AsyncClient",
+    "BufferFull",
     "Client",
     "Event",
     "Identity",
@@ -67,6 +69,7 @@ if not TYPE_CHECKING:  # else every name would exist for type checkers
         __name__,
         {
             "AsyncClient": "flasknado.live.client",
+            "BufferFull": "flasknado.live.errors",
             "Client": "flasknado.live.client",
             "Event": "flasknado.live.event",
             "Identity": "flasknado.live.tickets",

@@ -426,6 +426,9 @@ class NativeExchange(Exchange):
             self._write(LAST_CHUNK)
         self._write_finished = True
         self._close_callback = None
+        if self._told_end:
+            # It knows this exchange, and in a circle the request's body would stay for long.
+            self._delegate = None
         if self.status == 101:
             # Tornado's handlers finish the handshake first and detach at once after it.
             connection.shared.loop.call_soon(self._finish_undetached)

@@ -4,8 +4,8 @@
          -d '{"channel": "posts", "event": "post.created", "data": {"id": 1}}'
 
 `{"events": [...]}` publishes several in one transaction; `"kept": false` makes a signal of
-one. Answered `{"cursor": "..."}`, that of the last. The application's `before_request`
-functions do not run: the token is all that counts.
+one, `"buffered": true` one that is replayed for minutes only. Answered `{"cursor": "..."}`, that
+of the last. The application's `before_request` functions do not run: the token is all that counts.
 """
 
 from __future__ import annotations
@@ -104,7 +104,10 @@ def _draft(state: LiveState, said: Any) -> Draft:
     if not isinstance(said, dict) or not {"channel", "event"} <= said.keys():
         raise Refused(400, 'an event is {"channel": ..., "event": ..., "data": ...}')
     kept = said.get("kept", True) is not False
-    return draft_of(state, said["channel"], said["event"], said.get("data"), kept=kept)
+    buffered = said.get("buffered", False) is True
+    return draft_of(
+        state, said["channel"], said["event"], said.get("data"), kept=kept, buffered=buffered
+    )
 
 
 def _append(state: LiveState, drafts: list[Draft]) -> str:

@@ -27,7 +27,8 @@
 //   credentials of fetch, "same-origin" by default: "include" sends cookies to another origin
 //   transports  which to try, best first: ["websocket", "sse", "poll"]
 //   timeoutMs   how long a transport may take until it delivers (10,000); then the next is tried
-//   silenceMs   after how long without a byte a connection is taken for dead (45,000)
+//   heartbeatMs how often the server writes at least (its LIVE_HEARTBEAT_S, which it puts in here)
+//   silenceMs   after how long without a byte a connection is taken for dead (1.8 heartbeats)
 //   retryMs     first wait before connecting again (1,000); doubles up to maxRetryMs (60,000)
 //   upgradeMs   how long a lesser transport is used before a better one is tried (300,000)
 //   overtakeMs  after how long a page that holds the connection and does not answer the others,
@@ -60,7 +61,8 @@ const DEFAULTS = {
   credentials: "same-origin",
   transports: ["websocket", "sse", "poll"],
   timeoutMs: 10_000,
-  silenceMs: 45_000,
+  heartbeatMs: 15_000,
+  silenceMs: null,
   retryMs: 1_000,
   maxRetryMs: 60_000,
   upgradeMs: 300_000,
@@ -68,6 +70,7 @@ const DEFAULTS = {
 };
 const MAX_UPGRADE_MS = 3_600_000;
 const POLL_TIMEOUT_S = 25;
+const HEARTBEATS_MISSED = 1.8; // noticed before the second that is missed
 const SHORT_LIFE_MS = 5_000;
 const SHORT_LIVES = 3;
 const GATHER_MS = 20;
@@ -220,6 +223,7 @@ class Client {
     document.addEventListener("freeze", () => this.#leave(), { signal });
     document.addEventListener("resume", () => this.#enter(), { signal });
     addEventListener("online", () => this.#nudge(true), { signal });
+    addEventListener("offline", () => this.#leader?.offline(), { signal });
     const onVisible = () => document.visibilityState === "visible" && this.#nudge(true);
     document.addEventListener("visibilitychange", onVisible, { signal });
     this.#enter();
@@ -569,6 +573,11 @@ class Leader {
     this.#stopped = true;
     this.#disconnect();
     clearTimeout(this.#gathering);
+  }
+
+  /** The browser has lost its network: what seems open is not. */
+  offline() {
+    this.#connection?.end();
   }
 
   hear(message) {
@@ -944,10 +953,10 @@ class Connection {
   heard() {
     this.#heardAt = Date.now();
     if (this.#listening !== null) return;
-    const { silenceMs } = this.options;
+    const silenceMs = this.options.silenceMs ?? HEARTBEATS_MISSED * this.options.heartbeatMs;
     this.#listening = setInterval(() => {
       if (Date.now() - this.#heardAt > silenceMs) this.end();
-    }, silenceMs / 4);
+    }, silenceMs / 16);
   }
 
   /** Note that channels are followed from these places on. */
@@ -1326,7 +1335,7 @@ class PollConnection extends RequestConnection {
       if (answer.cursor === null) return { retryMs: this.options.retryMs };
       this.accept({ id: answer.cursor, channel: null, event: "heartbeat" });
       after = answer.cursor;
-      timeoutS = POLL_TIMEOUT_S;
+      timeoutS = Math.min(POLL_TIMEOUT_S, this.options.heartbeatMs / 1000);
     }
     return undefined;
   }

@@ -273,6 +273,7 @@ def rendered() -> str:
         "default) every row holds; after the answer the connection closes. On Tornado's own layer",
         "(`--http tornado`) its parser decides first, and where it lets through or says otherwise,",
         "the last column tells. The rules are those of RFC 9110 and RFC 9112, read strictly.",
+        "What else the server promises under attack is in [Security](security.md).",
         "",
         "This page is written from the table that the tests send over sockets; to print it, run",
         "`python -m tests.flasknado.http.refusals`.",

@@ -69,6 +69,11 @@ class LiveApp:
             if self.session:
                 self.db.session.commit()
 
+    def settle(self) -> None:
+        """Have everything that was published get its offset, where nobody else sees to it."""
+        with self.app.app_context():
+            self.log.settle()
+
     def cursor(self) -> str:
         with self.app.app_context():
             return self.live.cursor()
