@@ -174,8 +174,8 @@ def _middleware(application: Any) -> Iterator[Finding]:
         else:
             yield Finding(
                 Weight.NOTE,
-                f"the application is wrapped in {layer}: ordinary requests pass it; of native "
-                f"handlers and live endpoints only what they run in Flask's context does",
+                f"the application is wrapped in {layer}: ordinary requests pass it, and so does "
+                f"what native handlers and live endpoints run in Flask's context",
             )
 
 
