@@ -69,9 +69,12 @@ def command(*options: str) -> tuple[str, ...]:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (("-k", "gthread"), "worker_class is 'gthread', but it must be flasknado.process.worker"),
+        (("-k", "gthread"), "worker_class is 'gthread', but it must be flasknado.Worker or"),
         (("-k", "eventlet"), "worker_class is 'eventlet', which cannot be imported"),
-        (("--logger-class", "gunicorn.glogging.Logger"), "it must be flasknado.process.logger"),
+        (
+            ("--logger-class", "gunicorn.glogging.Logger"),
+            "it must be flasknado.Logger or a subclass",
+        ),
         (("--log-level", "loud"), "loglevel is 'loud', and must be one of critical, error, warn"),
         (("--workers", "0"), "workers is 0, and must be 1 or more"),
         (("--workers", "-1"), "workers is -1, which will not do"),
