@@ -165,11 +165,13 @@ def check_writable_folder(name: str, folder: str | None, shown: str | None = Non
     if not folder:
         return
     what = f"{name} is {shown or folder!r}"
-    if not Path(folder).is_dir():
-        raise ConfigurationError(f"{what}, but there is no folder {folder!r}: make it first")
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
+    except (FileNotFoundError, NotADirectoryError):
+        raise ConfigurationError(
+            f"{what}, but there is no folder {folder!r}: make it first"
+        ) from None
     except OSError as error:
         raise ConfigurationError(
             f"{what}, but nothing can be written there ({error.strerror}): "

@@ -166,7 +166,7 @@ def test_requests_behind_hanging_threads_are_shed_by_age(serve: Serve) -> None:
 
 @pytest.mark.parametrize("name", ["slow_request_s", "abandoned_after_s"])
 def test_time_that_is_no_time_is_refused(name: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"{name} is 0, and must be more than 0 seconds"):
+    with pytest.raises(ConfigurationError, match=rf"{name} is 0(\.0)?, and must be more"):
         WSGIContainer(flask.Flask("a"), **{name: 0})
 
 
