@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import gunicorn
 from gunicorn.app.wsgiapp import WSGIApplication
-from gunicorn.config import Config
 from gunicorn.errors import AppImportError, ConfigError
 
 from flasknado import __version__
@@ -32,7 +31,7 @@ def main() -> None:
         serve.fail(str(error))
 
 
-class CommandLineConfig(Config):
+class CommandLineConfig(serve.HostedConfig):
     """gunicorn's settings, with our name and version on the command line."""
 
     def __str__(self) -> str:
@@ -78,6 +77,17 @@ class CommandLine(WSGIApplication, serve.HostedApplication):
     def load_config(self) -> None:
         self.cfg.check_environment_arguments()
         super().load_config()
+
+    def load_config_from_module_name_or_filename(self, location: str) -> dict[str, Any]:
+        """Set what a configuration file says, or `python:MODULE`; returns its names."""
+        if location.startswith("python:"):
+            found = self.get_config_from_module_name(location.removeprefix("python:"))
+        else:
+            found = self.get_config_from_filename(location.removeprefix("file:"))
+        for name, value in found.items():
+            if name in self.cfg.settings:
+                self.cfg.set(name, value)
+        return dict(found)
 
     def load(self) -> HTTPServer:  # type: ignore[override]  # our worker takes a whole server
         """Return the server for one worker: import the application and the handlers."""

@@ -7,6 +7,7 @@ command line, `GUNICORN_CMD_ARGS` and the configuration file win.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -54,14 +55,14 @@ DEFAULTS: Mapping[str, Any] = {
 
 def _validate_seconds(value: Any) -> float:
     seconds = float(value)
-    if seconds <= 0:
+    if not 0 < seconds < math.inf:
         raise ValueError(f"{value!r} is not a number of seconds above 0")
     return seconds
 
 
 def _validate_not_negative(value: Any) -> float:
     seconds = float(value)
-    if seconds < 0:
+    if not 0 <= seconds < math.inf:
         raise ValueError(f"{value!r} is not a number of seconds of 0 or more")
     return seconds
 
@@ -535,7 +536,7 @@ def _set_from(cfg: Config, environment: Mapping[str, str], variable: str, name: 
             f"so set {name} in a configuration file"
         )
     try:
-        cfg.set(name, _as_on_the_command_line(setting, text))
+        setting.set(_as_on_the_command_line(setting, text))
     except (TypeError, ValueError, ConfigError, ConfigurationError) as error:
         raise ConfigurationError(f"{variable} is {text!r}, which will not do: {error}") from None
 

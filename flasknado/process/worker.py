@@ -19,15 +19,18 @@ import time
 from types import FrameType
 from typing import Any
 
+from gunicorn.errors import AppImportError
 from gunicorn.workers.base import Worker as GunicornWorker
 
 from flasknado.errors import ConfigurationError
 from flasknado.http.memory import default_limit_bytes
 from flasknado.ops import Operations, bind
 from flasknado.process import settings
+from flasknado.process.boot import watched_boot
 from flasknado.process.build import build_server
 from flasknado.process.children import disown_children
 from flasknado.process.operations import operations_of, operations_server, snapshots_of
+from flasknado.process.patches import refuse_patched
 from flasknado.process.shutdown import end_within, leave
 from flasknado.process.status import StatusFile, StopReason, WorkerState
 from flasknado.server import HTTPServer
@@ -35,6 +38,9 @@ from flasknado.server import HTTPServer
 HEARTBEAT_S = 1.0
 END_S = 1.0
 """How long cancelled tasks of a worker that ends have to clean up."""
+
+BOOT_END_S = 10.0
+"""How long a boot may go on in a process that has been told to stop."""
 
 LEAST_END_S = 2.0
 """How long Python has to end the process when draining has taken all of the grace."""
@@ -76,12 +82,28 @@ class Worker(GunicornWorker):
 
         `wsgi` is the application for gunicorn's hooks, which may wrap it (`post_worker_init`).
         """
-        super().load_wsgi()
+        with watched_boot():
+            super().load_wsgi()
+        try:
+            refuse_patched("the application")
+        except ConfigurationError as error:
+            # gunicorn prints the sentence, without a traceback, and stops.
+            raise AppImportError(str(error)) from error
         loaded: Any = self.wsgi
         if isinstance(loaded, HTTPServer):
             self._loaded = loaded
             if loaded.container is not None:
                 self.wsgi = loaded.container.application
+
+    def init_signals(self) -> None:
+        """Let signals that are for the arbiter pass: whoever signals the group means that one."""
+        super().init_signals()
+        for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
+            # Not SIG_IGN, which programs that the application starts would inherit.
+            signal.signal(number, self._pass)
+
+    def _pass(self, sig: int, frame: FrameType | None) -> None:
+        """Do nothing."""
 
     def run(self) -> None:
         """Serve until told to stop; called by gunicorn in the worker's process."""
@@ -199,6 +221,11 @@ class Worker(GunicornWorker):
             self._operations.close("quit")
         self.cfg.worker_exit(self.arbiter, self)
         leave(0)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop once the boot is over, or has had its time (TERM)."""
+        super().handle_exit(sig, frame)
+        end_within(BOOT_END_S, self.log)
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (gunicorn's)
         """Stop at once while booting: unwinding would pass for an application that fails."""
