@@ -41,17 +41,6 @@ def serve(build: BuildServer, **values: Any) -> NoReturn:
     raise SystemExit(0)
 
 
-class HostedConfig(Config):
-    """gunicorn's settings; a bad value is called by the name of its setting."""
-
-    def set(self, name: str, value: Any) -> None:
-        """Set a setting; raises `ConfigurationError` for a value that will not do."""
-        try:
-            super().set(name, value)
-        except (ConfigError, TypeError, ValueError) as error:
-            raise ConfigurationError(f"{name} is {value!r}, which will not do: {error}") from None
-
-
 class HostedApplication(BaseApplication):
     """A gunicorn application that our arbiter runs."""
 
@@ -60,7 +49,7 @@ class HostedApplication(BaseApplication):
     def do_load_config(self) -> None:
         """Load the configuration; at the start and in each reload.
 
-        Raises `ConfigurationError` for a setting that will not do, or that would be ignored.
+        Raises `ConfigurationError` for a setting that has a bad value or would be ignored.
         """
         try:
             self.load_default_config()
@@ -76,7 +65,7 @@ class HostedApplication(BaseApplication):
         refuse_patched("the configuration file")
 
     def load_default_config(self) -> None:
-        self.cfg = HostedConfig(self.usage, prog=self.prog)
+        self.cfg = Config(self.usage, prog=self.prog)
         settings.apply_defaults(self.cfg)
 
     def run(self) -> None:
@@ -123,7 +112,7 @@ class _Built(HostedApplication):
 
     def load_config(self) -> None:
         for name, value in self._values.items():
-            self.cfg.set(name, value)
+            settings.assign(self.cfg, name, value, name)
 
     def load(self) -> HTTPServer:  # type: ignore[override]  # our worker takes a whole server
         return loaded(self._build)

@@ -75,12 +75,12 @@ def test_application_named_in_any_way_is_imported(uri: str) -> None:
     [
         ("asgi", "is an ASGI application"),
         ("asgi_object", "is an ASGI application"),
-        ("text", "is a str, not a WSGI application"),
+        ("text", "is of type str, not a WSGI application"),
         ("make_app", r"if it is a factory, call it"),
         ("asgi_object.__call__", "is an ASGI application"),
         ("make_asgi()", "is an ASGI application"),
         ("Site", r"does not take \(environ, start_response\)"),
-        ("flask", "is a module, not a WSGI application"),
+        ("flask", "is of type module, not a WSGI application"),
     ],
 )
 def test_application_that_is_none_is_refused(name: str, said: str) -> None:
@@ -105,7 +105,7 @@ def test_routes_named_in_any_way_are_imported(name: str) -> None:
         ("asgi", "is of type function: name a list"),
         ("needs", "is of type function: name a list"),
         ("make_app", "is of type Flask: name a list"),
-        ("fail", "'fail' fails: RuntimeError: on purpose"),
+        ("fail", "'fail' failed: RuntimeError: on purpose"),
     ],
 )
 def test_routes_that_are_no_list_are_refused(name: str, said: str) -> None:
@@ -170,20 +170,27 @@ def test_memory_limit_is_divided_among_the_workers_by_default(cfg: Config) -> No
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"),
+    ("variable", "value", "rule"),
     [
-        ("FLASKNADO_MAX_BODY", "-1"),
-        ("FLASKNADO_MAX_BODY", "0"),
-        ("FLASKNADO_MAX_BODY", "12Q"),
-        ("FLASKNADO_MAX_BODY_FOR", "/login"),
-        ("FLASKNADO_MAX_BODY_FOR", "login=1K"),
-        ("FLASKNADO_MEMORY_LIMIT", "much"),
-        ("FLASKNADO_RESPONSE_TIMEOUT", "-1"),
-        ("FLASKNADO_MOUNT", "shop/"),
-        ("FLASKNADO_QUEUE_TIMEOUT", "0"),
-        ("FLASKNADO_HTTP_LAYER", "carrier-pigeon"),
+        ("FLASKNADO_MAX_BODY", "-1", "a whole number of bytes above 0"),
+        ("FLASKNADO_MAX_BODY", "0", "a whole number of bytes above 0"),
+        ("FLASKNADO_MAX_BODY", "12Q", "a whole number of bytes above 0"),
+        ("FLASKNADO_MEMORY_LIMIT", "much", "a whole number of bytes"),
+        ("FLASKNADO_RESPONSE_TIMEOUT", "-1", "a number of seconds, 0 or more"),
+        ("FLASKNADO_MOUNT", "shop/", "a path that begins with a slash"),
+        ("FLASKNADO_QUEUE_TIMEOUT", "0", "a number of seconds above 0"),
+        ("FLASKNADO_HTTP_LAYER", "carrier-pigeon", "one of llhttp, tornado"),
     ],
 )
-def test_options_with_a_bad_value_are_refused(cfg: Config, variable: str, value: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"{variable} is '{value}', which will not do"):
+def test_options_with_a_bad_value_are_refused(
+    cfg: Config, variable: str, value: str, rule: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"{variable} must be {rule}.*, not '{value}'"):
+        settings.apply_defaults(cfg, environment={variable: value})
+
+
+@pytest.mark.parametrize("value", ["/login", "login=1K"])
+def test_body_limits_with_a_bad_rule_are_refused(cfg: Config, value: str) -> None:
+    variable = "FLASKNADO_MAX_BODY_FOR"
+    with pytest.raises(ConfigurationError, match=f"{variable} is {value}: the body limit"):
         settings.apply_defaults(cfg, environment={variable: value})

@@ -50,10 +50,14 @@ def test_every_setting_of_gunicorn_is_honoured_or_has_a_replacement() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("limit_request_field_size", 100, "is 100, .* use --max-head"),
+        (
+            "limit_request_field_size",
+            100,
+            "is 100, .* not supported .* use --max-head",
+        ),
         ("paste", "shop.ini", r"loadapp\('config:"),
         ("statsd_host", "localhost:8125", "Prometheus"),
-        ("proxy_protocol", "v2", "X-Forwarded-For, and add for to --trusted-fields"),
+        ("proxy_protocol", "v2", "X-Forwarded-For over HTTP, and add for to --trusted-fields"),
         ("pre_request", lambda worker, req: None, "pre_request is .* before_request"),
         ("forwarder_headers", "SCRIPT_NAME", "X-Forwarded-Prefix .* add prefix to"),
         ("http_protocols", "h2", "HTTP/2"),
