@@ -113,7 +113,7 @@ def prune() -> None:
     state = _state()
     deleted = 0
     with _following(state) as follower:
-        while batch := follower.prune(BATCH_EVENTS):
+        while batch := follower.prune(BATCH_EVENTS, everything=True):
             deleted += batch
     click.echo(f"{deleted} events deleted.")
 
@@ -151,6 +151,7 @@ def renew() -> None:
 
 @contextlib.contextmanager
 def _following(state: LiveState) -> Iterator[Follower]:
+    state.log.settle()
     wakeup = Wakeup()
     try:
         with state.log.following(wakeup, state.options, busy_timeout_s=BUSY_TIMEOUT_S) as follower:

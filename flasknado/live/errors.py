@@ -29,6 +29,10 @@ class LogUnavailable(LiveError):
     """The log cannot be read at present: its database does not answer."""
 
 
+class BufferFull(LiveError):
+    """More buffered events wait to be appended than may."""
+
+
 class TooManySubscribers(LiveError):
     """This process holds as many live clients as it may, or the user or address has."""
 

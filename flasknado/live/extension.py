@@ -16,6 +16,7 @@ from werkzeug.exceptions import InternalServerError, NotFound, abort
 from werkzeug.wrappers import Response as BaseResponse
 
 from flasknado.errors import ConfigurationError
+from flasknado.live.errors import InvalidEvent
 from flasknado.live.event import REVOCATIONS, Event, check_channel
 from flasknado.live.log import tables, transaction
 from flasknado.live.log.presence import Presence
@@ -206,6 +207,7 @@ class Live:
         data: Any = None,
         *,
         session: Session | scoped_session[Any] | None = None,
+        buffered: bool = False,
     ) -> None:
         """Publish an event in the session's transaction: it exists if and only if that commits.
 
@@ -214,9 +216,23 @@ class Live:
         context, on any thread that may use the session. Raises `InvalidEvent`.
 
         Where the log has a database of its own, the event is committed at once.
+
+        A `buffered` event is a part of no transaction: within 50 ms it is appended together
+        with all others of the process, and it can be resumed from for
+        LIVE_BUFFERED_RETENTION_S. For the tokens of a language model, say. It keeps its order
+        with everything that the thread publishes. If too many wait, this waits for 5 seconds
+        (on a thread with a running loop not at all) and raises `BufferFull`.
         """
         state = _publishing_state()
-        state.log.publish(draft_of(state, channel, name, data), session)
+        draft = draft_of(state, channel, name, data, buffered=buffered)
+        if not buffered:
+            state.log.publish(draft, session)
+        elif session is None:
+            state.log.publish_buffered(draft)
+        else:
+            raise InvalidEvent(
+                "a buffered event is a part of no transaction: publish it without a session"
+            )
 
     def signal(self, channel: str, name: str, data: Any = None) -> None:
         """Send what need not be kept ("is typing"): to who is there now, never replayed.

@@ -19,9 +19,13 @@ class LiveOptions:
     """
 
     retention_events: int = 100_000
-    """How many events the log keeps at most; older ones cannot be resumed from."""
+    """How many kept events the log has at most; older ones cannot be resumed from."""
     retention_s: float = 24 * 3600
     """How long the log keeps an event."""
+    buffered_retention_events: int = 100_000
+    """How many buffered events can be resumed from; kept events do not count here."""
+    buffered_retention_s: float = 300
+    """How long a buffered event can be resumed from."""
     prune_interval_s: float = 30
     """How often each process looks for events to prune."""
     max_data_bytes: int = 64 * 1024

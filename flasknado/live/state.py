@@ -44,20 +44,20 @@ class LiveState:
         self.tickets = Tickets(app.secret_key) if app.secret_key else None
         """`None` without a secret key to sign them with."""
         self.publish_token = _publish_token(app)
-        self.log = self._log(db, url)
+        self.log = self._log(live, db, url)
         self.hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
         """The hub of each event loop that has needed one (`flasknado.live.hub.hub.hub_of`)."""
         self.signals: deque[tables.Draft] = deque()
         """The signals that wait for a reader to write them."""
         self._wakers: tuple[Callable[[], None], ...] = ()
 
-    def _log(self, db: SQLAlchemy | None, url: str | None) -> Log:
+    def _log(self, live: Live, db: SQLAlchemy | None, url: str | None) -> Log:
         if db is not None:
-            return SessionLog(self._engine_of(db), db, self.committed)
+            return SessionLog(self._engine_of(db), db, self.committed, live.captured)
         assert url is not None
         if url == MEMORY_URL:
             return MemoryLog(self.committed)
-        return DatabaseLog(url, self.committed)
+        return DatabaseLog(url, self.committed, live.captured)
 
     def _engine_of(self, db: SQLAlchemy) -> Callable[[], sa.Engine]:
         def engine() -> sa.Engine:
@@ -68,7 +68,8 @@ class LiveState:
 
     def committed(self, events: Sequence[Event]) -> None:
         """Tell the readers of this process, and whoever captures, of committed events."""
-        self.live.captured(events)
+        if events:
+            self.live.captured(events)
         for wake in self._wakers:
             wake()
 
@@ -123,7 +124,13 @@ def current_state() -> LiveState:
 
 
 def draft_of(
-    state: LiveState, channel: str, name: str, data: object, *, kept: bool = True
+    state: LiveState,
+    channel: str,
+    name: str,
+    data: object,
+    *,
+    kept: bool = True,
+    buffered: bool = False,
 ) -> tables.Draft:
     """Return an event that is not committed yet; raises `InvalidEvent`."""
     return tables.Draft(
@@ -131,6 +138,7 @@ def draft_of(
         check_name(name),
         encode_json(data, state.app, state.options.max_data_bytes),
         kept,
+        buffered,
     )
 
 

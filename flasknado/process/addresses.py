@@ -11,7 +11,7 @@ from gunicorn.config import Config
 from flasknado.errors import AddressTaken, ConfigurationError
 from flasknado.ops.bind import ARBITER_VARIABLE
 from flasknado.process import environment
-from flasknado.process.settings import named
+from flasknado.process.configuration import named
 from flasknado.unix_path import check_unix_path
 
 MAX_PORT = 65535

@@ -26,6 +26,7 @@ from gunicorn.pidfile import Pidfile
 
 from flasknado.process import settings
 from flasknado.process.boot import watched_boot
+from flasknado.process.logger import Logger as OurLogger
 from flasknado.process.operations import snapshots_of
 from flasknado.process.status import StatusFile, StopReason, WorkerState
 from flasknado.process.systemd import ServiceManager
@@ -108,6 +109,8 @@ class Arbiter(GunicornArbiter):
         """Take the settings of an application, and load it if it is preloaded."""
         with watched_boot() if app.cfg.preload_app else contextlib.nullcontext():
             super().setup(app)
+        if isinstance(self.log, OurLogger):
+            self.log.keep()
 
     def start(self) -> None:
         """Listen, and write the pid file."""

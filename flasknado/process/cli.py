@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
+from pathlib import Path
 from typing import Any
 
 from gunicorn.app.wsgiapp import WSGIApplication
@@ -15,14 +17,20 @@ from gunicorn.config import get_default_config_file
 from gunicorn.errors import AppImportError, ConfigError
 
 from flasknado.errors import ConfigurationError
-from flasknado.process import serve, settings
+from flasknado.process import serve, standard_streams
 from flasknado.process.build import build_server, import_application
-from flasknado.process.configuration import CommandLineConfig
+from flasknado.process.command_line import CommandLineConfig
+from flasknado.process.configuration import ENVIRONMENT_PREFIX
 from flasknado.server import HTTPServer
 
 
 def main() -> None:
     """Run the command; ends the process."""
+    standard_streams.open_missing()
+    if sys.argv[1:2] == ["doctor"]:
+        from flasknado.process.doctor import command
+
+        command.main(sys.argv[2:])
     try:
         application = CommandLine("%(prog)s [OPTIONS] MODULE:APP", prog="flasknado")
         serve.check(application.cfg)
@@ -38,7 +46,7 @@ class CommandLine(WSGIApplication, serve.HostedApplication):
 
     def load_default_config(self) -> None:
         self.cfg = CommandLineConfig(self.usage, prog=self.prog)
-        settings.apply_defaults(self.cfg)
+        self.cfg.apply_defaults()
 
     def load_config(self) -> None:
         """Read the command line, `GUNICORN_CMD_ARGS` and the configuration file."""
@@ -51,7 +59,7 @@ class CommandLine(WSGIApplication, serve.HostedApplication):
         file = (
             arguments.config
             or inherited.config
-            or os.environ.get(f"{settings.ENVIRONMENT_PREFIX}CONFIG")
+            or os.environ.get(f"{ENVIRONMENT_PREFIX}CONFIG")
             or get_default_config_file()
         )
         if file is not None:
@@ -77,9 +85,10 @@ class CommandLine(WSGIApplication, serve.HostedApplication):
             found = self.get_config_from_module_name(location.removeprefix("python:"))
         else:
             found = self.get_config_from_filename(location.removeprefix("file:"))
+        where = location.removeprefix(f"{Path.cwd()}/")
         for name, value in found.items():
             if name in self.cfg.settings:
-                settings.assign(self.cfg, name, value, f"{name} in {location}")
+                self.cfg.assign(name, value, f"{name} in {where}")
         return dict(found)
 
     def _assign(self, arguments: argparse.Namespace, where: str = "") -> None:
@@ -89,9 +98,9 @@ class CommandLine(WSGIApplication, serve.HostedApplication):
             setting: Any = self.cfg.settings[name]
             option = setting.cli[-1] + where
             if isinstance(value, str):
-                settings.assign_text(self.cfg, name, value, option)
+                self.cfg.assign_text(name, value, option)
             else:
-                settings.assign(self.cfg, name, value, option)
+                self.cfg.assign(name, value, option)
 
     def load(self) -> HTTPServer:  # type: ignore[override]  # our worker takes a whole server
         """Return the server for one worker: import the application and the handlers."""

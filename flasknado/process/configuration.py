@@ -1,119 +1,105 @@
-"""The configuration of the command line: its parser, and its `--help`.
-
-Our options come first and gunicorn's after them, with our defaults. What is refused anyway is
-understood, so that its refusal can say what to use instead, but not listed.
-"""
+"""gunicorn's settings and ours, whose errors name what the user wrote: option, variable or file."""
 
 from __future__ import annotations
 
-import argparse
-import inspect
+import contextlib
 import os
-from typing import Any, NoReturn
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-import gunicorn
-from gunicorn.config import Config
+from gunicorn.config import Config, validate_dict
+from gunicorn.errors import ConfigError
 
-from flasknado import __version__
 from flasknado.errors import ConfigurationError
-from flasknado.process import settings
-from flasknado.process.gunicorn_settings import HONOURED
+from flasknado.process.settings import DEFAULTS, LEAST, RULES, SECRET
 
-OF_THE_MACHINE = ("chdir", "control_socket", "group", "syslog_addr", "user")
-"""Settings whose default depends on where the server runs."""
-
-DESCRIPTION = """\
-Serve a WSGI application, such as a Flask app, with native Tornado handlers beside it."""
-
-EPILOG = """\
-Every option can also be set in a configuration file (--config), in GUNICORN_CMD_ARGS, or as
-FLASKNADO_<NAME> in the environment. The command line takes precedence. See docs/operations.md."""
-
-_UNITS = (("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10))
+ENVIRONMENT_PREFIX = "FLASKNADO_"
 
 
-class CommandLineConfig(Config):
-    """gunicorn's settings and ours, with a command line of our own."""
+class HostedConfig(Config):
+    """gunicorn's settings and ours."""
 
-    def __str__(self) -> str:
-        """Return the settings, for `--print-config`: without the token."""
-        text: str = super().__str__()
-        token = self.settings["metrics_token"].get()
-        return text.replace(token, "***") if token else text
+    def apply_defaults(self, environment: Mapping[str, str] = os.environ) -> None:
+        """Set our defaults and what `FLASKNADO_*` variables say.
 
-    def parser(self) -> argparse.ArgumentParser:
-        """Return the parser of the command line; values stay text until they are assigned."""
-        parser = argparse.ArgumentParser(
-            prog=self.prog, usage=self.usage, description=DESCRIPTION, epilog=EPILOG
-        )
-        version = f"flasknado {__version__} (gunicorn {gunicorn.__version__})"
-        parser.add_argument("-v", "--version", action="version", version=version)
-        parser.add_argument(
-            "args",
-            metavar="MODULE:APP",
-            nargs="?",
-            help="the application: an object of a module, or a call of a factory such as "
-            "'shop:create_app()'",
-        )
-        own = parser.add_argument_group("Flasknado options")
-        for setting in settings.OWN:
-            _add(own, self.settings[setting.name], meaning(setting))
-        honoured = parser.add_argument_group("gunicorn options")
-        for name in HONOURED:
-            _add(honoured, self.settings[name], meaning(self.settings[name]))
-        for name in self.settings.keys() - HONOURED.keys() - {own.name for own in settings.OWN}:
-            _add(parser, self.settings[name], None)
-        return parser
+        Raises `ConfigurationError` for a bad value.
+        """
+        for name, value in DEFAULTS.items():
+            self.set(name, value)
+        if "FORWARDED_ALLOW_IPS" in environment:  # gunicorn's own variable
+            self._assign_variable(environment, "FORWARDED_ALLOW_IPS", "forwarded_allow_ips")
+        for name in self.settings:
+            self._assign_variable(environment, ENVIRONMENT_PREFIX + name.upper(), name)
 
-    def environment_arguments(self) -> argparse.Namespace:
-        """Return the arguments of `GUNICORN_CMD_ARGS`; raises `ConfigurationError`."""
+    def assign(self, name: str, value: Any, source: str, text: str | None = None) -> None:
+        """Set a setting; raises `ConfigurationError` with the source, the value and the rule.
 
-        def fail(message: str) -> NoReturn:
-            text = os.environ.get("GUNICORN_CMD_ARGS", "")
-            raise ConfigurationError(f"GUNICORN_CMD_ARGS is {text!r}: {message}")
+        source: what the user calls it, such as `--threads`.
+        text: the value as the user wrote it, if it has been converted.
+        """
+        setting: Any = self.settings[name]
+        setting.source = source
+        try:
+            setting.set(value)
+        except (TypeError, ValueError, ConfigError, ConfigurationError) as error:
+            raise _refusal(self, name, value if text is None else text, error) from None
 
-        parser = self.parser()
-        parser.error = fail  # type: ignore[method-assign]  # instead of ending the process
-        return parser.parse_args(self.get_cmd_args_from_env())
+    def assign_text(self, name: str, text: str, source: str) -> None:
+        """Set a setting from the command line or the environment; as `assign()`."""
+        convert: Any = self.settings[name].type
+        value: Any = text
+        if convert is not None and convert is not callable:  # a hook is named as MODULE.FUNCTION
+            with contextlib.suppress(TypeError, ValueError):  # the validator refuses the text
+                value = convert(text)
+        self.assign(name, value, source, text)
 
-
-def meaning(setting: Any) -> str:
-    """Return what a setting does, on one line."""
-    return HONOURED.get(setting.name) or " ".join(inspect.cleandoc(setting.desc).split())
-
-
-def default_of(setting: Any) -> str:
-    """Return the default of a setting here, as a user would write it; empty if there is none."""
-    default = settings.DEFAULTS.get(setting.name, setting.default)
-    if setting.name in OF_THE_MACHINE or callable(default) or default is None:
-        return ""
-    if setting.name in ("control_socket_mode", "umask"):
-        return f"{default:#05o}"
-    if setting.meta == "SIZE":
-        return _size(default)
-    if isinstance(default, (list, tuple)):
-        return ",".join(map(str, default))
-    if isinstance(default, float):
-        return f"{default:g}"
-    return str(default)
+    def _assign_variable(self, environment: Mapping[str, str], variable: str, name: str) -> None:
+        text = environment.get(variable)
+        if not text:
+            return
+        setting: Any = self.settings[name]
+        if setting.validator is validate_dict:
+            raise ConfigurationError(
+                f"{variable} is {text!r}, but {name} is a dictionary: set it in a configuration "
+                f"file"
+            )
+        if setting.action == "append":
+            self.assign(name, [item.strip() for item in text.split(",") if item.strip()], variable)
+        else:
+            self.assign_text(name, text, variable)
 
 
-def _size(size_bytes: int) -> str:
-    for unit, factor in _UNITS:
-        if size_bytes and size_bytes % factor == 0:
-            return f"{size_bytes // factor}{unit}"
-    return str(size_bytes)
+def named(cfg: Config, name: str) -> str:
+    """Return what the user calls a setting, by where its value comes from."""
+    return str(getattr(cfg.settings.get(name), "source", name))
 
 
-def _add(parser: Any, setting: Any, text: str | None) -> None:
-    """Add the option of a setting to a parser; without a text it is not listed."""
-    if not setting.cli:
-        return
-    keywords: dict[str, Any] = {"dest": setting.name, "action": setting.action or "store"}
-    takes_value = keywords["action"] in ("store", "append")
-    if takes_value:
-        keywords |= {"metavar": setting.meta, "nargs": setting.nargs, "const": setting.const}
-    default = default_of(setting) if takes_value else ""
-    shown = f"{text} [default: {default}]" if text and default else text
-    keywords["help"] = argparse.SUPPRESS if shown is None else shown.replace("%", "%%")
-    parser.add_argument(*setting.cli, default=None, **keywords)
+def problem(cfg: Config, name: str, text: str) -> ConfigurationError:
+    """Return an error about a setting: what the user calls it, and after that the text."""
+    error = ConfigurationError(f"{named(cfg, name)} {text}")
+    error.setting = name
+    return error
+
+
+@contextlib.contextmanager
+def about(cfg: Config, name: str) -> Iterator[None]:
+    """Begin each `ConfigurationError` raised inside with what the user calls a setting."""
+    try:
+        yield
+    except ConfigurationError as error:
+        explained = type(error)(f"{named(cfg, name)}: {error}")
+        explained.setting = name
+        raise explained from error.__cause__
+
+
+def _refusal(cfg: Config, name: str, value: Any, error: Exception) -> ConfigurationError:
+    setting: Any = cfg.settings[name]
+    rule = RULES.get(setting.validator)
+    if name in LEAST:
+        rule = f"a whole number, {LEAST[name]} or more"
+    if name in SECRET:
+        return problem(cfg, name, f"must be {rule}")
+    shown = ", ".join(map(str, value)) if isinstance(value, list | tuple) else repr(value)
+    if rule is not None:
+        return problem(cfg, name, f"must be {rule}, not {shown}")
+    return problem(cfg, name, f"is {shown}: {error}")

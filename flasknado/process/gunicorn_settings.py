@@ -5,10 +5,12 @@ Refusing a setting is better than silently ignoring it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from gunicorn.config import Config, make_settings
 
 from flasknado.errors import ConfigurationError
-from flasknado.process.settings import named
+from flasknado.process.configuration import named
 
 HONOURED: dict[str, str] = {
     "config": "The configuration file: PATH, file:PATH or python:MODULE.",
@@ -16,7 +18,7 @@ HONOURED: dict[str, str] = {
     "bind": "The addresses to listen on: HOST:PORT, unix:PATH or fd://FD. May be repeated.",
     "backlog": "How many connections may wait to be accepted.",
     "workers": "The number of worker processes.",
-    "worker_class": "flasknado.process.worker.Worker, or a subclass of it.",
+    "worker_class": "flasknado.Worker, or a subclass of it.",
     "threads": "How many threads run views in each worker.",
     "worker_connections": "How many connections may be open in each worker.",
     "max_requests": "How many requests a worker answers before it is replaced; 0 means no limit.",
@@ -57,7 +59,7 @@ HONOURED: dict[str, str] = {
     "disable_redirect_access_to_syslog": "With --log-syslog, keep the access log out of syslog.",
     "loglevel": "The lowest level to log: debug, info, warning, error or critical.",
     "capture_output": "Send standard output and standard error to the error log.",
-    "logger_class": "flasknado.process.logger.Logger, or a subclass of it.",
+    "logger_class": "flasknado.Logger, or a subclass of it.",
     "logconfig": "A logging configuration file.",
     "logconfig_dict": "A logging configuration.",
     "logconfig_json": "A logging configuration file in JSON.",
@@ -164,8 +166,8 @@ REPLACEMENTS: dict[str, str] = {
 """gunicorn's settings that are refused, each with what to do instead."""
 
 
-def refuse_unknown(cfg: Config, own: frozenset[str]) -> None:
-    """Raise `ConfigurationError` for settings that would be ignored; `own` are ours."""
+def refused(cfg: Config, own: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """Yield the name of each setting that would be ignored, with a sentence; `own` are ours."""
     for name, default in make_settings().items():
         if name in HONOURED or name in own:
             continue
@@ -174,7 +176,14 @@ def refuse_unknown(cfg: Config, own: frozenset[str]) -> None:
         if value != default.get():
             instead = REPLACEMENTS.get(name, "see docs/operations.md for the settings it uses")
             shown = getattr(value, "__qualname__", None) or repr(value)
-            raise ConfigurationError(
+            yield (
+                name,
                 f"{named(cfg, name)} is {shown}, but gunicorn's setting {name} is not supported "
-                f"here: remove it; {instead}"
+                f"here: remove it; {instead}",
             )
+
+
+def refuse_unknown(cfg: Config, own: frozenset[str]) -> None:
+    """Raise `ConfigurationError` for settings that would be ignored; `own` are ours."""
+    for _, sentence in refused(cfg, own):
+        raise ConfigurationError(sentence)

@@ -13,7 +13,8 @@ from flasknado.ops.logs.scrub import SECRET_PARAMETERS, Scrubber
 from flasknado.ops.metrics.access import Allowed
 from flasknado.ops.metrics.workers import Snapshots, shared
 from flasknado.ops.operations import Operations, no_line
-from flasknado.process.settings import about, option
+from flasknado.process.configuration import about
+from flasknado.process.settings import option
 from flasknado.server import HTTPServer
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from gunicorn.config import make_settings
 
 from flasknado.process import settings
-from flasknado.process.configuration import default_of, meaning
+from flasknado.process.command_line import default_of, meaning
+from flasknado.process.configuration import ENVIRONMENT_PREFIX
 from flasknado.process.gunicorn_settings import HONOURED, REPLACEMENTS
 
 
@@ -20,7 +21,7 @@ def own_settings() -> str:
     rows = []
     for setting in settings.OWN:
         flag = f"`{setting.cli[0]} {setting.meta}`"
-        variable = f"`{settings.ENVIRONMENT_PREFIX}{setting.name.upper()}`"
+        variable = f"`{ENVIRONMENT_PREFIX}{setting.name.upper()}`"
         rows.append((flag, variable, _shown(setting), meaning(setting)))
     return _table(("option", "variable", "default", "meaning"), rows)
 

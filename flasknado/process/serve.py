@@ -17,12 +17,14 @@ from gunicorn.config import Config
 from gunicorn.errors import AppImportError, ConfigError
 
 from flasknado.errors import ConfigurationError
-from flasknado.process import operations, settings, values
+from flasknado.process import operations, settings, standard_streams
 from flasknado.process.addresses import check_addresses
 from flasknado.process.arbiter import Arbiter
+from flasknado.process.configuration import HostedConfig
 from flasknado.process.gunicorn_settings import refuse_unknown
 from flasknado.process.importer import ImportFromStringError
 from flasknado.process.patches import refuse_patched
+from flasknado.process.values import check as check_values
 from flasknado.server import HTTPServer
 
 BuildServer = Callable[[], HTTPServer]
@@ -35,6 +37,7 @@ def serve(build: BuildServer, **values: Any) -> NoReturn:
     `workers`, `threads`, ...) and `flasknado.process.settings`'. Raises `ConfigurationError` for an
     address that is taken. Call it on the main thread, with no other thread started.
     """
+    standard_streams.open_missing()
     application = _Built(build, values)
     check(application.cfg)
     application.run()
@@ -60,13 +63,17 @@ class HostedApplication(BaseApplication):
         for folder in (self.cfg.pythonpath or "").split(","):
             if folder and os.path.abspath(folder) not in sys.path:  # noqa: PTH100 (of sys.path)
                 sys.path.insert(0, os.path.abspath(folder))  # noqa: PTH100
+        self.judge()
+
+    def judge(self) -> None:
+        """Raise `ConfigurationError` if the settings that have been loaded cannot be used."""
         refuse_unknown(self.cfg, frozenset(own.name for own in settings.OWN))
-        values.check(self.cfg)
+        check_values(self.cfg)
         refuse_patched("the configuration file")
 
     def load_default_config(self) -> None:
-        self.cfg = Config(self.usage, prog=self.prog)
-        settings.apply_defaults(self.cfg)
+        self.cfg = HostedConfig(self.usage, prog=self.prog)
+        self.cfg.apply_defaults()
 
     def run(self) -> None:
         """Run the arbiter until a signal ends it."""
@@ -112,7 +119,7 @@ class _Built(HostedApplication):
 
     def load_config(self) -> None:
         for name, value in self._values.items():
-            settings.assign(self.cfg, name, value, name)
+            self.cfg.assign(name, value, name)
 
     def load(self) -> HTTPServer:  # type: ignore[override]  # our worker takes a whole server
         return loaded(self._build)

@@ -7,11 +7,9 @@ command line, `GUNICORN_CMD_ARGS` and the configuration file win.
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from gunicorn.config import (
@@ -29,10 +27,8 @@ from gunicorn.config import (
     validate_string,
     validate_user,
 )
-from gunicorn.errors import ConfigError
 from gunicorn.reloader import reloader_engines
 
-from flasknado.errors import ConfigurationError
 from flasknado.http.body_limits import DEFAULT_MAX_BODY_BYTES, BodyLimits, split_rule
 from flasknado.http.forwarded import DEFAULT_FIELDS, SECURE_SCHEMES, checked_fields
 from flasknado.http.limits import Limits
@@ -42,14 +38,14 @@ from flasknado.ops.metrics.access import MIN_TOKEN_CHARS, NOBODY, is_token
 from flasknado.ops.vitals import DEFAULT_STUCK_AFTER_S
 from flasknado.server import LAYERS, default_layer
 from flasknado.sizes import size_bytes
+from flasknado.wsgi.container import ABANDONED_AFTER_S
 
 SECTION = "Flasknado"
 LIMITS = Limits()
-ENVIRONMENT_PREFIX = "FLASKNADO_"
 
 DEFAULTS: Mapping[str, Any] = {
-    "worker_class": "flasknado.process.worker.Worker",
-    "logger_class": "flasknado.process.logger.Logger",
+    "worker_class": "flasknado.Worker",
+    "logger_class": "flasknado.Logger",
     "threads": 16,
     "worker_connections": 20_000,
     "keepalive": 75,
@@ -125,7 +121,8 @@ def _validate_prefix(value: Any) -> str:
 
 def _validate_networks(value: Any) -> list[str]:
     """Take what gunicorn takes for `forwarded_allow_ips`, and `unix`."""
-    entries = [item.strip() for item in str(value or "").split(",") if item.strip()]
+    items = value if isinstance(value, list | tuple) else str(value or "").split(",")
+    entries = [item.strip() for item in items if item.strip()]
     for entry in entries:
         check_entry(entry)
     return entries
@@ -255,8 +252,8 @@ class StuckShare(Setting):
     default = 0.5
     desc = """\
         The share of a worker's threads that has to hang before something is done: once that many
-        run past --request-timeout, the worker is replaced; once that many run past
-        --stuck-after, readyz answers 503.
+        run past --request-timeout or are abandoned, the worker is replaced; once that many run
+        past --stuck-after, readyz answers 503.
         """
 
 
@@ -271,6 +268,46 @@ class StuckAfter(Setting):
     desc = """\
         How long a request may run without starting a response before its thread counts as
         stuck for readyz; 0 turns the check off.
+        """
+
+
+class SlowRequest(Setting):
+    name = "slow_request"
+    section = SECTION
+    cli = ["--slow-request"]
+    meta = "SECONDS"
+    validator = _validate_not_negative
+    type = float
+    default = 0.0
+    desc = """\
+        How long a request may run before the log shows once where its thread is; 0 means never.
+        """
+
+
+class AbandonedAfter(Setting):
+    name = "abandoned_after"
+    section = SECTION
+    cli = ["--abandoned-after"]
+    meta = "SECONDS"
+    validator = _validate_not_negative
+    type = float
+    default = ABANDONED_AFTER_S
+    desc = """\
+        How long a thread may go on with a request after its client has left before it counts as
+        stuck and the log shows once where it is; 0 means no limit.
+        """
+
+
+class MaxMemory(Setting):
+    name = "max_memory"
+    section = SECTION
+    cli = ["--max-memory"]
+    meta = "SIZE"
+    validator = _validate_size_or_zero
+    default = 0
+    desc = """\
+        How much memory a worker may take before it is replaced, in bytes or as 512M; 0 means no
+        limit.
         """
 
 
@@ -367,7 +404,8 @@ class Mount(Setting):
     validator = _validate_prefix
     default = ""
     desc = """\
-        A path prefix such as /shop under which the application is served (SCRIPT_NAME).
+        A path prefix such as /shop under which the application and the native handlers are
+        served. The default is SCRIPT_NAME in the environment.
         """
 
 
@@ -540,6 +578,9 @@ OWN = (
     QueueTimeout,
     RequestTimeout,
     StuckShare,
+    SlowRequest,
+    AbandonedAfter,
+    MaxMemory,
     StuckAfter,
     MaxBody,
     MaxBodyFor,
@@ -561,86 +602,6 @@ OWN = (
     MetricsToken,
     TrustedFields,
 )
-
-
-def apply_defaults(cfg: Config, environment: Mapping[str, str] = os.environ) -> None:
-    """Set our defaults and what `FLASKNADO_*` variables say.
-
-    Raises `ConfigurationError` for a bad value.
-    """
-    for name, value in DEFAULTS.items():
-        cfg.set(name, value)
-    if "FORWARDED_ALLOW_IPS" in environment:  # gunicorn's own variable
-        _assign_variable(cfg, environment, "FORWARDED_ALLOW_IPS", "forwarded_allow_ips")
-    for name in cfg.settings:
-        _assign_variable(cfg, environment, ENVIRONMENT_PREFIX + name.upper(), name)
-
-
-def assign(cfg: Config, name: str, value: Any, source: str, text: str | None = None) -> None:
-    """Set a setting; `source` is what the user calls it, such as `--threads`.
-
-    text: the value as the user wrote it, if it has been converted.
-    Raises `ConfigurationError` with the source, the value and the rule.
-    """
-    setting: Any = cfg.settings[name]
-    try:
-        setting.set(value)
-    except (TypeError, ValueError, ConfigError, ConfigurationError) as error:
-        raise _refusal(setting, value if text is None else text, source, error) from None
-    setting.source = source
-
-
-def assign_text(cfg: Config, name: str, text: str, source: str) -> None:
-    """Set a setting from the command line or the environment; as `assign()`."""
-    convert: Any = cfg.settings[name].type
-    value: Any = text
-    if convert is not None and convert is not callable:  # a hook is named as MODULE.FUNCTION
-        with contextlib.suppress(TypeError, ValueError):  # which the validator will say
-            value = convert(text)
-    assign(cfg, name, value, source, text)
-
-
-def named(cfg: Config, name: str) -> str:
-    """Return what the user calls a setting: by where its value comes from, if that is known."""
-    return str(getattr(cfg.settings.get(name), "source", name))
-
-
-@contextlib.contextmanager
-def about(cfg: Config, name: str) -> Iterator[None]:
-    """Have a `ConfigurationError` raised inside begin with what the user calls a setting."""
-    try:
-        yield
-    except ConfigurationError as error:
-        raise type(error)(f"{named(cfg, name)}: {error}") from error.__cause__
-
-
-def _refusal(setting: Any, value: Any, source: str, error: Exception) -> ConfigurationError:
-    rule = RULES.get(setting.validator)
-    if setting.name in LEAST:
-        rule = f"a whole number, {LEAST[setting.name]} or more"
-    if setting.name in SECRET:
-        return ConfigurationError(f"{source} must be {rule}")
-    shown = ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else repr(value)
-    if rule is not None:
-        return ConfigurationError(f"{source} must be {rule}, not {shown}")
-    return ConfigurationError(f"{source} is {shown}: {error}")
-
-
-def _assign_variable(cfg: Config, environment: Mapping[str, str], variable: str, name: str) -> None:
-    """Set what a variable says, as the command line would."""
-    text = environment.get(variable)
-    if not text:
-        return
-    setting = cfg.settings[name]
-    if setting.validator is validate_dict:
-        raise ConfigurationError(
-            f"{variable} is {text!r}: a dictionary cannot be given as text, so set {name} in a "
-            f"configuration file"
-        )
-    if setting.action == "append":
-        assign(cfg, name, [item.strip() for item in text.split(",") if item.strip()], variable)
-    else:
-        assign_text(cfg, name, text, variable)
 
 
 def option(cfg: Config, name: str) -> Any:

@@ -10,7 +10,7 @@ import contextlib
 import os
 import ssl
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from gunicorn.workers import SUPPORTED_WORKERS
 from flasknado.errors import ConfigurationError
 from flasknado.ops.logs.error import FORMATS
 from flasknado.process import settings
-from flasknado.process.settings import named
+from flasknado.process.configuration import problem
 
 _CAPABILITIES = {"user": 7, "group": 6}
 """The bits of CAP_SETUID and CAP_SETGID (capabilities(7))."""
@@ -31,25 +31,39 @@ _CAPABILITIES = {"user": 7, "group": 6}
 
 def check(cfg: Config) -> None:
     """Raise `ConfigurationError` for the first bad value. Binds nothing."""
+    for error in problems(cfg):
+        raise error
+
+
+def problems(cfg: Config) -> Iterator[ConfigurationError]:
+    """Yield an error for each bad value, or group of values."""
+    for judge in _CHECKS:
+        try:
+            judge(cfg)
+        except ConfigurationError as error:
+            yield error
+
+
+def _check_numbers(cfg: Config) -> None:
     for name, least in settings.LEAST.items():
         value = cfg.settings[name].get()
         if value < least:
-            raise ConfigurationError(
-                f"{named(cfg, name)} must be a whole number, {least} or more, not {value}"
-            )
+            raise problem(cfg, name, f"must be a whole number, {least} or more, not {value}")
     if not 0 <= cfg.umask <= 0o777:
-        raise ConfigurationError(
-            f"{named(cfg, 'umask')} must be from 0 to 0o777, not {cfg.umask:#o}"
-        )
+        raise problem(cfg, "umask", f"must be from 0 to 0o777, not {cfg.umask:#o}")
+
+
+def _check_choices(cfg: Config) -> None:
     _check_choice(cfg, "loglevel", cfg.loglevel.lower(), Logger.LOG_LEVELS)
     _check_choice(cfg, "log_format", settings.option(cfg, "log_format"), FORMATS)
+
+
+def _check_worker_class(cfg: Config) -> None:
     check_class(cfg, "worker_class")
+
+
+def _check_logger_class(cfg: Config) -> None:
     check_class(cfg, "logger_class")
-    _check_environment(cfg)
-    _check_user(cfg)
-    _check_folders(cfg)
-    _check_logs(cfg)
-    _check_tls(cfg)
 
 
 def check_class(cfg: Config, name: str) -> None:
@@ -59,9 +73,10 @@ def check_class(cfg: Config, name: str) -> None:
     value: Any = cfg.settings[name].get()
     shown = repr(value) if isinstance(value, str) else value.__qualname__
     threads = ", and set the number of threads with --threads" if name == "worker_class" else ""
-    refusal = ConfigurationError(
-        f"{named(cfg, name)} must be {default} or a subclass of it, not {shown}: "
-        f"remove the setting{threads}"
+    refusal = problem(
+        cfg,
+        name,
+        f"must be {default} or a subclass of it, not {shown}: remove the setting{threads}",
     )
     # gunicorn's own are not imported: some change the process as they are.
     if value in SUPPORTED_WORKERS:
@@ -69,9 +84,11 @@ def check_class(cfg: Config, name: str) -> None:
     try:
         found = util.load_class(value)
     except RuntimeError:
-        raise ConfigurationError(
-            f"{named(cfg, name)} must be {default} or a subclass of it, and {shown} cannot be "
-            f"imported: remove the setting"
+        raise problem(
+            cfg,
+            name,
+            f"must be {default} or a subclass of it, and {shown} cannot be imported: remove the "
+            f"setting",
         ) from None
     if not (isinstance(found, type) and issubclass(found, base)):
         raise refusal
@@ -79,15 +96,13 @@ def check_class(cfg: Config, name: str) -> None:
 
 def _check_choice(cfg: Config, name: str, value: str, choices: Any) -> None:
     if value not in choices:
-        raise ConfigurationError(
-            f"{named(cfg, name)} must be one of {', '.join(choices)}, not {value!r}"
-        )
+        raise problem(cfg, name, f"must be one of {', '.join(choices)}, not {value!r}")
 
 
 def _check_environment(cfg: Config) -> None:
     for item in cfg.raw_env:
         if "=" not in item:
-            raise ConfigurationError(f"{named(cfg, 'raw_env')} must be NAME=VALUE, not {item!r}")
+            raise problem(cfg, "raw_env", f"must be NAME=VALUE, not {item!r}")
 
 
 def _check_user(cfg: Config) -> None:
@@ -96,9 +111,11 @@ def _check_user(cfg: Config) -> None:
         ("group", cfg.gid, os.getegid()),
     ):
         if wanted != own and os.geteuid() != 0 and not _may(_CAPABILITIES[name]):
-            raise ConfigurationError(
-                f"{named(cfg, name)} is {wanted}, but only root can switch to another {name}: "
-                f"start the server as root, or remove the setting"
+            raise problem(
+                cfg,
+                name,
+                f"is {wanted}, but only root can switch to another {name}: "
+                f"start the server as root, or remove the setting",
             )
 
 
@@ -112,7 +129,7 @@ def _may(capability: int) -> bool:
 
 def _check_folders(cfg: Config) -> None:
     if cfg.pidfile is not None:
-        check_writable_folder(named(cfg, "pidfile"), str(Path(cfg.pidfile).parent), cfg.pidfile)
+        check_writable_folder(cfg, "pidfile", str(Path(cfg.pidfile).parent), cfg.pidfile)
     try:
         temporary = tempfile.gettempdir()
     except FileNotFoundError:
@@ -122,12 +139,12 @@ def _check_folders(cfg: Config) -> None:
                 "no folder for temporary files is writable: set TMPDIR, or worker_tmp_dir and "
                 "tmp_upload_dir"
             ) from None
-    check_writable_folder(named(cfg, "worker_tmp_dir"), cfg.worker_tmp_dir)
+    check_writable_folder(cfg, "worker_tmp_dir", cfg.worker_tmp_dir)
     with _workers_user(cfg):
         if cfg.tmp_upload_dir:
-            check_writable_folder(named(cfg, "tmp_upload_dir"), cfg.tmp_upload_dir)
+            check_writable_folder(cfg, "tmp_upload_dir", cfg.tmp_upload_dir)
         else:
-            check_writable_folder("the folder for temporary files", temporary)
+            check_writable_folder(cfg, "the folder for temporary files", temporary)
 
 
 @contextlib.contextmanager
@@ -146,20 +163,26 @@ def _workers_user(cfg: Config) -> Iterator[None]:
         os.setegid(own[1])
 
 
-def check_writable_folder(name: str, folder: str | None, shown: str | None = None) -> None:
+def check_writable_folder(
+    cfg: Config, name: str, folder: str | None, shown: str | None = None
+) -> None:
     """Raise `ConfigurationError` unless files can be made in a folder, if one is named."""
     if not folder:
         return
-    what = f"{name} is {shown or folder!r}"
+    value = f"is {shown or folder!r}"
     try:
         if not Path(folder).is_dir():
-            raise ConfigurationError(f"{what}, but the folder {folder!r} does not exist: create it")
+            raise problem(
+                cfg, name, f"{value}, but the folder {folder!r} does not exist: create it"
+            )
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise ConfigurationError(
-            f"{what}, but that folder is not writable ({error.strerror}): fix that, or choose "
-            f"another folder"
+        raise problem(
+            cfg,
+            name,
+            f"{value}, but that folder is not writable ({error.strerror}): fix that, or choose "
+            f"another folder",
         ) from None
 
 
@@ -172,24 +195,22 @@ def _check_logs(cfg: Config) -> None:
             with Path(path).open("a"):
                 pass
         except OSError as error:
-            raise ConfigurationError(
-                f"{named(cfg, name)} is {path!r}, which is not writable ({error.strerror}): fix "
-                f"that, or choose another file"
+            raise problem(
+                cfg,
+                name,
+                f"is {path!r}, which is not writable ({error.strerror}): fix that, or choose "
+                f"another file",
             ) from None
     for name in ("logconfig", "logconfig_json"):
         path = cfg.settings[name].get()
         if path and not Path(path).is_file():
-            raise ConfigurationError(
-                f"{named(cfg, name)} is {path!r}, but that file does not exist"
-            )
+            raise problem(cfg, name, f"is {path!r}, but that file does not exist")
     if cfg.syslog:
         _check_choice(cfg, "syslog_facility", cfg.syslog_facility.lower(), SYSLOG_FACILITIES)
         try:
             parse_syslog_address(cfg.syslog_addr)
         except RuntimeError as error:
-            raise ConfigurationError(
-                f"{named(cfg, 'syslog_addr')} is {cfg.syslog_addr!r}: {error}"
-            ) from None
+            raise problem(cfg, "syslog_addr", f"is {cfg.syslog_addr!r}: {error}") from None
 
 
 def _check_tls(cfg: Config) -> None:
@@ -201,15 +222,17 @@ def _check_tls(cfg: Config) -> None:
             with Path(path).open("rb"):
                 pass
         except OSError as error:
-            raise ConfigurationError(
-                f"{named(cfg, name)} is {path!r}, which is not readable ({error.strerror})"
+            raise problem(
+                cfg, name, f"is {path!r}, which is not readable ({error.strerror})"
             ) from None
     if not cfg.is_ssl:
         return
     if cfg.cert_reqs not in tuple(ssl.VerifyMode):
-        raise ConfigurationError(
-            f"{named(cfg, 'cert_reqs')} must be 0 (no client certificates), 1 (optional) or 2 "
-            f"(required), not {cfg.cert_reqs}"
+        raise problem(
+            cfg,
+            "cert_reqs",
+            f"must be 0 (no client certificates), 1 (optional) or 2 (required), "
+            f"not {cfg.cert_reqs}",
         )
     if cfg.settings["ssl_context"].get() is not NewSSLContext.default:
         return  # the hook may load what it likes
@@ -218,8 +241,7 @@ def _check_tls(cfg: Config) -> None:
         ssl_context(cfg)
     except ssl.SSLError as error:
         what = "ciphers" if "cipher" in str(error).lower() else "ca_certs"
-        value, problem = cfg.settings[what].get(), error.args[-1]
-        raise ConfigurationError(f"{named(cfg, what)} is {value!r}: {problem}") from None
+        raise problem(cfg, what, f"is {cfg.settings[what].get()!r}: {error.args[-1]}") from None
 
 
 def _check_certificate(certfile: str | None, keyfile: str | None) -> None:
@@ -238,11 +260,24 @@ def _check_certificate(certfile: str | None, keyfile: str | None) -> None:
         context.load_cert_chain(certfile, keyfile, refuse_password)
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            problem = "the key does not belong to the certificate"
+            reason = "the key does not belong to the certificate"
         elif keyfile is None:
-            problem = "without a keyfile, certfile must hold a certificate and its key, in PEM"
+            reason = "without a keyfile, certfile must hold a certificate and its key, in PEM"
         else:
-            problem = "certfile must hold a certificate, and keyfile its key, in PEM"
+            reason = "certfile must hold a certificate, and keyfile its key, in PEM"
         raise ConfigurationError(
-            f"certfile is {certfile!r} and keyfile is {keyfile!r}: {problem}"
+            f"certfile is {certfile!r} and keyfile is {keyfile!r}: {reason}"
         ) from None
+
+
+_CHECKS: tuple[Callable[[Config], None], ...] = (
+    _check_numbers,
+    _check_choices,
+    _check_worker_class,
+    _check_logger_class,
+    _check_environment,
+    _check_user,
+    _check_folders,
+    _check_logs,
+    _check_tls,
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import urllib.request
 
 from loadtests.bench.benchmark import FAILURES, Benchmark, Metric, Plan, Values
 from loadtests.bench.live_helper import helping
@@ -17,13 +18,13 @@ URLS = {
 }
 
 
-def servers() -> dict[str, Server]:
+def servers(workers: int = 1) -> dict[str, Server]:
     """Return our server on each database; PostgreSQL runs beside it, on the same core."""
     postgres = ("{venv}/python", "-m", "loadtests.apps.live_postgres", "{folder}/postgres")
     return {
-        "sqlite": flasknado("sqlite"),
+        "sqlite": flasknado("sqlite", workers=workers),
         "postgresql": dataclasses.replace(
-            flasknado("postgresql", url=URLS["postgresql"], before=postgres),
+            flasknado("postgresql", workers=workers, url=URLS["postgresql"], before=postgres),
             version=(*postgres[:3], "--version"),
             install="apt-get install postgresql",
         ),
@@ -34,9 +35,11 @@ def measure(running: Running, plan: Plan) -> Values:
     """Publish from one process, then from eight; lost is what the log does not have after it."""
     url = running.target.fill(URLS[running.server.name])
     found: Values = {FAILURES: 0}
+    # A server follows the log from its first live request on.
+    urllib.request.urlopen(f"{running.url}/live/poll?channel=bench&timeout_s=0").close()
     for publishers in PUBLISHERS:
         arguments = [url, str(publishers)]
-        with helping("loadtests.bench.live_publishers", arguments, plan) as helper:
+        with helping("loadtests.bench.live_publishers", arguments, plan.cores.generator) as helper:
             values = helper.ask(str(plan.seconds))
         found[f"{publishers}_per_second"] = values["per_second"]
         found[FAILURES] += values[FAILURES]

@@ -23,6 +23,7 @@ from flasknado.live.event import parse_cursor
 CHANNEL = "bench"
 DATA = {"n": 1, "text": "x" * 120}
 TIMEOUT_S = 30.0
+SETTLE_TIMEOUT_S = 5.0
 
 
 def application(url: str) -> tuple[Flask, Live]:
@@ -57,6 +58,7 @@ class Publishers:
         self._app, self._live = application(url)
         with self._app.app_context():
             self._live.cursor()  # the tables are there before anybody needs them
+        head = self.head()
         context = multiprocessing.get_context("spawn")
         self._orders: list[Connection] = []
         for _ in range(count):
@@ -65,6 +67,13 @@ class Publishers:
             theirs.close()
             self._orders.append(ours)
         self._collect()
+        self._settle(head + count)
+
+    def _settle(self, head: int) -> None:
+        """Wait for the log: on PostgreSQL events get their offsets a moment after the commit."""
+        ends_at = time.monotonic() + SETTLE_TIMEOUT_S
+        while self.head() < head and time.monotonic() < ends_at:
+            time.sleep(0.01)
 
     def head(self) -> int:
         """Return the offset of the log's last event."""
@@ -78,6 +87,7 @@ class Publishers:
             orders.send(seconds)
         results = self._collect()
         published = sum(result[0] for result in results)
+        self._settle(head + published)
         return {
             "per_second": sum(result[0] / result[2] for result in results),
             "failures": sum(result[1] for result in results) + abs(self.head() - head - published),

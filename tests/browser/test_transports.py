@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import ClassVar
 
@@ -11,7 +12,8 @@ from flask import request
 from tornado.web import RequestHandler
 
 from flasknado.live import OriginPolicy
-from flasknado.live.log import tables
+from flasknado.live.log import retention
+from flasknado.live.options import LiveOptions
 from flasknado.live.origins import CORS_KEY
 from tests.browser.page import DEADLINE_S, Page
 from tests.browser.servers import Site
@@ -107,7 +109,8 @@ def test_reset_of_one_tab_is_none_of_the_others(
     site.publish("a", 1, 2)
     one.wait_for([1, 2])
     with site.live_app.engine().connect() as connection:
-        tables.prune(connection, retention_events=1, retention_s=1000, batch_events=10)
+        options = LiveOptions(retention_events=1)
+        retention.prune_batch(connection, options, 10, retention.cut_of(connection, options))
     ahead = site.cursor.split(":")[0] + ":999"
     for after in ("0ther:5", ahead, oldest):
         other = open_page(site.url).connect("a", "b", after=after, transports=[kind])
@@ -192,6 +195,33 @@ def test_silent_connection_is_taken_for_dead_and_made_again(
     page = open_page(site.url).connect("a", after=site.cursor, silenceMs=400)
     states = lambda: [status["state"] for status in page.read("statuses")]  # noqa: E731
     poll(states, lambda states: states.count("open") >= 2, DEADLINE_S)
+    site.publish("a", 1)
+    page.wait_for([1])
+
+
+def test_heartbeat_that_is_missed_is_noticed_before_the_second(
+    make_site: MakeSite, open_page: OpenPage
+) -> None:
+    site = make_site(LIVE_HEARTBEAT_S=1000)
+    page = open_page(site.url).connect("a", after=site.cursor, heartbeatMs=600)
+    page.wait_until_open()
+    opened_at = time.monotonic()
+    states = lambda: [status["state"] for status in page.read("statuses")]  # noqa: E731
+    poll(states, lambda states: "waiting" in states, DEADLINE_S)
+    # 1.2 s, on a machine with nothing else to do.
+    assert time.monotonic() - opened_at < 5
+
+
+@pytest.mark.parametrize("kind", TRANSPORTS)
+def test_browser_that_goes_offline_shows_it_at_once_and_comes_back(
+    kind: str, site: Site, open_page: OpenPage
+) -> None:
+    page = open_page(site.url).connect("a", after=site.cursor, transports=[kind])
+    page.wait_until_open(kind)
+    page.run("window.dispatchEvent(new Event('offline'))")
+    states = lambda: [status["state"] for status in page.read("statuses")]  # noqa: E731
+    poll(states, lambda states: "waiting" in states, DEADLINE_S)
+    page.run("window.dispatchEvent(new Event('online'))")
     site.publish("a", 1)
     page.wait_for([1])
 

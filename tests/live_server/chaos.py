@@ -3,7 +3,8 @@
 python -m tests.live_server.chaos --seconds 60 --subscribers 1000 --database postgresql
 
 Followers over every transport read while a publisher writes, workers are killed with -9 or
-changed by HUP, connections are cut, and the database restarts (PostgreSQL). One client in ten
+changed by HUP, connections are cut, and on PostgreSQL the database restarts and the worker that
+orders the events is killed. One client in ten
 never reads. At the end each follower must have had every committed event of its channels,
 once, in order; what was committed is read from the database.
 """
@@ -32,8 +33,9 @@ from flask import Flask
 
 from flasknado.live import Live
 from flasknado.live.log.database import DatabaseLog
-from flasknado.live.log.tables import live_event, live_log
+from flasknado.live.log.tables import KEPT_TABLES, live_log, live_outbox
 from flasknado.live.state import state_of
+from loadtests.processes import resident_bytes
 from tests.live_server.followers import DEAF_CHANNEL, Fleet
 from tests.support.poll import poll
 from tests.support.postgres import PostgresServer, postgres_server
@@ -46,6 +48,7 @@ PAD = "x" * 2000
 BULK = "x" * 50_000
 BULK_SHARE = 0.3
 DEADLINE_S = 120.0
+ELECTED = "SELECT application_name FROM pg_stat_activity WHERE application_name ~ '^flasknado seq'"
 
 APP = """
 import os
@@ -159,9 +162,10 @@ class Chaos:
     """Breaks things, one after the other, each time until it is whole again."""
 
     def __init__(
-        self, server: ServerProcess, postgres: PostgresServer | None, fleet: Fleet
+        self, server: ServerProcess, postgres: PostgresServer | None, url: str, fleet: Fleet
     ) -> None:
         self.server = server
+        self.url = url
         self.fleet = fleet
         self.postgres = postgres
         self.done: dict[str, int] = {}
@@ -176,9 +180,7 @@ class Chaos:
     def measure(self) -> None:
         """Note the memory of the workers."""
         for pid in self.current:
-            with contextlib.suppress(OSError):
-                pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-                self.worker_bytes = max(self.worker_bytes, pages * os.sysconf("SC_PAGE_SIZE"))
+            self.worker_bytes = max(self.worker_bytes, resident_bytes(pid))
 
     def kill(self) -> None:
         before = self._started()
@@ -194,6 +196,23 @@ class Chaos:
         poll(lambda: self.server.output.count(reloads) > generations, deadline_s=DEADLINE_S)
         self.current = self._started()[-WORKERS:]
 
+    def kill_sequencer(self) -> None:
+        """Kill the worker that gives the events their offsets."""
+        before = self._started()
+        engine = sa.create_engine(self.url)
+        try:
+            with engine.connect() as connection:
+                names = connection.scalars(sa.text(ELECTED)).all()
+        finally:
+            engine.dispose()
+        pids = [int(name.rpartition(" ")[2]) for name in names]
+        victims = [pid for pid in pids if pid in self.current]
+        if not victims:
+            return  # between two elections
+        os.kill(victims[0], signal.SIGKILL)
+        poll(lambda: len(self._started()) > len(before), deadline_s=DEADLINE_S)
+        self.current = [pid for pid in self.current if pid != victims[0]] + self._started()[-1:]
+
     def restart_database(self) -> None:
         assert self.postgres is not None
         # In order: without fsync, a crash may take back what was committed.
@@ -202,7 +221,9 @@ class Chaos:
 
     def run(self, seconds: float) -> None:
         """Break everything once, then anything at random until the time is over."""
-        kinds = [self.kill, self.reload, *([self.restart_database] if self.postgres else [])]
+        kinds = [self.kill, self.reload]
+        if self.postgres:
+            kinds += [self.kill_sequencer, self.restart_database]
         pause = threading.Event()
         ends = time.monotonic() + seconds
         todo = list(kinds)
@@ -238,7 +259,7 @@ def run(kind: str, plan: Plan, folder: Path) -> Verdict:
             poll(lambda: server.output.count("Serving as worker") == WORKERS)
             fleet = Fleet(server.port, first, CHANNEL_SETS)
             fleet.add(plan.subscribers)
-            chaos = Chaos(server, postgres, fleet)
+            chaos = Chaos(server, postgres, url, fleet)
             try:
                 _storm(plan, fleet, publisher, chaos)
                 expected = committed(url)
@@ -280,10 +301,13 @@ def committed(url: str) -> dict[str, list[int]]:
     """Return the offsets of the events in the database, by channel, in order."""
     engine = sa.create_engine(url)
     try:
-        with engine.connect() as connection:
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            waiting = sa.select(sa.func.count()).select_from(live_outbox)
+            poll(lambda: connection.scalar(waiting) == 0, deadline_s=DEADLINE_S)
             assert connection.scalar(sa.select(live_log.c.floor)) == 0, "events were pruned"
-            statement = sa.select(live_event.c.channel, live_event.c.offset)
-            rows = connection.execute(statement.order_by(live_event.c.offset)).all()
+            tables = KEPT_TABLES[engine.dialect.name]
+            kept = sa.union_all(*(sa.select(t.c.channel, t.c.offset) for t in tables))
+            rows = connection.execute(kept.order_by("offset")).all()
     finally:
         engine.dispose()
     events: dict[str, list[int]] = {"even": [], "odd": []}

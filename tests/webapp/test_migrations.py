@@ -16,14 +16,19 @@ from alembic.migration import MigrationContext
 from flask import Flask
 from sqlalchemy import inspect, text
 
+from flasknado.live.state import state_of
 from tests.webapp.people import SECRET, make_app
 from webapp import database
-from webapp.extensions import db
+from webapp.extensions import db, live
 
 ROOT = Path(__file__).resolve().parents[2]
 TABLES = {"user_account", "post", "comment", "revoked_token", "live_log", "live_event"} | {
     "live_worker",
     "live_presence",
+    "live_outbox",
+    "live_event_1",
+    "live_buffered",
+    "live_buffered_1",
     "attempt_count",
 }
 
@@ -49,6 +54,28 @@ def test_downgrade_takes_everything_away_and_upgrade_brings_it_back(app: Flask) 
 
         flask_migrate.upgrade()
         assert tables_of(app) >= TABLES
+
+
+def test_upgrade_of_an_old_log_keeps_its_events_and_cursors(tmp_path: Path) -> None:
+    app = make_app(tmp_path / "x.db")
+    with app.app_context():
+        flask_migrate.upgrade(revision="0004")
+        with db.engine.begin() as connection:
+            connection.execute(text("INSERT INTO live_log VALUES (1, 'old', 2, 0)"))
+            for offset in (1, 2):
+                connection.execute(
+                    text("INSERT INTO live_event VALUES (:n, 'posts', 'n', '1', true, :at)"),
+                    {"n": offset, "at": time.time()},
+                )
+
+    assert database.migrate_if_needed(app) is True
+
+    with app.app_context():
+        assert live.cursor() == "old:2"
+        live.publish("posts", "new")
+        db.session.commit()
+        batch = state_of(app).log.read(1, ["posts"], 10)
+    assert [(event.offset, event.name) for event in batch.events] == [(2, "n"), (3, "new")]
 
 
 def test_migrate_if_needed_works_once_and_is_fast_when_current(tmp_path: Path) -> None:

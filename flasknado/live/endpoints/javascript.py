@@ -8,6 +8,8 @@ from pathlib import Path
 from flasknado.live.endpoints.base import LiveHandler
 
 MODULE = Path(__file__).parents[1] / "static" / "live.js"
+HEARTBEAT = b"heartbeatMs: 15_000,"
+"""How often the server writes at least, as the module has it."""
 MAX_AGE_S = 600
 """Short, because a page must not run the client of a server that is long gone."""
 
@@ -25,12 +27,13 @@ class ModuleHandler(LiveHandler):
         self.set_header("X-Content-Type-Options", "nosniff")
         self.set_header("Cross-Origin-Resource-Policy", "cross-origin")
         # Tornado makes the ETag of the body, and answers If-None-Match with 304.
-        self.finish(source())
+        self.finish(source(self.state.options.heartbeat_s))
 
     head = get
 
 
-@functools.cache
-def source() -> bytes:
-    """Return the module's text."""
-    return MODULE.read_bytes()
+@functools.lru_cache(maxsize=8)
+def source(heartbeat_s: float) -> bytes:
+    """Return the module's text, with the heartbeat that this server keeps to."""
+    told = f"heartbeatMs: {round(heartbeat_s * 1000)},".encode()
+    return MODULE.read_bytes().replace(HEARTBEAT, told, 1)

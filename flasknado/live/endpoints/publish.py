@@ -4,8 +4,8 @@
          -d '{"channel": "posts", "event": "post.created", "data": {"id": 1}}'
 
 `{"events": [...]}` publishes several in one transaction; `"kept": false` makes a signal of
-one. Answered `{"cursor": "..."}`, that of the last. The application's `before_request`
-functions do not run: the token is all that counts.
+one, `"buffered": true` one that is replayed for minutes only. Answered `{"cursor": "..."}`, that
+of the last. The application's `before_request` functions do not run: the token is all that counts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from flasknado.live.log.tables import Draft
 from flasknado.live.state import LiveState, draft_of
 from flasknado.native.in_flask import Refused
 from flasknado.native.lane import Call, LaneSettings, lane_of
-from flasknado.wsgi.pool import PoolFull
+from flasknado.pool import PoolFull
 
 MAX_EVENTS = 100
 PUBLISH_LANE = LaneSettings("live-publish", 4, 64)
@@ -40,8 +40,8 @@ class PublishHandler(LiveHandler):
     def initialize(self) -> None:
         self._body = bytearray()
 
-    def prepare(self) -> None:
-        super().prepare()
+    async def prepare(self) -> None:
+        await super().prepare()
         if self.request.method != "POST":
             return
         self._check_token(self.state.publish_token)
@@ -103,7 +103,10 @@ def _draft(state: LiveState, said: Any) -> Draft:
     if not isinstance(said, dict) or not {"channel", "event"} <= said.keys():
         raise Refused(400, 'an event is {"channel": ..., "event": ..., "data": ...}')
     kept = said.get("kept", True) is not False
-    return draft_of(state, said["channel"], said["event"], said.get("data"), kept=kept)
+    buffered = said.get("buffered", False) is True
+    return draft_of(
+        state, said["channel"], said["event"], said.get("data"), kept=kept, buffered=buffered
+    )
 
 
 def _append(state: LiveState, drafts: list[Draft]) -> str:

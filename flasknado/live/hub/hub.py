@@ -104,6 +104,7 @@ class Hub:
             self.remove(subscriber)
             subscriber.abort()
         self._state.remove_waker(self._reader.wake)
+        self._state.log.flush()
         self._fanout.close()
         if self._presence is not None:
             self._presence.stop()
@@ -112,6 +113,8 @@ class Hub:
     async def drain(self, window_s: float) -> None:
         """Tell every client to reconnect, spread over at most this window."""
         self.draining = True
+        # What is buffered goes to who is here still, or is there when they come back.
+        await asyncio.to_thread(self._state.log.flush)
         leaving = [*self._subscribers, *self._guests]
         random.shuffle(leaving)
         spread_s = min(window_s * 0.8, len(leaving) / DISMISSED_PER_S)

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 
+from flasknado.live.errors import LiveError
 from flasknado.live.event import Cursor, Event
 from flasknado.live.log.presence import Key, Presence, Seen
 from flasknado.live.log.tables import Batch, Draft
@@ -16,7 +17,8 @@ from flasknado.live.log.wakeup import Wakeup
 from flasknado.live.options import LiveOptions
 
 OnCommit = Callable[[Sequence[Event]], None]
-"""Called with events that have just been committed, on the thread that committed them."""
+"""Called with events that have just been committed, on the thread that committed them; with
+none when events that other threads committed can be read now."""
 
 
 class Follower(ABC):
@@ -69,8 +71,12 @@ class Follower(ABC):
         """Return who is on a channel."""
 
     @abstractmethod
-    def prune(self, batch_events: int) -> int:
-        """Delete some events beyond the retention, return how many; raises `Busy`."""
+    def prune(self, batch_events: int, *, everything: bool = False) -> int:
+        """Let some events beyond the retention go, return how many; raises `Busy`.
+
+        Less than `batch_events` if there are no more at present. What is too old goes at a
+        bounded rate, or with `everything` at once.
+        """
 
     @abstractmethod
     def gone_back(self, followed: Cursor) -> None:
@@ -81,7 +87,7 @@ READER_BUSY_TIMEOUT_S = 0.1
 """Short: every subscriber waits with the reader, and what could not be done can be tried again."""
 
 
-class Busy(Exception):
+class Busy(LiveError):
     """The log cannot be written at this moment: try again in the next turn."""
 
 
@@ -94,6 +100,10 @@ class Log(ABC):
     @abstractmethod
     def publish(self, draft: Draft, session: object = None) -> None:
         """Append an event, in the session's transaction where there is one."""
+
+    @abstractmethod
+    def publish_buffered(self, draft: Draft) -> None:
+        """Have an event appended soon, together with others."""
 
     @abstractmethod
     def cursor(self) -> Cursor:
@@ -132,3 +142,12 @@ class Log(ABC):
         `busy_timeout_s`: how long it waits for what another has locked. `listening`: whether
         its `wait()` ends at the commits of other processes.
         """
+
+    def settle(self) -> None:  # noqa: B027 (most have nothing to do)
+        """Give its offset to everything that has been committed, as a server does by itself."""
+
+    def flush(self) -> None:  # noqa: B027 (most have nothing to do)
+        """Append what is buffered, now."""
+
+    def close(self) -> None:  # noqa: B027 (most have nothing to do)
+        """Let go what publishing keeps open; the next use opens it again."""

@@ -1,7 +1,8 @@
 """A log in a database, SQLite or PostgreSQL: the application's own, or one of its own.
 
 In the application's database an event joins the session's transaction. In another one
-`publish()` commits by itself.
+`publish()` commits by itself. On PostgreSQL events get their offsets after the commit, by the
+sequencer of one of the processes (`flasknado.live.log.sequencer`).
 
 A follower has a connection of its own, outside every pool. On SQLite it learns of other
 processes' commits from `PRAGMA data_version`; on PostgreSQL from NOTIFY, and by looking now
@@ -14,6 +15,7 @@ import contextlib
 import copy
 import logging
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -22,9 +24,11 @@ from sqlalchemy.orm import Session, scoped_session
 
 from flasknado.errors import ConfigurationError
 from flasknado.live.event import Cursor, Event
-from flasknado.live.log import postgres, presence, tables, transaction
+from flasknado.live.log import outbox, postgres, presence, retention, tables, transaction
 from flasknado.live.log.base import READER_BUSY_TIMEOUT_S, Busy, Follower, Log, OnCommit
+from flasknado.live.log.buffered import Buffer, Take
 from flasknado.live.log.presence import Key, Presence, Seen
+from flasknado.live.log.sequencer import Sequencer
 from flasknado.live.log.tables import Batch, Draft
 from flasknado.live.log.wakeup import Wakeup
 from flasknado.live.options import LiveOptions
@@ -36,16 +40,23 @@ log = logging.getLogger("flasknado.live")
 
 WRITER_BUSY_TIMEOUT_S = 10
 READ_LIMIT_BYTES = 1024 * 1024
+LOOKING_POLL_S = 0.02
+"""How often the outbox is looked at where the driver cannot be notified."""
 LISTENING_POLL_S = 1.0
 """How often a listener looks although nothing has been notified."""
 POOL_TIMEOUT_S = 10
 """How long a publisher waits for a connection to the log's own database."""
 
 
+def _nothing(events: Sequence[Event]) -> None:
+    """Nobody has to be told."""
+
+
 class DatabaseLog(Log):
     """A log in a database of its own. Its tables are made when they are first needed."""
 
-    def __init__(self, url: str, on_commit: OnCommit) -> None:
+    def __init__(self, url: str, on_commit: OnCommit, on_publish: OnCommit = _nothing) -> None:
+        self._init(on_commit, on_publish)
         self._url = _with_driver(sa.make_url(url))
         tables.check_dialect(self._url.get_backend_name())
         if tables.in_memory(self._url):
@@ -53,9 +64,14 @@ class DatabaseLog(Log):
                 "a SQLite database in memory is seen by one connection only: give the live "
                 "events a file, or memory:// for one process"
             )
-        self._on_commit = on_commit
         self._engine: sa.Engine | None = None
+
+    def _init(self, on_commit: OnCommit, on_publish: OnCommit) -> None:
+        self._on_commit = on_commit
+        self._on_publish = on_publish
         self._lock = threading.Lock()
+        self._sequencer: Sequencer | None = None
+        self._buffer = Buffer(self._append_buffered)
 
     def engine(self) -> sa.Engine:
         """Return the engine of the log's database. May be called on any thread."""
@@ -70,7 +86,52 @@ class DatabaseLog(Log):
                 "live events have a database of their own, which no session of the "
                 "application's is a part of: publish without one"
             )
-        self.append([draft])
+        taken = self._buffer.take_own()
+        try:
+            with self.engine().begin() as connection:
+                events = outbox.write(connection, [*taken, draft])
+        except BaseException:
+            self._buffer.put_back(taken)
+            raise
+        self._committed(events)
+
+    def publish_buffered(self, draft: Draft) -> None:
+        self._buffer.add(draft)
+
+    def _append_buffered(self, take: Take) -> None:
+        with self.engine().begin() as connection:
+            if connection.dialect.name == "sqlite":
+                # The right to write, before anything is taken: who has it may be waiting for
+                # what was taken.
+                tables.lock_log(connection)
+            events = outbox.write(connection, take())
+        self._committed(events)
+
+    def flush(self) -> None:
+        self._buffer.flush()
+
+    def _committed(self, events: Sequence[Event]) -> None:
+        """Tell of events that have been committed, with offsets or without."""
+        if events and events[0].offset == outbox.NO_OFFSET:
+            self._on_publish(events)
+            self._its_sequencer().wake()
+        else:
+            self._on_commit(events)
+
+    def _its_sequencer(self) -> Sequencer:
+        with self._lock:
+            if self._sequencer is None:
+                self._sequencer = Sequencer(
+                    self._own_connection, lambda: self._on_commit(()), LOOKING_POLL_S
+                )
+            return self._sequencer
+
+    def close(self) -> None:
+        self._buffer.close()
+        with self._lock:
+            sequencer = self._sequencer
+        if sequencer is not None:
+            sequencer.close()
 
     def cursor(self) -> Cursor:
         with self.engine().begin() as connection:
@@ -81,8 +142,16 @@ class DatabaseLog(Log):
                 assert cursor is not None
             return cursor
 
+    def settle(self) -> None:
+        engine = self.engine()
+        more = engine.dialect.name == "postgresql"
+        while more:
+            with self._read_committed() as connection:
+                more = outbox.pending(connection, None) and outbox.number(connection).more
+
     def read(self, after: int, channels: Collection[str], limit_events: int) -> Batch:
-        with self.engine().begin() as connection:
+        self.settle()  # who reads without a server may be the only one to do it
+        with self._read_committed() as connection:
             if tables.read_head(connection) is None:
                 tables.create_log(connection)
             return tables.read(
@@ -102,10 +171,24 @@ class DatabaseLog(Log):
             connection.execute(sa.select(sa.literal(1)))
 
     def append(self, drafts: Sequence[Draft]) -> Cursor | None:
-        with self.engine().begin() as connection:
-            epoch, events = tables.append(connection, drafts)
+        with self._read_committed() as connection:
+            if connection.dialect.name == "postgresql":
+                cursor = outbox.append(connection, drafts)
+                events = [Event(outbox.NO_OFFSET, *draft[:3]) for draft in drafts]
+            else:
+                epoch, events = tables.append(connection, drafts)
+                cursor = Cursor(epoch, events[-1].offset)
         self._on_commit(events)
-        return Cursor(epoch, events[-1].offset)
+        return cursor
+
+    @contextlib.contextmanager
+    def _read_committed(self) -> Iterator[sa.Connection]:
+        """Begin and commit a transaction in which each statement sees what is committed by then."""
+        with self.engine().connect() as connection:
+            if connection.dialect.name == "postgresql":
+                connection = connection.execution_options(isolation_level="READ COMMITTED")
+            with connection.begin():
+                yield connection
 
     @contextlib.contextmanager
     def following(
@@ -123,7 +206,24 @@ class DatabaseLog(Log):
                 "connection can see: give the application a database file"
             )
         tables.check_dialect(engine.dialect.name)
-        kind = SQLiteFollower if engine.dialect.name == "sqlite" else PostgresFollower
+        with contextlib.ExitStack() as stack:
+            connection = stack.enter_context(self._own_connection())
+            kind: type[DatabaseFollower] = SQLiteFollower
+            if engine.dialect.name == "postgresql":
+                kind = PostgresFollower
+            follower = kind(connection, wakeup, options, self._committed, busy_timeout_s)
+            if listening:
+                follower.listen()
+                if engine.dialect.name == "postgresql":
+                    stack.enter_context(self._its_sequencer().standing())
+            if tables.read_head(connection) is None:
+                tables.create_log(connection)
+            yield follower
+
+    @contextlib.contextmanager
+    def _own_connection(self) -> Iterator[sa.Connection]:
+        """Open a connection outside every pool that commits each statement by itself."""
+        engine = self.engine()
         with contextlib.ExitStack() as stack:
             with postgres.limited_waits(engine):
                 connection = _outside_the_pool(engine).connect()
@@ -133,27 +233,35 @@ class DatabaseLog(Log):
             stack.enter_context(connection)
             connection.execution_options(isolation_level="AUTOCOMMIT")
             connection.detach()
-            follower = kind(connection, wakeup, options, self._on_commit, busy_timeout_s)
-            if listening:
-                follower.listen()
-            if tables.read_head(connection) is None:
-                tables.create_log(connection)
-            yield follower
+            yield connection
 
 
 class SessionLog(DatabaseLog):
     """A log in the database of a Flask-SQLAlchemy application, in its sessions' transactions."""
 
-    def __init__(self, engine: Callable[[], sa.Engine], db: SQLAlchemy, on_commit: OnCommit):
+    def __init__(
+        self,
+        engine: Callable[[], sa.Engine],
+        db: SQLAlchemy,
+        on_commit: OnCommit,
+        on_publish: OnCommit = _nothing,
+    ) -> None:
+        self._init(on_commit, on_publish)
         self._find_engine = engine
         self._db = db
-        self._on_commit = on_commit
 
     def engine(self) -> sa.Engine:
         return self._find_engine()
 
     def publish(self, draft: Draft, session: object = None) -> None:
-        transaction.publish(self._session(session), draft, self._on_commit)
+        transaction.publish(self._session(session), draft, self._committed, self._buffer)
+
+    def publish_buffered(self, draft: Draft) -> None:
+        if tables.in_memory(self.engine().url):
+            # All threads share one connection, and its transaction.
+            self.publish(draft)
+        else:
+            super().publish_buffered(draft)
 
     def cursor(self) -> Cursor:
         connection = self._session().connection(bind_arguments={"clause": tables.live_log})
@@ -182,7 +290,7 @@ class SessionLog(DatabaseLog):
         return chosen
 
 
-class DatabaseFollower(Follower):
+class DatabaseFollower(Follower, ABC):
     """A follower with a connection that commits each statement by itself."""
 
     _begin: ClassVar[str] = "BEGIN"
@@ -199,6 +307,7 @@ class DatabaseFollower(Follower):
         self._on_commit = on_commit
         self._wakeup = wakeup
         self._options = options
+        self._allowance = retention.AgeAllowance(options.retention_s, options.prune_interval_s)
         self._prepare(busy_timeout_s)
 
     def _prepare(self, busy_timeout_s: float) -> None:
@@ -227,7 +336,7 @@ class DatabaseFollower(Follower):
 
     def append(self, drafts: Sequence[Draft]) -> None:
         with self._transaction() as connection:
-            _, events = tables.append(connection, drafts)
+            events = outbox.write(connection, drafts)
         self._on_commit(events)
 
     def see(self, worker: str, changes: Mapping[Key, int]) -> Seen:
@@ -254,14 +363,13 @@ class DatabaseFollower(Follower):
                     self._connection.exec_driver_sql("ROLLBACK")
                 raise
 
-    def prune(self, batch_events: int) -> int:
+    @abstractmethod
+    def _prune(self, batch_events: int, allowance: retention.AgeAllowance | None) -> int:
+        """Do as `prune` says, with the allowance for what is old if there is one."""
+
+    def prune(self, batch_events: int, *, everything: bool = False) -> int:
         with _busy():
-            return tables.prune(
-                self._connection,
-                retention_events=self._options.retention_events,
-                retention_s=self._options.retention_s,
-                batch_events=batch_events,
-            )
+            return self._prune(batch_events, None if everything else self._allowance)
 
     def gone_back(self, followed: Cursor) -> None:
         tables.renew_epoch(self._connection, followed)
@@ -273,6 +381,8 @@ class SQLiteFollower(DatabaseFollower):
     # At once as a writer: one that has read before may not write if another did meanwhile.
     _begin = "BEGIN IMMEDIATE"
     _version: int | None = None
+    _cut: int | None = None
+    """Up to where it is pruning."""
 
     def _prepare(self, busy_timeout_s: float) -> None:
         self._connection.exec_driver_sql(f"PRAGMA busy_timeout = {round(busy_timeout_s * 1000)}")
@@ -291,6 +401,14 @@ class SQLiteFollower(DatabaseFollower):
     def append(self, drafts: Sequence[Draft]) -> None:
         super().append(drafts)
         self._version = None  # it does not count this connection's own commits
+
+    def _prune(self, batch_events: int, allowance: retention.AgeAllowance | None) -> int:
+        if self._cut is None:
+            self._cut = retention.cut_of(self._connection, self._options, allowance)
+        deleted = retention.prune_batch(self._connection, self._options, batch_events, self._cut)
+        if deleted < batch_events:
+            self._cut = None
+        return deleted
 
 
 class PostgresFollower(DatabaseFollower):
@@ -311,6 +429,23 @@ class PostgresFollower(DatabaseFollower):
         driver.add_notify_handler(self._on_notify)
         self._connection.exec_driver_sql(f"LISTEN {tables.NOTIFY_CHANNEL}")
         self._files = (driver.fileno(),)
+
+    def append(self, drafts: Sequence[Draft]) -> None:
+        with self._transaction() as connection:
+            # What a follower appends may be lost in a crash of the database, so nobody waits
+            # for the disk.
+            connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+            events = outbox.write(connection, drafts)
+        self._on_commit(events)
+
+    def _prune(self, batch_events: int, allowance: retention.AgeAllowance | None) -> int:  # noqa: ARG002
+        connection, options = self._connection, self._options
+        cut = retention.cut_of(connection, options, allowance)
+        pruned = retention.raise_floor(connection, cut)
+        for table in retention.expired_tables(connection, options):
+            with self._transaction():
+                retention.empty(connection, table, options)
+        return pruned
 
     def _on_notify(self, notification: object) -> None:  # noqa: ARG002
         # Called while a statement runs, which may have begun before that commit.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
+import itertools
 import threading
 import time
 from collections import deque
@@ -11,7 +13,7 @@ from typing import NamedTuple
 
 from flasknado.errors import ConfigurationError
 from flasknado.live.event import Cursor, Event
-from flasknado.live.log import tables
+from flasknado.live.log import retention, tables
 from flasknado.live.log.base import READER_BUSY_TIMEOUT_S, Follower, Log, OnCommit
 from flasknado.live.log.presence import Key, Presence, Seen, presence_of
 from flasknado.live.log.tables import Batch, Draft
@@ -23,8 +25,13 @@ LOOKING_INTERVAL_S = 1.0
 
 class _Entry(NamedTuple):
     event: Event
-    kept: bool
+    draft: Draft
     created_at: float
+    """By a clock that never steps."""
+
+    @property
+    def offset(self) -> int:
+        return self.event.offset
 
 
 class MemoryLog(Log):
@@ -36,7 +43,11 @@ class MemoryLog(Log):
         self._on_commit = on_commit
         self._lock = threading.Lock()
         self._epoch = tables.new_epoch()
-        self._entries: deque[_Entry] = deque()
+        self._kept: deque[_Entry] = deque()
+        self._buffered: deque[_Entry] = deque()
+        """Buffered events, and signals."""
+        self._gone: dict[str, int] = {}
+        """The last buffered event that was pruned, by channel."""
         self._present: dict[Key, int] = {}
         self._head = 0
         self._floor = 0
@@ -61,11 +72,15 @@ class MemoryLog(Log):
             for draft in drafts:
                 self._head += 1
                 event = Event(self._head, *draft[:3])
-                self._entries.append(_Entry(event, draft.kept, time.time()))
+                entries = self._kept if draft.kept and not draft.buffered else self._buffered
+                entries.append(_Entry(event, draft, time.monotonic()))
                 events.append(event)
             cursor = Cursor(self._epoch, self._head)
         self._on_commit(events)
         return cursor
+
+    def publish_buffered(self, draft: Draft) -> None:
+        self.append([draft])  # nothing is gained by waiting
 
     @contextlib.contextmanager
     def following(
@@ -90,9 +105,15 @@ class MemoryLog(Log):
             events: list[Event] = []
             size_bytes = 0
             complete_to = self._head
-            for event, kept, _ in self._entries:
+            oldest = self._floor + 1
+            if channels is None:
+                oldest = max(oldest, max(self._gone.values(), default=0) + 1)
+            else:
+                oldest = max(oldest, *(self._gone.get(channel, 0) + 1 for channel in channels), 1)
+            entries = heapq.merge(self._kept, self._buffered, key=_offset)
+            for event, draft, _ in entries:
                 if event.offset <= after or not (
-                    channels is None or (kept and event.channel in channels)
+                    channels is None or (draft.kept and event.channel in channels)
                 ):
                     continue
                 if len(events) == limit_events or size_bytes >= limit_bytes:
@@ -100,12 +121,12 @@ class MemoryLog(Log):
                     break
                 events.append(event)
                 size_bytes += len(event.data)
-            return Batch(self._epoch, self._head, self._floor + 1, events, complete_to)
+            return Batch(self._epoch, self._head, oldest, events, complete_to)
 
     def newest(self, channel: str, limit_events: int) -> list[Event]:
-        """Return the newest events of a channel, at most so many, oldest first."""
+        """Return the newest kept events of a channel, at most so many, oldest first."""
         with self._lock:
-            events = [entry.event for entry in self._entries if entry.event.channel == channel]
+            events = [entry.event for entry in self._kept if entry.event.channel == channel]
         return events[-limit_events:]
 
     def see(self, changes: Mapping[Key, int]) -> None:
@@ -129,24 +150,46 @@ class MemoryLog(Log):
         return presence_of(dict(there))
 
     def prune(self, options: LiveOptions, batch_events: int) -> int:
-        """Delete at most `batch_events` of the oldest events beyond the retention."""
-        now = time.time()
+        """Delete at most `batch_events` of the oldest of each kind beyond its retention."""
+        now = time.monotonic()
         with self._lock:
-            before = len(self._entries)
-            first_kept = self._head - options.retention_events + 1
-            for _ in range(min(before, batch_events)):
-                event, _, created_at = self._entries[0]
-                if event.offset >= first_kept and created_at >= now - options.retention_s:
-                    break
-                self._floor = event.offset
-                self._entries.popleft()
-            deleted = before - len(self._entries)
-            signals_from = now - tables.SIGNAL_LIFETIME_S
-            if any(not e.kept and e.created_at < signals_from for e in self._entries):
-                self._entries = deque(
-                    e for e in self._entries if e.kept or e.created_at >= signals_from
+            kept = _expired(
+                self._kept, options.retention_events, now - options.retention_s, batch_events
+            )
+            for _ in range(kept):
+                self._floor = self._kept.popleft().offset
+            buffered = _expired(
+                self._buffered,
+                options.buffered_retention_events,
+                now - options.buffered_retention_s,
+                batch_events,
+            )
+            for _ in range(buffered):
+                event, draft, _ = self._buffered.popleft()
+                if draft.kept:
+                    self._gone[event.channel] = event.offset
+            self._gone = {c: offset for c, offset in self._gone.items() if offset > self._floor}
+            signals_from = now - retention.SIGNAL_LIFETIME_S
+            if any(not e.draft.kept and e.created_at < signals_from for e in self._buffered):
+                self._buffered = deque(
+                    e for e in self._buffered if e.draft.kept or e.created_at >= signals_from
                 )
-            return deleted
+            return kept + buffered
+
+
+def _offset(entry: _Entry) -> int:
+    return entry.offset
+
+
+def _expired(entries: deque[_Entry], most: int, since: float, limit: int) -> int:
+    """Return how many of the oldest are too many or too old, up to a limit."""
+    too_many = max(len(entries) - most, 0)
+    count = 0
+    for entry in itertools.islice(entries, limit):
+        if count >= too_many and entry.created_at >= since:
+            break
+        count += 1
+    return count
 
 
 class MemoryFollower(Follower):
@@ -193,7 +236,7 @@ class MemoryFollower(Follower):
     def presence(self, channel: str) -> Presence:
         return self._log.presence(channel)
 
-    def prune(self, batch_events: int) -> int:
+    def prune(self, batch_events: int, *, everything: bool = False) -> int:  # noqa: ARG002
         return self._log.prune(self._options, batch_events)
 
     def gone_back(self, followed: Cursor) -> None:

@@ -9,7 +9,6 @@ deletes them; a worker whose rows were deleted writes them all again. Blocking; 
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from flasknado.live.event import MAX_NAME_CHARS
-from flasknado.live.log.tables import metadata
+from flasknado.live.log.tables import database_now, metadata
 
 MAX_USER_CHARS = 255
 WRITE_INTERVAL_S = 0.5
@@ -86,7 +85,7 @@ def see(connection: sa.Connection, worker: str, changes: Mapping[Key, int]) -> S
 
     In the connection's transaction. Nothing waits for long: each row is one worker's own.
     """
-    now = _now(connection)
+    now = database_now(connection)
     beaten = connection.execute(
         sa.update(live_worker).where(live_worker.c.id == worker).values(seen_at=now)
     )
@@ -110,7 +109,7 @@ def forget(connection: sa.Connection, workers: Sequence[str]) -> set[str]:
 
 def read(connection: sa.Connection, channel: str) -> Presence:
     """Return who is on a channel now."""
-    living = live_worker.c.seen_at >= _now(connection) - LOST_AFTER_S
+    living = live_worker.c.seen_at >= database_now(connection) - LOST_AFTER_S
     rows = connection.execute(
         sa.select(live_presence.c.user_id, sa.func.sum(live_presence.c.connections))
         .join(live_worker, live_worker.c.id == live_presence.c.worker_id)
@@ -151,10 +150,3 @@ def _clear(connection: sa.Connection, now: Any) -> set[str]:
         )
     )
     return forget(connection, gone) if gone else set()
-
-
-def _now(connection: sa.Connection) -> Any:
-    """Return the time as the database has it, because the clocks of machines differ."""
-    if connection.dialect.name == "postgresql":
-        return sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Double)
-    return sa.literal(time.time(), sa.Double)

@@ -34,6 +34,8 @@ LIVE_BATCH_BYTES = 256 * 1024
 CATCH_UP_BATCH_EVENTS = 200
 CATCH_UP_BATCH_BYTES = 64 * 1024
 PRUNE_BATCH_EVENTS = 500
+READ_INTERVAL_S = 0.005
+"""The least time between two reads of what is new, when each was woken for."""
 REVOCATIONS_LIMIT = 10_000
 """How many revocations are known of; tickets from before the oldest are not taken."""
 REPORTS_UNDERWAY = 8
@@ -111,6 +113,7 @@ class Reader(FollowerThread):
         self._signals: deque[Draft] = deque() if signals is None else signals
         self._underway = threading.Semaphore(REPORTS_UNDERWAY)
         self._cursor: Cursor | None = None
+        self._next_read_at = 0.0
         self._prune_at = time.monotonic() + options.prune_interval_s * random.uniform(0.5, 1.5)
 
     def request(self, request: Request) -> None:
@@ -131,6 +134,7 @@ class Reader(FollowerThread):
             if not more:
                 self._busy_since = None
                 follower.wait()
+                self._pause()
             self._progress()
             if follower.changed() or more:
                 more = self._read_live(follower)
@@ -172,7 +176,14 @@ class Reader(FollowerThread):
         if batch.complete_to > after:
             self._cursor = Cursor(batch.epoch, batch.complete_to)
             self._send(LiveBatch(batch))
+            self._next_read_at = time.monotonic() + READ_INTERVAL_S
         return batch.complete_to < batch.head
+
+    def _pause(self) -> None:
+        """Let a burst of small commits, each of which wakes this thread, share one read."""
+        pause_s = self._next_read_at - time.monotonic()
+        if pause_s > 0:
+            self._stopping.wait(pause_s)
 
     def _continues(self, batch: Batch) -> bool:
         """Return whether a read is of the log that has been followed, at its place or later."""

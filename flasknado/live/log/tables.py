@@ -1,13 +1,15 @@
-"""The log's two tables and every statement on them. Blocking; no Tornado.
+"""The log's tables, and reading them. Blocking; no Tornado.
 
 `live_log` is one row: the epoch, which names this log; the head, the last offset given out;
-and the floor, the last offset that was pruned. `live_event` holds every event between them,
-because a transaction that is rolled back takes its advance of the head with it. Signals
-(`kept` false) have offsets too, and go within a minute.
+and the floor, the last offset that was pruned. `live_event` holds the kept events, and
+`live_buffered` those of minutes: buffered events, and signals (`kept` false), which only
+followers of all channels see. Offsets rise by one over both.
 
-A transaction that publishes keeps the row of `live_log` locked from its advance to its
-commit, so offsets rise in commit order. On PostgreSQL it also sends NOTIFY, which arrives
-when it commits.
+On SQLite a transaction that publishes advances the head itself; the database has one writer,
+so offsets rise in commit order. On PostgreSQL it writes into `live_outbox`, and offsets are
+given after the commit (`flasknado.live.log.outbox`). There each table of events has a second one,
+`..._1`: they are filled in turns, so that retention empties a whole table at once
+(`flasknado.live.log.retention`). On SQLite those and the outbox stay empty.
 """
 
 from __future__ import annotations
@@ -26,9 +28,6 @@ from flasknado.live.event import MAX_NAME_CHARS, MAX_OFFSET, Cursor, Event
 SPAN_EVENTS = 5000
 """How many offsets one read looks at, so that none keeps the reader for long."""
 
-SIGNAL_LIFETIME_S = 10
-"""How long a signal is there for the processes to read, before it may be pruned."""
-
 NOTIFY_CHANNEL = "flasknado_live"
 """What PostgreSQL's listeners listen to."""
 
@@ -46,68 +45,102 @@ live_log = sa.Table(
     sa.Column("floor", sa.BigInteger, nullable=False),
 )
 
-live_event = sa.Table(
-    "live_event",
-    metadata,
-    sa.Column("offset", _Offset, primary_key=True, autoincrement=False),
-    sa.Column("channel", sa.String(MAX_NAME_CHARS), nullable=False),
-    sa.Column("name", sa.String(MAX_NAME_CHARS), nullable=False),
-    sa.Column("data", sa.Text, nullable=False),
-    sa.Column("kept", sa.Boolean, nullable=False),
-    sa.Column("created_at", sa.Double, nullable=False),
-    sa.Index("ix_live_event_channel_offset", "channel", "offset"),
+
+def _table_of_events(name: str, *indexes: sa.Index) -> sa.Table:
+    return sa.Table(
+        name,
+        metadata,
+        sa.Column("offset", _Offset, primary_key=True, autoincrement=False),
+        sa.Column("channel", sa.String(MAX_NAME_CHARS), nullable=False),
+        sa.Column("name", sa.String(MAX_NAME_CHARS), nullable=False),
+        sa.Column("data", sa.Text, nullable=False),
+        sa.Column("kept", sa.Boolean, nullable=False),
+        sa.Column("created_at", sa.Double, nullable=False),
+        sa.Index(f"ix_{name}_channel_offset", "channel", "offset"),
+        *indexes,
+    )
+
+
+live_event = _table_of_events("live_event")
+live_event_1 = _table_of_events("live_event_1")
+live_buffered = _table_of_events(
+    "live_buffered",
     sa.Index(
-        "ix_live_event_signal",
+        "ix_live_buffered_signal",
         "offset",
         sqlite_where=sa.text("NOT kept"),
         postgresql_where=sa.text("NOT kept"),
     ),
 )
+live_buffered_1 = _table_of_events("live_buffered_1")
+
+live_outbox = sa.Table(
+    "live_outbox",
+    metadata,
+    # On PostgreSQL from a sequence that no session takes numbers from in advance (CACHE 1):
+    # that is what the order of events rests on.
+    sa.Column("id", _Offset, primary_key=True, autoincrement=True),
+    sa.Column("xid", sa.BigInteger, nullable=False),
+    sa.Column("channel", sa.String(MAX_NAME_CHARS), nullable=False),
+    sa.Column("name", sa.String(MAX_NAME_CHARS), nullable=False),
+    sa.Column("data", sa.Text, nullable=False),
+    sa.Column("kept", sa.Boolean, nullable=False),
+    sa.Column("buffered", sa.Boolean, nullable=False),
+    sa.Index("ix_live_outbox_xid", "xid"),
+)
+
+KEPT_TABLES: dict[str, tuple[sa.Table, ...]] = {
+    "sqlite": (live_event,),
+    "postgresql": (live_event, live_event_1),
+}
+BUFFERED_TABLES: dict[str, tuple[sa.Table, ...]] = {
+    "sqlite": (live_buffered,),
+    "postgresql": (live_buffered, live_buffered_1),
+}
 
 _INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-_ONLY_ROW = live_log.c.id == 1
+ONLY_ROW = live_log.c.id == 1
+
+GONE = ""
+"""The name, which no event can have, of the row that stands for a channel's buffered events up
+to its offset when they have been pruned."""
 
 _ADVANCE = (
     sa.update(live_log)
-    .where(_ONLY_ROW)
+    .where(ONLY_ROW)
     .values(head=live_log.c.head + sa.bindparam("count"))
     .returning(live_log.c.epoch, live_log.c.head)
 )
-_APPEND = sa.insert(live_event)
-_HEAD = sa.select(live_log.c.epoch, live_log.c.head).where(_ONLY_ROW)
-_BOUNDS = sa.select(live_log.c.epoch, live_log.c.head, live_log.c.floor).where(_ONLY_ROW)
-_NOTIFY = sa.select(sa.func.pg_notify(NOTIFY_CHANNEL, ""))
+_HEAD = sa.select(live_log.c.epoch, live_log.c.head).where(ONLY_ROW)
+_BOUNDS = sa.select(live_log.c.epoch, live_log.c.head, live_log.c.floor).where(ONLY_ROW)
 
 
-def _read_statement(*conditions: sa.ColumnElement[bool]) -> sa.Select[Any]:
+def _read_statement(dialect_name: str, *, all_channels: bool) -> sa.Select[Any]:
     """Return the read of bounds and events as one statement, so that both are of one moment."""
-    wanted = sa.and_(
-        live_event.c.offset > sa.bindparam("after"),
-        live_event.c.offset <= sa.bindparam("until"),
-        *conditions,
-    )
-    return (
-        sa.select(
-            live_log.c.epoch,
-            live_log.c.head,
-            live_log.c.floor,
-            live_event.c.offset,
-            live_event.c.channel,
-            live_event.c.name,
-            live_event.c.data,
+    branches = []
+    for table in (*KEPT_TABLES[dialect_name], *BUFFERED_TABLES[dialect_name]):
+        branch = sa.select(table.c.offset, table.c.channel, table.c.name, table.c.data).where(
+            table.c.offset > sa.bindparam("after"), table.c.offset <= sa.bindparam("until")
         )
-        .select_from(live_log.outerjoin(live_event, wanted))
-        .where(_ONLY_ROW)
-        .order_by(live_event.c.offset)
-        .limit(sa.bindparam("row_limit", type_=sa.Integer))
+        if not all_channels:
+            channels: Any = sa.bindparam("channels", expanding=True)
+            branch = branch.where(table.c.channel.in_(channels), table.c.kept.is_(sa.true()))
+        # Bounded in each branch: SQLite would read all of it before it puts them together.
+        branch = branch.order_by(table.c.offset).limit(_ROW_LIMIT)
+        branches.append(sa.select(branch.subquery()))
+    event = sa.union_all(*branches).subquery()
+    return (
+        sa.select(live_log.c.epoch, live_log.c.head, live_log.c.floor, *event.c)
+        .select_from(live_log.outerjoin(event, sa.true()))
+        .where(ONLY_ROW)
+        .order_by(event.c.offset)
+        .limit(_ROW_LIMIT)
     )
 
 
-_READ_ALL = _read_statement()
-_READ_CHANNELS = _read_statement(
-    live_event.c.channel.in_(sa.bindparam("channels", expanding=True)),
-    live_event.c.kept.is_(sa.true()),
-)
+_ROW_LIMIT = sa.bindparam("row_limit", type_=sa.Integer)
+_READ_ALL = {name: _read_statement(name, all_channels=True) for name in KEPT_TABLES}
+_READ_CHANNELS = {name: _read_statement(name, all_channels=False) for name in KEPT_TABLES}
 
 
 class Draft(NamedTuple):
@@ -118,6 +151,8 @@ class Draft(NamedTuple):
     data: str
     kept: bool = True
     """False for a signal: delivered to who is there, and never replayed."""
+    buffered: bool = False
+    """Whether it is replayed for minutes only (`flasknado.live.log.buffered`)."""
 
 
 class Batch(NamedTuple):
@@ -169,7 +204,7 @@ def renew_epoch(connection: sa.Connection, followed: Cursor) -> None:
     """
     connection.execute(
         sa.update(live_log)
-        .where(_ONLY_ROW, live_log.c.epoch == followed.epoch, live_log.c.head < followed.offset)
+        .where(ONLY_ROW, live_log.c.epoch == followed.epoch, live_log.c.head < followed.offset)
         .values(epoch=new_epoch())
     )
 
@@ -180,26 +215,31 @@ def read_head(connection: sa.Connection) -> Cursor | None:
     return None if row is None else Cursor(row.epoch, row.head)
 
 
-def append(connection: sa.Connection, drafts: Sequence[Draft]) -> tuple[str, list[Event]]:
-    """Append events in the connection's transaction; return the epoch and the events.
+def lock_log(connection: sa.Connection) -> None:
+    """Have the connection's transaction be the one that may write, on SQLite."""
+    connection.execute(_ADVANCE, {"count": 0})
 
-    From here to its end the transaction keeps every other publisher waiting, so this
-    belongs right before the commit.
+
+def append(connection: sa.Connection, drafts: Sequence[Draft]) -> tuple[str, list[Event]]:
+    """Append events in the connection's transaction, on SQLite; return the epoch and the events.
+
+    From here to its end the transaction keeps every other writer waiting, so this belongs
+    right before the commit.
     """
-    check_dialect(connection.dialect.name)
     row = connection.execute(_ADVANCE, {"count": len(drafts)}).one_or_none()
     if row is None:
         create_log(connection)
         row = connection.execute(_ADVANCE, {"count": len(drafts)}).one()
     first = row.head - len(drafts) + 1
     created_at = time.time()
-    rows = [
-        {**draft._asdict(), "offset": first + n, "created_at": created_at}
-        for n, draft in enumerate(drafts)
-    ]
-    connection.execute(_APPEND, rows)
-    if connection.dialect.name == "postgresql":
-        connection.execute(_NOTIFY)
+    rows: dict[sa.Table, list[dict[str, Any]]] = {}
+    for n, draft in enumerate(drafts):
+        table = live_event if draft.kept and not draft.buffered else live_buffered
+        said = draft._asdict()
+        del said["buffered"]
+        rows.setdefault(table, []).append({**said, "offset": first + n, "created_at": created_at})
+    for table, its_rows in rows.items():
+        connection.execute(sa.insert(table), its_rows)
     return row.epoch, [Event(first + n, *draft[:3]) for n, draft in enumerate(drafts)]
 
 
@@ -223,16 +263,20 @@ def read(
     """Return the events after an offset, of these channels or of all, oldest first.
 
     At most `limit_events`, no more once they have `limit_bytes` (counted as characters),
-    and none beyond `SPAN_EVENTS` offsets; `complete_to` says how far that goes. Raises
+    and none beyond `SPAN_EVENTS` offsets; `complete_to` says how far that goes. Where buffered
+    events among them have been pruned, `oldest` is after those. Raises
     `sqlalchemy.exc.NoResultFound` if the log has not been created.
     """
     until = min(after + SPAN_EVENTS, MAX_OFFSET)
     parameters: dict[str, Any] = {"after": after, "until": until, "row_limit": limit_events + 1}
+    dialect_name = connection.dialect.name
     if channels is None:
-        result = connection.execute(_READ_ALL, parameters)
+        result = connection.execute(_READ_ALL[dialect_name], parameters)
     else:
-        result = connection.execute(_READ_CHANNELS, {**parameters, "channels": list(channels)})
+        parameters["channels"] = list(channels)
+        result = connection.execute(_READ_CHANNELS[dialect_name], parameters)
     events: list[Event] = []
+    gone = 0
     size_bytes = 0
     cut = False
     row: Any = None
@@ -240,6 +284,9 @@ def read(
         for row in result:
             if row.offset is None:
                 break
+            if row.name == GONE:
+                gone = row.offset
+                continue
             if len(events) == limit_events or size_bytes >= limit_bytes:
                 cut = True
                 break
@@ -248,70 +295,29 @@ def read(
     if row is None:
         raise sa.exc.NoResultFound("live_log has no row")
     complete_to = events[-1].offset if cut else min(row.head, until)
-    return Batch(row.epoch, row.head, row.floor + 1, events, complete_to)
+    return Batch(row.epoch, row.head, max(row.floor, gone) + 1, events, complete_to)
 
 
 def read_newest(connection: sa.Connection, channel: str, limit_events: int) -> list[Event]:
-    """Return the newest events of a channel, at most so many, oldest first."""
-    wanted = sa.select(live_event.c.offset, live_event.c.channel, live_event.c.name)
-    rows = connection.execute(
-        wanted.add_columns(live_event.c.data)
-        .where(live_event.c.channel == channel)
-        .order_by(live_event.c.offset.desc())
+    """Return the newest kept events of a channel, at most so many, oldest first."""
+    wanted = [
+        sa.select(table.c.offset, table.c.channel, table.c.name, table.c.data)
+        .where(table.c.channel == channel, table.c.name != GONE)
+        .order_by(table.c.offset.desc())
         .limit(limit_events)
-    )
+        .subquery()
+        for table in KEPT_TABLES[connection.dialect.name]
+    ]
+    newest = sa.union_all(*(sa.select(one) for one in wanted)).order_by(sa.desc("offset"))
+    rows = connection.execute(newest.limit(limit_events))
     return [Event(*row) for row in rows][::-1]
 
 
-def prune(
-    connection: sa.Connection,
-    *,
-    retention_events: int,
-    retention_s: float,
-    batch_events: int,
-) -> int:
-    """Delete at most `batch_events` of the oldest events beyond the retention, and as many
-    signals; return how many went.
-
-    The floor is raised first, so that a failure between leaves only rows that nobody reads.
-    Short transactions of their own: committed before it returns.
-    """
-    head = read_head(connection)
-    if head is None:
-        return 0
-    oldest = connection.execute(
-        sa.select(live_event.c.offset, live_event.c.created_at)
-        .order_by(live_event.c.offset)
-        .limit(batch_events)
-    ).all()
-    too_old_at = time.time() - retention_s
-    cut = 0
-    for row in oldest:
-        if row.offset > head.offset - retention_events and row.created_at >= too_old_at:
-            break
-        cut = row.offset
-    deleted = _prune_signals(connection, batch_events)
-    if cut:
-        raised = sa.update(live_log).where(_ONLY_ROW, live_log.c.floor < cut).values(floor=cut)
-        connection.execute(raised)
-        gone = connection.execute(sa.delete(live_event).where(live_event.c.offset <= cut))
-        deleted += gone.rowcount
-    if deleted:
-        connection.commit()
-    else:
-        connection.rollback()
-    return deleted
-
-
-def _prune_signals(connection: sa.Connection, batch_events: int) -> int:
-    old = (
-        sa.select(live_event.c.offset)
-        .where(sa.text("NOT kept"), live_event.c.created_at < time.time() - SIGNAL_LIFETIME_S)
-        .order_by(live_event.c.offset)
-        .limit(batch_events)
-    )
-    gone = connection.execute(sa.delete(live_event).where(live_event.c.offset.in_(old)))
-    return int(gone.rowcount)
+def database_now(connection: sa.Connection) -> Any:
+    """Return the time as the database has it, because the clocks of machines differ."""
+    if connection.dialect.name == "postgresql":
+        return sa.cast(sa.extract("epoch", sa.func.clock_timestamp()), sa.Double)
+    return sa.literal(time.time(), sa.Double)
 
 
 def in_memory(url: sa.URL) -> bool:

@@ -27,7 +27,8 @@
 //   credentials of fetch, "same-origin" by default: "include" sends cookies to another origin
 //   transports  which to try, best first: ["websocket", "sse", "poll"]
 //   timeoutMs   how long a transport may take until it delivers (10,000); then the next is tried
-//   silenceMs   after how long without a byte a connection is taken for dead (45,000)
+//   heartbeatMs how often the server writes at least (its LIVE_HEARTBEAT_S, which it puts in here)
+//   silenceMs   after how long without a byte a connection is taken for dead (1.8 heartbeats)
 //   retryMs     first wait before connecting again (1,000); doubles up to maxRetryMs (60,000)
 //   upgradeMs   how long a lesser transport is used before a better one is tried (300,000)
 //   overtakeMs  after how long a page that holds the connection and does not answer the others,
@@ -48,6 +49,9 @@
 // those of the page that holds it. Without those interfaces (a page not over HTTPS, an old browser)
 // each page connects alone.
 
+/** @import { Live, Options, Status } from "./live.js" */
+
+/** @type {Required<Omit<Options, "url" | `on${string}`>>} */
 const DEFAULTS = {
   channels: [],
   after: null,
@@ -57,7 +61,8 @@ const DEFAULTS = {
   credentials: "same-origin",
   transports: ["websocket", "sse", "poll"],
   timeoutMs: 10_000,
-  silenceMs: 45_000,
+  heartbeatMs: 15_000,
+  silenceMs: null,
   retryMs: 1_000,
   maxRetryMs: 60_000,
   upgradeMs: 300_000,
@@ -65,6 +70,7 @@ const DEFAULTS = {
 };
 const MAX_UPGRADE_MS = 3_600_000;
 const POLL_TIMEOUT_S = 25;
+const HEARTBEATS_MISSED = 1.8; // noticed before the second that is missed
 const SHORT_LIFE_MS = 5_000;
 const SHORT_LIVES = 3;
 const GATHER_MS = 20;
@@ -84,7 +90,10 @@ const CLOSES_OF_A_LOST_CONNECTION = [1005, 1006, 1009];
 const CLOSE_ACCESS_ENDED = 4401;
 const ACCESS_ENDED_MS = 1_000;
 
-/** Follow channels; see the head of this file. */
+/**
+ * Follow channels; see the head of this file.
+ * @type {typeof import("./live.js").connect}
+ */
 export function connect(options = {}) {
   return new Client(options);
 }
@@ -168,10 +177,14 @@ class Places extends Map {
 
 // --- What a page has -----------------------------------------------------------------------
 
-/** One page's subscription: it takes what the leader says and may be the leader itself. */
+/**
+ * One page's subscription: it takes what the leader says and may be the leader itself.
+ * @implements {Live}
+ */
 class Client {
   #options;
   #places = new Places();
+  /** @type {Status} */
   #status = { state: "connecting", transport: null, leader: false, retryMs: null };
   #id = "";
   #who = null; // whose page this is; null if that is not known
@@ -210,6 +223,7 @@ class Client {
     document.addEventListener("freeze", () => this.#leave(), { signal });
     document.addEventListener("resume", () => this.#enter(), { signal });
     addEventListener("online", () => this.#nudge(true), { signal });
+    addEventListener("offline", () => this.#leader?.offline(), { signal });
     const onVisible = () => document.visibilityState === "visible" && this.#nudge(true);
     document.addEventListener("visibilitychange", onVisible, { signal });
     this.#enter();
@@ -502,8 +516,11 @@ async function askWho(options, signal) {
   for (let waitMs = retryMs; ; waitMs = Math.min(2 * waitMs, MAX_ASKING_MS)) {
     const limit = AbortSignal.timeout?.(timeoutMs);
     try {
-      const request = { credentials, cache: "no-store", signal: limit };
-      const answer = await fetch(new URL("who", url), request);
+      const answer = await fetch(new URL("who", url), {
+        credentials,
+        cache: "no-store",
+        signal: limit,
+      });
       if (answer.ok) return (await answer.json()).who ?? null;
       if (isFinal(answer.status)) return null;
     } catch {
@@ -556,6 +573,11 @@ class Leader {
     this.#stopped = true;
     this.#disconnect();
     clearTimeout(this.#gathering);
+  }
+
+  /** The browser has lost its network: what seems open is not. */
+  offline() {
+    this.#connection?.end();
   }
 
   hear(message) {
@@ -931,10 +953,10 @@ class Connection {
   heard() {
     this.#heardAt = Date.now();
     if (this.#listening !== null) return;
-    const { silenceMs } = this.options;
+    const silenceMs = this.options.silenceMs ?? HEARTBEATS_MISSED * this.options.heartbeatMs;
     this.#listening = setInterval(() => {
       if (Date.now() - this.#heardAt > silenceMs) this.end();
-    }, silenceMs / 4);
+    }, silenceMs / 16);
   }
 
   /** Note that channels are followed from these places on. */
@@ -1173,20 +1195,21 @@ class RequestConnection extends Connection {
       if (same && this.missing(wanted, followed).size === 0) return;
       this.#request.abort();
     }
-    const request = (this.#request = new AbortController());
+    const underway = (this.#request = new AbortController());
     this.#wanted = wanted;
     this.presence = presence;
     this.places.clear();
-    this.#run(new Places(wanted), request.signal)
+    this.#run(new Places(wanted), underway.signal)
       .then((reason) => reason && this.end(reason))
-      .catch(() => request.signal.aborted || this.end())
-      .finally(() => this.#request === request && (this.#request = null));
+      .catch(() => underway.signal.aborted || this.end())
+      .finally(() => this.#request === underway && (this.#request = null));
   }
 
   /** Follow; returns why it ended, or nothing if the owner will say how to go on. */
   async #run(wanted, signal) {
+    const transport = /** @type {any} */ (this); // run() is each transport's own
     const failed =
-      (await this.#findPlaces(wanted, signal)) ?? (await this.run(wanted, signal));
+      (await this.#findPlaces(wanted, signal)) ?? (await transport.run(wanted, signal));
     if (signal.aborted || this.closed || failed === undefined) return undefined;
     if (!isFinal(failed.code)) return failed;
     return this.#findRefused(wanted, failed, signal);
@@ -1312,7 +1335,7 @@ class PollConnection extends RequestConnection {
       if (answer.cursor === null) return { retryMs: this.options.retryMs };
       this.accept({ id: answer.cursor, channel: null, event: "heartbeat" });
       after = answer.cursor;
-      timeoutS = POLL_TIMEOUT_S;
+      timeoutS = Math.min(POLL_TIMEOUT_S, this.options.heartbeatMs / 1000);
     }
     return undefined;
   }

@@ -27,10 +27,30 @@ def make_live_app(tmp_path: Path) -> Iterator[Callable[..., LiveApp]]:
 
     yield make
     for live_app in made:
+        live_app.log.close()
         with live_app.app.app_context():
             live_app.db.engine.dispose()
         if hasattr(live_app.log, "engine"):
             live_app.engine().dispose()
+
+
+@pytest.fixture
+def make(
+    make_live_app: Callable[..., LiveApp], request: pytest.FixtureRequest, tmp_path: Path
+) -> Callable[..., LiveApp]:
+    """Return a function that makes an application with a log of a kind."""
+
+    def make(kind: str, **config: object) -> LiveApp:
+        if kind == "memory":
+            return make_live_app(log_url="memory://", **config)
+        if kind.startswith("sqlite"):
+            url = f"sqlite:///{tmp_path}/log.db"
+        else:
+            server: PostgresServer = request.getfixturevalue("postgres")
+            url = server.url()
+        return make_live_app(**{"log_url" if "apart" in kind else "url": url}, **config)
+
+    return make
 
 
 @pytest.fixture(scope="session")

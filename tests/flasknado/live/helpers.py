@@ -49,6 +49,7 @@ class LiveApp:
     live: Live
     Note: Any
     session: bool = True
+    mount: str = ""
 
     def publish(self, *channels: str, data: Any = None, name: str = "note") -> None:
         """Publish one event to each channel, in one transaction."""
@@ -68,6 +69,11 @@ class LiveApp:
             if self.session:
                 self.db.session.commit()
 
+    def settle(self) -> None:
+        """Have everything that was published get its offset, where nobody else sees to it."""
+        with self.app.app_context():
+            self.log.settle()
+
     def cursor(self) -> str:
         with self.app.app_context():
             return self.live.cursor()
@@ -82,7 +88,8 @@ class LiveApp:
         return engine
 
     def server(self, **options: Any) -> HTTPServer:
-        return HTTPServer(WSGIContainer(self.app), handlers=flasknado.live.routes(), **options)
+        container = WSGIContainer(self.app, mount=self.mount)
+        return HTTPServer(container, handlers=flasknado.live.routes(), **options)
 
 
 def make_app(

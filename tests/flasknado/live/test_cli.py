@@ -125,6 +125,7 @@ def test_command_waits_for_a_moment_in_which_sqlite_is_locked(
 
 def test_renew_gives_the_log_another_name(app: LiveApp) -> None:
     app.publish("a", "a")
+    app.settle()
     before = parse_cursor(app.cursor())
     result = run(app, "renew")
     after = parse_cursor(app.cursor())

@@ -4,13 +4,13 @@ from typing import Any
 
 import flask
 import pytest
-from gunicorn.config import Config
 from tornado.web import RequestHandler
 
 from flasknado.errors import ConfigurationError
 from flasknado.http.memory import default_limit_bytes
 from flasknado.process import settings
 from flasknado.process.build import build_server, import_application, import_routes
+from flasknado.process.configuration import HostedConfig
 
 app = flask.Flask(__name__)
 application = app
@@ -59,9 +59,9 @@ text = "not callable"
 
 
 @pytest.fixture
-def cfg() -> Config:
-    cfg = Config()
-    settings.apply_defaults(cfg, environment={})
+def cfg() -> HostedConfig:
+    cfg = HostedConfig()
+    cfg.apply_defaults(environment={})
     return cfg
 
 
@@ -114,7 +114,7 @@ def test_routes_that_are_no_list_are_refused(name: str, said: str) -> None:
         import_routes(f"{__name__}:{name}")
 
 
-def test_compose_takes_every_setting_of_ours(cfg: Config) -> None:
+def test_compose_takes_every_setting_of_ours(cfg: HostedConfig) -> None:
     cfg.set("threads", 3)
     cfg.set("queue_limit", 7)
     cfg.set("queue_timeout", 1.5)
@@ -135,18 +135,18 @@ def test_compose_takes_every_setting_of_ours(cfg: Config) -> None:
     assert server.body_limits.limit_bytes("PUT", "/upload/x") == 99
     assert server.body_limits.limit_bytes("GET", "/login") == 64 * 1024
     assert container.mount == "/shop"
-    assert server.native.find("/native") is not None
+    assert server.native.find("/shop/native") is not None
     assert server.trusted_proxies.trusts("10.0.0.1")
     assert not server.trusted_proxies.trusts("127.0.0.1")
 
 
-def test_options_come_from_the_environment(cfg: Config) -> None:
-    settings.apply_defaults(cfg, environment={"FLASKNADO_MAX_BODY": "5", "FLASKNADO_MOUNT": "/a"})
+def test_options_come_from_the_environment(cfg: HostedConfig) -> None:
+    cfg.apply_defaults(environment={"FLASKNADO_MAX_BODY": "5", "FLASKNADO_MOUNT": "/a"})
     assert settings.option(cfg, "max_body") == 5
     assert settings.option(cfg, "mount") == "/a"
 
 
-def test_rules_and_sizes_come_from_the_environment(cfg: Config) -> None:
+def test_rules_and_sizes_come_from_the_environment(cfg: HostedConfig) -> None:
     environment = {
         "FLASKNADO_MAX_BODY": "2M",
         "FLASKNADO_MAX_BODY_FOR": "POST /upload=100M, /login=64K",
@@ -155,7 +155,7 @@ def test_rules_and_sizes_come_from_the_environment(cfg: Config) -> None:
         "FLASKNADO_BUSY_WRITE_RATE": "2K",
         "FLASKNADO_RESPONSE_TIMEOUT": "60",
     }
-    settings.apply_defaults(cfg, environment=environment)
+    cfg.apply_defaults(environment)
     limits = settings.limits_of(cfg)
     assert limits.max_body_bytes == 2 * 1024 * 1024
     assert limits.body_limits == {"POST /upload": "100M", "/login": "64K"}
@@ -164,7 +164,7 @@ def test_rules_and_sizes_come_from_the_environment(cfg: Config) -> None:
     assert limits.response_timeout_s == 60
 
 
-def test_memory_limit_is_divided_among_the_workers_by_default(cfg: Config) -> None:
+def test_memory_limit_is_divided_among_the_workers_by_default(cfg: HostedConfig) -> None:
     cfg.set("workers", 3)
     assert settings.limits_of(cfg).memory_limit_bytes == default_limit_bytes(3)
 
@@ -183,14 +183,14 @@ def test_memory_limit_is_divided_among_the_workers_by_default(cfg: Config) -> No
     ],
 )
 def test_options_with_a_bad_value_are_refused(
-    cfg: Config, variable: str, value: str, rule: str
+    cfg: HostedConfig, variable: str, value: str, rule: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=f"{variable} must be {rule}.*, not '{value}'"):
-        settings.apply_defaults(cfg, environment={variable: value})
+        cfg.apply_defaults(environment={variable: value})
 
 
 @pytest.mark.parametrize("value", ["/login", "login=1K"])
-def test_body_limits_with_a_bad_rule_are_refused(cfg: Config, value: str) -> None:
+def test_body_limits_with_a_bad_rule_are_refused(cfg: HostedConfig, value: str) -> None:
     variable = "FLASKNADO_MAX_BODY_FOR"
     with pytest.raises(ConfigurationError, match=f"{variable} is {value}: the body limit"):
-        settings.apply_defaults(cfg, environment={variable: value})
+        cfg.apply_defaults(environment={variable: value})

@@ -9,7 +9,7 @@ import pytest
 from gunicorn.config import Config
 
 from flasknado.process import settings
-from flasknado.process.configuration import CommandLineConfig, default_of
+from flasknado.process.command_line import CommandLineConfig, default_of
 from flasknado.process.gunicorn_settings import HONOURED, REPLACEMENTS
 from tests.support.process import server_process
 
@@ -19,7 +19,7 @@ OURS, GUNICORNS = "Flasknado options:", "gunicorn options:"
 def parser_help(monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("COLUMNS", "200")
     cfg = CommandLineConfig("%(prog)s [OPTIONS] MODULE:APP", prog="flasknado")
-    settings.apply_defaults(cfg, {})
+    cfg.apply_defaults({})
     return cfg.parser().format_help()
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import requests
-from gunicorn.config import Config
 
 from flasknado.errors import ConfigurationError
-from flasknado.process import environment, settings
+from flasknado.process import environment
+from flasknado.process.configuration import HostedConfig
 from tests.support.process import server_process
 from tests.support.raw import connect, read_to_end
 
@@ -87,14 +87,14 @@ def test_command_line_and_file_go_before_the_environment(folder: Path) -> None:
     ],
 )
 def test_variable_is_understood_as_on_the_command_line(name: str, text: str, value: object) -> None:
-    cfg = Config()
-    settings.apply_defaults(cfg, {f"FLASKNADO_{name.upper()}": text})
+    cfg = HostedConfig()
+    cfg.apply_defaults({f"FLASKNADO_{name.upper()}": text})
     assert cfg.settings[name].get() == value
 
 
 def test_hook_is_named_in_a_variable() -> None:
-    cfg = Config()
-    settings.apply_defaults(cfg, {"FLASKNADO_WHEN_READY": f"{__name__}.when_ready"})
+    cfg = HostedConfig()
+    cfg.apply_defaults({"FLASKNADO_WHEN_READY": f"{__name__}.when_ready"})
     assert cfg.when_ready is not None
     assert cfg.when_ready.__name__ == "when_ready"
 
@@ -113,14 +113,14 @@ def when_ready(server: object) -> None:
         ),
         ("FLASKNADO_PRELOAD_APP", "yes", "FLASKNADO_PRELOAD_APP must be true or false, not 'yes'"),
         ("FLASKNADO_TRUSTED_FIELDS", "ip", "'ip' is not a trusted field: choose from client-cert"),
-        ("FLASKNADO_LOGCONFIG_DICT", "{}", "set logconfig_dict in a configuration file"),
+        ("FLASKNADO_LOGCONFIG_DICT", "{}", "logconfig_dict is a dictionary"),
         ("FLASKNADO_FORWARDED_ALLOW_IPS", "proxy", "'proxy' is not an IP address"),
         ("FORWARDED_ALLOW_IPS", "proxy", "FORWARDED_ALLOW_IPS is 'proxy': 'proxy' is not"),
     ],
 )
 def test_variable_with_a_bad_value_is_refused(variable: str, value: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
-        settings.apply_defaults(Config(), {variable: value})
+        HostedConfig().apply_defaults({variable: value})
 
 
 @pytest.mark.parametrize(

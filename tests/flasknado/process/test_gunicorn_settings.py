@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import requests
-from gunicorn.config import Config, make_settings
+from gunicorn.config import make_settings
 
 from flasknado.errors import ConfigurationError
 from flasknado.process import settings
+from flasknado.process.configuration import HostedConfig
 from flasknado.process.gunicorn_settings import HONOURED, REPLACEMENTS, refuse_unknown
 from tests.support.process import server_process
 
@@ -65,8 +66,8 @@ def test_every_setting_of_gunicorn_is_honoured_or_has_a_replacement() -> None:
     ],
 )
 def test_setting_that_is_refused_names_its_replacement(name: str, value: object, said: str) -> None:
-    cfg = Config()
-    settings.apply_defaults(cfg, {})
+    cfg = HostedConfig()
+    cfg.apply_defaults({})
     refuse_unknown(cfg, OWN)
     cfg.set(name, value)
     with pytest.raises(ConfigurationError, match=said):

@@ -106,8 +106,8 @@ def command(*options: str) -> tuple[str, ...]:
         (("--ops-bind", "unix:small.py"), "--ops-bind: cannot listen on .* is not a socket"),
         (("--error-logfile", "no/folder/log"), "--log-file is 'no/folder/log', which is not wri"),
         (("--access-logfile", "."), "--access-logfile is '.', which is not writable"),
-        (("--log-config", "none.ini"), "--log-config is 'none.ini', which does not exist"),
-        (("--log-config-json", "none.json"), "--log-config-json is 'none.json', which"),
+        (("--log-config", "none.ini"), "--log-config is 'none.ini', but that file does not"),
+        (("--log-config-json", "none.json"), "--log-config-json is 'none.json', but"),
         (
             ("--log-syslog", "--log-syslog-facility", "x"),
             "--log-syslog-facility must be one of",

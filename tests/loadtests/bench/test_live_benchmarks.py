@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from loadtests.bench import live_append, live_latency, live_resume, rounds
+from loadtests.bench import live_append, live_commit, live_latency, live_resume, rounds
 from loadtests.bench.__main__ import parse, those_installed
 from loadtests.bench.benchmark import FAILURES, Benchmark, Plan
 from loadtests.bench.live_returners import Returner
@@ -39,6 +39,28 @@ def test_live_append_counts_what_the_log_has(name: str) -> None:
         values = live_append.measure(running, PLAN)
     assert_complete(live_append.BENCHMARK, values)
     assert all(values[f"{count}_per_second"] > 0 for count in live_append.PUBLISHERS)
+
+
+@pytest.mark.parametrize("name", ["sqlite", "postgresql"])
+def test_live_commit_loses_nothing_while_sequencers_are_killed(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_commit, "THREADS", (8, 32))
+    monkeypatch.setattr(live_commit, "RATE_PER_S", 50)
+    monkeypatch.setattr(live_commit, "KILLS_S", 3.0)
+    monkeypatch.setattr(live_commit, "KILL_INTERVAL_S", 0.8)
+    server = live_commit.servers()[name]
+    if server.installed_version() is None:
+        pytest.skip(f"{name} is not installed: {server.install}")
+    with rounds.served(server, PLAN) as running:
+        values = live_commit.measure(running, PLAN)
+    assert values[FAILURES] == 0
+    assert values["receive_wrong"] == 0
+    assert values["event_32"] > 0
+    if name == "postgresql":
+        assert values["kills"] > 0
+        assert values["killed_wrong"] == 0
+    assert live_commit.goals({name: {}}) == []
 
 
 def test_live_resume_loses_nothing_in_a_storm_and_a_deploy() -> None:
@@ -76,7 +98,7 @@ def test_live_resume_that_loses_events_misses_its_goal() -> None:
 
 def test_live_benchmarks_are_run_by_their_names() -> None:
     assert parse(["--only", "live-append"]).only == ["live-append"]
-    assert list(LIVE) == ["live", "live-latency", "live-append", "live-resume"]
+    assert list(LIVE) == ["live", "live-latency", "live-append", "live-commit", "live-resume"]
 
 
 def test_live_server_that_is_missing_is_left_out_with_its_install_line() -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from flasknado.live.endpoints.javascript import MODULE
-from tests.flasknado.live.helpers import get
+from flasknado.live.endpoints.javascript import HEARTBEAT, MODULE, source
+from tests.flasknado.live.helpers import LiveApp, get
 from tests.support.process import PROJECT_ROOT
 from tests.support.serving import Serving
 
@@ -18,10 +19,19 @@ PATH = "/live/live.js"
 def test_module_is_javascript_that_caches_keep_for_a_while(served: Serving) -> None:
     status, headers, body = get(served, PATH)
     assert status == 200
-    assert body == MODULE.read_bytes()
+    assert body == source(15)
+    assert b"heartbeatMs: 15000," in body
     assert headers["Content-Type"] == "text/javascript; charset=utf-8"
     assert headers["Cache-Control"] == "public, max-age=600"
     assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_module_knows_how_often_the_server_writes(
+    make_live_app: Callable[..., LiveApp], serve: Callable[[LiveApp], Serving]
+) -> None:
+    assert MODULE.read_bytes().count(HEARTBEAT) == 1
+    body = get(serve(make_live_app(LIVE_HEARTBEAT_S=2.5)), PATH)[2]
+    assert b"heartbeatMs: 2500," in body
 
 
 def test_module_that_the_client_has_is_not_sent_again(served: Serving) -> None:
@@ -40,7 +50,7 @@ def test_module_may_be_imported_by_pages_of_every_origin(served: Serving) -> Non
 def test_module_answers_head_as_get_without_the_body(served: Serving) -> None:
     status, headers, body = get(served, PATH, method="HEAD")
     assert (status, body) == (200, b"")
-    assert int(headers["Content-Length"]) == len(MODULE.read_bytes())
+    assert int(headers["Content-Length"]) == len(source(15))
 
 
 def test_module_cannot_be_posted_to(served: Serving) -> None:

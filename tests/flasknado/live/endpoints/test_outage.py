@@ -137,6 +137,7 @@ def somebody_else(live_app: LiveApp) -> Iterator[sa.Connection]:
 @contextmanager
 def head_locked(live_app: LiveApp) -> Iterator[None]:
     """Keep the log's row locked, as a publisher does whose commit does not end."""
+    live_app.settle()  # the log's row is there
     with somebody_else(live_app) as connection:
         connection.execute(sa.update(tables.live_log).values(head=tables.live_log.c.head))
         yield

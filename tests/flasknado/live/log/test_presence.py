@@ -20,7 +20,7 @@ from flasknado.live.state import state_of
 from flasknado.live.tickets import Access, Identity
 from tests.flasknado.live.endpoints.test_websocket import opened
 from tests.flasknado.live.helpers import LiveApp, SseClient, wait_for
-from tests.flasknado.live.hub_client import Client, until, with_hub
+from tests.flasknado.live.hub_client import Client, joined_client, until, with_hub
 from tests.support.postgres import PostgresServer
 from tests.support.serving import Serving
 
@@ -318,3 +318,28 @@ def test_presence_over_real_sockets(
             client.say(type="unsubscribe", channels=["post:1"])
             client.hear_until(lambda m: m.get("type") == "unsubscribed")
         wait_for(lambda: present(live_app) == Presence({}, 1))
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite", "postgresql"])
+def test_change_of_presence_is_written_without_waiting_for_the_next_look(
+    make: Callable[..., LiveApp], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Nothing that takes longer than the interval of presence itself.
+    monkeypatch.setattr("flasknado.live.log.memory.LOOKING_INTERVAL_S", 3600.0)
+    monkeypatch.setattr("flasknado.live.log.database.LISTENING_POLL_S", 3600.0)
+    monkeypatch.setattr("flasknado.live.log.presence_tracker.BEAT_INTERVAL_S", 3600.0)
+    live_app = make(kind, LIVE_PRESENCE=["a"], LIVE_POLL_S=3600)
+
+    def there() -> int:
+        with live_app.app.app_context():
+            return live_app.live.presence("a").count
+
+    async def body(hub: Hub) -> None:
+        first = await joined_client(hub, "a")
+        await until(lambda: there() == 1)
+        await joined_client(hub, "a")
+        await until(lambda: there() == 2)
+        hub.remove(first)
+        await until(lambda: there() == 1)
+
+    with_hub(live_app, body)

@@ -11,8 +11,9 @@ import sqlalchemy as sa
 
 from flasknado.errors import ConfigurationError
 from flasknado.live.event import Cursor, Event
-from flasknado.live.log import tables
+from flasknado.live.log import retention, tables
 from flasknado.live.log.tables import Draft
+from flasknado.live.options import LiveOptions
 
 
 @pytest.fixture
@@ -128,10 +129,10 @@ def test_cursor_is_resumable_within_the_log_of_its_epoch(cursor: Cursor, resumab
 
 
 def prune(engine: sa.Engine, *, events: int = 10**6, age_s: float = 10**6, batch: int = 10) -> int:
+    options = LiveOptions(retention_events=events, retention_s=age_s)
     with engine.connect() as connection:
-        return tables.prune(
-            connection, retention_events=events, retention_s=age_s, batch_events=batch
-        )
+        cut = retention.cut_of(connection, options)
+        return retention.prune_batch(connection, options, batch, cut)
 
 
 def test_prune_by_count_deletes_the_oldest_in_batches(engine: sa.Engine) -> None:
@@ -170,7 +171,7 @@ def test_signals_are_read_by_followers_of_all_channels_and_never_replayed(
 def test_prune_takes_old_signals_and_leaves_the_events_resumable(engine: sa.Engine) -> None:
     with engine.begin() as connection:
         tables.append(connection, [Draft("a", "n", "1", kept=n % 2 == 0) for n in range(6)])
-        connection.execute(sa.update(tables.live_event).values(created_at=time.time() - 30))
+        connection.execute(sa.update(tables.live_buffered).values(created_at=time.time() - 30))
     assert prune(engine) == 3
     batch = read(engine, 0)
     assert (offsets(batch), batch.oldest) == ([1, 3, 5], 1)
@@ -189,10 +190,6 @@ def test_epoch_is_renewed_once_and_only_where_the_log_went_back(engine: sa.Engin
         assert renewed is not None
         assert tables.read_head(connection) == renewed
     assert renewed.epoch != head.epoch
-
-
-def test_prune_without_a_log_deletes_nothing(engine: sa.Engine) -> None:
-    assert prune(engine, events=1) == 0
 
 
 def test_dialect_that_cannot_keep_a_log_is_refused() -> None:

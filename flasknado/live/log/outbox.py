@@ -1,0 +1,222 @@
+"""Publishing on PostgreSQL: events first, their order after the commit. Blocking; no Tornado.
+
+A transaction that publishes inserts its events into `live_outbox`, last of all, with an id from
+a sequence. It takes no lock and sends no NOTIFY: both are global, and held across the disk
+sync they would have every commit wait for every other. Afterwards `number()` moves what it
+sees into the log, in the order of the ids, under the lock of the log's one row.
+
+Why that order will do: a transaction takes its ids after everything that it has read. If it
+has read what another one committed, the other's ids are smaller, and whoever sees its own
+events sees those of the other too. So an event never precedes one that its transaction could
+have seen.
+
+A call looks only at what has become visible since the last one, by the transaction's id (`xid`):
+what has been moved leaves dead rows behind, which a long transaction elsewhere may keep from
+being cleaned away for hours.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from flasknado.live.event import Cursor, Event
+from flasknado.live.log import tables
+from flasknado.live.log.tables import NOTIFY_CHANNEL, Draft, live_outbox
+
+BATCH_EVENTS = 2000
+"""How many events get their offsets in one transaction."""
+WAKE_CHANNEL = "flasknado_live_outbox"
+"""What the sequencer listens to."""
+NO_OFFSET = 0
+"""The offset of an event that has none yet."""
+
+_INSERT = sa.insert(live_outbox).values(xid=sa.func.txid_current()).inline()
+_LAST_ID = sa.text("SELECT currval(pg_get_serial_sequence('live_outbox', 'id'))")
+
+# Which of two tables is filled: the one that has been emptied, else the one that was last.
+_BEGIN = sa.text(
+    'SELECT epoch, head, (SELECT max("offset") FROM live_event) AS event,'
+    ' (SELECT max("offset") FROM live_event_1) AS event_1,'
+    ' (SELECT max("offset") FROM live_buffered) AS buffered,'
+    ' (SELECT max("offset") FROM live_buffered_1) AS buffered_1'
+    " FROM live_log WHERE id = 1 FOR UPDATE OF live_log"
+)
+_NEW = "WHERE xid >= :next_xid OR xid = ANY(CAST(:running AS bigint[]))"
+_PENDING = "SELECT EXISTS (SELECT FROM live_outbox {where})"
+_MOVE = """
+WITH due AS (
+  SELECT id FROM live_outbox {where} ORDER BY id LIMIT :limit
+), taken AS (
+  DELETE FROM live_outbox USING due WHERE live_outbox.id = due.id
+  RETURNING live_outbox.id, channel, name, data, kept, buffered
+), numbered AS (
+  SELECT :head + row_number() OVER (ORDER BY id) AS "offset", taken.*,
+    extract(epoch FROM clock_timestamp()) AS created_at
+  FROM taken
+), for_long AS (
+  INSERT INTO {event} ("offset", channel, name, data, kept, created_at)
+  SELECT "offset", channel, name, data, kept, created_at FROM numbered WHERE kept AND NOT buffered
+), for_minutes AS (
+  INSERT INTO {buffered} ("offset", channel, name, data, kept, created_at)
+  SELECT "offset", channel, name, data, kept, created_at FROM numbered WHERE NOT kept OR buffered
+)
+SELECT count(*) AS events, max(id) AS last_id, txid_current_snapshot()::text AS snapshot,
+  max("offset") FILTER (WHERE id = :wanted_id) AS wanted_offset
+FROM numbered
+"""
+_END = sa.text(
+    "WITH moved AS (UPDATE live_log SET head = head + :count WHERE id = 1)"
+    f" SELECT pg_notify('{NOTIFY_CHANNEL}', '')"
+)
+_WAKE = sa.select(sa.func.pg_notify(WAKE_CHANNEL, ""))
+
+
+class Horizon(NamedTuple):
+    """What had ended when the outbox was last read to its end (PostgreSQL's snapshot)."""
+
+    next_xid: int
+    """No transaction from this one on had ended."""
+    running: tuple[int, ...]
+    """Those before it that had not."""
+
+
+class Numbered(NamedTuple):
+    """What one call of `number()` did."""
+
+    events: int
+    more: bool
+    """Whether as many as one call takes were there, so that there may be more."""
+    horizon: Horizon | None
+    """For the next call; `None` if that has to read all of the outbox."""
+    cursor: Cursor
+    """The log's end."""
+    last_id: int | None
+    wanted_offset: int | None
+
+
+def write(connection: sa.Connection, drafts: Sequence[Draft]) -> list[Event]:
+    """Write events in the connection's transaction; it belongs right before the commit.
+
+    On SQLite they have their offsets then, on PostgreSQL `NO_OFFSET`.
+    """
+    tables.check_dialect(connection.dialect.name)
+    if not drafts:
+        return []
+    if connection.dialect.name == "sqlite":
+        return tables.append(connection, drafts)[1]
+    insert(connection, drafts)
+    return [Event(NO_OFFSET, *draft[:3]) for draft in drafts]
+
+
+def insert(connection: sa.Connection, drafts: Sequence[Draft]) -> None:
+    """Insert events into the outbox, in the connection's transaction."""
+    rows = [draft._asdict() for draft in drafts]
+    if connection.dialect.paramstyle != "pyformat":
+        connection.execute(_INSERT, rows)
+        return
+    # Every commit that publishes does this, and SQLAlchemy's own way takes half as long again.
+    statement = _insert_statement(connection.dialect)
+    connection.exec_driver_sql(statement, rows[0] if len(rows) == 1 else rows)
+
+
+@functools.lru_cache(maxsize=8)
+def _insert_statement(dialect: sa.Dialect) -> str:
+    """Return the INSERT as text for a driver that takes parameters by name."""
+    return str(_INSERT.compile(dialect=dialect, column_keys=Draft._fields))
+
+
+def append(connection: sa.Connection, drafts: Sequence[Draft]) -> Cursor:
+    """Append events and return the last one's cursor, in the connection's transaction.
+
+    Everything that was published before goes first, and whoever else appends waits for the
+    commit: for programs that have to know their event's place.
+    """
+    log = connection.execute(_BEGIN).one_or_none()
+    if log is None:
+        tables.create_log(connection)
+        connection.execute(_BEGIN)
+    insert(connection, drafts)
+    wanted_id: int = connection.execute(_LAST_ID).scalar_one()
+    while True:
+        numbered = number(connection, wanted_id=wanted_id)
+        if numbered.wanted_offset is not None:
+            return Cursor(numbered.cursor.epoch, numbered.wanted_offset)
+
+
+def pending(connection: sa.Connection, horizon: Horizon | None) -> bool:
+    """Return whether anything has been published since `horizon`; takes no lock."""
+    where, parameters = _since(horizon)
+    statement = sa.text(_PENDING.format(where=where))
+    return bool(connection.execute(statement, parameters).scalar_one())
+
+
+def oldest(connection: sa.Connection) -> int | None:
+    """Return the smallest id in the outbox."""
+    return connection.execute(
+        sa.select(live_outbox.c.id).order_by(live_outbox.c.id).limit(1)
+    ).scalar_one_or_none()
+
+
+def number(
+    connection: sa.Connection,
+    horizon: Horizon | None = None,
+    *,
+    limit: int = BATCH_EVENTS,
+    wanted_id: int | None = None,
+) -> Numbered:
+    """Give offsets to what has been published, in the connection's transaction.
+
+    Any number of processes may do it: they wait for each other at the log's row. A horizon is
+    good only for whoever got it. `wanted_id` is an outbox id whose offset is returned.
+    """
+    log = connection.execute(_BEGIN).one_or_none()
+    if log is None:
+        tables.create_log(connection)
+        log = connection.execute(_BEGIN).one()
+    where, parameters = _since(horizon)
+    event = f"live_event{_turn(log.event, log.event_1)}"
+    buffered = f"live_buffered{_turn(log.buffered, log.buffered_1)}"
+    statement = sa.text(_MOVE.format(where=where, event=event, buffered=buffered))
+    parameters.update(limit=limit, head=log.head, wanted_id=wanted_id)
+    moved = connection.execute(statement, parameters).one()
+    if moved.events:
+        connection.execute(_END, {"count": moved.events})
+    more = moved.events >= limit
+    return Numbered(
+        moved.events,
+        more,
+        None if more else _horizon(moved.snapshot),
+        Cursor(log.epoch, log.head + moved.events),
+        moved.last_id,
+        moved.wanted_offset,
+    )
+
+
+def wake(connection: sa.Connection) -> None:
+    """Tell the sequencer, wherever it is, that something has been published."""
+    connection.execute(_WAKE)
+
+
+def _since(horizon: Horizon | None) -> tuple[str, dict[str, Any]]:
+    if horizon is None:
+        return "", {}
+    return _NEW, {"next_xid": horizon.next_xid, "running": list(horizon.running)}
+
+
+def _turn(first: int | None, second: int | None) -> str:
+    """Return the ending of the table's name whose turn it is, by the last offset in each."""
+    if first is None:
+        return ""
+    if second is None:
+        return "_1"
+    return "" if first > second else "_1"
+
+
+def _horizon(snapshot: str) -> Horizon:
+    """Read PostgreSQL's text of a snapshot, `xmin:xmax:xid,xid`."""
+    _, next_xid, running = snapshot.split(":")
+    return Horizon(int(next_xid), tuple(map(int, running.split(","))) if running else ())
