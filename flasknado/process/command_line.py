@@ -1,119 +1,94 @@
-"""The options of the command line, and `--help`.
-
-Our options come first and gunicorn's after them, with our defaults. Options that are refused
-are parsed, so that the refusal can name a replacement, but not listed.
-"""
+"""The application and the settings that a command line names."""
 
 from __future__ import annotations
 
 import argparse
-import inspect
 import os
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any
 
-import gunicorn
+from gunicorn.app.wsgiapp import WSGIApplication
+from gunicorn.config import get_default_config_file
+from gunicorn.errors import AppImportError
 
-from flasknado import __version__
 from flasknado.errors import ConfigurationError
-from flasknado.process import settings
-from flasknado.process.configuration import HostedConfig
-from flasknado.process.gunicorn_settings import HONOURED
-
-OF_THE_MACHINE = ("chdir", "control_socket", "group", "syslog_addr", "user")
-"""Settings whose default depends on where the server runs."""
-
-DESCRIPTION = """\
-Serve a WSGI application, such as a Flask app, with native Tornado handlers beside it."""
-
-EPILOG = """\
-Every option can also be set in a configuration file (--config), in GUNICORN_CMD_ARGS, or as
-FLASKNADO_<NAME> in the environment. The command line takes precedence. See docs/operations.md."""
-
-_UNITS = (("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10))
+from flasknado.process import serve
+from flasknado.process.build import build_server, import_application
+from flasknado.process.configuration import ENVIRONMENT_PREFIX
+from flasknado.process.options import CommandLineConfig
+from flasknado.server import HTTPServer
 
 
-class CommandLineConfig(HostedConfig):
-    """gunicorn's settings and ours, with a command line of our own."""
+class CommandLine(WSGIApplication, serve.HostedApplication):
+    """The application and the settings that a command line names."""
 
-    def __str__(self) -> str:
-        """Return the settings, for `--print-config`: without the token."""
-        text: str = super().__str__()
-        token = self.settings["metrics_token"].get()
-        return text.replace(token, "***") if token else text
+    cfg: CommandLineConfig
 
-    def parser(self) -> argparse.ArgumentParser:
-        """Return the parser of the command line; values stay text until they are assigned."""
-        parser = argparse.ArgumentParser(
-            prog=self.prog, usage=self.usage, description=DESCRIPTION, epilog=EPILOG
+    def load_default_config(self) -> None:
+        self.cfg = CommandLineConfig(self.usage, prog=self.prog)
+        self.cfg.apply_defaults()
+
+    def load_config(self) -> None:
+        """Read the command line, `GUNICORN_CMD_ARGS` and the configuration file."""
+        arguments = self.cfg.parser().parse_args()
+        inherited = self.cfg.environment_arguments()
+        self.app_uri = arguments.args
+        if self.app_uri is not None:
+            self.cfg.set("default_proc_name", self.app_uri)
+        self.chdir()
+        file = (
+            arguments.config
+            or inherited.config
+            or os.environ.get(f"{ENVIRONMENT_PREFIX}CONFIG")
+            or get_default_config_file()
         )
-        version = f"flasknado {__version__} (gunicorn {gunicorn.__version__})"
-        parser.add_argument("-v", "--version", action="version", version=version)
-        parser.add_argument(
-            "args",
-            metavar="MODULE:APP",
-            nargs="?",
-            help="the application: an object of a module, or a call of a factory such as "
-            "'shop:create_app()'",
-        )
-        own = parser.add_argument_group("Flasknado options")
-        for setting in settings.OWN:
-            _add(own, self.settings[setting.name], meaning(setting))
-        honoured = parser.add_argument_group("gunicorn options")
-        for name in HONOURED:
-            _add(honoured, self.settings[name], meaning(self.settings[name]))
-        for name in self.settings.keys() - HONOURED.keys() - {own.name for own in settings.OWN}:
-            _add(parser, self.settings[name], None)
-        return parser
+        if file is not None:
+            self.load_config_from_file(file)
+        self._assign(inherited, " in GUNICORN_CMD_ARGS")
+        self._assign(arguments)
+        self.chdir()  # the configuration may have changed it
+        if self.app_uri is None:
+            self.app_uri = self.cfg.wsgi_app
 
-    def environment_arguments(self) -> argparse.Namespace:
-        """Return the arguments of `GUNICORN_CMD_ARGS`; raises `ConfigurationError`."""
+    def do_load_config(self) -> None:
+        """Load the configuration; raises `ConfigurationError`."""
+        super().do_load_config()
+        if self.app_uri is None:
+            raise ConfigurationError(
+                "no application: name it as MODULE:APP, such as shop:app, or set wsgi_app in a "
+                "configuration file"
+            )
 
-        def fail(message: str) -> NoReturn:
-            text = os.environ.get("GUNICORN_CMD_ARGS", "")
-            raise ConfigurationError(f"GUNICORN_CMD_ARGS is {text!r}: {message}")
+    def load_config_from_module_name_or_filename(self, location: str) -> dict[str, Any]:
+        """Set what a configuration file says, or `python:MODULE`; returns its names."""
+        if location.startswith("python:"):
+            found = self.get_config_from_module_name(location.removeprefix("python:"))
+        else:
+            found = self.get_config_from_filename(location.removeprefix("file:"))
+        where = location.removeprefix(f"{Path.cwd()}/")
+        for name, value in found.items():
+            if name in self.cfg.settings:
+                self.cfg.assign(name, value, f"{name} in {where}")
+        return dict(found)
 
-        parser = self.parser()
-        parser.error = fail  # type: ignore[method-assign]  # instead of ending the process
-        return parser.parse_args(self.get_cmd_args_from_env())
+    def _assign(self, arguments: argparse.Namespace, where: str = "") -> None:
+        for name, value in vars(arguments).items():
+            if value is None or name == "args":
+                continue
+            setting: Any = self.cfg.settings[name]
+            option = setting.cli[-1] + where
+            if isinstance(value, str):
+                self.cfg.assign_text(name, value, option)
+            else:
+                self.cfg.assign(name, value, option)
 
-
-def meaning(setting: Any) -> str:
-    """Return what a setting does, on one line."""
-    return HONOURED.get(setting.name) or " ".join(inspect.cleandoc(setting.desc).split())
-
-
-def default_of(setting: Any) -> str:
-    """Return the default of a setting here, as a user would write it; empty if there is none."""
-    default = settings.DEFAULTS.get(setting.name, setting.default)
-    if setting.name in OF_THE_MACHINE or callable(default) or default is None:
-        return ""
-    if setting.name in ("control_socket_mode", "umask"):
-        return f"{default:#05o}"
-    if setting.meta == "SIZE":
-        return _size(default)
-    if isinstance(default, (list, tuple)):
-        return ",".join(map(str, default))
-    if isinstance(default, float):
-        return f"{default:g}"
-    return str(default)
-
-
-def _size(size_bytes: int) -> str:
-    for unit, factor in _UNITS:
-        if size_bytes and size_bytes % factor == 0:
-            return f"{size_bytes // factor}{unit}"
-    return str(size_bytes)
-
-
-def _add(parser: Any, setting: Any, text: str | None) -> None:
-    """Add the option of a setting to a parser; without a text it is not listed."""
-    if not setting.cli:
-        return
-    keywords: dict[str, Any] = {"dest": setting.name, "action": setting.action or "store"}
-    takes_value = keywords["action"] in ("store", "append")
-    if takes_value:
-        keywords |= {"metavar": setting.meta, "nargs": setting.nargs, "const": setting.const}
-    default = default_of(setting) if takes_value else ""
-    shown = f"{text} [default: {default}]" if text and default else text
-    keywords["help"] = argparse.SUPPRESS if shown is None else shown.replace("%", "%%")
-    parser.add_argument(*setting.cli, default=None, **keywords)
+    def load(self) -> HTTPServer:  # type: ignore[override]  # our worker takes a whole server
+        """Return the server for one worker: import the application and the handlers."""
+        try:
+            return serve.loaded(
+                lambda: build_server(import_application(str(self.app_uri)), self.cfg)
+            )
+        except AppImportError as error:
+            if self.cfg.check_config or self.cfg.print_config:
+                serve.fail(str(error))
+            raise

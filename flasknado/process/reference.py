@@ -11,9 +11,9 @@ from typing import Any
 from gunicorn.config import make_settings
 
 from flasknado.process import settings
-from flasknado.process.command_line import default_of, meaning
 from flasknado.process.configuration import ENVIRONMENT_PREFIX
 from flasknado.process.gunicorn_settings import HONOURED, REPLACEMENTS
+from flasknado.process.options import default_of, meaning
 
 
 def own_settings() -> str:

@@ -9,8 +9,8 @@ import pytest
 from gunicorn.config import Config
 
 from flasknado.process import settings
-from flasknado.process.command_line import CommandLineConfig, default_of
 from flasknado.process.gunicorn_settings import HONOURED, REPLACEMENTS
+from flasknado.process.options import CommandLineConfig, default_of
 from tests.support.process import server_process
 
 OURS, GUNICORNS = "Flasknado options:", "gunicorn options:"
