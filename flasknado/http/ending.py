@@ -20,6 +20,9 @@ log: Final = logging.getLogger("flasknado.http")
 LINGERING_LIMIT: Final = 1024
 """How many refused connections of a server may linger; one more is cut off at once."""
 
+TIMED_OUT_STATUS: Final = 408
+"""What the response hooks are told of a response that its client did not take in time."""
+
 
 class Phase(enum.Enum):
     """What a connection waits for; each phase begins a deadline of its own.
@@ -99,6 +102,9 @@ class Ending(Flow):
     def cut_off(self, reason: str) -> None:
         """Cut off a client whose response may go on no longer."""
         log.info("%s is cut off: %s", named(self.peer()), reason)
+        if self.active is not None and self.active.status:
+            # What the hooks are told: it was the client that did not take it in time.
+            self.active.status = TIMED_OUT_STATUS
         self.abort()
 
     def peer(self) -> Address | None:

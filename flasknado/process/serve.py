@@ -113,6 +113,10 @@ def loaded(build: BuildServer) -> HTTPServer:
     try:
         return build()
     except ConfigurationError as error:
+        try:
+            refuse_patched("the application")  # after which an import may fail in any way
+        except ConfigurationError as refusal:
+            raise AppImportError(str(refusal)) from error
         if isinstance(error, ImportFromStringError) and error.__cause__ is not None:
             traceback.print_exception(error.__cause__)
         # gunicorn prints the sentence, without a traceback, and stops.

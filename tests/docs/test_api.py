@@ -155,7 +155,7 @@ def test_page_imports_and_names_public_names_only(path: Path) -> None:
     names = {name for block in blocks for name in of_ours(imports_of(inspect.cleandoc(block)))}
     if path.name not in INSIDE:
         words = re.findall(r"(?<![\w/.-])(?<!-m )flasknado(?:\.[A-Za-z]\w*)+(?![\w/])", text)
-        names |= {word for word in words if not word.endswith((".service", ".db"))}
+        names |= {word for word in words if not word.endswith((".service", ".db", ".py"))}
 
     assert [name for name in sorted(names - KEYS) if not is_public(name)] == []
 

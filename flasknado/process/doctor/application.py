@@ -6,6 +6,7 @@ the doctor.
 
 from __future__ import annotations
 
+import _thread
 import ast
 import functools
 import json
@@ -13,7 +14,6 @@ import logging.config
 import os
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -61,8 +61,8 @@ def _work(uri: str, cfg: Config, patience_s: float, pipe: int) -> None:
     """Look at the application, and end the process. In the child."""
     os.dup2(2, 1)  # what it prints is not the doctor's answer
     os.environ.update(cfg.env)
-    over = threading.Event()
-    answered = threading.Lock()
+    over, answered = _thread.allocate_lock(), _thread.allocate_lock()
+    over.acquire()
 
     def answer(findings: list[Finding]) -> None:
         with answered:
@@ -72,11 +72,11 @@ def _work(uri: str, cfg: Config, patience_s: float, pipe: int) -> None:
             os._exit(0)
 
     def watch(thread_id: int) -> None:
-        if not over.wait(patience_s):
+        if not over.acquire(timeout=patience_s):
             answer([_hanging(uri, patience_s, thread_id)])
 
-    arguments = (threading.get_ident(),)
-    threading.Thread(target=watch, args=arguments, name="flasknado-doctor", daemon=True).start()
+    # Below `threading`, which the application may replace.
+    _thread.start_new_thread(watch, (_thread.get_ident(),))
     findings = list(_findings(uri, cfg, over))
     answer(findings)
 
@@ -98,22 +98,18 @@ def _hanging(uri: str, patience_s: float, thread_id: int) -> Finding:
     )
 
 
-def _findings(uri: str, cfg: Config, over: threading.Event) -> Iterator[Finding]:
+def _findings(uri: str, cfg: Config, over: _thread.LockType) -> Iterator[Finding]:
     configured: list[str] = []
     _record(configured)
     try:
         application = import_application(uri)
-        over.set()
         server = build_server(application, cfg)
-    except ConfigurationError as error:
-        yield Finding(Weight.STOPS, str(error))
-        return
-    finally:
-        over.set()
-    try:
         refuse_patched("the application")
     except ConfigurationError as error:
-        yield Finding(Weight.STOPS, str(error))
+        yield Finding(Weight.STOPS, _first_reason(error))
+        return
+    finally:
+        over.release()
     for where in configured:
         yield Finding(
             Weight.DIFFERS,
@@ -133,6 +129,15 @@ def _findings(uri: str, cfg: Config, over: threading.Event) -> Iterator[Finding]
             "each poll holds one of the threads, and WebSocket is not available to it; send "
             "events by live.publish() (docs/live.md), which holds no thread",
         )
+
+
+def _first_reason(error: ConfigurationError) -> str:
+    """Return why an application cannot be served; after a monkey patch imports fail in any way."""
+    try:
+        refuse_patched("the application")
+    except ConfigurationError as refusal:
+        return str(refusal)
+    return str(error)
 
 
 def _record(calls: list[str]) -> None:
@@ -169,8 +174,8 @@ def _middleware(application: Any) -> Iterator[Finding]:
         else:
             yield Finding(
                 Weight.NOTE,
-                f"the application is wrapped in {layer}: ordinary requests pass it; of native "
-                f"handlers and live endpoints only what they run in Flask's context does",
+                f"the application is wrapped in {layer}: ordinary requests pass it, and so does "
+                f"what native handlers and live endpoints run in Flask's context",
             )
 
 

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from flasknado.errors import AddressTaken, ConfigurationError
 from flasknado.process import settings
 from flasknado.process.addresses import check_addresses
-from flasknado.process.cli import CommandLine, CommandLineConfig
+from flasknado.process.command_line import CommandLine, CommandLineConfig
 from flasknado.process.doctor.findings import Finding, Weight
 from flasknado.process.gunicorn_settings import refused
 from flasknado.process.patches import refuse_patched
