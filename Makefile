@@ -1,41 +1,63 @@
 # Flasknado's commands; `make help` lists them, CI runs the same ones.
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-compiled chaos lint wheel bench loadtest locust compare nginx demo lock clean
+.PHONY: help install serve test test-compiled test-lowest chaos siege lint wheel bench loadtest lock clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOADTEST := .venv-loadtest
 BENCH := .venv-bench
+LOWEST := .venv-lowest
+JAVASCRIPT := tests/javascript
 COMPILED := build/compiled
 # Twice as many as cores: much of a test's time is waiting.
 TEST_PROCESSES ?= 4
+PYTEST := -m pytest -n $(TEST_PROCESSES) --dist worksteal
 COMPILED_TESTS := tests/flasknado/test_compiled.py tests/flasknado/test_drain.py tests/flasknado/http tests/flasknado/native tests/flasknado/wsgi tests/fuzz tests/tornado_suite -k "not (tornado and not suite)"
+LOWEST_TESTS := $(addprefix tests/flasknado/,http wsgi native live process websocket ops) -k "not postgresql and not presence_locks and not bundled and not lives_on"
 PACKAGE := $(shell find flasknado -type f -not -name '*.pyc')
 PIP_INSTALL := -m pip --disable-pip-version-check install --quiet --require-hashes --only-binary :all:
+PIP_EDITABLE := -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
 
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 install: $(VENV)/.dev  ## make .venv with everything that serving and testing need
 
 serve: $(VENV)/.runtime  ## serve the bundled application (PORT=8000, WORKERS=1, ...)
 	@$(BIN)/python server.py
 
-test: $(VENV)/.dev  ## run the tests (ARGS="-k name" for some of them)
-	@$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist worksteal $(ARGS)
+test: $(VENV)/.dev  ## run the tests (ARGS="-k name" for some of them, COVERAGE=1 to measure)
+ifndef COVERAGE
+	@$(BIN)/python $(PYTEST) $(ARGS)
+else
+	@rm -rf var/coverage
+	@$(BIN)/coverage run $(PYTEST) $(ARGS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage html --quiet
+	@$(BIN)/coverage report
+endif
 
 test-compiled: $(COMPILED)/.built  ## run the tests of what is compiled against its compiled form
-	@PYTHONPATH=$(CURDIR)/$(COMPILED) FLASKNADO_COMPILED=1 $(BIN)/python -m pytest \
-	  -n $(TEST_PROCESSES) --dist worksteal -o "pythonpath=$(COMPILED) ." $(or $(ARGS),$(COMPILED_TESTS))
+	@PYTHONPATH=$(CURDIR)/$(COMPILED) FLASKNADO_COMPILED=1 $(BIN)/python $(PYTEST) \
+	  -o "pythonpath=$(COMPILED) ." $(or $(ARGS),$(COMPILED_TESTS))
+
+test-lowest: $(LOWEST)/.lowest  ## run the package's tests at the lowest versions that it allows
+	@$(LOWEST)/bin/python $(PYTEST) $(or $(ARGS),$(LOWEST_TESTS))
 
 chaos: $(VENV)/.dev  ## judge live events while processes die (ARGS="--seconds 300 --subscribers 1000")
 	@$(BIN)/python -m tests.live_server.chaos $(ARGS)
 
-lint: $(VENV)/.dev  ## run the linter and the type checker
+siege: $(VENV)/.dev  ## judge servers of this machine under attack (ARGS="--seconds 5 --only garbage,guessers")
+	@$(BIN)/python -m tests.siege $(ARGS)
+
+lint: $(VENV)/.dev  ## run the linters and the type checkers, of Python and of JavaScript (needs npm)
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(MAKE) --silent $(JAVASCRIPT)/node_modules/.installed
+	@npm --prefix $(JAVASCRIPT) --silent run lint
+	@npm --prefix $(JAVASCRIPT) --silent run types
 
 wheel: $(COMPILED)/.built  ## build dist/*.whl with what every request passes through compiled to C (needs gcc)
 
@@ -45,28 +67,20 @@ bench: $(VENV)/.runtime $(BENCH)/.bench  ## measure this server against others, 
 loadtest: $(VENV)/.runtime $(LOADTEST)/.loadtest  ## compare with Flask's development server, under locust (FULL=1, PEERS=, TARGET=, PUBLISH=1)
 	@$(BIN)/python -m loadtests.loadtest $(if $(FULL),--full) $(if $(PEERS),--peers "$(PEERS)") $(if $(TARGET),--target "$(TARGET)") $(if $(PUBLISH),--publish) $(ARGS)
 
-locust: $(VENV)/.runtime $(LOADTEST)/.loadtest  ## the same load tests on locust's pages (TARGET=, SHAPE=spike)
-	@$(BIN)/python -m loadtests.web $(if $(SHAPE),--shape $(SHAPE)) $(if $(TARGET),--target "$(TARGET)") $(ARGS)
-
-compare: $(VENV)/.runtime  ## compare two stored load tests (A=var/loadtest/one B=var/loadtest/other)
-	@$(BIN)/python -m loadtests.compare "$(A)" "$(B)" $(ARGS)
-
-nginx: $(VENV)/.runtime  ## two servers and nginx in front of them, on one port (PORT=8080)
-	@$(BIN)/python -m config.nginx $(ARGS)
-
-demo: $(VENV)/.runtime  ## fill the database with demonstration accounts and posts
-	@$(BIN)/flask --app webapp demo
-
-lock:  ## resolve requirements/*.in again (needs uv)
+lock:  # resolve requirements/*.in again (needs uv)
 	@for group in build runtime dev loadtest bench bench-bjoern bench-fastwsgi; do \
 	  uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate \
 	    --python-version 3.11 --custom-compile-command "make lock" \
 	    requirements/$$group.in -o requirements/$$group.txt || exit 1; \
 	done
+	@uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate \
+	  --python-version 3.11 --custom-compile-command "make lock" --resolution lowest-direct \
+	  pyproject.toml requirements/lowest.in -o requirements/lowest.txt
 	@tests/unmodified/requirements/lock.sh
 
-clean:  ## remove the environments, caches and var/
-	rm -rf $(VENV) $(LOADTEST) $(BENCH) var .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+clean:  # remove the environments, caches and var/
+	rm -rf $(VENV) $(LOADTEST) $(BENCH) $(LOWEST) $(JAVASCRIPT)/node_modules var build dist
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp names the requirement file that its environment was made from.
@@ -80,12 +94,26 @@ $(VENV)/bin/python:
 $(VENV)/.runtime: requirements/runtime.txt requirements/build.txt pyproject.toml | $(VENV)/bin/python
 	@echo "Installing requirements/runtime.txt into $(VENV)"
 	@$(BIN)/python $(PIP_INSTALL) -r requirements/runtime.txt -r requirements/build.txt
-	@$(BIN)/python -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
+	@$(BIN)/python $(PIP_EDITABLE)
 	@touch $@
 
 $(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
 	@echo "Installing requirements/dev.txt into $(VENV)"
 	@$(BIN)/python $(PIP_INSTALL) -r requirements/dev.txt
+	@touch $@
+
+$(LOWEST)/.lowest: requirements/lowest.txt pyproject.toml
+	@echo "Installing requirements/lowest.txt into $(LOWEST)"
+	@$(PYTHON) -m venv --clear $(LOWEST)
+	@$(LOWEST)/bin/python $(PIP_INSTALL) -r requirements/lowest.txt
+	@$(LOWEST)/bin/python $(PIP_EDITABLE)
+	@touch $@
+
+$(JAVASCRIPT)/node_modules/.installed: $(JAVASCRIPT)/package-lock.json
+	@command -v npm >/dev/null || \
+	  { echo "The JavaScript is checked with Node.js 18.18 or newer, and npm is missing: on Debian and Ubuntu, run apt-get install nodejs npm" >&2; exit 1; }
+	@echo "Installing $(JAVASCRIPT)/package-lock.json"
+	@npm --prefix $(JAVASCRIPT) --silent ci
 	@touch $@
 
 # In a copy, so that no compiled module stays beside the source that it was made from.

@@ -14,8 +14,7 @@ from functools import partial
 
 import flasknado
 from config import Settings, SettingsError, load_settings
-from flasknado.errors import AddressTaken, ConfigurationError
-from flasknado.http.limits import Limits
+from flasknado import AddressTaken, ConfigurationError, Limits
 
 ACCESS_LOGS: dict[str, dict[str, str]] = {
     "off": {},

@@ -1,7 +1,7 @@
 """The Tornado half of the bundled application: its native endpoints, one `routes` list.
 
 Never imports `webapp`. What it needs of the application it reaches through the hooks in
-`app.extensions` (`flasknado.native.in_flask`, `flasknado.live`).
+`app.extensions` (`flasknado.in_flask`, `flasknado.live`).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import Any
 from flask import current_app
 
 from flasknado import in_flask
-from flasknado.live.endpoints.base import LiveHandler
+from flasknado.live import LiveHandler
 
 IDENTITY_KEY = "flasknado.identity"
 """Where `app.extensions` holds a function that says who asks, as a dict; in a request context."""
@@ -22,6 +22,8 @@ class WhoAmIHandler(LiveHandler):
 
     async def get(self) -> None:
         self.write(await in_flask(self, identity))
+
+    head = get
 
 
 def identity() -> dict[str, Any]:

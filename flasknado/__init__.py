@@ -5,41 +5,75 @@
     server = HTTPServer(WSGIContainer(flask_app), handlers=[(r"/clock", ClockHandler)])
     server.listen(8000)
 
-The names are imported on first use, so that the Flask side (`flasknado.live`) can be
-imported where Tornado's half is not wanted.
+What is exported here and in `flasknado.live` is public (`docs/api.md`), everything else is
+internal. The names are imported on first use, so that the Flask side (`flasknado.live`) can
+be imported where Tornado's half is not wanted.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from flasknado.exports import lazily
+
 if TYPE_CHECKING:
+    from flasknado.errors import AddressTaken as AddressTaken
+    from flasknado.errors import ClientDisconnected as ClientDisconnected
+    from flasknado.errors import ConfigurationError as ConfigurationError
+    from flasknado.errors import FlasknadoError as FlasknadoError
+    from flasknado.http.limits import Limits as Limits
+    from flasknado.native.in_flask import Refused as Refused
     from flasknado.native.in_flask import in_flask as in_flask
+    from flasknado.ops.metrics.model import Family as Family
+    from flasknado.ops.metrics.sources import add_source as add_source
+    from flasknado.process.logger import Logger as Logger
     from flasknado.process.serve import serve as serve
     from flasknado.process.worker import Worker as Worker
     from flasknado.server import HTTPServer as HTTPServer
-    from flasknado.wsgi.container import WSGIContainer as WSGIContainer
+    from flasknado.stock.container import WSGIContainer as WSGIContainer
 
 __version__ = "0.1.0"
-__all__ = ["HTTPServer", "WSGIContainer", "Worker", "in_flask", "serve"]
+__all__ = [
+    "AddressTaken",
+    "ClientDisconnected",
+    "ConfigurationError",
+    "Family",
+    "FlasknadoError",
+    "HTTPServer",
+    "Limits",
+    "Logger",
+    "Refused",
+    "WSGIContainer",
+    "Worker",
+    "add_source",
+    "in_flask",
+    "serve",
+]
 
-_HOMES = {
-    "HTTPServer": "flasknado.server",
-    "WSGIContainer": "flasknado.wsgi.container",
-    "Worker": "flasknado.process.worker",
-    "in_flask": "flasknado.native.in_flask",
-    "serve": "flasknado.process.serve",
-}
+if not TYPE_CHECKING:  # else every name would exist for type checkers
+    _get = lazily(
+        __name__,
+        {
+            "AddressTaken": "flasknado.errors",
+            "ClientDisconnected": "flasknado.errors",
+            "ConfigurationError": "flasknado.errors",
+            "Family": "flasknado.ops.metrics.model",
+            "FlasknadoError": "flasknado.errors",
+            "HTTPServer": "flasknado.server",
+            "Limits": "flasknado.http.limits",
+            "Logger": "flasknado.process.logger",
+            "Refused": "flasknado.native.in_flask",
+            "WSGIContainer": "flasknado.stock.container",
+            "Worker": "flasknado.process.worker",
+            "add_source": "flasknado.ops.metrics.sources",
+            "in_flask": "flasknado.native.in_flask",
+            "serve": "flasknado.process.serve",
+        },
+    )
 
+    def __getattr__(name: str) -> object:
+        if name == "serve":
+            from flasknado.process import environment
 
-def __getattr__(name: str) -> object:
-    try:
-        home = _HOMES[name]
-    except KeyError:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None
-    if name == "serve":
-        from flasknado.process import environment
-
-        environment.check()  # gunicorn reads it while it is imported
-    return getattr(import_module(home), name)
+            environment.check()  # gunicorn reads it while it is imported
+        return _get(name)

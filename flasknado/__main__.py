@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 
 from flasknado.errors import ConfigurationError
-from flasknado.process import environment
+from flasknado.process import environment, standard_streams
 
 
 def main() -> None:
     """Run the command; ends the process."""
+    standard_streams.open_missing()
     try:
         environment.check()
     except ConfigurationError as error:

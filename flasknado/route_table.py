@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import flask
-from tornado.web import RequestHandler
 
+from flasknado.native.methods import methods_of
 from flasknado.native.routes import NativeRoute, NativeRoutes
 
 COLUMNS = ("METHODS", "PATTERN", "HALF", "ENDPOINT OR HANDLER")
@@ -26,7 +26,7 @@ def native_rows(routes: Iterable[NativeRoute]) -> list[Row]:
     """Return a row for each native route, in the order in which they are tried."""
     return [
         Row(
-            ",".join(_methods_of(spec.target)),
+            ",".join(sorted(methods_of(spec.target))),
             spec.regex.pattern,
             "tornado",
             f"{spec.target.__module__}.{spec.target.__qualname__}",
@@ -53,12 +53,3 @@ def render(rows: list[Row]) -> str:
         for row in table
     )
     return "\n".join(line.rstrip() for line in lines)
-
-
-def _methods_of(handler: type[RequestHandler]) -> list[str]:
-    """Return the methods that a handler defines, as opposed to inherits as a refusal."""
-    return sorted(
-        method
-        for method in handler.SUPPORTED_METHODS
-        if getattr(handler, method.lower()) is not getattr(RequestHandler, method.lower())
-    )

@@ -26,7 +26,7 @@ from tornado.httpserver import HTTPServer as TornadoHTTPServer
 from tornado.ioloop import IOLoop
 from tornado.netutil import ssl_options_to_context
 
-from flasknado.errors import ConfigurationError, RequestError
+from flasknado.errors import ConfigurationError
 from flasknado.http.admit import FrontDoor, RequestIds
 from flasknado.http.body_limits import DEFAULT_MAX_BODY_BYTES, BodyLimits
 from flasknado.http.counters import Counters, ResponseHook
@@ -42,10 +42,11 @@ from flasknado.native import tornado_private
 from flasknado.native.application import HandlerDelegate
 from flasknado.native.exchange import NativeExchange, context_of
 from flasknado.native.iostream import TransportStream
+from flasknado.native.mount import mounted
 from flasknado.native.routes import NativeRoute, NativeRoutes
 from flasknado.stock.dispatch import Dispatch
 from flasknado.stock.handlers import StockHandlerDelegate
-from flasknado.wsgi.container import WSGIContainer
+from flasknado.wsgi.container import ApplicationContainer
 from flasknado.wsgi.exchange import OrdinaryExchange
 from flasknado.wsgi.handoff import SERVER_KEY
 
@@ -83,8 +84,9 @@ class HTTPServer(TornadoHTTPServer):
 
     request_callback: a `WSGIContainer`, or what Tornado's `HTTPServer` takes.
     handlers: native routes, as `tornado.web.Application` takes them; they go before the
-        container. Handlers find the WSGI application in `self.settings["wsgi_app"]` and
-        this server in `self.settings["http_server"]`.
+        container, and are below its mount as the application is. Handlers find the WSGI
+        application in `self.settings["wsgi_app"]` and this server in
+        `self.settings["http_server"]`.
     http: the connection layer, `llhttp` or `tornado`; default: `default_layer()`.
     limits: what one client may take (`flasknado.http.limits`). On the `tornado` layer only
         those limits hold that Tornado has an option for, and those of bodies. Tornado's own
@@ -127,7 +129,9 @@ class HTTPServer(TornadoHTTPServer):
             raise ConfigurationError(
                 "the connection layer 'llhttp' needs httptools: install it, or choose 'tornado'"
             )
-        self.container = request_callback if isinstance(request_callback, WSGIContainer) else None
+        self.container = (
+            request_callback if isinstance(request_callback, ApplicationContainer) else None
+        )
         self.request_ids = self.container.request_ids if self.container else RequestIds()
         if self.container is not None:
             self.container.base_environ[SERVER_KEY] = self
@@ -139,8 +143,9 @@ class HTTPServer(TornadoHTTPServer):
         self.trusted_proxies = TrustedProxies(trusted_proxies, trusted_fields, secure_schemes)
         self.trusted_hosts = TrustedHosts(trusted_hosts)
         self.counters = Counters()
+        self._mount = self.container.mount if self.container else ""
         self.native = NativeRoutes(
-            handlers,
+            mounted(handlers, self._mount),
             wsgi_app=self.container.application if self.container else None,
             http_server=self,
             delegate_class=StockHandlerDelegate if self.layer == TORNADO else HandlerDelegate,
@@ -180,8 +185,8 @@ class HTTPServer(TornadoHTTPServer):
         self._on_response = hook
 
     def add_handlers(self, handlers: Iterable[NativeRoute]) -> None:
-        """Add native routes after those that are there."""
-        self.native.add(handlers)
+        """Add native routes, below the mount, after those that are there."""
+        self.native.add(mounted(handlers, self._mount))
 
     def add_drain_callback(self, callback: DrainCallback) -> None:
         """Have `callback(window_s)` called when draining begins.
@@ -261,8 +266,6 @@ class HTTPServer(TornadoHTTPServer):
         return Listeners(loop, lambda: Connection(shared), acceptor)
 
     def _native_exchange(self, connection: Connection, head: RequestHead) -> NativeExchange:
-        if head.upgrade and (head.content_length or head.chunked):
-            raise RequestError(400, "a request that asks for an upgrade may not have a body here")
         context = connection.context
         if context is None:
             context = connection.context = context_of(
@@ -357,7 +360,7 @@ def _has_llhttp() -> bool:
 
 
 def _body_limits(
-    limits: Limits, container: WSGIContainer | None, options: dict[str, Any]
+    limits: Limits, container: ApplicationContainer | None, options: dict[str, Any]
 ) -> BodyLimits:
     """Return the limits of bodies on both halves: the server's own, then the container's."""
     default: int | str = DEFAULT_MAX_BODY_BYTES

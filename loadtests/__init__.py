@@ -1,7 +1,7 @@
 """Load tests: against Flask's own server under locust, and against the field under wrk.
 
 python -m loadtests.loadtest     (make loadtest)
-python -m loadtests.web          (make locust)
-python -m loadtests.compare A B  (make compare)
+python -m loadtests.web
+python -m loadtests.compare A B
 python -m loadtests.bench        (make bench)
 """

@@ -75,20 +75,26 @@ class Running:
         return f"http://{HOST}:{self.target.port}"
 
     def resident_bytes(self) -> int:
-        """Return the resident memory of the whole process group (proc(5), statm)."""
-        pages = 0
-        for pid in group_members(self.pid):
-            with contextlib.suppress(OSError):
-                pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        return pages * _PAGE_BYTES
+        """Return the resident memory of the whole process group."""
+        return sum(map(resident_bytes, group_members(self.pid)))
 
     def processor_s(self) -> float:
         """Return the processor time that the process group has used, ended children included."""
-        ticks = 0
-        for pid in group_members(self.pid):
-            with contextlib.suppress(OSError):
-                ticks += sum(map(int, _stat_fields(pid)[11:15]))
-        return ticks / _TICKS_PER_S
+        return sum(map(processor_s, group_members(self.pid)))
+
+
+def resident_bytes(pid: int) -> int:
+    """Return a process's resident memory (proc(5), statm); 0 if it has ended."""
+    with contextlib.suppress(OSError):
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES
+    return 0
+
+
+def processor_s(pid: int) -> float:
+    """Return the processor time that a process and its ended children have used; 0 without it."""
+    with contextlib.suppress(OSError):
+        return sum(map(int, _stat_fields(pid)[11:15])) / _TICKS_PER_S
+    return 0.0
 
 
 def _stat_fields(pid: int) -> list[str]:

@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 WEBAPP_OF_FLASKNADO = "flasknado.live"
 
 PURE = [
-    "flasknado/wsgi/environ.py",
+    "flasknado/environ.py",
     "flasknado/wsgi/response_head.py",
     "flasknado/http/head.py",
     "flasknado/live/event.py",
@@ -72,6 +72,23 @@ def test_webapp_uses_neither_tornado_nor_more_of_flasknado_than_live() -> None:
             assert top(name) != "tornado", path
             if top(name) == "flasknado":
                 assert name.startswith(WEBAPP_OF_FLASKNADO), f"{path} imports {name}"
+
+
+HALVES = {
+    "flasknado/native": ("flasknado.wsgi", "flasknado.stock", "flasknado.server"),
+    "flasknado/environ.py": ("flasknado.wsgi", "flasknado.native", "flasknado.stock"),
+    "flasknado/pool.py": ("flasknado.wsgi", "flasknado.native", "flasknado.stock"),
+}
+"""Parts, each with what it may not import: the halves know nothing of each other."""
+
+
+@pytest.mark.parametrize("part", HALVES)
+def test_half_imports_nothing_of_the_other_and_of_what_is_above(part: str) -> None:
+    for path in files_of(part):
+        for name in imports_of(path):
+            assert not f"{name}.".startswith(tuple(f"{each}." for each in HALVES[part])), (
+                f"{path.relative_to(PROJECT_ROOT)} imports {name}"
+            )
 
 
 @pytest.mark.parametrize("part", PURE)

@@ -1,7 +1,7 @@
 """Which other origins' pages may read the API: one policy for both halves.
 
 The setting is `CORS_ORIGINS`. Flask-CORS answers for the API; native handlers, which may not
-import this package, find the same policy in `app.extensions` (`flasknado.live.origins`).
+import this package, find the same policy in `app.extensions["flasknado.cors"]`.
 """
 
 from __future__ import annotations
@@ -10,16 +10,17 @@ from collections.abc import Sequence
 
 from flask import Flask, current_app
 
-from flasknado.live.origins import CORS_KEY, OriginPolicy, policy_in
+from flasknado.live import OriginPolicy
 from webapp.extensions import cors
 from webapp.request_id import HEADER
 
+_CORS_KEY = "flasknado.cors"
 _PREFLIGHT_MAX_AGE_S = 600
 
 
 def register(app: Flask, origins: Sequence[str]) -> None:
     """Let pages of `origins` (or of every origin, for `*`) read the API of `app`."""
-    app.extensions[CORS_KEY] = OriginPolicy(origins)
+    app.extensions[_CORS_KEY] = OriginPolicy(origins)
     if not origins:
         return  # Flask-CORS would take an empty list for "everybody"
     cors.init_app(
@@ -37,4 +38,5 @@ def register(app: Flask, origins: Sequence[str]) -> None:
 
 def allowed_origin(origin: str) -> str | None:
     """Return `origin` if its pages may read the API, else `None`; needs an application context."""
-    return origin if policy_in(current_app.extensions).allows(origin) else None
+    policy: OriginPolicy = current_app.extensions[_CORS_KEY]
+    return origin if policy.allows(origin) else None

@@ -131,12 +131,13 @@ def check_free(port: int) -> None:
     except PermissionError:
         raise CannotStart(
             f"PORT={port} needs the right to bind ports below 1024: choose a port above, as in "
-            f"make nginx PORT={DEFAULT_PORT}"
+            f"PORT={DEFAULT_PORT} python -m config.nginx"
         ) from None
     except OSError as error:
         raise CannotStart(
             f"PORT={port} cannot be listened on ({error.strerror}): stop the program that has it, "
-            f"or choose another port, as in make nginx PORT={port + 1 if port < 65535 else 8080}"
+            f"or choose another port, as in "
+            f"PORT={port + 1 if port < 65535 else 8080} python -m config.nginx"
         ) from None
 
 

@@ -241,8 +241,8 @@ class Connection(Ending):
         """Whether the connection goes on after the active response. May be read on any thread."""
         return self.shared.keep_alive or bool(self._waiting)
 
-    def stream_begun(self) -> None:
-        """Take note that the active response is a stream, so that its client must stay."""
+    def live_begun(self) -> None:
+        """Take note that the active response is a live stream, so that its client must stay."""
         if self.eof:
             self.abort()
 
@@ -317,6 +317,8 @@ class Connection(Ending):
             left_bytes = total_bytes - receiving.received_bytes
             self._linger_left_bytes = max(self._linger_left_bytes, left_bytes)
         head = parser.head if parser is not None else None
+        # Tracebacks would keep the parser's frames, and with them what has been received.
+        error.__traceback__ = error.__context__ = error.__cause__ = None
         self._refusal = (head, error)
         client = head.client if head is not None else self.peer()
         gen_log.info("Malformed HTTP message from %s: %s", named(client), error)

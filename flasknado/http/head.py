@@ -21,6 +21,8 @@ _BAD_TARGET: Final = re.compile(r"[\x00-\x20\x7f-\xff#]")
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9._~%-]+|\[[0-9A-Fa-f:.]{2,45}\])(?::([0-9]{1,5}))?\Z")
 _ABSOLUTE: Final = re.compile(r"(?i:https?)://([^/?#]*)(/[^?]*)?(?:\?(.*))?\Z", re.DOTALL)
 _DIGITS: Final = re.compile(rb"[0-9]{1,18}\Z")
+_UNRESERVED: Final = re.compile("%(2[DEde]|3[0-9]|4[1-9A-Fa-f]|5[0-9AaFf]|6[1-9A-Fa-f]|7[0-9AaEe])")
+_BARE_PERCENT: Final = re.compile("%(?![0-9A-Fa-f]{2})")
 
 _LOOKED_AT: Final = frozenset(
     (b"host", b"content-length", b"transfer-encoding", b"connection", b"expect", b"upgrade")
@@ -182,16 +184,34 @@ def _read_target(head: RequestHead) -> None:
     if target.startswith("/"):
         if "?" in target:
             head.path, _, head.query = target.partition("?")
-        return
-    if target == "*" and head.method == "OPTIONS":
+    elif target == "*" and head.method == "OPTIONS":
         head.path = "*"
-        return
-    absolute = _ABSOLUTE.match(target)
-    if absolute is None:
-        raise RequestError(400, f"the target {_shown(target)} is neither a path nor an http URL")
-    head.host = checked_host(absolute[1])
-    head.path = absolute[2] or "/"
-    head.query = absolute[3] or ""
+    else:
+        absolute = _ABSOLUTE.match(target)
+        if absolute is None:
+            raise RequestError(
+                400, f"the target {_shown(target)} is neither a path nor an http URL"
+            )
+        head.host = checked_host(absolute[1])
+        head.path = absolute[2] or "/"
+        head.query = absolute[3] or ""
+    if "%" in head.path:
+        head.path = _normalized(head.path)
+
+
+def _normalized(path: str) -> str:
+    """Return a path without the encodings that make no difference (RFC 3986, section 6.2.2.2).
+
+    What decides by the path (routes, the mount, limits) would otherwise take `/%7Eann` for
+    another one than `/~ann`, and the application would not.
+    """
+    if _BARE_PERCENT.search(path) is not None:
+        return path  # what it means is not known, and decoding next to it could change that
+    return _UNRESERVED.sub(_decoded, path)
+
+
+def _decoded(match: re.Match[str]) -> str:
+    return chr(int(match[1], 16))
 
 
 def _shown(text: str | bytes) -> str:

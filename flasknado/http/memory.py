@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from flasknado.errors import RequestError
+from flasknado.http.allocator import TRIM_BYTES, give_back_freed
 from flasknado.sizes import MIB
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ class MemoryBudget:
     """
 
     __slots__ = (
+        "_most_bytes",
         "bodies_bytes",
         "full",
         "limit_bytes",
@@ -65,6 +67,8 @@ class MemoryBudget:
         """What else says how many bytes it holds."""
         self.on_change: list[Callable[[bool], None]] = []
         """Called with `full` when that changes."""
+        self._most_bytes = 0
+        """The most that was held at a look, since freed memory was last given back."""
 
     @property
     def held_bytes(self) -> int:
@@ -78,10 +82,16 @@ class MemoryBudget:
             self._change()
 
     def look(self) -> None:
-        """Look at what waits for slow clients."""
+        """Look at what waits for slow clients, and give back what a flood had taken."""
         unsent_bytes = sum(transport.get_write_buffer_size() for transport in self.owing)
         self.unsent_bytes = unsent_bytes + sum(source() for source in self.sources)
         self.hold(0)
+        held_bytes = self.held_bytes
+        if held_bytes >= self._most_bytes:
+            self._most_bytes = held_bytes
+        elif self._most_bytes - held_bytes >= TRIM_BYTES and held_bytes * 8 <= self._most_bytes:
+            self._most_bytes = held_bytes
+            give_back_freed()
 
     def _change(self) -> None:
         # Reading goes on only with some room, so that it does not stop again at once.

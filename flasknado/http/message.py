@@ -93,7 +93,7 @@ class RequestHead:
         """The local address of the connection."""
         self.scheme = scheme
         self.path = target
-        """The path of the target, still percent-encoded."""
+        """The path of the target, percent-encoded where that makes a difference."""
         self.prefix = ""
         """The path prefix under which a trusted proxy serves what it has taken it from."""
         self.query = ""

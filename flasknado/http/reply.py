@@ -107,7 +107,7 @@ class Room:
 
 
 class Container(Protocol):
-    """What takes ordinary requests from a connection: `flasknado.wsgi.WSGIContainer`."""
+    """What takes ordinary requests from a connection: `flasknado.wsgi.container`."""
 
     def max_body_bytes_for(self, head: RequestHead) -> int:
         """Return the largest body accepted for this request; asked on the loop's thread."""

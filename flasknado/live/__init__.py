@@ -11,12 +11,14 @@
 
 `Live` is the Flask side and imports neither Tornado nor the hub. `routes()` are the native
 endpoints, for `HTTPServer(..., handlers=routes())` or `--handlers flasknado.live:routes`.
+The Python client and `LiveHandler` are imported on first use.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from flasknado.exports import lazily
 from flasknado.live.errors import (
     BufferFull,
     InvalidCursor,
@@ -26,26 +28,56 @@ from flasknado.live.errors import (
     LogUnavailable,
     TooManySubscribers,
 )
+from flasknado.live.event import Event
 from flasknado.live.extension import Live
+from flasknado.live.log.presence import Presence
 from flasknado.live.origins import OriginPolicy
 from flasknado.live.tickets import Identity
 
 if TYPE_CHECKING:
     from tornado.routing import URLSpec
 
+    from flasknado.live.client import AsyncClient as AsyncClient
+    from flasknado.live.client import Client as Client
+    from flasknado.live.client import LiveEvent as LiveEvent
+    from flasknado.live.client import Reset as Reset
+    from flasknado.live.client import SubscriptionRefused as SubscriptionRefused
+    from flasknado.live.endpoints.base import LiveHandler as LiveHandler
+
 __all__ = [
+    "AsyncClient",
     "BufferFull",
+    "Client",
+    "Event",
     "Identity",
     "InvalidCursor",
     "InvalidEvent",
     "InvalidIdentity",
     "Live",
     "LiveError",
+    "LiveEvent",
+    "LiveHandler",
     "LogUnavailable",
     "OriginPolicy",
+    "Presence",
+    "Reset",
+    "SubscriptionRefused",
     "TooManySubscribers",
     "routes",
 ]
+
+if not TYPE_CHECKING:  # else every name would exist for type checkers
+    __getattr__ = lazily(
+        __name__,
+        {
+            "AsyncClient": "flasknado.live.client",
+            "Client": "flasknado.live.client",
+            "LiveEvent": "flasknado.live.client",
+            "LiveHandler": "flasknado.live.endpoints.base",
+            "Reset": "flasknado.live.client",
+            "SubscriptionRefused": "flasknado.live.client",
+        },
+    )
 
 
 def routes(prefix: str = "/live") -> list[URLSpec]:

@@ -55,7 +55,7 @@ class Reset(LiveError):
         self.cursor = cursor
 
 
-class Refused(LiveError):
+class SubscriptionRefused(LiveError):
     """The server refuses, and would again: `status` and its `message`."""
 
     def __init__(self, status: int, message: str) -> None:
@@ -84,6 +84,9 @@ class Client:
     One thread iterates; `close()` may be called on any.
     """
 
+    cursor: str | None
+    """Everything up to here has been iterated over; `None` until the server has said."""
+
     def __init__(
         self,
         url: str,
@@ -106,7 +109,6 @@ class Client:
         if not self.channels:
             raise ValueError("no channel is named: give at least one")
         self.cursor = after
-        """Everything up to here has been iterated over; `None` until the server has said."""
         self._parts = parts
         self._headers = dict(headers or {})
         self._token = token
@@ -137,7 +139,7 @@ class Client:
     def __next__(self) -> LiveEvent:
         """Return the next event, waiting for it; stops once the client is closed.
 
-        Raises `Reset` if events were lost, and `Refused` if the server will not have us.
+        Raises `Reset` if events were lost, and `SubscriptionRefused` if the server refuses.
         """
         with self._lock:
             self._iterating = True
@@ -249,14 +251,14 @@ class Client:
         return {"Accept": "application/x-ndjson", **self._headers, **authorization, **resuming}
 
     def _refused(self, response: http.client.HTTPResponse) -> None:
-        """Wait if it is worth another try; raises `Refused` if not."""
+        """Wait if it is worth another try; raises `SubscriptionRefused` if not."""
         body = response.read(64 * 1024)
         retry_after = response.headers.get("Retry-After", "")
         self._disconnect()
         if response.status >= 500 or response.status in _AGAIN:
             self._wait(float(retry_after) if retry_after.isdecimal() else None)
             return
-        raise Refused(response.status, _message(body) or response.reason)
+        raise SubscriptionRefused(response.status, _message(body) or response.reason)
 
     def _wait(self, asked_s: float | None) -> None:
         """Wait before the next connection: no less than was asked for, and not all at once."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from flasknado.live.errors import InvalidCursor
@@ -26,6 +27,8 @@ WHO_FIELD = "Live-Who"
 TICKET_MARK = "~"
 """Between cursor and ticket, where a client can give back one text only."""
 
+_LAST_EVENT_ID = re.compile(r"(?i)(?:evs_)?last[-_]?event[-_]?id")
+"""The query parameters in which polyfills of EventSource give back the last event id."""
 
 CLOSE_ACCESS_ENDED = 4401
 """The close code for a session or token that has expired or was revoked (4000 up is ours)."""
@@ -258,8 +261,24 @@ SSE_CHUNKED = Chunked(SSE)
 WEBSOCKET = WebSocket()
 
 
+def last_event_id(field: str | None, parameters: Iterable[tuple[str, str]]) -> str | None:
+    """Return what a reconnecting EventSource gives back, if it does.
+
+    The field `Last-Event-ID`, which browsers send, goes before the query parameters in which
+    polyfills send it: `lastEventId`, `last-event-id`, `Last-Event-ID` and their like; of
+    several the last. Each goes before the `after` of the URL, which is repeated as it was.
+    """
+    if field:
+        return field
+    found = None
+    for name, value in parameters:
+        if value and _LAST_EVENT_ID.fullmatch(name) is not None:
+            found = value
+    return found
+
+
 def cursor_of_last_event_id(text: str | None) -> Cursor | None:
-    """Return the cursor in the `Last-Event-ID` of a reconnecting EventSource, if there is one.
+    """Return the cursor in what a reconnecting EventSource gives back, if there is one.
 
     A text that is no cursor leads to a reset: an error would end an EventSource for good.
     """

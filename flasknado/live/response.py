@@ -14,7 +14,7 @@ from typing import Any
 from flask import Response, request
 
 from flasknado.live.event import REVOCATIONS, Cursor, parse_cursor
-from flasknado.live.formats import SSE, WHO_FIELD, cursor_of_last_event_id
+from flasknado.live.formats import SSE, WHO_FIELD, cursor_of_last_event_id, last_event_id
 from flasknado.live.revocation import revocation_of
 from flasknado.live.state import LiveState
 from flasknado.live.tickets import Access, Identity
@@ -29,7 +29,10 @@ def stream_response(state: LiveState, channels: Sequence[str], after: str | None
     if after is not None:
         cursor: Cursor | None = parse_cursor(after)
     else:
-        cursor = cursor_of_last_event_id(request.headers.get("Last-Event-ID"))
+        given_back = last_event_id(
+            request.headers.get("Last-Event-ID"), request.args.items(multi=True)
+        )
+        cursor = cursor_of_last_event_id(given_back)
     server = request.environ.get(SERVER_KEY)
     # Here, while there is a context: the loop has none.
     identity = state.live.who()

@@ -134,6 +134,7 @@ class HandlerDelegate(tornado_private.HandlerDelegate):
         """Run the handler, which has the whole body, unless it streams it."""
         if not self.stream_request_body:
             self.request.body = bytes(self.chunks)
+            self.chunks = bytearray()
             parse_lazily(self.request, self.handler_class)
             self.execute()
             return

@@ -29,6 +29,7 @@ from flasknado.http.head import KNOWN_NAME_BYTES
 from flasknado.http.message import RequestHead
 from flasknado.http.request_id import REQUEST_ID_FIELD, current_request_id
 from flasknado.native.iostream import TransportStream
+from flasknado.native.methods import METHOD_NOT_ALLOWED, name_methods
 from flasknado.native.tornado_private import (
     GzipMessageDelegate,
     HTTPRequestContext,
@@ -361,6 +362,8 @@ class NativeExchange(Exchange):
         assert isinstance(start_line, httputil.ResponseStartLine)
         head = self.head
         code = start_line.code
+        if code == METHOD_NOT_ALLOWED:
+            name_methods(headers, self._delegate)
         bodiless = code in (204, 304) or 100 <= code < 200
         fields = header_lists(headers)  # the names have the case in which Tornado writes them
         self._chunked = (
@@ -423,6 +426,9 @@ class NativeExchange(Exchange):
             self._write(LAST_CHUNK)
         self._write_finished = True
         self._close_callback = None
+        if self._told_end:
+            # It knows this exchange, and in a circle the request's body would stay for long.
+            self._delegate = None
         if self.status == 101:
             # Tornado's handlers finish the handshake first and detach at once after it.
             connection.shared.loop.call_soon(self._finish_undetached)

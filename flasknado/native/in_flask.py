@@ -4,34 +4,35 @@
         async def get(self):
             self.write({"name": await in_flask(self, current_user_name)})
 
-The function runs in a Flask request context made from the native request, after the
-application's `before_request` functions, so the session and `g.user` are what a view would
-see; the teardown functions run after it. It runs on a small lane of threads of its own, so
-that a storm of native requests does not starve the ordinary ones, nor they it.
+The function runs in a Flask request context made from the native request by the application's
+own WSGI stack (`flasknado.native.stack`), after its middleware and `before_request` functions,
+so address, scheme, session and `g.user` are what a view would see; the teardown functions run
+after it. It runs on a small lane of threads of its own, so that a storm of native requests
+does not starve the ordinary ones, nor they it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
-import http
 import io
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from flask import Flask
-from tornado.web import HTTPError, RequestHandler
-from werkzeug.exceptions import HTTPException
-from werkzeug.wrappers import Response
+from tornado.web import RequestHandler
 
+from flasknado.environ import REQUEST_ID_KEY, base_environ, build_environ
 from flasknado.errors import ConfigurationError, RequestError
 from flasknado.http.head import parse_head
 from flasknado.http.message import Body, HeaderField, RequestHead
 from flasknado.http.request_id import current_request_id
+from flasknado.native.heads import head_of
 from flasknado.native.lane import Call, LaneSettings, lane_of
-from flasknado.stock.adapter import head_of
-from flasknado.wsgi.environ import REQUEST_ID_KEY, base_environ, build_environ
-from flasknado.wsgi.pool import PoolFull
+from flasknado.native.stack import Refused as Refused
+from flasknado.native.stack import StackCall, hook
+from flasknado.pool import PoolFull
 
 T = TypeVar("T")
 
@@ -42,24 +43,12 @@ DEFAULT_TIMEOUT_S = 10.0
 _WRAPPED_IN = ("app", "wsgi_app", "application", "_app", "__wrapped__", "__self__", "func")
 
 
-class Refused(HTTPError):
-    """The application refused a native request, or could not be asked.
-
-    `status_code` is the status to answer with, `message` its text for the client,
-    `headers` what belongs to the answer (`WWW-Authenticate`, `Retry-After`).
-    """
-
-    def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
-        super().__init__(status)
-        self.message = message
-        self.headers = headers or {}
-
-
 def flask_app_of(wsgi_app: object) -> Flask:
     """Return the Flask application that is, or is wrapped in, a WSGI application.
 
     Middleware is looked through by the attributes that it usually keeps the application
-    in. Raises `ConfigurationError` if none is found.
+    in, by the `mounts` of a dispatcher, and by what a function has closed over. Raises
+    `ConfigurationError` if none is found.
     """
     seen: list[object] = []
     candidates = [wsgi_app]
@@ -81,6 +70,13 @@ def _wrapped_in(candidate: object) -> Iterator[object]:
         inner = getattr(candidate, name, None)
         if inner is not None and (callable(inner) or isinstance(candidate, functools.partial)):
             yield inner
+    mounts = getattr(candidate, "mounts", None)
+    if isinstance(mounts, dict):
+        yield from mounts.values()
+    for cell in getattr(candidate, "__closure__", None) or ():
+        with contextlib.suppress(ValueError):  # nothing is in it yet
+            if callable(cell.cell_contents):
+                yield cell.cell_contents
 
 
 def app_of(handler: RequestHandler | Caller) -> Flask:
@@ -148,14 +144,23 @@ async def in_flask(
 ) -> T:
     """Return `function(*args)`, run in a Flask request context of the handler's request.
 
-    Raises `Refused`: with the status of the response that a `before_request` function or
-    an error handler answers with, of `abort()`, 500 for any other exception (which is
-    logged), and 503 if the lane is full or does not answer within `timeout_s`. What the
-    function returns must not need the context any more. `lane`: threads of its own, for what
-    may take long or must not wait for others. To be awaited on the loop's thread.
+    The context is made by calling the WSGI application that is served, so middleware around
+    Flask has its say. Raises `Refused`: with status and fields of what middleware answers by
+    itself; with the status of the response that a `before_request` function or an error
+    handler answers with, or of `abort()`; with 500 for any other exception (which is logged),
+    and 503 if the lane is full or does not answer within `timeout_s`. What the function
+    returns must not need the context any more. `lane`: threads of its own, for what may take
+    long or must not wait for others. To be awaited on the loop's thread.
     """
     app = app_of(handler)
-    call = _Call(app, environ_of(handler), functools.partial(app.ensure_sync(function), *args))
+    hook(app)
+    work = StackCall(app, functools.partial(app.ensure_sync(function), *args))
+    environ = environ_of(handler)
+    call = Call(
+        f"the application's part of {environ['REQUEST_METHOD']} "
+        f"{ascii(environ['PATH_INFO'])[1:-1]}",
+        functools.partial(_run, work, handler.settings["wsgi_app"], environ),
+    )
     lane = lane or LaneSettings("native", LANE_THREADS, LANE_QUEUE_LIMIT)
     try:
         answer: T = await lane_of(lane, handler.settings.get("http_server")).run(call, timeout_s)
@@ -164,6 +169,10 @@ async def in_flask(
         reason = "too many requests wait for the application"
     except TimeoutError:
         reason = f"the application did not answer within {timeout_s:g} s"
+    except Refused as refusal:
+        if isinstance(handler, RequestHandler):
+            _add_fields(handler, refusal)
+        raise
     raise Refused(503, f"{reason}: try again later", {"Retry-After": "2"})
 
 
@@ -191,70 +200,22 @@ def _head_of(handler: RequestHandler) -> RequestHead:
         raise Refused(error.status, str(error)) from None
 
 
-class _Call(Call):
-    """One function to run in one request context. Made on the loop's thread."""
-
-    __slots__ = ("_app", "_environ")
-
-    def __init__(self, app: Flask, environ: dict[str, Any], function: Callable[[], Any]) -> None:
-        request = f"{environ['REQUEST_METHOD']} {ascii(environ['PATH_INFO'])[1:-1]}"
-        super().__init__(f"the application's part of {request}", function)
-        self._app = app
-        self._environ = environ
-
-    def run(self) -> None:
-        result: Any = None
-        refusal: Refused | None = None
-        current_request_id.set(self._environ[REQUEST_ID_KEY])
-        try:
-            with self._app.request_context(self._environ):
-                try:
-                    result = self._run()
-                except Exception as error:
-                    refusal = _refusal(self._app, error)
-        except Exception:  # opening the session, or a teardown function
-            self._app.logger.exception("a native request failed in its context")
-            refusal = _failure()
-        self.answer(result, refusal)
-
-    def _run(self) -> Any:
-        response = self._app.preprocess_request()
-        if response is not None:
-            raise _refused_by(self._app.make_response(response))
-        return self._function()
+def _run(work: StackCall, application: Any, environ: dict[str, Any]) -> Any:
+    """Run the call; on a thread of the lane."""
+    current_request_id.set(environ[REQUEST_ID_KEY])
+    return work.run(application, environ)
 
 
-def _refusal(app: Flask, error: Exception) -> Refused:
-    """Return what the application's own error handlers make of an exception."""
-    if isinstance(error, Refused):
-        return error
-    try:
-        response = app.make_response(app.handle_user_exception(error))
-    except Exception:
-        app.log_exception(sys.exc_info())
-        return _failure()
-    return _refused_by(response, error)
+def _add_fields(handler: RequestHandler, refusal: Refused) -> None:
+    """Have the error response of a handler that does not catch the refusal carry its fields."""
+    set_default_headers = handler.set_default_headers
 
+    def set_them_too() -> None:
+        set_default_headers()
+        if sys.exc_info()[1] is refusal:  # Tornado begins its response afresh
+            for name, value in refusal.headers.items():
+                handler.set_header(name, value)
+            for cookie in refusal.cookies:
+                handler.add_header("Set-Cookie", cookie)
 
-def _refused_by(response: Response, error: Exception | None = None) -> Refused:
-    # A redirect (to a login page, say) leads a live client nowhere.
-    status = response.status_code if response.status_code >= 400 else 403
-    message = None
-    if response.mimetype == "application/json":
-        said = response.get_json(silent=True)
-        message = said.get("message") if isinstance(said, dict) else None
-    if not isinstance(message, str) and isinstance(error, HTTPException):
-        message = error.description
-    if not isinstance(message, str):
-        message = http.HTTPStatus(status).phrase if status in _KNOWN else "refused"
-    kept = ("WWW-Authenticate", "Retry-After")
-    headers = {name: response.headers[name] for name in kept if name in response.headers}
-    response.close()
-    return Refused(status, message, headers)
-
-
-def _failure() -> Refused:
-    return Refused(500, "the application failed; the error has been logged")
-
-
-_KNOWN = frozenset(status.value for status in http.HTTPStatus)
+    handler.set_default_headers = set_them_too  # type: ignore[method-assign]

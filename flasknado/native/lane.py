@@ -18,7 +18,7 @@ import weakref
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from flasknado.wsgi.pool import Pool, Task
+from flasknado.pool import Pool, Task
 
 log = logging.getLogger("flasknado.error")
 

@@ -77,6 +77,15 @@ def prepared(handler: RequestHandler) -> Awaitable[None] | None:
     return handler._prepared_future
 
 
+def innermost(delegate: Any) -> Any:
+    """Return what runs a request, without what Tornado has put around it."""
+    while True:
+        inner = getattr(delegate, "delegate", None) or getattr(delegate, "_delegate", None)
+        if inner is None:
+            return delegate
+        delegate = inner
+
+
 def forget_forwarding(context: Any) -> None:
     """Undo what was said of a connection's client for one of its requests."""
     context._unapply_xheaders()

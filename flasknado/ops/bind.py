@@ -15,6 +15,7 @@ from gunicorn.util import parse_address
 from tornado.netutil import bind_unix_socket
 
 from flasknado.errors import ConfigurationError
+from flasknado.unix_path import check_unix_path
 
 BACKLOG = 128
 UNIX_MODE = 0o660
@@ -49,6 +50,8 @@ def _bound(address: str) -> socket.socket:
         if isinstance(where, int):
             raise ValueError("write HOST:PORT or unix:PATH")
         if isinstance(where, str):
+            if ARBITER_VARIABLE not in os.environ:
+                check_unix_path(where)
             sock = bind_unix_socket(where, UNIX_MODE, BACKLOG)
             atexit.register(_unlink, where, os.getpid())
             return sock

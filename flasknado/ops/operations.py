@@ -152,5 +152,5 @@ def routes(
 def install(server: HTTPServer, prefix: str = "/-", **options: Any) -> Operations:
     """Add operations and their routes to a server; `options` are those of `Operations`."""
     operations = Operations(server, **options)
-    server.add_handlers(operations.routes(prefix))
+    server.native.add(operations.routes(prefix))  # whose place no mount changes
     return operations

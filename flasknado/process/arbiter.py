@@ -10,6 +10,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -24,7 +25,11 @@ from gunicorn.glogging import Logger
 from gunicorn.pidfile import Pidfile
 
 from flasknado.process import settings
+from flasknado.process.boot import watched_boot
+from flasknado.process.logger import Logger as OurLogger
+from flasknado.process.operations import snapshots_of
 from flasknado.process.status import StatusFile, StopReason, WorkerState
+from flasknado.process.systemd import ServiceManager
 from flasknado.process.worker import Worker
 
 POLL_S = 0.1
@@ -37,6 +42,9 @@ BOOT_FAILURES_AT_START = 3
 """How many workers in a row may die while the first ones boot."""
 
 LONGEST_WAIT_S = 30.0
+
+LEAST_HEARTBEAT_AGE_S = 3.0
+"""A heartbeat, of which there is one a second, is at least so old before it is missed."""
 
 
 @dataclass
@@ -93,8 +101,21 @@ class Arbiter(GunicornArbiter):
         self._reloading = False
         Worker.arbiter = self
         super().__init__(app)
+        self._service = ServiceManager(self.log)
         # As this process was started, `-m` included, a new one is (USR2).
         self.START_CTX["args"] = [sys.executable, *sys.orig_argv[1:]]
+
+    def setup(self, app: Any) -> None:
+        """Take the settings of an application, and load it if it is preloaded."""
+        with watched_boot() if app.cfg.preload_app else contextlib.nullcontext():
+            super().setup(app)
+        if isinstance(self.log, OurLogger):
+            self.log.keep()
+
+    def start(self) -> None:
+        """Listen, and write the pid file."""
+        with self._service.unheard():
+            super().start()
 
     # Workers come and go.
 
@@ -132,11 +153,14 @@ class Arbiter(GunicornArbiter):
             self._retire_surplus()
         self._kill_overdue()
         self.spawn_workers()
+        self._service.look(self._alive(), self._status)
 
     def wait_for_signals(self, timeout: float | None = 1.0) -> list[int]:
         """Wait for signals, shortly while workers are being changed."""
         if any(not member.has_served or member.stopping for member in self._members.values()):
             timeout = POLL_S
+        if self._service.interval_s is not None and timeout is not None:
+            timeout = min(timeout, self._service.interval_s)
         signals: list[int] = super().wait_for_signals(timeout=timeout)
         return signals
 
@@ -164,6 +188,7 @@ class Arbiter(GunicornArbiter):
 
     def stop(self, graceful: bool = True) -> None:
         """Stop every worker: drained, or at once; a QUIT or INT while they drain is heeded."""
+        self._service.stopping(self.reexec_pid)
         unlink = self.reexec_pid == self.master_pid == 0 and not self.systemd
         sock.close_sockets(self.LISTENERS, unlink and not self.cfg.reuse_port)
         self.LISTENERS = []  # type: ignore[misc]  # gunicorn shadows it, too
@@ -183,6 +208,7 @@ class Arbiter(GunicornArbiter):
                 for pid in list(self.WORKERS):
                     self._kill(pid, signal.SIGQUIT)
             self.reap_workers()
+            self._service.look(self._alive(), self._status)
         for pid in list(self.WORKERS):
             self._kill(pid, signal.SIGKILL)
         deadline = time.monotonic() + GRACE_MARGIN_S
@@ -195,9 +221,16 @@ class Arbiter(GunicornArbiter):
     def reload(self) -> None:
         """Read the configuration again and start new workers; the old ones serve meanwhile."""
         self._stats["reloads"] += 1
+        self._service.reloading()
         old_address = self.cfg.address
         if not self._read_configuration():
+            self._service.ready()
             return
+        if self.cfg.preload_app:
+            self.log.warning(
+                "with --preload a reload serves the code that was imported at the start: for new "
+                "code start a new arbiter (USR2), or restart"
+            )
         if old_address != self.cfg.address:
             self.log.error("the addresses to listen on cannot change in a reload: restart for that")
         # A second HUP starts over: what the first one started is not wanted any more.
@@ -234,9 +267,13 @@ class Arbiter(GunicornArbiter):
     def _renew_pidfile(self) -> None:
         """Write the file that the configuration names; the old one goes when that is done."""
         old = self.pidfile
-        new = Pidfile(self.cfg.pidfile) if self.cfg.pidfile is not None else None
+        new = None
+        if self.cfg.pidfile is not None:
+            # A new arbiter beside the old one (USR2) has a name of its own.
+            new = Pidfile(self.cfg.pidfile + (".2" if self.master_pid else ""))
         if new is not None:
             new.create(self.pid)
+            new.pid = self.pid  # which it leaves out if the file is there already
         if old is not None and (new is None or new.fname != old.fname):
             old.unlink()
         self.pidfile = new
@@ -245,6 +282,7 @@ class Arbiter(GunicornArbiter):
         new = self._of_generation()
         if len(new) >= self.num_workers and all(member.has_served for member in new.values()):
             self._reloading = False
+            self._service.ready()
             self._retire(lambda member: member.generation < self._generation)
             self.log.info("Reloaded: generation %s serves", self._generation)
             return
@@ -258,6 +296,7 @@ class Arbiter(GunicornArbiter):
     def _give_up_reload(self, reason: str) -> None:
         self.log.error("the reload is given up, the old workers keep serving: %s", reason)
         self._reloading = False
+        self._service.ready()
         failed = self._generation
         self._retire(lambda member: member.generation == failed)
         for member in self._members.values():
@@ -311,6 +350,8 @@ class Arbiter(GunicornArbiter):
             if not member.has_served and member.status_file.state != WorkerState.BOOTING:
                 member.has_served = True
                 self._failures.end()
+                if not self._reloading:
+                    self._service.ready()
 
     def _replace_worn(self) -> None:
         """Start a replacement for each worn worker; tell it to go once that one serves."""
@@ -340,6 +381,30 @@ class Arbiter(GunicornArbiter):
             if member.stop_deadline is not None and now > member.stop_deadline:
                 self.log.critical("Worker (pid:%s) did not stop within its grace: killed", pid)
                 self._kill(pid, signal.SIGKILL)
+
+    # The service manager.
+
+    def _alive(self) -> bool:
+        """Whether the loop of a worker turns, or a worker has the time to boot still."""
+        now = time.monotonic()
+        patience_s = (self._service.watchdog_s or LONGEST_WAIT_S) / 2
+        boot_s = self.cfg.timeout or LONGEST_WAIT_S
+        return any(
+            now - member.worker.tmp.last_update() < max(patience_s, LEAST_HEARTBEAT_AGE_S)
+            if member.has_served
+            else now - member.started_at < boot_s
+            for member in self._members.values()
+        )
+
+    def _status(self) -> str:
+        sums = snapshots_of(self.cfg).sums()
+        serving = sum(member.has_served for member in self._members.values())
+        return (
+            f"{serving} of {self.num_workers} workers serve: "
+            f"{sums.get('connections', 0):.0f} connections, "
+            f"{sums.get('pool_threads_busy', 0):.0f} of {sums.get('pool_threads', 0):.0f} threads "
+            f"busy, {sums.get('pool_queue_requests', 0):.0f} requests waiting"
+        )
 
     # Helpers.
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import os
+from collections.abc import Mapping
 from typing import Any
 
 from gunicorn.sock import ssl_context
@@ -12,7 +14,7 @@ from flasknado.native.routes import NativeRoute
 from flasknado.process import settings
 from flasknado.process.importer import call_factory, import_from_string, takes
 from flasknado.server import HTTPServer
-from flasknado.wsgi.container import WSGIContainer
+from flasknado.stock.container import WSGIContainer
 from flasknado.wsgi.run import WSGIApplication
 
 
@@ -31,7 +33,9 @@ def build_server(application: Any, cfg: Any) -> HTTPServer:
         queue_limit=option("queue_limit") or None,
         queue_timeout_s=option("queue_timeout"),
         request_timeout_s=option("request_timeout") or None,
-        mount=option("mount"),
+        slow_request_s=option("slow_request") or None,
+        abandoned_after_s=option("abandoned_after") or None,
+        mount=option("mount") or script_name(),
         multiprocess=cfg.workers > 1,
     )
     return HTTPServer(
@@ -45,6 +49,19 @@ def build_server(application: Any, cfg: Any) -> HTTPServer:
         no_keep_alive=cfg.keepalive <= 0,
         ssl_options=ssl_context(cfg) if cfg.is_ssl else None,
     )
+
+
+def script_name(environment: Mapping[str, str] = os.environ) -> str:
+    """Return the mount that `SCRIPT_NAME` names, as gunicorn reads it; raises `ConfigurationError`.
+
+    To be called in the worker, which has what `--env` sets.
+    """
+    text = environment.get("SCRIPT_NAME", "")
+    if text and not text.startswith("/"):
+        raise ConfigurationError(
+            f"SCRIPT_NAME is {text!r}: it must begin with a slash, as /shop does"
+        )
+    return text.rstrip("/")
 
 
 def import_application(uri: str) -> WSGIApplication:

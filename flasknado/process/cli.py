@@ -8,22 +8,27 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import NoReturn
+import sys
+from typing import Any, NoReturn
 
 import gunicorn
 from gunicorn.app.wsgiapp import WSGIApplication
-from gunicorn.config import Config
 from gunicorn.errors import AppImportError, ConfigError
 
 from flasknado import __version__
 from flasknado.errors import ConfigurationError
-from flasknado.process import serve, settings
+from flasknado.process import serve, settings, standard_streams
 from flasknado.process.build import build_server, import_application
 from flasknado.server import HTTPServer
 
 
 def main() -> None:
     """Run the command; ends the process."""
+    standard_streams.open_missing()
+    if sys.argv[1:2] == ["doctor"]:
+        from flasknado.process.doctor import command
+
+        command.main(sys.argv[2:])
     try:
         application = CommandLine("%(prog)s [OPTIONS] MODULE:APP", prog="flasknado")
         serve.check(application.cfg)
@@ -32,7 +37,7 @@ def main() -> None:
         serve.fail(str(error))
 
 
-class CommandLineConfig(Config):
+class CommandLineConfig(serve.HostedConfig):
     """gunicorn's settings, with our name and version on the command line."""
 
     def __str__(self) -> str:
@@ -78,6 +83,17 @@ class CommandLine(WSGIApplication, serve.HostedApplication):
     def load_config(self) -> None:
         self.cfg.check_environment_arguments()
         super().load_config()
+
+    def load_config_from_module_name_or_filename(self, location: str) -> dict[str, Any]:
+        """Set what a configuration file says, or `python:MODULE`; returns its names."""
+        if location.startswith("python:"):
+            found = self.get_config_from_module_name(location.removeprefix("python:"))
+        else:
+            found = self.get_config_from_filename(location.removeprefix("file:"))
+        for name, value in found.items():
+            if name in self.cfg.settings:
+                self.cfg.set(name, value)
+        return dict(found)
 
     def load(self) -> HTTPServer:  # type: ignore[override]  # our worker takes a whole server
         """Return the server for one worker: import the application and the handlers."""

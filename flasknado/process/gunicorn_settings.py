@@ -6,6 +6,8 @@ in it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from gunicorn.config import Config, make_settings
 
 from flasknado.errors import ConfigurationError
@@ -16,7 +18,7 @@ HONOURED: dict[str, str] = {
     "bind": "addresses to listen on: HOST:PORT, unix:PATH, fd://FD",
     "backlog": "connections that may wait to be accepted",
     "workers": "processes",
-    "worker_class": "flasknado.process.worker.Worker, or a subclass",
+    "worker_class": "flasknado.Worker, or a subclass",
     "threads": "threads of a worker that run views; 16 by default",
     "worker_connections": "open connections of a worker; 20,000 by default",
     "max_requests": "requests after which a worker is replaced; 0: never",
@@ -52,7 +54,7 @@ HONOURED: dict[str, str] = {
     "disable_redirect_access_to_syslog": "with syslog, keep the access log out of it",
     "loglevel": "the least level that is logged",
     "capture_output": "send standard output and error to the error log",
-    "logger_class": "flasknado.process.logger.Logger, or a subclass",
+    "logger_class": "flasknado.Logger, or a subclass",
     "logconfig": "a logging configuration file",
     "logconfig_dict": "a logging configuration",
     "logconfig_json": "a logging configuration in JSON",
@@ -160,8 +162,8 @@ REPLACEMENTS: dict[str, str] = {
 """gunicorn's settings that are refused, each with what to do instead."""
 
 
-def refuse_unknown(cfg: Config, own: frozenset[str]) -> None:
-    """Raise `ConfigurationError` for settings that would be ignored; `own` are ours."""
+def refused(cfg: Config, own: frozenset[str]) -> Iterator[tuple[str, str]]:
+    """Yield the name of each setting that would be ignored, with a sentence; `own` are ours."""
     for name, default in make_settings().items():
         if name in HONOURED or name in own:
             continue
@@ -169,7 +171,14 @@ def refuse_unknown(cfg: Config, own: frozenset[str]) -> None:
         if value != default.get():
             instead = REPLACEMENTS.get(name, "docs/operations.md lists the settings that it uses")
             shown = getattr(value, "__qualname__", None) or repr(value)
-            raise ConfigurationError(
+            yield (
+                name,
                 f"gunicorn's setting {name} is {shown}, but this server does not use it: "
-                f"remove it; {instead}"
+                f"remove it; {instead}",
             )
+
+
+def refuse_unknown(cfg: Config, own: frozenset[str]) -> None:
+    """Raise `ConfigurationError` for settings that would be ignored; `own` are ours."""
+    for _, sentence in refused(cfg, own):
+        raise ConfigurationError(sentence)

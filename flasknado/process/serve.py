@@ -6,9 +6,7 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import socket
 import sys
 import traceback
 from collections.abc import Callable
@@ -16,14 +14,16 @@ from typing import Any, NoReturn
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.config import Config
-from gunicorn.errors import AppImportError
+from gunicorn.errors import AppImportError, ConfigError
 
-from flasknado.errors import AddressTaken, ConfigurationError
-from flasknado.ops.bind import ARBITER_VARIABLE
-from flasknado.process import environment, operations, settings
+from flasknado.errors import ConfigurationError
+from flasknado.process import operations, settings, standard_streams
+from flasknado.process.addresses import check_addresses
 from flasknado.process.arbiter import Arbiter
 from flasknado.process.gunicorn_settings import refuse_unknown
 from flasknado.process.importer import ImportFromStringError
+from flasknado.process.patches import refuse_patched
+from flasknado.process.values import check as check_values
 from flasknado.server import HTTPServer
 
 BuildServer = Callable[[], HTTPServer]
@@ -36,14 +36,54 @@ def serve(build: BuildServer, **values: Any) -> NoReturn:
     `workers`, `threads`, ...) and `flasknado.process.settings`'. Raises `ConfigurationError` for an
     address that is taken. Call it on the main thread, with no other thread started.
     """
+    standard_streams.open_missing()
     application = _Built(build, values)
     check(application.cfg)
     application.run()
     raise SystemExit(0)
 
 
+class HostedConfig(Config):
+    """gunicorn's settings; a bad value is called by the name of its setting."""
+
+    def set(self, name: str, value: Any) -> None:
+        """Set a setting; raises `ConfigurationError` for a value that will not do."""
+        try:
+            super().set(name, value)
+        except (ConfigError, TypeError, ValueError) as error:
+            raise ConfigurationError(f"{name} is {value!r}, which will not do: {error}") from None
+
+
 class HostedApplication(BaseApplication):
     """A gunicorn application that our arbiter runs."""
+
+    cfg: Any
+
+    def do_load_config(self) -> None:
+        """Load the configuration; at the start and in each reload.
+
+        Raises `ConfigurationError` for a setting that will not do, or that would be ignored.
+        """
+        try:
+            self.load_default_config()
+            self.load_config()
+            self.cfg.validate()
+        except (ConfigError, ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
+            raise ConfigurationError(str(error)) from error
+        for folder in (self.cfg.pythonpath or "").split(","):
+            if folder and os.path.abspath(folder) not in sys.path:  # noqa: PTH100 (of sys.path)
+                sys.path.insert(0, os.path.abspath(folder))  # noqa: PTH100
+        self.judge()
+
+    def judge(self) -> None:
+        """Raise `ConfigurationError` if the settings, as they have been loaded, will not do."""
+        refuse_unknown(self.cfg, frozenset(own.name for own in settings.OWN))
+        check_values(self.cfg)
+        refuse_patched("the configuration file")
+
+    def load_default_config(self) -> None:
+        self.cfg = HostedConfig(self.usage, prog=self.prog)
+        settings.apply_defaults(self.cfg)
 
     def run(self) -> None:
         """Run the arbiter until a signal ends it."""
@@ -60,56 +100,12 @@ def fail(message: str) -> NoReturn:
 
 
 def check(cfg: Config) -> None:
-    """Raise `ConfigurationError` for a setting that will not do, or that would be ignored.
+    """Raise `ConfigurationError` for what this process cannot have: addresses to listen on.
 
     Call it in the process that becomes the arbiter.
     """
-    refuse_unknown(cfg, frozenset(own.name for own in settings.OWN))
     operations.check(cfg)
     check_addresses(cfg)
-
-
-def check_addresses(cfg: Config) -> None:
-    """Raise `ConfigurationError` if an address to listen on is taken or not this machine's."""
-    environment.check_port(cfg.bind)
-    if cfg.reuse_port or _sockets_are_inherited():
-        return
-    for address in cfg.address:
-        if not isinstance(address, tuple) or address[1] == 0:
-            continue
-        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(address)
-            except OSError as error:
-                raise _address_error(address, error) from None
-            except OverflowError:
-                raise ConfigurationError(
-                    f"{address[0]}:{address[1]} cannot be listened on: ports are 0 to 65535"
-                ) from None
-
-
-def _sockets_are_inherited() -> bool:
-    """Whether systemd, or an arbiter that this one replaces (USR2), listens already."""
-    by_systemd = os.environ.get("LISTEN_PID") == str(os.getpid())
-    return by_systemd or ARBITER_VARIABLE in os.environ
-
-
-def _address_error(address: tuple[str, int], error: OSError) -> ConfigurationError:
-    host, port = address
-    if error.errno == errno.EADDRINUSE:
-        return AddressTaken(
-            f"port {port} on {host} is taken by another program: "
-            f"stop that one, or choose another port"
-        )
-    if error.errno == errno.EACCES:
-        return ConfigurationError(
-            f"port {port} needs the right to bind ports below 1024: choose a port above"
-        )
-    return ConfigurationError(
-        f"{host}:{port} cannot be listened on ({error.strerror}): choose another address"
-    )
 
 
 def loaded(build: BuildServer) -> HTTPServer:
@@ -132,7 +128,6 @@ class _Built(HostedApplication):
         super().__init__()
 
     def load_config(self) -> None:
-        settings.apply_defaults(self.cfg)
         for name, value in self._values.items():
             self.cfg.set(name, value)
 

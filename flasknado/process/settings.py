@@ -7,6 +7,7 @@ command line, `GUNICORN_CMD_ARGS` and the configuration file win.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -31,14 +32,15 @@ from flasknado.http.networks import Networks
 from flasknado.ops.vitals import DEFAULT_STUCK_AFTER_S
 from flasknado.server import LAYERS, default_layer
 from flasknado.sizes import size_bytes
+from flasknado.wsgi.container import ABANDONED_AFTER_S
 
 SECTION = "Flasknado"
 LIMITS = Limits()
 ENVIRONMENT_PREFIX = "FLASKNADO_"
 
 DEFAULTS: Mapping[str, Any] = {
-    "worker_class": "flasknado.process.worker.Worker",
-    "logger_class": "flasknado.process.logger.Logger",
+    "worker_class": "flasknado.Worker",
+    "logger_class": "flasknado.Logger",
     "threads": 16,
     "worker_connections": 20_000,
     "keepalive": 75,
@@ -54,14 +56,14 @@ DEFAULTS: Mapping[str, Any] = {
 
 def _validate_seconds(value: Any) -> float:
     seconds = float(value)
-    if seconds <= 0:
+    if not 0 < seconds < math.inf:
         raise ValueError(f"{value!r} is not a number of seconds above 0")
     return seconds
 
 
 def _validate_not_negative(value: Any) -> float:
     seconds = float(value)
-    if seconds < 0:
+    if not 0 <= seconds < math.inf:
         raise ValueError(f"{value!r} is not a number of seconds of 0 or more")
     return seconds
 
@@ -109,7 +111,8 @@ def _validate_prefix(value: Any) -> str:
 
 def _validate_networks(value: Any) -> list[str]:
     """Take what gunicorn takes for `forwarded_allow_ips`, and `unix`."""
-    networks = [item.strip() for item in str(value or "").split(",") if item.strip()]
+    items = value if isinstance(value, list | tuple) else str(value or "").split(",")
+    networks = [item.strip() for item in items if item.strip()]
     try:
         Networks(networks, "the list")
     except ConfigurationError as error:
@@ -206,8 +209,8 @@ class StuckShare(Setting):
     type = float
     default = 0.5
     desc = """\
-        The share of a worker's threads that may run past the request timeout before the
-        worker is replaced, and past --stuck-after before readyz answers 503.
+        The share of a worker's threads that may be stuck (past the request timeout, or abandoned)
+        before the worker is replaced, and past --stuck-after before readyz answers 503.
         """
 
 
@@ -222,6 +225,46 @@ class StuckAfter(Setting):
     desc = """\
         How long a request may run without beginning a response before its thread counts as
         stuck for readyz; 0: it never does.
+        """
+
+
+class SlowRequest(Setting):
+    name = "slow_request"
+    section = SECTION
+    cli = ["--slow-request"]
+    meta = "SECONDS"
+    validator = _validate_not_negative
+    type = float
+    default = 0.0
+    desc = """\
+        How long a request may run before the log says once where its thread is; 0: never.
+        """
+
+
+class AbandonedAfter(Setting):
+    name = "abandoned_after"
+    section = SECTION
+    cli = ["--abandoned-after"]
+    meta = "SECONDS"
+    validator = _validate_not_negative
+    type = float
+    default = ABANDONED_AFTER_S
+    desc = """\
+        How long a thread may go on with a request after its client has left; then it counts as
+        stuck, and the log says once where it is. 0: for ever.
+        """
+
+
+class MaxMemory(Setting):
+    name = "max_memory"
+    section = SECTION
+    cli = ["--max-memory"]
+    meta = "SIZE"
+    validator = _size_of("max_memory", 0)
+    default = 0
+    desc = """\
+        How much memory a worker may take before it is replaced, and goes, in bytes or as 512M;
+        0: any.
         """
 
 
@@ -317,7 +360,8 @@ class Mount(Setting):
     validator = _validate_prefix
     default = ""
     desc = """\
-        A path prefix such as /shop under which the application answers (SCRIPT_NAME).
+        A path prefix such as /shop under which the application and the native handlers
+        answer (SCRIPT_NAME). By default what SCRIPT_NAME is in the environment.
         """
 
 
@@ -487,6 +531,9 @@ OWN = (
     QueueTimeout,
     RequestTimeout,
     StuckShare,
+    SlowRequest,
+    AbandonedAfter,
+    MaxMemory,
     StuckAfter,
     MaxBody,
     MaxBodyFor,
@@ -535,7 +582,7 @@ def _set_from(cfg: Config, environment: Mapping[str, str], variable: str, name: 
             f"so set {name} in a configuration file"
         )
     try:
-        cfg.set(name, _as_on_the_command_line(setting, text))
+        setting.set(_as_on_the_command_line(setting, text))
     except (TypeError, ValueError, ConfigError, ConfigurationError) as error:
         raise ConfigurationError(f"{variable} is {text!r}, which will not do: {error}") from None
 

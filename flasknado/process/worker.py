@@ -19,15 +19,21 @@ import time
 from types import FrameType
 from typing import Any
 
+from gunicorn.errors import AppImportError
 from gunicorn.workers.base import Worker as GunicornWorker
 
 from flasknado.errors import ConfigurationError
 from flasknado.http.memory import default_limit_bytes
 from flasknado.ops import Operations, bind
+from flasknado.ops.metrics.sources import resident_bytes
 from flasknado.process import settings
+from flasknado.process.boot import watched_boot
 from flasknado.process.build import build_server
 from flasknado.process.children import disown_children
+from flasknado.process.logger import Logger
 from flasknado.process.operations import operations_of, operations_server, snapshots_of
+from flasknado.process.patches import refuse_patched
+from flasknado.process.pools import small_pools
 from flasknado.process.shutdown import end_within, leave
 from flasknado.process.status import StatusFile, StopReason, WorkerState
 from flasknado.server import HTTPServer
@@ -35,6 +41,9 @@ from flasknado.server import HTTPServer
 HEARTBEAT_S = 1.0
 END_S = 1.0
 """How long cancelled tasks of a worker that ends have to clean up."""
+
+BOOT_END_S = 10.0
+"""How long a boot may go on in a process that has been told to stop."""
 
 LEAST_END_S = 2.0
 """How long Python has to end the process when draining has taken all of the grace."""
@@ -66,6 +75,7 @@ class Worker(GunicornWorker):
         self._loaded: HTTPServer | None = None
         self._operations: Operations | None = None
         self._grace_ends_at = 0.0
+        self._max_memory_bytes = 0
         self._ops_server: HTTPServer | None = None
         # Here, in the arbiter's process, so that all workers have the same.
         self._snapshots = snapshots_of(self.cfg)
@@ -76,12 +86,29 @@ class Worker(GunicornWorker):
 
         `wsgi` is the application for gunicorn's hooks, which may wrap it (`post_worker_init`).
         """
-        super().load_wsgi()
+        with watched_boot():
+            super().load_wsgi()
+        self._keep_logs()
+        try:
+            refuse_patched("the application")
+        except ConfigurationError as error:
+            # gunicorn prints the sentence, without a traceback, and stops.
+            raise AppImportError(str(error)) from error
         loaded: Any = self.wsgi
         if isinstance(loaded, HTTPServer):
             self._loaded = loaded
             if loaded.container is not None:
                 self.wsgi = loaded.container.application
+
+    def init_signals(self) -> None:
+        """Let signals that are for the arbiter pass: whoever signals the group means that one."""
+        super().init_signals()
+        for number in (signal.SIGHUP, signal.SIGUSR2, signal.SIGTTIN, signal.SIGTTOU):
+            # Not SIG_IGN, which programs that the application starts would inherit.
+            signal.signal(number, self._pass)
+
+    def _pass(self, sig: int, frame: FrameType | None) -> None:
+        """Do nothing."""
 
     def run(self) -> None:
         """Serve until told to stop; called by gunicorn in the worker's process."""
@@ -103,10 +130,16 @@ class Worker(GunicornWorker):
         loop.add_signal_handler(signal.SIGTERM, self._stopping.set)
         for number in (signal.SIGINT, signal.SIGQUIT):
             loop.add_signal_handler(number, self._quit)
-        loop.add_signal_handler(signal.SIGUSR1, self.log.reopen_files)
+        # A disk that hangs must not stop the loop.
+        reopen = self.log.reopen_files
+        loop.add_signal_handler(signal.SIGUSR1, lambda: loop.run_in_executor(None, reopen))
         if not self.alive or self.status_file.reason is not StopReason.UNTOLD:
             return  # told to stop while booting, perhaps before signals were heard
         server = self._server()
+        if self.age == 1 and server.container is not None:
+            for sentence in small_pools(server.container.pool.threads):
+                self.log.warning("%s", sentence)
+        self._max_memory_bytes = self._max_memory()
         # What was made while booting stays; the collector need not look at it again and again.
         gc.collect()
         gc.freeze()
@@ -170,7 +203,7 @@ class Worker(GunicornWorker):
         prefix = settings.option(self.cfg, "ops_prefix")
         operations = operations_of(server, self.cfg, self.log, self._snapshots, self.age)
         if not settings.option(self.cfg, "ops_bind"):
-            server.add_handlers(operations.routes(prefix))
+            server.native.add(operations.routes(prefix))  # whose place no mount changes
         elif self._ops_socket is not None:
             self._ops_server = operations_server(operations, prefix)
             self._ops_server.add_socket(self._ops_socket)
@@ -200,6 +233,11 @@ class Worker(GunicornWorker):
         self.cfg.worker_exit(self.arbiter, self)
         leave(0)
 
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Stop once the boot is over, or has had its time (TERM)."""
+        super().handle_exit(sig, frame)
+        end_within(BOOT_END_S, self.log)
+
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 (gunicorn's)
         """Stop at once while booting: unwinding would pass for an application that fails."""
         self._quit()
@@ -222,6 +260,7 @@ class Worker(GunicornWorker):
         due_at = time.monotonic()
         while True:
             self.notify()
+            self._keep_logs()
             now = time.monotonic()
             try:
                 self._operations.beat(lag_s=max(0.0, now - due_at))
@@ -236,15 +275,44 @@ class Worker(GunicornWorker):
                 self._ask_for_replacement()
             await asyncio.sleep(HEARTBEAT_S)
 
+    def _keep_logs(self) -> None:
+        if isinstance(self.log, Logger):  # and not gunicorn's own
+            self.log.keep()
+
+    def _max_memory(self) -> int:
+        """Return `max_memory` in bytes, or 0 if a worker that has just booted takes more."""
+        max_bytes: int = settings.option(self.cfg, "max_memory")
+        taken_bytes = resident_bytes() or 0
+        if max_bytes and taken_bytes >= max_bytes:
+            self.log.error(
+                "max_memory is %s bytes, and a worker that has just booted takes %s: it is not "
+                "heeded, as each replacement would be replaced: raise it",
+                max_bytes,
+                taken_bytes,
+            )
+            return 0
+        return max_bytes
+
     def _worn(self, server: HTTPServer) -> bool:
-        """Whether to be replaced: code has changed, enough requests answered, threads stuck."""
+        """Whether to be replaced: new code, enough requests, threads stuck, too much memory."""
         if not self.alive:
             return True  # the reloader says so
         container = server.container
-        if container is not None and container.request_timeout_s is not None:
+        if container is not None:
             stuck = container.stuck
-            if stuck >= container.pool.threads * settings.option(self.cfg, "stuck_share"):
+            if stuck and stuck >= container.pool.threads * settings.option(self.cfg, "stuck_share"):
                 self.log.error("%s of %s threads are stuck", stuck, container.pool.threads)
+                return True
+        max_bytes = self._max_memory_bytes
+        if max_bytes:
+            taken_bytes = resident_bytes() or 0
+            if taken_bytes > max_bytes:
+                self.log.warning(
+                    "worker %s takes %s bytes of memory, more than max_memory allows (%s)",
+                    self.pid,
+                    taken_bytes,
+                    max_bytes,
+                )
                 return True
         counters = server.counters
         return bool(sum(counters.requests.values()) >= self.max_requests)

@@ -19,7 +19,9 @@ from flasknado.http.message import Finished, RequestHead, as_address
 from flasknado.http.reply import Container
 from flasknado.http.request_id import REQUEST_ID_FIELD, current_request_id
 from flasknado.native import tornado_private
-from flasknado.stock.adapter import ContainerDelegate, head_from, leave_if_ended, refuse
+from flasknado.native.heads import head_from
+from flasknado.native.methods import METHOD_NOT_ALLOWED, name_methods
+from flasknado.stock.adapter import ContainerDelegate, leave_if_ended, refuse
 
 gen_log = logging.getLogger("tornado.general")
 
@@ -98,8 +100,8 @@ class Dispatch(httputil.HTTPMessageDelegate):
                 self._forward(head.client[0] if head.client else None, head.scheme)
             if head.host is not None:
                 headers["Host"] = head.host
-            if not head.target.startswith("/") and head.path.startswith("/"):
-                uri = f"{head.path}?{head.query}" if "?" in head.target else head.path
+            uri = f"{head.path}?{head.query}" if "?" in head.target else head.path
+            if uri != start_line.path:
                 start_line = start_line._replace(path=uri)
             if head.version == "1.0":
                 # It cannot be upgraded (RFC 9110, section 7.8).
@@ -108,7 +110,7 @@ class Dispatch(httputil.HTTPMessageDelegate):
         self._connection.head = head  # type: ignore[attr-defined]
         if half is NATIVE:
             current_request_id.set(head.request_id)
-            _answer_with_id(self._connection, head)
+            self._complete_response(head)
         if head.native is not None:
             delegate = server.start_native(self._server_conn, self._connection)
         elif server.container is not None:
@@ -128,7 +130,7 @@ class Dispatch(httputil.HTTPMessageDelegate):
 
     def _count_memory(self, held_bytes: int | None = None) -> None:
         if held_bytes is None:
-            held_bytes = getattr(_innermost(self._delegate), "held_bytes", 0)
+            held_bytes = getattr(tornado_private.innermost(self._delegate), "held_bytes", 0)
         change_bytes = held_bytes - self._held_bytes
         self._held_bytes = held_bytes
         self._server.budget.hold(change_bytes)
@@ -181,6 +183,23 @@ class Dispatch(httputil.HTTPMessageDelegate):
             context: Any = self._connection.context  # type: ignore[attr-defined]
             tornado_private.forget_forwarding(context)
 
+    def _complete_response(self, head: RequestHead) -> None:
+        """Have the response on a connection, which is one request's in Tornado, carry the id."""
+        connection: Any = self._connection
+        write_headers = connection.write_headers
+
+        def complete_and_write(
+            start_line: Any, headers: httputil.HTTPHeaders, chunk: bytes | None = None
+        ) -> Any:
+            if REQUEST_ID_FIELD not in headers:
+                headers[REQUEST_ID_FIELD] = head.request_id or ""
+            if start_line.code == METHOD_NOT_ALLOWED:
+                name_methods(headers, self._delegate)
+            head.response_fields = list(headers.get_all())
+            return write_headers(start_line, headers, chunk)
+
+        connection.write_headers = complete_and_write
+
     def _count(self, head: RequestHead, half: str) -> None:
         """Count the request, and count it out when Tornado's connection is done with it."""
         counters = self._server.counters
@@ -202,27 +221,3 @@ class Dispatch(httputil.HTTPMessageDelegate):
                     hook(told)
 
         tornado_private.finished(connection).add_done_callback(finished)
-
-
-def _innermost(delegate: Any) -> Any:
-    """Return what runs the request, without what Tornado has put around it."""
-    while True:
-        inner = getattr(delegate, "delegate", None) or getattr(delegate, "_delegate", None)
-        if inner is None:
-            return delegate
-        delegate = inner
-
-
-def _answer_with_id(connection: Any, head: RequestHead) -> None:
-    """Have the response on a connection, which is one request's in Tornado, carry the id."""
-    write_headers = connection.write_headers
-
-    def write_headers_with_id(
-        start_line: Any, headers: httputil.HTTPHeaders, chunk: bytes | None = None
-    ) -> Any:
-        if REQUEST_ID_FIELD not in headers:
-            headers[REQUEST_ID_FIELD] = head.request_id or ""
-        head.response_fields = list(headers.get_all())
-        return write_headers(start_line, headers, chunk)
-
-    connection.write_headers = write_headers_with_id

@@ -15,6 +15,7 @@ from tornado import httputil
 from tornado.iostream import IOStream
 from tornado.web import RequestHandler
 
+from flasknado.errors import FlasknadoError
 from flasknado.http.message import SERVER_SOFTWARE
 from flasknado.native.iostream import TransportStream
 
@@ -23,7 +24,7 @@ _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY_BYTES = 16
 
 
-class HandshakeError(Exception):
+class HandshakeError(FlasknadoError):
     """The request does not open a WebSocket; `status` is the answer, `headers` belong to it."""
 
     def __init__(self, status: int, message: str, headers: dict[str, str]) -> None:

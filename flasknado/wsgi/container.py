@@ -1,36 +1,26 @@
-"""Hosting a WSGI application: requests in, the application on a pool of threads, replies out.
-
-    container = WSGIContainer(flask_app, threads=16)
-    HTTPServer(container, handlers=[...]).listen(8000)
-
-A `WSGIContainer` also takes the place of `tornado.wsgi.WSGIContainer` in Tornado's own
-`HTTPServer`, in its routing (`tornado.routing.Rule`) and in `tornado.web.FallbackHandler`.
-"""
+"""Hosting a WSGI application: requests in, the application on a pool of threads, replies out."""
 
 from __future__ import annotations
 
 import asyncio
-import io
-import math
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-from tornado import httputil
+from mypy_extensions import mypyc_attr
 
+from flasknado.environ import base_environ
 from flasknado.errors import ConfigurationError
 from flasknado.http.admit import RequestIds
 from flasknado.http.body_limits import DEFAULT_MAX_BODY_BYTES, BodyLimits
 from flasknado.http.message import Body, RequestHead, plain_response
 from flasknado.http.reply import Reply
+from flasknado.pool import Pool, PoolFull
 from flasknado.wsgi.deadline import DeadlineReply
-from flasknado.wsgi.environ import base_environ
+from flasknado.wsgi.file_wrapper import FileWrapper
 from flasknado.wsgi.pacing import Pacer
-from flasknado.wsgi.pool import Pool, PoolFull
 from flasknado.wsgi.run import Run, WSGIApplication, close_body, refuse_overload
-
-if TYPE_CHECKING:
-    from flasknado.stock.adapter import ContainerDelegate
+from flasknado.wsgi.watch import Watch
 
 SWEEP_INTERVAL_S: Final = 0.5
 
@@ -43,29 +33,16 @@ One task at a time has the interpreter, so few threads do short ones soonest.
 PATIENCE_S: Final = 0.002
 """How long a task may run, or wait, before threads are woken beyond that number."""
 
+ABANDONED_AFTER_S: Final = 30.0
+
 _MOUNT: Final = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+\Z")
 
 
-class WSGIContainer(httputil.HTTPServerConnectionDelegate):
+@mypyc_attr(allow_interpreted_subclasses=True)
+class ApplicationContainer:
     """Runs a WSGI application for the ordinary requests of a server.
 
-    threads: how many requests run at once.
-    queue_limit: how many more may wait for a thread; one more is answered 503 with
-        `Retry-After`. Default: 64 for each thread.
-    queue_timeout_s: how long a request may wait for a thread before it is answered 503.
-    request_timeout_s: how long a request may run before its client is answered 504 in the
-        thread's place (`flasknado.wsgi.deadline`); a stream that has begun goes on. Default:
-        as long as it takes.
-    max_body_bytes: the largest body, in bytes or as text such as `16M`; a larger one is
-        answered 413, unread where its size is announced.
-    body_limits: other limits by path prefix and method (`flasknado.http.body_limits`), such
-        as `{"POST /upload": "100M"}`. What an `HTTPServer`'s limits say goes before both.
-    mount: a path prefix such as `/shop` under which alone the application answers; it
-        becomes `SCRIPT_NAME`.
-    multiprocess: what to tell the application of other processes (`wsgi.multiprocess`).
-
-    Raises `ConfigurationError` for a value out of its range. Everything but the gauges of
-    `pool` belongs to the loop's thread.
+    `flasknado.WSGIContainer` is the public one, and says what the arguments mean.
     """
 
     def __init__(
@@ -76,6 +53,8 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
         queue_limit: int | None = None,
         queue_timeout_s: float = 30.0,
         request_timeout_s: float | None = None,
+        slow_request_s: float | None = None,
+        abandoned_after_s: float | None = ABANDONED_AFTER_S,
         max_body_bytes: int | str = DEFAULT_MAX_BODY_BYTES,
         body_limits: Mapping[str, int | str] | None = None,
         mount: str = "",
@@ -87,8 +66,13 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
             )
         _check_range("threads", threads, 1)
         _check_positive("queue_timeout_s", queue_timeout_s)
-        if request_timeout_s is not None:
-            _check_positive("request_timeout_s", request_timeout_s)
+        for name, seconds in (
+            ("request_timeout_s", request_timeout_s),
+            ("slow_request_s", slow_request_s),
+            ("abandoned_after_s", abandoned_after_s),
+        ):
+            if seconds is not None:
+                _check_positive(name, seconds)
         if queue_limit is None:
             queue_limit = 64 * threads
         _check_range("queue_limit", queue_limit, 1)
@@ -102,10 +86,12 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
         self._pacer = Pacer(self.pool)
         self.queue_timeout_s = queue_timeout_s
         self.request_timeout_s = request_timeout_s
+        self._watch = Watch(self.pool, request_timeout_s, slow_request_s, abandoned_after_s)
         self.body_limits = BodyLimits(max_body_bytes, body_limits)
         """Set by the server to those of both halves, before the first request."""
         self.mount = mount
         self.base_environ = base_environ(multiprocess=multiprocess, mount=mount)
+        self.base_environ["wsgi.file_wrapper"] = FileWrapper
         self.request_ids = RequestIds()
         self._sweeping: asyncio.TimerHandle | None = None
         self._waking = False
@@ -186,32 +172,10 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
         self._pacer.stop()
         self.pool.stop()
 
-    def start_request(
-        self,
-        server_conn: object,  # noqa: ARG002 (the interface is Tornado's)
-        request_conn: httputil.HTTPConnection,
-    ) -> ContainerDelegate:
-        """Take a request from Tornado's own connection (`HTTPServerConnectionDelegate`)."""
-        from flasknado.stock.adapter import ContainerDelegate
-
-        return ContainerDelegate(self, request_conn)
-
-    def __call__(self, request: httputil.HTTPServerRequest) -> None:
-        """Take a request that Tornado has read already (`tornado.web.FallbackHandler`)."""
-        from flasknado.stock.adapter import StockReply, head_of
-
-        assert request.connection is not None
-        head = head_of(request)
-        body = Body(io.BytesIO(request.body), len(request.body))
-        self.handle(head, body, StockReply(request.connection, head))
-
     @property
     def stuck(self) -> int:
-        """How many threads still run a request whose client was answered 504. Any thread."""
-        return sum(
-            isinstance(task, Run) and task.timed_out
-            for _, task in self.pool.running_longer_than(self.request_timeout_s or math.inf)
-        )
+        """How many threads run a request that was answered 504, or abandoned. Any thread."""
+        return self._watch.stuck
 
     def hanging_longer_than(self, age_s: float) -> int:
         """Return how many threads have run a request for so long and begun no response.
@@ -231,12 +195,11 @@ class WSGIContainer(httputil.HTTPServerConnectionDelegate):
         """Shed what waited too long, and answer for threads that run too long."""
         pool = self.pool
         pool.shed_older_than(self.queue_timeout_s)
-        if self.request_timeout_s is not None:
-            for thread, task in pool.running_longer_than(self.request_timeout_s):
-                if isinstance(task, Run):
-                    task.time_out(thread)
+        watch = self._watch
+        if watch.needed:
+            watch.look()
         # With nothing to watch the timer rests until the next request.
-        if pool.queued or (pool.busy and self.request_timeout_s is not None):
+        if pool.queued or (pool.busy and watch.needed):
             self._sweep_later()
         else:
             self._sweeping = None

@@ -7,17 +7,9 @@ back. Only the beginning of a response has a deadline: a stream that has begun g
 
 from __future__ import annotations
 
-import logging
-import sys
-import traceback
-from typing import Final
-
 from flasknado.errors import ClientDisconnected
 from flasknado.http.message import RequestHead, ResponseHead, plain_response
 from flasknado.http.reply import Reply, TakeConnection
-from flasknado.stacks import log_stack
-
-log: Final = logging.getLogger("flasknado.error")
 
 
 class DeadlineReply:
@@ -83,20 +75,3 @@ class DeadlineReply:
             return self._beginning.pop()  # atomic: one caller gets it
         except IndexError:
             return False
-
-
-def log_stuck(head: RequestHead, thread_name: str, thread_id: int | None, seconds: float) -> None:
-    """Log where a thread is that has not answered in time. May be called on any thread."""
-    frame = sys._current_frames().get(thread_id or 0)
-    stack = "".join(traceback.format_stack(frame)) if frame is not None else "(it has ended)"
-    log_stack(
-        log,
-        stack,
-        "%s has run %s %s [%s] for %.1f s; its client was answered 504; it is here:",
-        thread_name,
-        head.method,
-        ascii(head.path)[1:-1],
-        head.request_id,
-        seconds,
-        request_id=head.request_id,
-    )

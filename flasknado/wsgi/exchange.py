@@ -50,6 +50,7 @@ class OrdinaryExchange(Exchange, Delivery):
         "_data",
         "_keep_alive",
         "_lending",
+        "_live",
         "_loan",
         "_mailbox",
         "_response",
@@ -82,6 +83,8 @@ class OrdinaryExchange(Exchange, Delivery):
         self._rest = b""
         self._keep_alive = head.keep_alive
         self._lending = False
+        self._live = False
+        """True once the response is a stream of events, which ends when its client leaves."""
         self._loan: SocketLoan | None = None
         self._streaming = False
         self._untaken_bytes = 0
@@ -149,7 +152,7 @@ class OrdinaryExchange(Exchange, Delivery):
         return self._body is not None and self._body.behind
 
     def needs_client(self) -> bool:
-        return self._streaming
+        return self._live
 
     def holds_thread(self) -> bool:
         return self._streaming and (self._untaken_bytes > 0 or self._lending)
@@ -195,6 +198,7 @@ class OrdinaryExchange(Exchange, Delivery):
 
     def start(self, head: ResponseHead) -> None:
         self._room = Room()
+        self._live = _is_live(head)
         framing = b""
         if head.has_body and head.content_length is None:
             if self.head.version == "1.1":
@@ -309,7 +313,8 @@ class OrdinaryExchange(Exchange, Delivery):
         self.status = status
         self.sent_bytes = len(data)
         self._connection.transport.write(data)
-        self._connection.stream_begun()
+        if self._live:
+            self._connection.live_begun()
 
     def _write_chunk(self, room: Room, chunk: bytes) -> None:
         if self.gone:
@@ -338,7 +343,7 @@ class OrdinaryExchange(Exchange, Delivery):
         self.sent_bytes = len(data)
         connection = self._connection
         connection.transport.write(data)
-        connection.stream_begun()
+        connection.live_begun()
         if not connection.transport.is_closing():
             take(connection.leave(), chunked)
 
@@ -353,3 +358,11 @@ class OrdinaryExchange(Exchange, Delivery):
     def _cut_off(self) -> None:
         if not self.gone:
             self._connection.abort()
+
+
+def _is_live(head: ResponseHead) -> bool:
+    """Whether a response has no end to wait for: who half-closes during it has gone."""
+    return any(
+        name.lower() == "content-type" and value.lower().startswith("text/event-stream")
+        for name, value in head.headers
+    )

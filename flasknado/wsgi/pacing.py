@@ -15,7 +15,7 @@ import threading
 import time
 from typing import Final
 
-from flasknado.wsgi.pool import Pool
+from flasknado.pool import Pool
 
 TICK_S: Final = 0.02
 """How often the loop looks, while more run than may always run."""

@@ -55,13 +55,19 @@ _DATE: Final = 2
 _SERVER: Final = 3
 _REQUEST_ID: Final = 4
 _DROP: Final = 5
+_CONTENT_TYPE: Final = 6
+_EVENT_STREAM: Final = 7
+_BUFFERING: Final = 8
 
 _KINDS: Final = {
     "connection": _DROP,
     "content-length": _LENGTH,
+    "content-type": _CONTENT_TYPE,
     "date": _DATE,
     "keep-alive": _DROP,
     "server": _SERVER,
+    "transfer-encoding": _DROP,
+    "x-accel-buffering": _BUFFERING,
     "x-request-id": _REQUEST_ID,
 }
 
@@ -97,6 +103,7 @@ class _Field:
 _known_statuses: Final[dict[str, _Status]] = {}
 _known_fields: Final[dict[object, _Field]] = {}
 _server: Final = _Field("Server", SERVER_SOFTWARE, _SERVER)
+_unbuffered: Final = _Field("X-Accel-Buffering", "no", _BUFFERING)
 
 
 def checked_head(
@@ -105,8 +112,9 @@ def checked_head(
     """Return the head of a response from what an application gave to `start_response`.
 
     The application's list is copied, never changed. It is given the request's id, `Date`
-    and `Server`, unless the application has set them. `Connection: keep-alive` and its like are
-    dropped: the connection is the server's. Raises `ApplicationError` for a status,
+    and `Server`, and an event stream `X-Accel-Buffering: no`, unless the application has set
+    them. `Connection: keep-alive`, `Transfer-Encoding: chunked` and their like are dropped: the
+    connection is the server's. Raises `ApplicationError` for a status,
     a field name, a value or a length that may not reach the wire.
     """
     if not isinstance(status, str):
@@ -120,6 +128,7 @@ def checked_head(
     lines = [known_status.line]
     content_length: int | None = None
     has_date = has_server = False
+    is_event_stream = has_buffering = False
     for pair in headers:
         try:
             field = _known_fields.get(pair)
@@ -142,6 +151,10 @@ def checked_head(
             has_server = True
         elif kind == _REQUEST_ID:
             request_id = None
+        elif kind == _EVENT_STREAM:
+            is_event_stream = True
+        elif kind == _BUFFERING:
+            has_buffering = True
         else:
             continue  # Connection, Keep-Alive: a wish for what the server does by itself
         fields.append(field.pair)
@@ -155,6 +168,10 @@ def checked_head(
             date = date_field()
         fields.append(date.pair)
         lines.append(date.line)
+    if is_event_stream and not has_buffering:
+        # Else nginx, and what is like it, holds the events back until a buffer is full.
+        fields.append(_unbuffered.pair)
+        lines.append(_unbuffered.line)
     if request_id is not None:
         fields.append((REQUEST_ID_FIELD, request_id))
         lines.append(field_line(REQUEST_ID_FIELD, request_id))
@@ -199,6 +216,9 @@ def _checked_field(field: object) -> _Field:
     kind = _KINDS.get(lower, _NOTHING)
     if kind == _LENGTH and not (value.isascii() and value.isdecimal()):
         raise ApplicationError(f"Content-Length must be one number, not {value!r}")
+    if kind == _CONTENT_TYPE:
+        media_type = value.partition(";")[0].strip().lower()
+        kind = _EVENT_STREAM if media_type == "text/event-stream" else _NOTHING
     checked = _Field(str(name), str(value), kind)
     if len(name) + len(value) <= _KNOWN_LENGTH and lower != "set-cookie":
         if len(_known_fields) >= _KNOWN_LIMIT:
@@ -209,8 +229,10 @@ def _checked_field(field: object) -> _Field:
 
 def _is_harmless(lower: str, value: str) -> bool:
     """Whether a field about the connection may be dropped: many event streams ask to be kept."""
-    return lower == "keep-alive" or (
-        lower == "connection" and value.lower() in ("close", "keep-alive")
+    return (
+        lower == "keep-alive"
+        or (lower == "connection" and value.lower() in ("close", "keep-alive"))
+        or (lower == "transfer-encoding" and value.strip().lower() == "chunked")
     )
 
 

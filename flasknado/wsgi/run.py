@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import logging
 import os
-import threading
-import time
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Final
 
+from flasknado.environ import build_environ
 from flasknado.errors import ClientDisconnected
 from flasknado.http.message import (
     NO_CONTENT_STATUSES,
@@ -25,11 +24,10 @@ from flasknado.http.message import (
 )
 from flasknado.http.reply import Reply
 from flasknado.http.request_id import current_request_id
-from flasknado.wsgi.deadline import DeadlineReply, log_stuck
-from flasknado.wsgi.environ import build_environ
+from flasknado.pool import Task
+from flasknado.wsgi.deadline import DeadlineReply
 from flasknado.wsgi.file_wrapper import FileWrapper
 from flasknado.wsgi.handoff import HANDOFF_KEY, Handoff
-from flasknado.wsgi.pool import Task
 from flasknado.wsgi.response_head import ApplicationError, checked_head
 from flasknado.wsgi.sendfile import LEAST_BYTES
 
@@ -110,12 +108,24 @@ class Run(Task):
         close_body(self._body)
         refuse_overload(self._request, self.reply)
 
-    def time_out(self, thread: threading.Thread) -> None:
-        """Answer 504 if no response has begun, and log where the thread is."""
-        request, reply = self._request, self.reply
-        if isinstance(reply, DeadlineReply) and reply.time_out(request):
+    def time_out(self) -> bool:
+        """Answer 504 if no response has begun; returns whether it did. On the loop's thread."""
+        reply = self.reply
+        if isinstance(reply, DeadlineReply) and reply.time_out(self._request):
             self.timed_out = True
-            log_stuck(request, thread.name, thread.ident, time.monotonic() - self.started_at)
+            return True
+        return False
+
+    @property
+    def request(self) -> RequestHead:
+        """The request that it answers. May be read on any thread."""
+        return self._request
+
+    @property
+    def route(self) -> str | None:
+        """Flask's rule for it, once Flask has found one. May be read on any thread."""
+        known = self._request.route
+        return known if known is not None else self._rule()
 
     # What runs the application.
 
@@ -154,12 +164,15 @@ class Run(Task):
         elif self._head is not None:
             raise ApplicationError("start_response() was called a second time without exc_info")
         request = self._request
-        # Werkzeug keeps its request there as long as the context lasts.
-        rule = getattr(self._environ.get("werkzeug.request"), "url_rule", None)
-        request.route = rule.rule if rule is not None else None
+        request.route = self._rule()
         self._head = checked_head(status, headers, request.method, request.request_id)
         request.response_fields = self._head.headers
         return self._push
+
+    def _rule(self) -> str | None:
+        # Werkzeug keeps its request there as long as the context lasts.
+        rule = getattr(self._environ.get("werkzeug.request"), "url_rule", None)
+        return rule.rule if rule is not None else None
 
     def _handoff(self) -> Handoff | None:
         """Return whom the application leaves its response to, if that is still the same."""

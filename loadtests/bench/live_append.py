@@ -39,7 +39,7 @@ def measure(running: Running, plan: Plan) -> Values:
     urllib.request.urlopen(f"{running.url}/live/poll?channel=bench&timeout_s=0").close()
     for publishers in PUBLISHERS:
         arguments = [url, str(publishers)]
-        with helping("loadtests.bench.live_publishers", arguments, plan) as helper:
+        with helping("loadtests.bench.live_publishers", arguments, plan.cores.generator) as helper:
             values = helper.ask(str(plan.seconds))
         found[f"{publishers}_per_second"] = values["per_second"]
         found[FAILURES] += values[FAILURES]

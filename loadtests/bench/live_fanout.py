@@ -104,7 +104,7 @@ def _measure_one(running: Running, transport: str, plan: Plan) -> Values:
     resident_before = running.resident_bytes()
     failures = busiest = 0.0
     measured: Values = {}
-    with helping("loadtests.bench.live_clients", arguments, plan) as helper:
+    with helping("loadtests.bench.live_clients", arguments, plan.cores.generator) as helper:
         measured["bytes"] = (running.resident_bytes() - resident_before) / count
         for phase, key, events in PHASES:
             used_before_s = running.processor_s()

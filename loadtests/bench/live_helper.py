@@ -8,9 +8,10 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 from loadtests.bench import wrk
-from loadtests.bench.benchmark import Plan, Values
+from loadtests.bench.benchmark import Values
 from loadtests.interrupts import held
 from loadtests.processes import end_group, pinned
 from loadtests.servers import ROOT
@@ -26,6 +27,10 @@ class Helper:
         self._name = name
 
     def ask(self, command: str) -> Values:
+        """Have a command done that is answered with numbers; raises `GeneratorFailed`."""
+        return {key: float(value) for key, value in self.ask_json(command).items()}
+
+    def ask_json(self, command: str) -> dict[str, Any]:
         """Have a command done; raises `GeneratorFailed` if the process ends instead."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -35,12 +40,14 @@ class Helper:
         answer = self._process.stdout.readline()
         if not answer:
             raise wrk.GeneratorFailed(f"{self._name} ended at {command!r}")
-        return {key: float(value) for key, value in json.loads(answer).items()}
+        return cast(dict[str, Any], json.loads(answer))
 
 
 @contextlib.contextmanager
-def helping(module: str, arguments: Sequence[str], plan: Plan) -> Iterator[Helper]:
-    """Run `python -m module` on the generator's core during the block, `DEADLINE_S` at most.
+def helping(
+    module: str, arguments: Sequence[str], core: int | None, deadline_s: float = DEADLINE_S
+) -> Iterator[Helper]:
+    """Run `python -m module` on a core during the block, `deadline_s` at most.
 
     Raises `GeneratorFailed` if it does not say `ready`.
     """
@@ -48,7 +55,7 @@ def helping(module: str, arguments: Sequence[str], plan: Plan) -> Iterator[Helpe
     with contextlib.ExitStack() as stack:
         with held():
             process = subprocess.Popen(
-                pinned(plan.cores.generator, command),
+                pinned(core, command),
                 cwd=ROOT,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -60,7 +67,7 @@ def helping(module: str, arguments: Sequence[str], plan: Plan) -> Iterator[Helpe
         assert process.stdout is not None
         stack.callback(process.stdout.close)
         stack.callback(process.stdin.close)
-        deadline = threading.Timer(DEADLINE_S, process.kill)
+        deadline = threading.Timer(deadline_s, process.kill)
         stack.callback(deadline.cancel)
         deadline.start()
         if process.stdout.readline().strip() != "ready":

@@ -29,7 +29,9 @@ def measure(running: Running, plan: Plan) -> Values:
             count = plan.idle_connections // part
             with rounds.served(running.server, plan) as fresh:
                 arguments = [OURS, transport, str(fresh.target.port), str(count)]
-                with helping("loadtests.bench.live_clients", arguments, plan) as helper:
+                with helping(
+                    "loadtests.bench.live_clients", arguments, plan.cores.generator
+                ) as helper:
                     values = helper.ask("single")
             found[FAILURES] += values[FAILURES]
             found[GENERATOR] = max(found[GENERATOR], values[GENERATOR])

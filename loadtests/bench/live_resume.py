@@ -32,7 +32,7 @@ def servers() -> dict[str, Server]:
 def measure(running: Running, plan: Plan) -> Values:
     """Cut everybody off and let all come back at once; then reload the server under them."""
     arguments = [str(running.target.port), str(subscribers(plan))]
-    with helping("loadtests.bench.live_returners", arguments, plan) as helper:
+    with helping("loadtests.bench.live_returners", arguments, plan.cores.generator) as helper:
         storm = helper.ask("storm")
         os.kill(running.pid, signal.SIGHUP)
         deploy = helper.ask("deploy")

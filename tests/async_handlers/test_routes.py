@@ -26,7 +26,7 @@ def whoami(served: Serving, headers: dict[str, str]) -> tuple[int, Any]:
 
 def test_routes_are_the_live_endpoints_and_whoami() -> None:
     paths = [route.regex.pattern.rstrip("$") for route in async_handlers.routes]
-    names = ("events", "ndjson", "poll", "socket", "publish", r"live\.js", "whoami")
+    names = ("events", "ndjson", "poll", "socket", "who", "publish", r"live\.js", "whoami")
     assert paths == [f"/live/{name}" for name in names]
 
 

@@ -222,7 +222,7 @@ def test_nginx_on_an_occupied_port_is_refused_in_one_sentence(
     (sentence,) = capfd.readouterr().err.splitlines()
     assert status == 1
     assert sentence.startswith(f"PORT={port} cannot be listened on")
-    assert "make nginx PORT=" in sentence
+    assert sentence.endswith(" python -m config.nginx")
 
 
 def test_nginx_when_missing_is_refused_with_the_line_that_installs_it(

@@ -12,24 +12,27 @@ import itertools
 
 import flasknado.live.options
 from flasknado.live.options import LiveOptions
+from tests.docs import generated
 from tests.docs.examples import PAGE
+from tests.docs.generated import Part
 
-BEGIN = "<!-- settings, written by python -m tests.docs.live_settings -->\n"
-END = "<!-- end of settings -->"
+PART = Part(
+    PAGE,
+    "<!-- settings, written by python -m tests.docs.live_settings -->",
+    "<!-- end of settings -->",
+)
 _UNITS = {"_bytes": "bytes", "_events": "events", "_per_s": "a second", "_s": "seconds"}
 
 
 def table() -> str:
     """Return a row for each setting, with the text that stands below its field."""
     texts = meanings()
-    rows = ["| key | unit | default | meaning |", "|---|---|---|---|"]
+    rows = []
     for option in dataclasses.fields(LiveOptions):
         unit = next((unit for end, unit in _UNITS.items() if option.name.endswith(end)), "")
-        rows.append(
-            f"| `LIVE_{option.name.upper()}` | {unit} | {default_of(option)} | "
-            f"{texts[option.name]} |"
-        )
-    return "\n".join(rows)
+        key = f"`LIVE_{option.name.upper()}`"
+        rows.append((key, unit, default_of(option), texts[option.name]))
+    return generated.table(("key", "unit", "default", "meaning"), rows)
 
 
 def default_of(option: dataclasses.Field[object]) -> str:
@@ -51,16 +54,5 @@ def meanings() -> dict[str, str]:
     return found
 
 
-def shown() -> str:
-    """Return the table that is on the page."""
-    return PAGE.read_text().partition(BEGIN)[2].partition(END)[0].strip()
-
-
-def write() -> None:
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    after = rest.partition(END)[2]
-    PAGE.write_text(f"{before}{BEGIN}\n{table()}\n\n{END}{after}")
-
-
 if __name__ == "__main__":
-    write()
+    PART.write(table())

@@ -13,7 +13,9 @@ from tests.docs.examples import PAGE, commands, curl, examples, flask, python, r
 
 
 def test_table_of_settings_is_the_one_of_the_code() -> None:
-    assert live_settings.shown() == live_settings.table(), "run: python -m tests.docs.live_settings"
+    assert live_settings.PART.shown() == live_settings.table(), (
+        "run: python -m tests.docs.live_settings"
+    )
 
 
 def test_every_setting_that_the_page_names_exists() -> None:

@@ -53,6 +53,12 @@ def wsgi_application(seen: Seen) -> Any:
         if path == "/stream":
             start_response("200 OK", [("Content-Type", "text/plain")])
             return _endless(seen, path)
+        if path == "/events":
+            start_response("200 OK", [("Content-Type", "text/event-stream")])
+            return _events(seen, path)
+        if path == "/held":
+            start_response("200 OK", [("Content-Type", "text/plain")])
+            return _held(seen)
         if path == "/parts":
             start_response("200 OK", [("Content-Type", "text/plain")])
             return iter([b"one ", b"two ", b"three"])
@@ -87,6 +93,22 @@ def _endless(seen: Seen, path: str) -> Iterator[bytes]:
             yield b"x" * 20_000
     finally:
         seen.gone.append(path)
+
+
+def _events(seen: Seen, path: str) -> Iterator[bytes]:
+    try:
+        while not seen.release.wait(0.01):
+            yield b": still here\n\n"
+    finally:
+        seen.gone.append(path)
+
+
+def _held(seen: Seen) -> Iterator[bytes]:
+    yield b"one "
+    assert seen.release.wait(20)
+    for number in range(100):
+        yield b"%d " % number
+    yield b"end"
 
 
 class _Handler(RequestHandler):

@@ -35,6 +35,7 @@ from flasknado.live import Live
 from flasknado.live.log.database import DatabaseLog
 from flasknado.live.log.tables import KEPT_TABLES, live_log, live_outbox
 from flasknado.live.state import state_of
+from loadtests.processes import resident_bytes
 from tests.live_server.followers import DEAF_CHANNEL, Fleet
 from tests.support.poll import poll
 from tests.support.postgres import PostgresServer, postgres_server
@@ -179,9 +180,7 @@ class Chaos:
     def measure(self) -> None:
         """Note the memory of the workers."""
         for pid in self.current:
-            with contextlib.suppress(OSError):
-                pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-                self.worker_bytes = max(self.worker_bytes, pages * os.sysconf("SC_PAGE_SIZE"))
+            self.worker_bytes = max(self.worker_bytes, resident_bytes(pid))
 
     def kill(self) -> None:
         before = self._started()

@@ -75,6 +75,13 @@ class ServerProcess:
                 self.process.kill()
         return self.wait()
 
+    def close_output(self) -> None:
+        """Close the output; fails if a process that the ended one has started still holds it."""
+        # Closing waits for who reads, and so for ever for what is never closed at the other end.
+        assert not self._reader.is_alive(), f"something still writes after:\n{self.output}"
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
@@ -116,5 +123,4 @@ def server_process(
         yield server
     finally:
         server.stop()
-        if process.stdout is not None:
-            process.stdout.close()
+        server.close_output()

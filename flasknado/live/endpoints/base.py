@@ -14,21 +14,28 @@ from collections.abc import Collection, Iterator
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+import flask
 from tornado.web import HTTPError, RequestHandler
 
 from flasknado.errors import ConfigurationError
 from flasknado.live.errors import InvalidCursor, InvalidEvent, LiveError, TooManySubscribers
 from flasknado.live.event import Cursor, check_channel, parse_cursor
 from flasknado.live.extension import Live
-from flasknado.live.formats import TICKET_MARK, WHO_FIELD, cursor_of_last_event_id
+from flasknado.live.flask_cors import FlaskCors, flask_cors_of
+from flasknado.live.formats import (
+    TICKET_MARK,
+    WHO_FIELD,
+    cursor_of_last_event_id,
+    last_event_id,
+)
 from flasknado.live.hub.hub import Hub, hub_of
-from flasknado.live.origins import NO_OTHER_ORIGIN, OriginPolicy, policy_in
+from flasknado.live.origins import CORS_KEY, NO_OTHER_ORIGIN, OriginPolicy, policy_in
 from flasknado.live.state import LiveState, state_of
 from flasknado.live.tickets import Access, Identity
 from flasknado.native.in_flask import Caller, Refused, app_of, in_flask
+from flasknado.native.methods import methods_of
 
-ALLOWED_METHODS = "GET, HEAD, OPTIONS"
-ALLOWED_HEADERS = "Authorization, Cache-Control, Last-Event-ID"
+ALLOWED_HEADERS = "Authorization, Cache-Control, Content-Type, Last-Event-ID"
 EXPOSED_HEADERS = f"Retry-After, X-Request-ID, {WHO_FIELD}"
 PREFLIGHT_MAX_AGE_S = 600
 RETRY_AFTER_S = 2
@@ -37,11 +44,17 @@ ASKED_AGAIN = 3
 
 
 class LiveHandler(RequestHandler):
-    """Base of the live handlers; one per request, on the loop's thread."""
+    """Base of the live handlers, and of your own; one per request, on the loop's thread.
+
+    Refusals are JSON, the application's CORS policy holds, and nothing is cached. A handler of
+    your own may use `address()` beside what Tornado's `RequestHandler` has.
+    """
 
     ambient_fields: ClassVar[tuple[str, ...]] = ("Cookie",)
     """What a browser adds to a request by itself, and a page cannot: who is logged in."""
     client_gone = False
+    own_page = True
+    """False if a page of another origin asks; known once the request is prepared."""
     _identity: Identity | None = None
 
     @property
@@ -74,20 +87,31 @@ class LiveHandler(RequestHandler):
         return channels
 
     def after(self) -> Cursor | None:
-        """Return the cursor asked for by `after`; raises `Refused` (400)."""
+        """Return the cursor to go on from: the last event id, else `after`.
+
+        Raises `Refused` (400) for an `after` that is no cursor.
+        """
+        given_back = self.last_event_id()
+        if given_back is not None:
+            return cursor_of_last_event_id(given_back)
         text = self.get_query_argument("after", None)
         if text is None:
             return None
         with refusals():
             return parse_cursor(text.partition(TICKET_MARK)[0])
 
-    def last_event_id(self) -> Cursor | None:
-        """Return the cursor that a reconnecting EventSource sends."""
-        return cursor_of_last_event_id(self.request.headers.get("Last-Event-ID"))
+    def last_event_id(self) -> str | None:
+        """Return what a reconnecting EventSource gives back, if it does."""
+        parameters = (
+            (name, value)
+            for name in self.request.query_arguments
+            for value in self.get_query_arguments(name)
+        )
+        return last_event_id(self.request.headers.get("Last-Event-ID"), parameters)
 
     def ticket(self) -> str | None:
         """Return the reconnect ticket, if one is there: apart, or behind a cursor."""
-        behind = self.request.headers.get("Last-Event-ID") or self.get_query_argument("after", "")
+        behind = self.last_event_id() or self.get_query_argument("after", "")
         ticket = self.get_query_argument("ticket", None) or behind.partition(TICKET_MARK)[2]
         return ticket or None
 
@@ -105,29 +129,46 @@ class LiveHandler(RequestHandler):
         who = None if self._identity is None else self.state.page_key(self._identity.user)
         return {} if who is None else {WHO_FIELD: who}
 
-    def prepare(self) -> None:
+    async def prepare(self) -> None:
         """Forget what a browser has added to the request of a page that may not act for its user.
 
         Else a page of any other site could read, and write, as who is logged in here.
         """
         origin = self.request.headers.get("Origin")
-        if origin is None or self.same_origin(origin):
+        if origin is None:
             return
-        if not self.origin_policy.allows_credentials(origin):
+        self.own_page = await self._is_own(origin)
+        if not (self.own_page or self.origin_policy.allows_credentials(origin)):
             for name in self.ambient_fields:
                 self.request.headers.pop(name, None)
 
     @property
-    def origin_policy(self) -> OriginPolicy:
-        """The application's policy for pages of other origins."""
+    def origin_policy(self) -> OriginPolicy | FlaskCors:
+        """The application's policy for pages of other origins: its own, else Flask-CORS's."""
         try:
-            return policy_in(app_of(self).extensions)
+            app = app_of(self)
         except ConfigurationError:
             return NO_OTHER_ORIGIN
+        own = policy_in(app.extensions)
+        if CORS_KEY in app.extensions:
+            return own
+        container = getattr(self.settings.get("http_server"), "container", None)
+        mount = container.mount if container is not None else ""
+        return flask_cors_of(app, self.request.path.removeprefix(mount)) or own
 
-    def same_origin(self, origin: str) -> bool:
+    async def _is_own(self, origin: str) -> bool:
         """Return whether an origin is this very site."""
-        return urlsplit(origin).netloc.lower() == self.request.headers.get("Host", "").lower()
+        host = urlsplit(origin).netloc.lower()
+        headers = self.request.headers
+        if host == headers.get("Host", "").lower():
+            return True
+        if not ("X-Forwarded-Host" in headers or "Forwarded" in headers):
+            return False
+        try:
+            # Middleware of the application may know better than the server (`ProxyFix`).
+            return host == (await in_flask(self, _own_host)).lower()
+        except Refused:
+            return False  # as the application will say again, when it is asked for a channel
 
     def cors_headers(self) -> dict[str, str]:
         """Return the headers that let a page of another origin read the answer."""
@@ -147,9 +188,10 @@ class LiveHandler(RequestHandler):
     def options(self) -> None:
         """Answer a CORS preflight (Fetch standard, section 3.3.2)."""
         self.set_status(204)
-        self.set_header("Allow", ALLOWED_METHODS)
+        methods = ", ".join(methods_of(type(self)))
+        self.set_header("Allow", methods)
         if "Access-Control-Allow-Origin" in self.cors_headers():
-            self.set_header("Access-Control-Allow-Methods", ALLOWED_METHODS)
+            self.set_header("Access-Control-Allow-Methods", methods)
             self.set_header("Access-Control-Allow-Headers", ALLOWED_HEADERS)
             self.set_header("Access-Control-Max-Age", str(PREFLIGHT_MAX_AGE_S))
 
@@ -165,9 +207,12 @@ class LiveHandler(RequestHandler):
         if isinstance(error, Refused):
             for name, value in error.headers.items():
                 self.set_header(name, value)
-        if status_code == 405:
-            self.set_header("Allow", ALLOWED_METHODS)
         self.finish(error_body(status_code, message))
+
+
+def _own_host() -> str:
+    """Return the host that the application takes itself to be; in a request context."""
+    return flask.request.host
 
 
 async def authorize(

@@ -42,8 +42,9 @@ class ResponseSubscriber(StreamSubscriber):
 class StreamHandler(LiveHandler):
     """`GET ?channel=A&channel=B&after=CURSOR`, answered until somebody hangs up.
 
-    Without a cursor the stream begins at the present head. `Last-Event-ID` wins over
-    `after`, since a browser repeats the page's URL when it reconnects.
+    Without a cursor the stream begins at the present head. What an EventSource gives back
+    when it reconnects (`flasknado.live.formats.last_event_id`) wins over `after`, since it
+    repeats the page's URL.
     """
 
     content_type: ClassVar[str]
@@ -53,7 +54,7 @@ class StreamHandler(LiveHandler):
 
     async def get(self) -> None:
         channels = self.channels()
-        after = self.last_event_id() or self.after()
+        after = self.after()
         access = await self.authorize(channels)
         if self.client_gone:
             return

@@ -94,6 +94,14 @@ class PollHandler(LiveHandler):
         self.write(b'{"events":[%b],"cursor":' % answer.elements.removesuffix(b","))
         self.write(b"null}" if answer.cursor is None else b'"%b"}' % str(answer.cursor).encode())
 
+    async def head(self) -> None:
+        """Answer as GET would, without events and at once."""
+        channels = self.channels()
+        self.after()
+        self._timeout_s()
+        await self.authorize(channels)
+        self.set_header("Content-Type", "application/json")
+
     async def _wait(
         self,
         hub: Hub,

@@ -23,7 +23,7 @@ from flasknado.live.log.tables import Draft
 from flasknado.live.state import LiveState, draft_of
 from flasknado.native.in_flask import Refused
 from flasknado.native.lane import Call, LaneSettings, lane_of
-from flasknado.wsgi.pool import PoolFull
+from flasknado.pool import PoolFull
 
 MAX_EVENTS = 100
 PUBLISH_LANE = LaneSettings("live-publish", 4, 64)
@@ -40,8 +40,8 @@ class PublishHandler(LiveHandler):
     def initialize(self) -> None:
         self._body = bytearray()
 
-    def prepare(self) -> None:
-        super().prepare()
+    async def prepare(self) -> None:
+        await super().prepare()
         if self.request.method != "POST":
             return
         self._check_token(self.state.publish_token)

@@ -226,7 +226,7 @@ class SocketHandler(LiveHandler):
         except handshake.HandshakeError as error:
             raise Refused(error.status, str(error), error.headers) from None
         origin = self.request.headers.get("Origin")
-        if not (origin is None or self.same_origin(origin) or self.origin_policy.allows(origin)):
+        if not (origin is None or self.own_page or self.origin_policy.allows(origin)):
             raise Refused(403, f"pages of {origin[:80]!a} may not connect")
         hub = self.hub()
         with refusals():
@@ -248,3 +248,5 @@ class SocketHandler(LiveHandler):
         except StreamClosedError:
             hub.remove(subscriber)
         self.application.log_request(self)
+
+    head = get  # is refused as any request that does not open a WebSocket

@@ -14,3 +14,5 @@ class WhoHandler(LiveHandler):
         timeout_s = state.options.authorize_timeout_s
         identity = await in_flask(self, state.live.who, timeout_s=timeout_s)
         self.write({"who": state.page_key(identity.user)})
+
+    head = get

@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 
+from flasknado.live.errors import LiveError
 from flasknado.live.event import Cursor, Event
 from flasknado.live.log.presence import Key, Presence, Seen
 from flasknado.live.log.tables import Batch, Draft
@@ -86,7 +87,7 @@ READER_BUSY_TIMEOUT_S = 0.1
 """Short: every subscriber waits with the reader, and what could not be done can be tried again."""
 
 
-class Busy(Exception):
+class Busy(LiveError):
     """The log cannot be written at this moment: try again in the next turn."""
 
 

@@ -49,6 +49,9 @@
 // those of the page that holds it. Without those interfaces (a page not over HTTPS, an old browser)
 // each page connects alone.
 
+/** @import { Live, Options, Status } from "./live.js" */
+
+/** @type {Required<Omit<Options, "url" | `on${string}`>>} */
 const DEFAULTS = {
   channels: [],
   after: null,
@@ -87,7 +90,10 @@ const CLOSES_OF_A_LOST_CONNECTION = [1005, 1006, 1009];
 const CLOSE_ACCESS_ENDED = 4401;
 const ACCESS_ENDED_MS = 1_000;
 
-/** Follow channels; see the head of this file. */
+/**
+ * Follow channels; see the head of this file.
+ * @type {typeof import("./live.js").connect}
+ */
 export function connect(options = {}) {
   return new Client(options);
 }
@@ -171,10 +177,14 @@ class Places extends Map {
 
 // --- What a page has -----------------------------------------------------------------------
 
-/** One page's subscription: it takes what the leader says and may be the leader itself. */
+/**
+ * One page's subscription: it takes what the leader says and may be the leader itself.
+ * @implements {Live}
+ */
 class Client {
   #options;
   #places = new Places();
+  /** @type {Status} */
   #status = { state: "connecting", transport: null, leader: false, retryMs: null };
   #id = "";
   #who = null; // whose page this is; null if that is not known
@@ -506,8 +516,11 @@ async function askWho(options, signal) {
   for (let waitMs = retryMs; ; waitMs = Math.min(2 * waitMs, MAX_ASKING_MS)) {
     const limit = AbortSignal.timeout?.(timeoutMs);
     try {
-      const request = { credentials, cache: "no-store", signal: limit };
-      const answer = await fetch(new URL("who", url), request);
+      const answer = await fetch(new URL("who", url), {
+        credentials,
+        cache: "no-store",
+        signal: limit,
+      });
       if (answer.ok) return (await answer.json()).who ?? null;
       if (isFinal(answer.status)) return null;
     } catch {
@@ -1182,20 +1195,21 @@ class RequestConnection extends Connection {
       if (same && this.missing(wanted, followed).size === 0) return;
       this.#request.abort();
     }
-    const request = (this.#request = new AbortController());
+    const underway = (this.#request = new AbortController());
     this.#wanted = wanted;
     this.presence = presence;
     this.places.clear();
-    this.#run(new Places(wanted), request.signal)
+    this.#run(new Places(wanted), underway.signal)
       .then((reason) => reason && this.end(reason))
-      .catch(() => request.signal.aborted || this.end())
-      .finally(() => this.#request === request && (this.#request = null));
+      .catch(() => underway.signal.aborted || this.end())
+      .finally(() => this.#request === underway && (this.#request = null));
   }
 
   /** Follow; returns why it ended, or nothing if the owner will say how to go on. */
   async #run(wanted, signal) {
+    const transport = /** @type {any} */ (this); // run() is each transport's own
     const failed =
-      (await this.#findPlaces(wanted, signal)) ?? (await this.run(wanted, signal));
+      (await this.#findPlaces(wanted, signal)) ?? (await transport.run(wanted, signal));
     if (signal.aborted || this.closed || failed === undefined) return undefined;
     if (!isFinal(failed.code)) return failed;
     return this.#findRefused(wanted, failed, signal);

@@ -13,10 +13,10 @@ import time
 from collections.abc import Callable
 from json.encoder import encode_basestring_ascii as quoted
 
+from flasknado.environ import base_environ, build_environ
 from flasknado.errors import ConfigurationError
 from flasknado.http.message import Finished, RequestHead
 from flasknado.ops.logs.scrub import SECRET_FIELDS, Scrubber
-from flasknado.wsgi.environ import base_environ, build_environ
 
 JSON = "json"
 """The format that is not a format: one JSON object a line."""

@@ -32,9 +32,12 @@ SECRET_FIELDS = ("authorization", "cookie", "proxy-authorization", "set-cookie")
 
 HIDDEN = "***"
 
+_CURSOR = r"(?:after|(?:evs_)?last[-_]?event[-_]?id)"
+"""The parameters in which clients give a cursor back (`flasknado.live.formats`)."""
+_CURSOR_NAME = re.compile(_CURSOR)
 _TICKET = re.compile(
     r"(?i)((?<![\w~])[a-z0-9]{1,32}(?::|%3a)[0-9]{1,19}(?:~|%7e)"
-    r"|[?&;]after=[^&;\s\"'<>#)\]]{0,256}?(?:~|%7e))[^&;\s\"'<>#)\]]+"
+    rf"|[?&;]{_CURSOR}=[^&;\s\"'<>#)\]]{{0,256}}?(?:~|%7e))[^&;\s\"'<>#)\]]+"
 )
 """What is behind the `~` of a cursor, and of whatever is given as one."""
 _MARK = re.compile("~|%7[eE]")
@@ -72,7 +75,7 @@ class Scrubber:
         known = (unquote(name) if "%" in name else name).lower()
         if equals and known in self.names:
             return f"{name}={HIDDEN}"
-        if known == "after":
+        if _CURSOR_NAME.fullmatch(known) is not None:
             return f"{name}{equals}{_without_tail(value)}"
         return without_ticket(pair)
 

@@ -168,6 +168,9 @@ class LogWriter(Generic[Note]):
         """Write to the stream of a handler, under its lock: USR1 may be changing its file."""
         handler.acquire()
         try:
+            if handler.stream is None:
+                # `dictConfig` in the application closes every handler that there is.
+                handler.stream = handler._open()
             stream = handler.stream
             try:
                 fd = stream.fileno()

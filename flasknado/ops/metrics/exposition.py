@@ -25,8 +25,8 @@ from flasknado.ops.metrics.access import Allowed
 from flasknado.ops.metrics.model import GAUGE, Family, added, exposed, labelled, with_worker
 from flasknado.ops.metrics.requests import Requests
 from flasknado.ops.metrics.workers import Snapshots
+from flasknado.pool import PoolFull
 from flasknado.server import HTTPServer
-from flasknado.wsgi.pool import PoolFull
 
 log = logging.getLogger("flasknado.ops")
 

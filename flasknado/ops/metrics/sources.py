@@ -100,7 +100,9 @@ def pool(server: HTTPServer) -> list[Family]:
             (),
             {(): summed(threads.waits)},
         ),
-        single(GAUGE, "pool_threads_stuck", "Threads whose request was answered 504.", stuck),
+        single(
+            GAUGE, "pool_threads_stuck", "Threads with a request answered 504 or abandoned.", stuck
+        ),
     ]
 
 
@@ -111,14 +113,14 @@ def process(started_at: float) -> list[Family]:
         single(COUNTER, "cpu_seconds", "Processor time of the workers.", times.user + times.system),
         single(GAUGE, "started_at_seconds", "When the worker started (Unix time).", started_at),
     ]
-    resident_bytes = _resident_bytes()
-    if resident_bytes is not None:
+    taken_bytes = resident_bytes()
+    if taken_bytes is not None:
         meaning = "Memory of the worker in RAM."
-        families.append(single(GAUGE, "resident_memory_bytes", meaning, resident_bytes))
+        families.append(single(GAUGE, "resident_memory_bytes", meaning, taken_bytes))
     return families
 
 
-def _resident_bytes() -> int | None:
+def resident_bytes() -> int | None:
     """Return the resident memory of this process where the system tells (Linux: proc(5))."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

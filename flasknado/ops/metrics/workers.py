@@ -114,6 +114,18 @@ class Snapshots:
         ]
         return [*families.values(), *workers]
 
+    def sums(self) -> dict[str, float]:
+        """Return the gauges of the live workers, added up: those of one number each."""
+        sums: dict[str, float] = {}
+        for snapshot in self._workers():
+            if _over(snapshot) or time.time() - snapshot.at > STALE_S:
+                continue
+            for family in snapshot.families:
+                value = family.samples.get(())
+                if family.kind == GAUGE and isinstance(value, int | float):
+                    sums[family.name] = sums.get(family.name, 0.0) + value
+        return sums
+
     def fold(self) -> None:
         """Move the counters of workers that have ended into one file, unless another does."""
         with self._lock() as held:

@@ -273,6 +273,7 @@ def rendered() -> str:
         "default) every row holds; after the answer the connection closes. On Tornado's own layer",
         "(`--http tornado`) its parser decides first, and where it lets through or says otherwise,",
         "the last column tells. The rules are those of RFC 9110 and RFC 9112, read strictly.",
+        "What else the server promises under attack is in [Security](security.md).",
         "",
         "This page is written from the table that the tests send over sockets; to print it, run",
         "`python -m tests.flasknado.http.refusals`.",
@@ -298,10 +299,16 @@ def rendered() -> str:
 
 _ABOUT_ACCEPTED = (
     "Trailers are read up to 128 fields (431 beyond), and framing only as long as it is not the",
-    "greater part of a chunked body by far (400). An upgrade with a body is refused (400) on the",
-    "native routes of the llhttp layer. A refusal ends the connection, and so do `Connection:",
-    "close` and HTTP/1.0: what was sent behind them is never run, on either layer. `Upgrade` is",
-    "ignored in HTTP/1.0 (RFC 9110, section 7.8), so no WebSocket opens there.",
+    "greater part of a chunked body by far (400). A refusal ends the connection, and so do",
+    "`Connection: close` and HTTP/1.0: what was sent behind them is never run, on either layer.",
+    "`Upgrade` is ignored in HTTP/1.0 (RFC 9110, section 7.8), so no WebSocket opens there.",
+    "What need not be percent-encoded is read as if it were not (RFC 3986, section 6.2.2.2):",
+    "`/%7Eann` is `/~ann` to routes, mounts and limits of both halves.",
+    "",
+    "A client that closes its own half of the connection (FIN) still gets what it has asked for,",
+    "streams and files to their end. It has gone to what lives as long as its client stays: native",
+    "handlers, live streams, and a view's `text/event-stream`. On the tornado layer and under TLS",
+    "it has always gone.",
 )
 
 

@@ -141,8 +141,22 @@ def test_half_close_behind_pipelined_requests_gets_all_answers(
     assert statuses(converse(site.address, get("/a") * 60)) == [200] * 60
 
 
-@pytest.mark.parametrize("path", ["/stream", "/open", "/flood"])
+@pytest.mark.parametrize("path", ["/stream", "/events", "/open", "/flood"])
 def test_client_that_leaves_an_open_response_is_seen_to_go(
+    make_site: MakeSite, layer: str, path: str
+) -> None:
+    site = make_site(layer)
+    wire = Wire(site.address)
+    wire.send(get(path))
+    assert wire.head().status == 200
+
+    wire.close()
+
+    poll(lambda: site.seen.gone)
+
+
+@pytest.mark.parametrize("path", ["/events", "/open", "/flood"])
+def test_client_that_half_closes_a_live_response_is_seen_to_go(
     make_site: MakeSite, layer: str, path: str
 ) -> None:
     site = make_site(layer)
@@ -153,6 +167,41 @@ def test_client_that_leaves_an_open_response_is_seen_to_go(
         wire.socket.shutdown(socket.SHUT_WR)
 
         poll(lambda: site.seen.gone)
+
+
+@pytest.mark.parametrize("close_at", ["the beginning", "the first part"])
+def test_client_that_half_closes_gets_its_stream_to_the_end(
+    make_site: MakeSite, llhttp: str, close_at: str
+) -> None:
+    site = make_site(llhttp)
+    with Wire(site.address) as wire:
+        wire.send(get("/held"))
+        if close_at == "the beginning":
+            wire.socket.shutdown(socket.SHUT_WR)
+        assert wire.head().status == 200
+        assert wire.chunk() == b"one "
+        if close_at == "the first part":
+            wire.socket.shutdown(socket.SHUT_WR)
+            with Wire(site.address) as other:  # whose request is read after the FIN
+                assert other.get("/a").status == 200
+
+        site.seen.release.set()
+
+        parts = list(iter(wire.chunk, b""))
+        assert parts[-1] == b"end"
+        assert len(parts) == 101
+        assert wire.rest() == b""
+    poll(lambda: not site.server.counters.connections_open)
+
+
+def test_client_that_half_closes_gets_a_large_file_and_all_answers_before_it(
+    make_site: MakeSite, llhttp: str
+) -> None:
+    said = converse(make_site(llhttp).address, get("/parts") + get("/big") + get("/parts"))
+
+    assert statuses(said) == [200] * 3
+    assert said.count(b"three") == 2
+    assert len(said) > 8_000_000
 
 
 @pytest.mark.parametrize("path", ["/stream", "/open", "/flood"])
@@ -362,6 +411,26 @@ def test_absolute_target_goes_before_the_host_field(shared_site: Site, path: str
     assert [told["path"], told["host"]] == [path, "other.test"]
 
 
+@pytest.mark.parametrize(
+    ("target", "native", "path"),
+    [
+        ("/%6Eative/%7Eann", True, "/native/~ann"),
+        ("/%6eative/%2d%2E%5f", True, "/native/-._"),
+        ("/native/a%2Fb%20c?%7E", True, "/native/a%2Fb%20c"),
+        ("http://x/n%61tive/a", True, "/native/a"),
+        ("/native%2Fa", False, "/native/a"),
+        ("/%7Eann", False, "/~ann"),
+    ],
+)
+def test_what_need_not_be_encoded_makes_no_other_path(
+    shared_site: Site, target: str, native: bool, path: str
+) -> None:
+    with Wire(shared_site.address) as wire:
+        told = json.loads(wire.get(target).body)
+
+    assert (told.get("native", False), told["path"]) == (native, path)
+
+
 def test_method_that_is_not_registered_reaches_the_application(shared_site: Site) -> None:
     with Wire(shared_site.address) as wire:
         told = [
@@ -371,12 +440,28 @@ def test_method_that_is_not_registered_reaches_the_application(shared_site: Site
     assert told == ["BREW", "get", "GETX"]
 
 
-def test_upgrade_with_a_body_to_a_native_route_is_refused(shared_site: Site, layer: str) -> None:
-    if layer == "tornado":
-        pytest.skip("Tornado reads the body and ignores the upgrade")
-    request = post("/native/a", b"abc", b"Connection: Upgrade\r\nUpgrade: websocket\r\n")
+@pytest.mark.parametrize("protocol", [b"h2c", b"websocket"])
+@pytest.mark.parametrize("path", ["/a", "/native/a", "/upload"])
+def test_upgrade_with_a_body_is_read_and_served_as_without(
+    shared_site: Site, path: str, protocol: bytes
+) -> None:
+    fields = (b"Connection: Upgrade\r\n", b"Upgrade: %b\r\n" % protocol)
+    with Wire(shared_site.address) as wire:
+        for _ in range(2):
+            answer = wire.ask(post(path, b"abc", *fields))
+            told = json.loads(answer.body)
+            assert (answer.status, told.get("body_bytes", told.get("size_bytes"))) == (200, 3)
+        assert wire.ask(get("/b")).status == 200
 
-    assert statuses(converse(shared_site.address, request + get("/b"))) == [400]
+
+def test_websocket_handshake_with_a_body_is_refused(shared_site: Site) -> None:
+    """As other GETs with one: it is never taken for frames."""
+    head = b"GET /chat HTTP/1.1\r\n" + HOST
+    fields = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+    key = b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nContent-Length: 3\r\n\r\n"
+    with Wire(shared_site.address) as wire:
+        wire.send(head + fields + key + b"abc")
+        assert wire.head().status == 413
 
 
 @pytest.mark.parametrize("path", ["/a", "/native/a"])

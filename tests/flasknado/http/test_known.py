@@ -8,12 +8,12 @@ from collections.abc import Iterable
 import pytest
 from tornado import httputil
 
+from flasknado import environ
 from flasknado.http import head
 from flasknado.http.head import parse_head
 from flasknado.http.message import RequestHead
 from flasknado.native import exchange
-from flasknado.stock.adapter import head_from
-from flasknado.wsgi import environ
+from flasknado.native.heads import head_from
 
 LONG = 50_000
 KEPT_BYTES = 100_000

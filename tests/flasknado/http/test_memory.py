@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -10,9 +11,12 @@ from typing import Any
 
 import pytest
 
+from flasknado.http import memory
+from flasknado.http.allocator import give_back_freed
 from flasknado.http.limits import Limits
 from flasknado.http.memory import LEAST_BYTES, MemoryBudget, default_limit_bytes
 from flasknado.sizes import GIB, MIB
+from loadtests.processes import resident_bytes
 from tests.flasknado.site import Site
 from tests.flasknado.wsgi.wire import Wire
 from tests.support.poll import poll
@@ -168,3 +172,28 @@ def test_body_of_a_handler_that_streams_is_held_only_until_it_takes_it(
         assert wire.answer().status == 200
     assert site.server.budget.refused == 0
     poll(lambda: site.server.budget.bodies_bytes == 0)
+
+
+def test_freed_memory_is_given_back_once_after_a_flood(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[int] = []
+    monkeypatch.setattr(memory, "give_back_freed", lambda: given.append(budget.held_bytes))
+    budget = MemoryBudget(GIB)
+    for size_bytes in (100 * MIB, -80 * MIB, -15 * MIB, -5 * MIB, 20 * MIB, -20 * MIB):
+        budget.hold(size_bytes)
+        budget.look()
+
+    assert given == [5 * MIB]
+
+
+def test_memory_of_a_flood_goes_back_to_the_system() -> None:
+    """What stays is what pieces still in use lie between: glibc's own threshold is no help."""
+    if not hasattr(ctypes.CDLL(None), "malloc_trim"):
+        pytest.skip("this C library cannot give memory back")
+    pieces = [bytes(60_000) for _ in range(2_000)]
+    kept = pieces[::40]
+    resident = resident_bytes(os.getpid())
+    del pieces
+    give_back_freed()
+
+    poll(lambda: resident - resident_bytes(os.getpid()) > 60 * MIB)
+    assert kept

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import string
+from urllib.parse import unquote_to_bytes
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -121,3 +123,22 @@ def test_parse_head_either_returns_or_refuses(
         head = parse_head(method, target, version, fields)
         assert head.path.startswith("/") or head.path == "*"
         assert not (head.chunked and head.content_length is not None)
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.text("%/aA~4125Ee7.-", max_size=16))
+def test_path_means_the_same_when_what_need_not_be_encoded_is_decoded(path: str) -> None:
+    target = "/" + path
+    head = parse_head("GET", target, "1.1", [(b"Host", b"a")])
+
+    assert head.target == target
+    assert unquote_to_bytes(head.path) == unquote_to_bytes(target)
+    again = parse_head("GET", head.path, "1.1", [(b"Host", b"a")])
+    assert again.path == head.path
+
+
+@given(st.text(string.ascii_letters + string.digits + "-._~/", max_size=12))
+def test_path_is_the_same_however_it_is_encoded(path: str) -> None:
+    encoded = "/" + "".join(c if c == "/" else f"%{ord(c):02x}" for c in path)
+
+    assert parse_head("GET", encoded, "1.1", [(b"Host", b"a")]).path == "/" + path

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from pathlib import Path
+from types import TracebackType
 
 import pytest
 
@@ -18,7 +20,7 @@ from tests.flasknado.http.refusals import (
 )
 from tests.flasknado.site import Site
 from tests.support.poll import poll
-from tests.support.raw import connect, one_by_one, read_to_end, statuses
+from tests.support.raw import connect, converse, one_by_one, read_to_end, statuses
 
 DOCS = Path(__file__).resolve().parents[3] / "docs" / "http-safety.md"
 
@@ -118,3 +120,25 @@ def test_docs_say_what_is_tested() -> None:
     assert DOCS.read_text() == rendered(), (
         "write it again: python -m tests.flasknado.http.refusals > docs/http-safety.md"
     )
+
+
+@pytest.mark.parametrize("request_", [b"GET / HTTP/1.1\r\n\r\n", b"\x00\r\n\r\n"])
+@pytest.mark.parametrize("layer", ["llhttp"], indirect=True)
+def test_refused_request_leaves_no_received_bytes_behind_in_frames(
+    shared_site: Site, request_: bytes
+) -> None:
+    """A traceback that is kept keeps the frames of the parser, and what they were given."""
+
+    def kept() -> int:
+        return sum(isinstance(each, TracebackType) for each in gc.get_objects())
+
+    assert statuses(converse(shared_site.address, request_)) == [400]
+    gc.collect()
+    gc.disable()
+    try:
+        before = kept()
+        for _ in range(10):
+            assert statuses(converse(shared_site.address, request_)) == [400]
+        poll(lambda: kept() - before, until=lambda more: more <= 0, deadline_s=5)
+    finally:
+        gc.enable()

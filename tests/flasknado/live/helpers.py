@@ -49,6 +49,7 @@ class LiveApp:
     live: Live
     Note: Any
     session: bool = True
+    mount: str = ""
 
     def publish(self, *channels: str, data: Any = None, name: str = "note") -> None:
         """Publish one event to each channel, in one transaction."""
@@ -87,7 +88,8 @@ class LiveApp:
         return engine
 
     def server(self, **options: Any) -> HTTPServer:
-        return HTTPServer(WSGIContainer(self.app), handlers=flasknado.live.routes(), **options)
+        container = WSGIContainer(self.app, mount=self.mount)
+        return HTTPServer(container, handlers=flasknado.live.routes(), **options)
 
 
 def make_app(

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from flasknado.live.client import AsyncClient, Client, LiveEvent, Refused, Reset
+from flasknado.live.client import AsyncClient, Client, LiveEvent, Reset, SubscriptionRefused
 from tests.browser.servers import kill, running
 from tests.flasknado.live.helpers import DEADLINE_S, LiveApp, wait_for
 from tests.support.serving import Serving
@@ -121,7 +121,10 @@ def test_client_with_a_cursor_of_another_log_is_told_and_may_go_on(
 
 
 def test_client_refused_by_the_application_says_why(url: str) -> None:
-    with Client(url, ["user:ann"]) as client, pytest.raises(Refused, match="'user:ann'") as caught:
+    with (
+        Client(url, ["user:ann"]) as client,
+        pytest.raises(SubscriptionRefused, match="'user:ann'") as caught,
+    ):
         next(client)
     assert caught.value.status == 403
 

@@ -93,6 +93,8 @@ def test_stream_reconnects_with_the_last_event_id(reporting: LiveApp, view_serve
         assert len(client.read(2)) == 2
     with ReportClient(view_served, {"Last-Event-ID": "nonsense"}) as client:
         assert client.read(1)[0].event == "reset"
+    with ReportClient(view_served, lastEventId=last) as polyfill:
+        assert len(polyfill.read(2)) == 2
 
 
 def test_view_that_refuses_is_an_ordinary_answer(reporting: LiveApp, view_served: Serving) -> None:

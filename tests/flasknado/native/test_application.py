@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import Any
 
 import pytest
 from tornado import gen
-from tornado.web import RequestHandler, stream_request_body
+from tornado.httputil import HTTPServerRequest
+from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from flasknado import HTTPServer
 from flasknado.native.application import NativeApplication
 from tests.flasknado.wsgi.wire import Answer, Wire
+from tests.support.poll import poll
 from tests.support.serving import serving
 
 
@@ -134,3 +138,44 @@ def test_streamed_body_is_counted_with_and_without_caches(cached: bool) -> None:
     application = NativeApplication([(r"/a", Counting)], compiled_template_cache=cached)
 
     assert ask(application, "/a", method="PUT", body=b"x" * 300_000).body == b"300000 bytes"
+
+
+class Remembered(RequestHandler):
+    """Notes its requests without keeping them, and answers or fails."""
+
+    requests: list[weakref.ref[HTTPServerRequest]]
+
+    def initialize(self, requests: list[weakref.ref[HTTPServerRequest]]) -> None:
+        requests.append(weakref.ref(self.request))
+
+    def post(self) -> None:
+        if self.request.path == "/fails":
+            raise HTTPError(409)
+        if self.request.path == "/form":
+            raise HTTPError(409, self.get_body_argument("a"))
+
+
+@pytest.mark.parametrize("path", ["/answers", "/fails", "/form"])
+def test_request_with_its_body_is_freed_at_its_end_without_a_garbage_collection(
+    layer: str, path: str
+) -> None:
+    requests: list[weakref.ref[HTTPServerRequest]] = []
+    handlers = [(r"/.*", Remembered, {"requests": requests})]
+    kind = b"Content-Type: application/x-www-form-urlencoded\r\n"
+    request = b"POST %b HTTP/1.1\r\nHost: a\r\n%bContent-Length: 3\r\n\r\na=1" % (
+        path.encode(),
+        kind,
+    )
+    http = layer.partition("-")[0]
+    gc.disable()
+    try:
+        with (
+            serving(lambda: HTTPServer(None, handlers=handlers, http=http)) as running,
+            Wire(running.address) as wire,
+        ):
+            wire.ask(request)
+            # Tornado's own connection lets go of a request when the next one begins.
+            wire.ask(request)
+            poll(lambda: requests[0]() is None)
+    finally:
+        gc.enable()

@@ -12,7 +12,7 @@ import pytest
 
 from flasknado.native import lane as lane_module
 from flasknado.native.lane import Call, Lane, LaneSettings
-from flasknado.wsgi.pool import PoolFull
+from flasknado.pool import PoolFull
 
 DEADLINE_S = 20.0
 

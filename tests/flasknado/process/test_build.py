@@ -135,7 +135,7 @@ def test_compose_takes_every_setting_of_ours(cfg: Config) -> None:
     assert server.body_limits.limit_bytes("PUT", "/upload/x") == 99
     assert server.body_limits.limit_bytes("GET", "/login") == 64 * 1024
     assert container.mount == "/shop"
-    assert server.native.find("/native") is not None
+    assert server.native.find("/shop/native") is not None
     assert server.trusted_proxies.trusts("10.0.0.1")
     assert not server.trusted_proxies.trusts("127.0.0.1")
 

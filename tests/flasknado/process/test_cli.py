@@ -13,7 +13,7 @@ import flasknado
 from tests.support.process import server_process
 
 HELLO = """
-import os, flask, tornado.web
+import os, flask, flasknado, tornado.web
 app = flask.Flask("hello")
 
 @app.get("/")
@@ -28,7 +28,11 @@ class Native(tornado.web.RequestHandler):
     def get(self):
         self.write("native")
 
-routes = [(r"/native", Native)]
+class Asks(tornado.web.RequestHandler):
+    async def get(self):
+        self.write(await flasknado.in_flask(self, prefix))
+
+routes = [(r"/native", Native), (r"/asks", Asks)]
 
 def create_app(name):
     return app
@@ -67,6 +71,28 @@ def test_command_with_a_mount_serves_below_it_only(folder: Path) -> None:
         assert requests.get(server.url + "/shopping", timeout=10).status_code == 404
 
 
+@pytest.mark.parametrize("way", ["option", "variable"])
+def test_mount_holds_for_both_halves_and_not_for_operations(folder: Path, way: str) -> None:
+    arguments = command("hello:app", "--handlers", "hello:routes")
+    env = {}
+    if way == "option":
+        arguments += ("--mount", "/shop")
+    else:
+        env["SCRIPT_NAME"] = "/shop/"
+    with server_process(arguments, cwd=folder, env=env) as server:
+
+        def get(path: str) -> requests.Response:
+            return requests.get(server.url + path, timeout=10)
+
+        assert get("/shop/prefix").text == "/shop|/prefix"
+        assert get("/shop/native").text == "native"
+        assert get("/%73hop/n%61tive").text == "native"
+        assert get("/shop/asks").text == "/shop|/asks"
+        assert get("/native").status_code == get("/prefix").status_code == 404
+        assert get("/-/healthz").json() == {"status": "ok"}
+        assert get("/shop/-/healthz").status_code == 404
+
+
 def test_command_where_the_user_has_a_config_module_imports_theirs(folder: Path) -> None:
     with server_process(command("uses_config:app"), cwd=folder) as server:
         assert requests.get(server.url, timeout=10).ok
@@ -100,6 +126,13 @@ def test_command_that_cannot_serve_says_why_and_fails(
     with server_process(command(*arguments), cwd=folder, ready=False) as server:
         assert server.wait() != 0
         server.wait_for_output(said)
+
+
+def test_command_with_a_script_name_that_is_no_path_says_so_and_fails(folder: Path) -> None:
+    env = {"SCRIPT_NAME": "shop"}
+    with server_process(command("hello:app"), cwd=folder, env=env, ready=False) as server:
+        assert server.wait() != 0
+        server.wait_for_output("SCRIPT_NAME is 'shop': it must begin with a slash, as /shop does")
 
 
 @pytest.mark.parametrize("option", ["--check-config", "--print-config"])

@@ -14,7 +14,7 @@ from flasknado.ops.metrics.sources import connections, pool, process
 from flasknado.process import reference, settings
 from flasknado.process.gunicorn_settings import HONOURED
 from flasknado.server import HTTPServer
-from flasknado.wsgi.container import WSGIContainer
+from flasknado.stock.container import WSGIContainer
 
 PAGE = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
 

@@ -420,7 +420,7 @@ for _name, _headers in {
     "connection": [("Connection", "upgrade")],
     "te": [("TE", "trailers")],
     "trailer": [("Trailer", "X-A")],
-    "transfer_encoding": [("transfer-encoding", "chunked")],
+    "transfer_encoding": [("transfer-encoding", "gzip, chunked")],
     "upgrade": [("Upgrade", "h2c")],
     "length_of_no_number": [("Content-Length", "four")],
     "empty_length": [("Content-Length", "")],

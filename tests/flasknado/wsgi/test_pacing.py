@@ -11,8 +11,8 @@ import pytest
 import requests
 
 from flasknado import HTTPServer, WSGIContainer
+from flasknado.pool import Pool
 from flasknado.wsgi.pacing import LEAST_RUNNING, Pacer
-from flasknado.wsgi.pool import Pool
 from tests.support.poll import poll
 from tests.support.serving import Serving, serving
 

@@ -86,7 +86,14 @@ def test_field_about_the_connection_is_refused_with_its_name(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "field", [("Connection", "keep-alive"), ("connection", "Close"), ("Keep-Alive", "timeout=5")]
+    "field",
+    [
+        ("Connection", "keep-alive"),
+        ("connection", "Close"),
+        ("Keep-Alive", "timeout=5"),
+        ("Transfer-Encoding", "chunked"),
+        ("transfer-encoding", "Chunked"),
+    ],
 )
 def test_wish_for_the_connection_is_dropped(field: tuple[str, str]) -> None:
     for _ in range(2):  # the second time, the field is known
@@ -94,6 +101,29 @@ def test_wish_for_the_connection_is_dropped(field: tuple[str, str]) -> None:
         names = [name for name, _ in head.headers]
         assert field[0] not in names
         assert "X-Kept" in names
+
+
+@pytest.mark.parametrize("content_type", ["text/event-stream", "Text/Event-Stream; charset=utf-8"])
+@pytest.mark.parametrize(
+    ("own", "sent"),
+    [([], ["no"]), (["yes"], ["yes"]), (["no"], ["no"])],
+    ids=["silent", "wants buffers", "wants none"],
+)
+def test_event_stream_asks_not_to_be_buffered_unless_it_says_otherwise(
+    content_type: str, own: list[str], sent: list[str]
+) -> None:
+    fields = [("content-type", content_type), *(("x-accel-buffering", value) for value in own)]
+    for _ in range(2):
+        head = checked_head("200 OK", fields, "GET")
+        assert values_of(head.headers, "X-Accel-Buffering") == sent
+        lines = b"".join(head.lines).lower()
+        assert lines.count(b"x-accel-buffering: %b" % sent[0].encode()) == 1
+
+
+@pytest.mark.parametrize("content_type", ["text/html", "text/event-streams"])
+def test_response_that_is_no_event_stream_says_nothing_of_buffering(content_type: str) -> None:
+    head = checked_head("200 OK", [("Content-Type", content_type)], "GET")
+    assert values_of(head.headers, "X-Accel-Buffering") == []
 
 
 def test_field_of_a_proxy_is_the_applications_to_send() -> None:

@@ -8,10 +8,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flasknado.environ import base_environ
 from flasknado.http.head import parse_head
 from flasknado.http.message import ResponseHead
 from flasknado.http.reply import TakeConnection
-from flasknado.wsgi.environ import base_environ
 from flasknado.wsgi.run import Run
 
 

@@ -93,6 +93,27 @@ def test_each_part_reaches_the_client_before_the_next_is_made(serve: Serve) -> N
         assert wire.chunk() == b""
 
 
+def test_stream_that_frames_itself_is_framed_once(serve: Serve) -> None:
+    def chunked(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [("Transfer-Encoding", "chunked")])
+        return iter((b"one ", b"two"))
+
+    with Wire(serve(chunked).address) as wire:
+        for _ in range(2):
+            answer = wire.ask(GET)
+            assert answer.all("Transfer-Encoding") == ["chunked"]
+            assert answer.body == b"one two"
+
+
+def test_event_stream_of_a_view_asks_the_proxy_not_to_hold_it_back(serve: Serve) -> None:
+    def events(environ: dict[str, Any], start_response: Any) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Type", "text/event-stream")])
+        return iter((b"data: 1\n\n", b"data: 2\n\n"))
+
+    with Wire(serve(events).address) as wire:
+        assert wire.ask(GET).header("X-Accel-Buffering") == "no"
+
+
 def test_stream_to_a_client_that_does_not_read_waits_and_then_goes_on(serve: Serve) -> None:
     app = Streaming()
     with Wire(serve(app).address, receive_buffer_bytes=4096) as wire:

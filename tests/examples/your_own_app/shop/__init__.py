@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from flask import Flask, request, session
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from shop.models import Order, db, live, migrate
 
@@ -14,6 +15,7 @@ def create_app(title: str = "Shop") -> Flask:
     app = Flask(__name__)
     app.secret_key = "a key for the tests of the documentation"
     app.config["SQLALCHEMY_DATABASE_URI"] = os.environ.get("DATABASE_URL", "sqlite://")
+    app.wsgi_app = ProxyFix(app.wsgi_app)
     db.init_app(app)
     migrate.init_app(app, db)
     live.init_app(app, db)

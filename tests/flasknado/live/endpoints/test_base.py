@@ -57,6 +57,39 @@ def test_cors_preflight_tells_an_allowed_origin_what_it_may_send(
     assert headers["Access-Control-Max-Age"] == "600"
 
 
+METHODS = {
+    "/live/events": "GET, HEAD, OPTIONS",
+    "/live/ndjson": "GET, HEAD, OPTIONS",
+    "/live/poll": "GET, HEAD, OPTIONS",
+    "/live/who": "GET, HEAD, OPTIONS",
+    "/live/live.js": "GET, HEAD, OPTIONS",
+    "/live/socket": "GET, HEAD, OPTIONS",
+    "/live/publish": "POST, OPTIONS",
+}
+
+
+@pytest.mark.parametrize("path", METHODS)
+def test_every_endpoint_names_the_methods_that_it_has(
+    cors: None, served: Serving, path: str
+) -> None:
+    methods = METHODS[path]
+    status, headers, _ = get(served, path, method="OPTIONS")
+    assert (status, headers["Allow"]) == (204, methods)
+    _, headers, _ = get(served, path, {"Origin": GOOD}, method="OPTIONS")
+    assert headers["Access-Control-Allow-Methods"] == methods
+    assert "Content-Type" in headers["Access-Control-Allow-Headers"]
+    for method in ("GET", "HEAD", "POST", "DELETE"):
+        status, headers, _ = get(served, path, method=method)
+        assert (status == 405) is (method not in methods)
+        assert headers["Allow"] == (methods if status == 405 else None)
+
+
+def test_head_of_a_poll_authorises_and_does_not_wait(served: Serving) -> None:
+    status, _, body = get(served, POLL, method="HEAD", channel="a", timeout_s=60)
+    assert (status, body) == (200, b"")
+    assert get(served, POLL, method="HEAD", channel="user:x", timeout_s=60)[0] == 403
+
+
 @pytest.mark.parametrize("method", ["OPTIONS", "GET"])
 def test_cors_other_origin_is_told_nothing(cors: None, served: Serving, method: str) -> None:
     headers = {"Origin": "https://evil.example"}

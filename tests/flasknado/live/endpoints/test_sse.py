@@ -15,7 +15,7 @@ import pytest
 from flasknado.live.event import parse_cursor
 from flasknado.live.hub.hub import Hub, hub_of
 from flasknado.live.state import state_of
-from tests.flasknado.live.helpers import DEADLINE_S, LiveApp, SseClient, get, wait_for
+from tests.flasknado.live.helpers import DEADLINE_S, LiveApp, SseClient, StreamClient, get, wait_for
 from tests.support.serving import Serving, serving
 
 EVENTS = "/live/events"
@@ -124,6 +124,42 @@ def test_cursor_of_another_log_gets_a_reset_and_then_the_flow(
         assert reset.body == {"id": reset.id, "channel": None, "event": "reset", "data": None}
         live_app.publish("a")
         assert client.read(2)[1].event == "note"
+
+
+POLYFILLS = ("lastEventId", "lastEventID", "last-event-id", "Last-Event-ID", "evs_last_event_id")
+"""The query parameters in which polyfills of EventSource send what browsers send in a field."""
+
+
+@pytest.mark.parametrize("name", POLYFILLS)
+@pytest.mark.parametrize("path", [EVENTS, "/live/ndjson", "/live/poll"])
+def test_reconnect_of_a_polyfill_gets_exactly_what_was_missed(
+    live_app: LiveApp, served: Serving, name: str, path: str
+) -> None:
+    page = live_app.cursor()
+    live_app.publish("a", data="seen")
+    last = live_app.cursor()
+    live_app.publish("a", data="missed")
+    with StreamClient(served, path, channel="a", after=page, **{name: last}) as client:
+        said = next(line for line in client.lines() if "data" in line)
+    assert '"missed"' in said
+    assert '"seen"' not in said
+
+
+def test_cursor_is_taken_from_the_field_then_the_polyfill_then_after(
+    live_app: LiveApp, served: Serving
+) -> None:
+    cursors = []
+    for number in range(4):
+        cursors.append(live_app.cursor())
+        live_app.publish("a", data=number)
+    field, parameter, after = ({"Last-Event-ID": cursors[3]}, [cursors[0], cursors[2]], cursors[1])
+    for headers, query, first in (
+        (field, {"lastEventId": parameter, "after": after}, 3),
+        ({}, {"lastEventId": parameter, "after": after}, 2),
+        ({}, {"lastEventId": "", "after": after}, 1),
+    ):
+        with SseClient(served, "a", headers=headers, **query) as client:
+            assert client.read(1)[0].body["data"] == first
 
 
 def test_last_event_id_that_is_no_cursor_gets_a_reset(served: Serving) -> None:

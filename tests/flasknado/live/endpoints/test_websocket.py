@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -262,7 +263,8 @@ def test_client_that_leaves_is_forgotten(live_app: LiveApp, served: Serving) -> 
 def test_client_that_vanishes_is_forgotten(live_app: LiveApp, served: Serving) -> None:
     with opened(served) as client:
         client.follow("a")
-        client.connection.socket.close()
+        # A close() alone would wait for the thread that reads.
+        client.connection.socket.shutdown(socket.SHUT_RDWR)
         wait_for(lambda: subscribers(served, live_app) == 0, "the client to be forgotten")
 
 

@@ -17,10 +17,10 @@ import tornado.web
 import tornado.websocket
 
 from flasknado import HTTPServer, WSGIContainer, in_flask, ops
+from flasknado.environ import REQUEST_ID_KEY
 from flasknado.ops.logs.access_lines import template
 from flasknado.ops.logs.scrub import Scrubber
 from flasknado.server import LAYERS, LLHTTP
-from flasknado.wsgi.environ import REQUEST_ID_KEY
 from tests.support.poll import poll
 from tests.support.raw import converse
 from tests.support.serving import Serving, serving

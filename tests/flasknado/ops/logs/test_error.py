@@ -167,7 +167,7 @@ def test_access_log_that_is_not_asked_for_is_off(folder: Path) -> None:
     [
         (("--access-logformat", "%(zzz)s"), r"has the atom %\(zzz\)s, which there is not"),
         (("--metrics-allow", "everybody"), r"metrics_allow has 'everybody'"),
-        (("--log-format", "xml"), r"the log format 'xml' is not one of text, json"),
+        (("--log-format", "xml"), r"log_format is 'xml', and must be one of text, json"),
         (("--ops-bind", "127.0.0.1:99999"), r"ops_bind is '127.0.0.1:99999', which cannot"),
     ],
 )

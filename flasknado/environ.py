@@ -11,9 +11,9 @@ import sys
 from typing import Any, Final
 from urllib.parse import unquote_to_bytes
 
+from flasknado.error_stream import ErrorStream
 from flasknado.http.head import KNOWN_NAME_BYTES
 from flasknado.http.message import SERVER_SOFTWARE, Body, RequestHead
-from flasknado.wsgi.file_wrapper import FileWrapper
 
 _BytesIO: Final = io.BytesIO
 
@@ -56,11 +56,10 @@ def base_environ(*, multiprocess: bool = False, mount: str = "") -> dict[str, An
         "SERVER_SOFTWARE": SERVER_SOFTWARE,
         "GATEWAY_INTERFACE": "CGI/1.1",
         "wsgi.version": (1, 0),
-        "wsgi.errors": sys.stderr,
+        "wsgi.errors": sys.stderr if sys.stderr is not None else ErrorStream(),
         "wsgi.multithread": True,
         "wsgi.multiprocess": multiprocess,
         "wsgi.run_once": False,
-        "wsgi.file_wrapper": FileWrapper,
         "wsgi.input_terminated": True,
     }
     environ |= dict.fromkeys(_EVERY_REQUEST, "")

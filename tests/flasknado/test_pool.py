@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from flasknado.wsgi.pool import Pool, PoolFull, Task
+from flasknado.pool import Pool, PoolFull, Task
 from tests.support.poll import poll
 
 DEADLINE_S = 20.0

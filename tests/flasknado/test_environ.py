@@ -12,10 +12,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from werkzeug.wrappers import Request
 
+from flasknado.environ import REQUEST_ID_KEY, base_environ, build_environ
 from flasknado.errors import RequestError
 from flasknado.http.head import parse_head
 from flasknado.http.message import Body, RequestHead
-from flasknado.wsgi.environ import REQUEST_ID_KEY, base_environ, build_environ
 
 HOST = (b"Host", b"example.test")
 

@@ -1,0 +1,222 @@
+"""The application, looked at by `flasknado doctor`: imported in a process of its own.
+
+An import may hang, end the process, or replace parts of Python, and none of that is to happen to
+the doctor.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import json
+import logging.config
+import os
+import signal
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from gunicorn.config import Config
+
+from flasknado.errors import ConfigurationError
+from flasknado.native.in_flask import flask_app_of
+from flasknado.process.boot import serving_call
+from flasknado.process.build import build_server, import_application
+from flasknado.process.doctor.findings import Finding, Weight
+from flasknado.process.patches import refuse_patched
+from flasknado.process.pools import small_pools
+
+SOCKET_KEYS = ("gunicorn.socket", "werkzeug.socket", "wsgi.websocket", "eventlet.input")
+"""Keys of the environ under which other servers give the client's socket away."""
+
+SOCKET_PACKAGES = ("flask_sock", "simple_websocket", "flask_sockets", "geventwebsocket")
+"""Packages that take the socket from there."""
+
+
+def examine(uri: str, cfg: Config, patience_s: float) -> list[Finding]:
+    """Import an application in a child process, and return what is found.
+
+    patience_s: how long the import may take. Call it while the process has one thread.
+    """
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        _work(uri, cfg, patience_s, writing)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        data = pipe.read()
+    _, status = os.waitpid(child, 0)
+    if data:
+        return [Finding(Weight(weight), sentence) for weight, sentence in json.loads(data)]
+    code = os.waitstatus_to_exitcode(status)
+    how = f"exit status {code}" if code >= 0 else signal.Signals(-code).name
+    return [Finding(Weight.STOPS, f"importing {uri!r} ends the process ({how})")]
+
+
+def _work(uri: str, cfg: Config, patience_s: float, pipe: int) -> None:
+    """Look at the application, and end the process. In the child."""
+    os.dup2(2, 1)  # what it prints is not the doctor's answer
+    os.environ.update(cfg.env)
+    over = threading.Event()
+    answered = threading.Lock()
+
+    def answer(findings: list[Finding]) -> None:
+        with answered:
+            text = json.dumps([(each.weight.value, each.sentence) for each in findings])
+            with os.fdopen(pipe, "w") as file:
+                file.write(text)
+            os._exit(0)
+
+    def watch(thread_id: int) -> None:
+        if not over.wait(patience_s):
+            answer([_hanging(uri, patience_s, thread_id)])
+
+    arguments = (threading.get_ident(),)
+    threading.Thread(target=watch, args=arguments, name="flasknado-doctor", daemon=True).start()
+    findings = list(_findings(uri, cfg, over))
+    answer(findings)
+
+
+def _hanging(uri: str, patience_s: float, thread_id: int) -> Finding:
+    frame = sys._current_frames()[thread_id]
+    call = serving_call(frame)
+    if call is not None:
+        return Finding(
+            Weight.STOPS,
+            f"{call.filename}, line {call.lineno}, serves by itself while it is imported "
+            f"({call.line}): remove the call, or put it below if __name__ == '__main__'",
+        )
+    where = traceback.extract_stack(frame)[-1]
+    return Finding(
+        Weight.STOPS,
+        f"importing {uri!r} has not ended after {patience_s:g} s: it is at {where.filename}, "
+        f"line {where.lineno} ({where.line})",
+    )
+
+
+def _findings(uri: str, cfg: Config, over: threading.Event) -> Iterator[Finding]:
+    configured: list[str] = []
+    _record(configured)
+    try:
+        application = import_application(uri)
+        over.set()
+        server = build_server(application, cfg)
+    except ConfigurationError as error:
+        yield Finding(Weight.STOPS, str(error))
+        return
+    finally:
+        over.set()
+    try:
+        refuse_patched("the application")
+    except ConfigurationError as error:
+        yield Finding(Weight.STOPS, str(error))
+    for where in configured:
+        yield Finding(
+            Weight.DIFFERS,
+            f"{where} configures logging without disable_existing_loggers=False, which silences "
+            f"gunicorn's error log; the server's own lines and tracebacks stay here, and go to "
+            f"--error-logfile",
+        )
+    assert server.container is not None
+    for sentence in small_pools(server.container.pool.threads):
+        yield Finding(Weight.DIFFERS, sentence)
+    yield from _middleware(application)
+    yield from _sockets()
+    if "flask_socketio" in sys.modules:
+        yield Finding(
+            Weight.DIFFERS,
+            "Flask-SocketIO runs in threads here, as no monkey patch is made: its clients poll, "
+            "each poll holds one of the threads, and WebSocket is not available to it; send "
+            "events by live.publish() (docs/live.md), which holds no thread",
+        )
+
+
+def _record(calls: list[str]) -> None:
+    """Remember who silences the loggers that there are."""
+    for name in ("dictConfig", "fileConfig"):
+        original = getattr(logging.config, name)
+        setattr(logging.config, name, _recording(original, calls))
+
+
+def _recording(original: Callable[..., Any], calls: list[str]) -> Callable[..., Any]:
+    @functools.wraps(original)
+    def recorded(*args: Any, **kwargs: Any) -> Any:
+        config = args[0] if args else kwargs.get("config")
+        keeps: Any = kwargs.get("disable_existing_loggers", True)
+        if isinstance(config, dict):
+            keeps = config.get("disable_existing_loggers", True)
+        caller = sys._getframe(1)
+        if keeps:
+            calls.append(f"{caller.f_code.co_filename}, line {caller.f_lineno},")
+        return original(*args, **kwargs)
+
+    return recorded
+
+
+def _middleware(application: Any) -> Iterator[Finding]:
+    for layer in _layers(application):
+        if layer == "ProxyFix":
+            yield Finding(
+                Weight.DIFFERS,
+                "the application is wrapped in ProxyFix, which believes everybody: here the server "
+                "reads the forwarding fields, of --forwarded-allow-ips alone and by "
+                "--trusted-fields, for both halves: name there what the proxy sets, and remove it",
+            )
+        else:
+            yield Finding(
+                Weight.NOTE,
+                f"the application is wrapped in {layer}: ordinary requests pass it; of native "
+                f"handlers and live endpoints only what they run in Flask's context does",
+            )
+
+
+def _layers(application: Any) -> Iterator[str]:
+    """Yield the names of the middleware around a Flask application, from the outside."""
+    try:
+        flask_app = flask_app_of(application)
+    except ConfigurationError:
+        return
+    for outermost in (application, flask_app.wsgi_app):
+        layer: Any = outermost
+        while layer is not None and layer is not flask_app:
+            if getattr(layer, "__self__", None) is flask_app:
+                break
+            yield getattr(layer, "__qualname__", type(layer).__name__)
+            inner = (getattr(layer, name, None) for name in ("app", "wsgi_app", "application"))
+            layer = next((each for each in inner if callable(each)), None)
+
+
+def _sockets() -> Iterator[Finding]:
+    for package in SOCKET_PACKAGES:
+        if package in sys.modules:
+            yield _socket_finding(f"the package {package}")
+            break
+    for path, line, key in _keys_in_sources():
+        yield _socket_finding(f"{path}, line {line}, ({key})")
+
+
+def _socket_finding(who: str) -> Finding:
+    return Finding(
+        Weight.DIFFERS,
+        f"{who} takes the client's socket from the environ, and there is none here: use a native "
+        f"handler (--handlers) such as Tornado's WebSocketHandler, or the live endpoints",
+    )
+
+
+def _keys_in_sources() -> Iterator[tuple[str, int, str]]:
+    """Yield where modules of the current folder name one of the keys."""
+    here = Path.cwd().resolve()
+    for module in list(sys.modules.values()):
+        name = getattr(module, "__file__", None)
+        if not name or not name.endswith(".py"):
+            continue
+        path = Path(name).resolve()
+        if not path.is_relative_to(here) or "site-packages" in path.parts:
+            continue
+        for node in ast.walk(ast.parse(path.read_bytes())):
+            if isinstance(node, ast.Constant) and node.value in SOCKET_KEYS:
+                yield str(path.relative_to(here)), node.lineno, str(node.value)
