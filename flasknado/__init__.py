@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from flasknado.errors import ConfigurationError as ConfigurationError
     from flasknado.errors import FlasknadoError as FlasknadoError
     from flasknado.http.limits import Limits as Limits
-    from flasknado.native.in_flask import Refused as Refused
     from flasknado.native.in_flask import in_flask as in_flask
+    from flasknado.native.stack import Refused as Refused
     from flasknado.ops.metrics.model import Family as Family
     from flasknado.ops.metrics.sources import add_source as add_source
     from flasknado.process.logger import Logger as Logger
@@ -62,7 +62,7 @@ if not TYPE_CHECKING:  # else every name would exist for type checkers
             "HTTPServer": "flasknado.server",
             "Limits": "flasknado.http.limits",
             "Logger": "flasknado.process.logger",
-            "Refused": "flasknado.native.in_flask",
+            "Refused": "flasknado.native.stack",
             "WSGIContainer": "flasknado.stock.container",
             "Worker": "flasknado.process.worker",
             "add_source": "flasknado.ops.metrics.sources",

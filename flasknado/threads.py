@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 from collections.abc import Callable
 
 log = logging.getLogger("flasknado.error")
+
+
+def runs_a_loop() -> bool:
+    """Return whether the calling thread runs an event loop, so that it must not wait."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 class LastingThread:

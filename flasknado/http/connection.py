@@ -384,7 +384,7 @@ class Connection(Ending):
     def expire(self, now: float) -> None:
         """Do what the deadline that has passed demands; called by the sweep."""
         if self.write_deadline <= now and not self._write_progresses():
-            self.abort()
+            self.cut_off("it takes too little of its response")
             return
         if self.deadline > now:
             return

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from email.utils import formatdate
 from typing import Final
+from wsgiref.handlers import format_date_time
 
 
 class DateField:
@@ -13,7 +13,7 @@ class DateField:
     __slots__ = ("line", "pair", "second")
 
     def __init__(self, second: int) -> None:
-        text = formatdate(second, usegmt=True)
+        text = format_date_time(second)
         self.second = second
         self.pair = ("Date", text)
         self.line = f"Date: {text}\r\n".encode()

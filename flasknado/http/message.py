@@ -182,8 +182,9 @@ class Finished:
     """A request whose response has ended; immutable by convention.
 
     head: its head, or `None` if that could not be read. status: 499 if the client left before
-    a response had begun. sent_bytes: of the response, with its head. duration_s: from the
-    request's head to the end of its response. half: `ordinary`, `native` or `refused`.
+    a response had begun, 408 if it did not take the response in time. sent_bytes: of the
+    response, with its head. duration_s: from the request's head to the end of its response.
+    half: `ordinary`, `native` or `refused`.
     """
 
     __slots__ = ("duration_s", "ended_at", "half", "head", "peer", "route", "sent_bytes", "status")

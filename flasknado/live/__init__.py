@@ -11,7 +11,7 @@
 
 `Live` is the Flask side and imports neither Tornado nor the hub. `routes()` are the native
 endpoints, for `HTTPServer(..., handlers=routes())` or `--handlers flasknado.live:routes`.
-The Python client and `LiveHandler` are imported on first use.
+The names are imported on first use.
 """
 
 from __future__ import annotations
@@ -19,20 +19,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from flasknado.exports import lazily
-from flasknado.live.errors import (
-    BufferFull,
-    InvalidCursor,
-    InvalidEvent,
-    InvalidIdentity,
-    LiveError,
-    LogUnavailable,
-    TooManySubscribers,
-)
-from flasknado.live.event import Event
-from flasknado.live.extension import Live
-from flasknado.live.log.presence import Presence
-from flasknado.live.origins import OriginPolicy
-from flasknado.live.tickets import Identity
 
 if TYPE_CHECKING:
     from tornado.routing import URLSpec
@@ -43,6 +29,18 @@ if TYPE_CHECKING:
     from flasknado.live.client import Reset as Reset
     from flasknado.live.client import SubscriptionRefused as SubscriptionRefused
     from flasknado.live.endpoints.base import LiveHandler as LiveHandler
+    from flasknado.live.errors import BufferFull as BufferFull
+    from flasknado.live.errors import InvalidCursor as InvalidCursor
+    from flasknado.live.errors import InvalidEvent as InvalidEvent
+    from flasknado.live.errors import InvalidIdentity as InvalidIdentity
+    from flasknado.live.errors import LiveError as LiveError
+    from flasknado.live.errors import LogUnavailable as LogUnavailable
+    from flasknado.live.errors import TooManySubscribers as TooManySubscribers
+    from flasknado.live.event import Event as Event
+    from flasknado.live.extension import Live as Live
+    from flasknado.live.log.presence import Presence as Presence
+    from flasknado.live.origins import OriginPolicy as OriginPolicy
+    from flasknado.live.tickets import Identity as Identity
 
 __all__ = [
     "AsyncClient",
@@ -71,11 +69,23 @@ if not TYPE_CHECKING:  # else every name would exist for type checkers
         __name__,
         {
             "AsyncClient": "flasknado.live.client",
+            "BufferFull": "flasknado.live.errors",
             "Client": "flasknado.live.client",
+            "Event": "flasknado.live.event",
+            "Identity": "flasknado.live.tickets",
+            "InvalidCursor": "flasknado.live.errors",
+            "InvalidEvent": "flasknado.live.errors",
+            "InvalidIdentity": "flasknado.live.errors",
+            "Live": "flasknado.live.extension",
+            "LiveError": "flasknado.live.errors",
             "LiveEvent": "flasknado.live.client",
             "LiveHandler": "flasknado.live.endpoints.base",
+            "LogUnavailable": "flasknado.live.errors",
+            "OriginPolicy": "flasknado.live.origins",
+            "Presence": "flasknado.live.log.presence",
             "Reset": "flasknado.live.client",
             "SubscriptionRefused": "flasknado.live.client",
+            "TooManySubscribers": "flasknado.live.errors",
         },
     )
 

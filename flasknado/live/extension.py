@@ -1,4 +1,4 @@
-"""`Live`, the Flask extension: publishing, cursors, and who may read what.
+"""`Live`, the Flask extension: publishing, cursors, presence, and streams that a view returns.
 
 No Tornado here: a view, a command line or another program publishes without a server.
 """
@@ -6,39 +6,31 @@ No Tornado here: a view, a command line or another program publishes without a s
 from __future__ import annotations
 
 import contextlib
-import fnmatch
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
-from flask import Flask, current_app, has_request_context, request
+from flask import Flask, has_request_context, request
 from sqlalchemy.orm import scoped_session
-from werkzeug.exceptions import InternalServerError, NotFound, abort
-from werkzeug.wrappers import Response as BaseResponse
 
 from flasknado.errors import ConfigurationError
+from flasknado.live import cli
 from flasknado.live.errors import InvalidEvent
 from flasknado.live.event import REVOCATIONS, Event, check_channel
+from flasknado.live.hooks import Hooks
 from flasknado.live.log import tables, transaction
 from flasknado.live.log.presence import Presence
 from flasknado.live.log.presence_tracker import watched
+from flasknado.live.response import stream_response
 from flasknado.live.revocation import revocation_data
 from flasknado.live.state import EXTENSION_KEY, LiveState, current_state, draft_of, encode_json
-from flasknado.live.tickets import NOBODY, Identity
 
 if TYPE_CHECKING:
     from flask import Response
     from flask_sqlalchemy import SQLAlchemy
     from sqlalchemy.orm import Session
 
-MayRead = Callable[[str], Any]
-WhoAsks = Callable[[], Any]
-OnMessage = Callable[[str, Any], Any]
-WhoAsksT = TypeVar("WhoAsksT", bound=WhoAsks)
-OnMessageT = TypeVar("OnMessageT", bound=OnMessage)
-MayReadT = TypeVar("MayReadT", bound=MayRead)
 
-
-class Live:
+class Live(Hooks):
     """Live events for a Flask application.
 
     With `db` (Flask-SQLAlchemy) the log is in the application's database, and events join
@@ -56,12 +48,9 @@ class Live:
         *,
         database_url: str | None = None,
     ) -> None:
+        super().__init__()
         self._database_url = database_url
-        self._may_read: MayRead | None = None
-        self._who: WhoAsks | None = None
-        self._on_message: list[tuple[str, OnMessage]] = []
         self._captures: list[list[Event]] = []
-        self._complained: set[str] = set()
         if app is not None:
             self.init_app(app, db)
 
@@ -85,73 +74,8 @@ class Live:
                 if table.name not in db.metadata.tables:
                     table.to_metadata(db.metadata)
             transaction.install()
-        app.extensions[EXTENSION_KEY] = LiveState(app, self, db, url)
-        from flasknado.live import cli
-
+        app.extensions[EXTENSION_KEY] = LiveState(app, self, self.captured, db, url)
         app.cli.add_command(cli.group)
-
-    def authorize(self, function: MayReadT) -> MayReadT:
-        """Register `function(channel) -> bool`, which decides who may read what; a decorator.
-
-        It runs in a Flask request context made from the live request, after the
-        application's `before_request` functions, on a thread. Until one is registered
-        nobody may read anything. It may `abort(401)` or `abort(404)` to say why not.
-
-        Only `True` lets in. `False` and `None` refuse with 403, a response (as from
-        Flask-Login's `login_required`) or a tuple such as `("no", 401)` with its status, and
-        anything else with 403 and a line in the log.
-        """
-        self._may_read = function
-        return function
-
-    def may_read(self, channel: str) -> bool:
-        """Ask the registered function about one channel, in a request context.
-
-        Raises what it raises, and `werkzeug.exceptions.HTTPException` for a response.
-        """
-        if self._may_read is None:
-            current_app.logger.error(
-                "nobody may read the channel %r: register a function with @live.authorize", channel
-            )
-            return False
-        said = current_app.ensure_sync(self._may_read)(channel)
-        if said is True:
-            return True
-        if said is not False and said is not None:
-            if isinstance(said, (BaseResponse, tuple)):
-                _refuse_with(said)
-            self._complain("authorize", said, "True lets in; return False, or abort(), to refuse")
-        return False
-
-    def identity(self, function: WhoAsksT) -> WhoAsksT:
-        """Register `function() -> Identity | None`, which says who asks; a decorator.
-
-        It runs where `authorize`'s function runs. What it names is who `revoke()` ends, who
-        is counted for LIVE_MAX_PER_USER and who is seen on a channel; at `expires_at` (of the
-        session or token) the connection ends. Until one is registered everybody is nobody.
-
-        `None` is nobody. A response or a tuple refuses with its status, and anything else with
-        500 and a line in the log.
-        """
-        self._who = function
-        return function
-
-    def who(self) -> Identity:
-        """Ask the registered function who asks, in a request context.
-
-        Raises what it raises, and `werkzeug.exceptions.HTTPException` for a wrong answer.
-        """
-        if self._who is None:
-            return NOBODY
-        said = current_app.ensure_sync(self._who)()
-        if said is None:
-            return NOBODY
-        if isinstance(said, Identity):
-            return said
-        if isinstance(said, (BaseResponse, tuple)):
-            _refuse_with(said)
-        self._complain("identity", said, "return Identity(user), or None for nobody")
-        raise InternalServerError("the application does not say who asks; its log has the reason")
 
     def page_key(self) -> str:
         """Return the key of the page that a view makes, for `connect({ key })` of live.js.
@@ -161,44 +85,6 @@ class Live:
         Empty without a secret key. Needs a request context.
         """
         return current_state().page_key(self.who().user) or ""
-
-    @overload
-    def on_message(self, pattern: OnMessageT) -> OnMessageT: ...
-
-    @overload
-    def on_message(self, pattern: str) -> Callable[[OnMessageT], OnMessageT]: ...
-
-    def on_message(self, pattern: Any) -> Any:
-        """Register `function(channel, data)` for what WebSocket clients send; a decorator.
-
-        As `@live.on_message` it gets the messages to all channels, as
-        `@live.on_message("chat:*")` to those that match; of several the one registered first.
-        It runs in a Flask request context of the client's handshake, in order for each
-        client, only for channels that the client follows and while it is who it was when it
-        subscribed. What it returns is the client's reply; it may `abort(403)`, and a response
-        refuses with its status.
-        """
-        if callable(pattern):
-            return self.on_message("*")(pattern)
-
-        def register(function: OnMessageT) -> OnMessageT:
-            self._on_message.append((pattern, function))
-            return function
-
-        return register
-
-    def answer(self, channel: str, data: Any) -> str | None:
-        """Give a message to its function, in a request context; return its answer as JSON.
-
-        Raises `NotFound` (404) if no function takes messages to the channel.
-        """
-        for pattern, function in self._on_message:
-            if fnmatch.fnmatchcase(channel, pattern):
-                answer = current_app.ensure_sync(function)(channel, data)
-                if isinstance(answer, BaseResponse):
-                    abort(answer)
-                return None if answer is None else encode_json(answer, current_app)
-        raise NotFound(f"nothing takes messages to the channel {channel!r}")
 
     def publish(
         self,
@@ -295,8 +181,6 @@ class Live:
         server it is a plain generator, which ends after LIVE_FALLBACK_STREAM_S (when testing,
         as soon as it has what is there). Raises `InvalidEvent` and `InvalidCursor`.
         """
-        from flasknado.live.response import stream_response
-
         names = [channels] if isinstance(channels, str) else list(channels)
         return stream_response(current_state(), [check_channel(name) for name in names], after)
 
@@ -316,32 +200,6 @@ class Live:
         events = [event for event in events if "!" not in event.channel]
         for capture in self._captures:
             capture.extend(events)
-
-    def _complain(self, hook: str, said: object, rule: str) -> None:
-        """Log, once for each hook, that its function returned what means nothing."""
-        if hook not in self._complained:
-            self._complained.add(hook)
-            current_app.logger.error(
-                "the function registered with @live.%s returned %.80r, of the type %s, which "
-                "refuses: %s",
-                hook,
-                said,
-                type(said).__name__,
-                rule,
-            )
-
-
-def _refuse_with(said: BaseResponse | tuple[Any, ...]) -> None:
-    """Raise an HTTP exception for a response, in any form that Flask takes from a view.
-
-    Returns for a tuple that is none, and for a status that says that all is well.
-    """
-    try:
-        response = current_app.make_response(said)
-    except TypeError:
-        return
-    if response.status_code >= 300:
-        abort(response)
 
 
 def _publishing_state() -> LiveState:

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from flasknado.errors import ConfigurationError
-from flasknado.native.lane import LaneSettings
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -72,16 +71,6 @@ class LiveOptions:
     """How many more messages may wait; to one more the answer is 503."""
     subscribe_timeout_s: float = 10
     """How long a WebSocket client may take until it has subscribed to a channel."""
-
-    @property
-    def authorize_lane(self) -> LaneSettings:
-        """The threads that authorise."""
-        return LaneSettings("live-authorize", self.authorize_threads, self.authorize_queue)
-
-    @property
-    def message_lane(self) -> LaneSettings:
-        """Those of clients' messages: a slow one must not hold up who wants to subscribe."""
-        return LaneSettings("live-message", self.message_threads, self.message_queue)
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> LiveOptions:

@@ -35,7 +35,7 @@ def stream_response(state: LiveState, channels: Sequence[str], after: str | None
         cursor = cursor_of_last_event_id(given_back)
     server = request.environ.get(SERVER_KEY)
     # Here, while there is a context: the loop has none.
-    identity = state.live.who()
+    identity = state.hooks.who()
     address = request.remote_addr
     events = _fallback(state, channels, cursor, identity)
     response = Response(events, mimetype="text/event-stream")

@@ -5,18 +5,18 @@ No Tornado here, as in `flasknado.live.extension`.
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from flask import Flask, current_app
 
 from flasknado.errors import ConfigurationError
 from flasknado.live.event import Event, check_channel, check_name, encode_data
+from flasknado.live.hooks import Hooks
 from flasknado.live.log import tables
-from flasknado.live.log.base import Log
+from flasknado.live.log.base import Log, OnCommit
 from flasknado.live.log.database import DatabaseLog, SessionLog
 from flasknado.live.log.memory import MemoryLog
 from flasknado.live.options import LiveOptions
@@ -24,9 +24,6 @@ from flasknado.live.tickets import Tickets
 
 if TYPE_CHECKING:
     from flask_sqlalchemy import SQLAlchemy
-
-    from flasknado.live.extension import Live
-    from flasknado.live.hub.hub import Hub
 
 EXTENSION_KEY = "live"
 MEMORY_URL = "memory://"
@@ -37,27 +34,30 @@ MIN_TOKEN_CHARS = 16
 class LiveState:
     """What one Flask application has of `Live`: `app.extensions["live"]`."""
 
-    def __init__(self, app: Flask, live: Live, db: SQLAlchemy | None, url: str | None) -> None:
+    def __init__(
+        self, app: Flask, hooks: Hooks, captured: OnCommit, db: SQLAlchemy | None, url: str | None
+    ) -> None:
         self.app = app
-        self.live = live
+        self.hooks = hooks
+        self._captured = captured
         self.options = LiveOptions.from_config(app.config)
-        self.tickets = Tickets(app.secret_key) if app.secret_key else None
+        self.tickets = Tickets(_signing_keys(app)) if app.secret_key else None
         """`None` without a secret key to sign them with."""
         self.publish_token = _publish_token(app)
-        self.log = self._log(live, db, url)
-        self.hubs: dict[asyncio.AbstractEventLoop, Hub] = {}
+        self.log = self._log(db, url)
+        self.hubs: dict[Any, Any] = {}
         """The hub of each event loop that has needed one (`flasknado.live.hub.hub.hub_of`)."""
         self.signals: deque[tables.Draft] = deque()
         """The signals that wait for a reader to write them."""
         self._wakers: tuple[Callable[[], None], ...] = ()
 
-    def _log(self, live: Live, db: SQLAlchemy | None, url: str | None) -> Log:
+    def _log(self, db: SQLAlchemy | None, url: str | None) -> Log:
         if db is not None:
-            return SessionLog(self._engine_of(db), db, self.committed, live.captured)
+            return SessionLog(self._engine_of(db), db, self.committed, self._captured)
         assert url is not None
         if url == MEMORY_URL:
             return MemoryLog(self.committed)
-        return DatabaseLog(url, self.committed, live.captured)
+        return DatabaseLog(url, self.committed, self._captured)
 
     def _engine_of(self, db: SQLAlchemy) -> Callable[[], sa.Engine]:
         def engine() -> sa.Engine:
@@ -69,7 +69,7 @@ class LiveState:
     def committed(self, events: Sequence[Event]) -> None:
         """Tell the readers of this process, and whoever captures, of committed events."""
         if events:
-            self.live.captured(events)
+            self._captured(events)
         for wake in self._wakers:
             wake()
 
@@ -145,6 +145,18 @@ def draft_of(
 def encode_json(data: object, app: Flask, max_data_bytes: int = 2**31) -> str:
     """Return what the application's JSON provider makes of data; raises `InvalidEvent`."""
     return encode_data(data, max_data_bytes, getattr(app.json, "default", None))
+
+
+def _signing_keys(app: Flask) -> list[bytes]:
+    """Return the keys that tickets may be signed with, the newest last (itsdangerous's order)."""
+    fallbacks = app.config.get("SECRET_KEY_FALLBACKS") or []
+    keys: list[Any] = [app.secret_key]
+    keys[:0] = fallbacks if isinstance(fallbacks, (list, tuple)) else [None]
+    if not all(isinstance(key, (str, bytes)) and key for key in keys):
+        raise ConfigurationError(
+            "SECRET_KEY_FALLBACKS must be a list of the secret keys used before, none of them empty"
+        )
+    return [key.encode() if isinstance(key, str) else key for key in keys]
 
 
 def _publish_token(app: Flask) -> str | None:

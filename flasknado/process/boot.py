@@ -5,11 +5,11 @@ A module that serves by itself while it is imported (`app.run()` left at its end
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import itertools
 import logging
 import sys
-import threading
 import traceback
 from collections.abc import Iterator
 from types import FrameType
@@ -39,20 +39,18 @@ log = logging.getLogger("flasknado.error")
 @contextlib.contextmanager
 def watched_boot() -> Iterator[None]:
     """Log once where the calling thread is if the block does not end in `PATIENCE_S`."""
-    over = threading.Event()
-    watch = threading.Thread(
-        target=_watch, args=(over, threading.get_ident()), name="flasknado-boot", daemon=True
-    )
-    watch.start()
+    over = _thread.allocate_lock()
+    over.acquire()
+    # Below `threading`, which an application may replace while its own threads run.
+    _thread.start_new_thread(_watch, (over, _thread.get_ident()))
     try:
         yield
     finally:
-        over.set()
-        watch.join()
+        over.release()
 
 
-def _watch(over: threading.Event, thread_id: int) -> None:
-    if over.wait(PATIENCE_S):
+def _watch(over: _thread.LockType, thread_id: int) -> None:
+    if over.acquire(timeout=PATIENCE_S):
         return
     frame = sys._current_frames().get(thread_id)
     if frame is None:

@@ -191,6 +191,8 @@ class Dispatch(httputil.HTTPMessageDelegate):
         def complete_and_write(
             start_line: Any, headers: httputil.HTTPHeaders, chunk: bytes | None = None
         ) -> Any:
+            # There is one head to a response; what knows the request would keep its body for long.
+            del connection.write_headers
             if REQUEST_ID_FIELD not in headers:
                 headers[REQUEST_ID_FIELD] = head.request_id or ""
             if start_line.code == METHOD_NOT_ALLOWED:

@@ -44,14 +44,13 @@ def measure(running: Running, plan: Plan) -> Values:
     """Commit without events and with one each; then commit at a rate, and receive."""
     url = running.target.fill(live_append.URLS[running.server.name])
     found: Values = {FAILURES: 0}
-    with helping("loadtests.bench.live_commit_writers", [url], plan.cores.generator) as writers:
+    core = plan.cores.generator
+    with helping("loadtests.bench.live_commit_writers", [url], core) as writers:
         for threads in THREADS:
             found.update(_cost(writers, threads, plan.seconds))
             found[FAILURES] += found.pop(f"failures_{threads}")
         arguments = [f"{running.url}/live"]
-        with helping(
-            "loadtests.bench.live_commit_reader", arguments, plan.cores.generator
-        ) as reader:
+        with helping("loadtests.bench.live_commit_reader", arguments, core) as reader:
             _receive(writers, reader, plan.seconds, found, "receive")
             if running.server.name == "postgresql":
                 with _killing(url) as kills:

@@ -24,6 +24,7 @@ const live: Live = connect<Post>({
   credentials: "include",
   transports: ["websocket", "sse", "poll"],
   timeoutMs: 1,
+  heartbeatMs: 1,
   silenceMs: 1,
   retryMs: 1,
   maxRetryMs: 1,

@@ -22,8 +22,9 @@ from tornado.web import RequestHandler
 from tornado.websocket import WebSocketHandler
 
 from flasknado import HTTPServer
-from flasknado.websocket import codec, handshake
-from flasknado.websocket.closing import shut_down_writing
+from flasknado.native import websocket_handshake as handshake
+from flasknado.native.websocket_closing import shut_down_writing
+from flasknado.websocket import codec
 from flasknado.websocket.codec import Receiver, WebSocketError
 
 MAX_MESSAGE_BYTES = 32 * 1024 * 1024

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -80,7 +81,8 @@ def besiege(
         )
         time.sleep(2 / PROBES_PER_S)  # so that the probes have their connections
         try:
-            outcome.report = Report(**attacker.ask_json("attack"))
+            said = attacker.ask_json("attack")
+            outcome.report = Report(**said | {"answers": Counter(said["answers"])})
         except GeneratorFailed:
             judge("the attacker has ended, or waited too long, without a report")
         outcome.health, outcome.page = health.result(), page.result()

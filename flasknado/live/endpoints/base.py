@@ -6,11 +6,9 @@ stream has begun.
 
 from __future__ import annotations
 
-import contextlib
 import http
 import sys
-import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -18,9 +16,8 @@ import flask
 from tornado.web import HTTPError, RequestHandler
 
 from flasknado.errors import ConfigurationError
-from flasknado.live.errors import InvalidCursor, InvalidEvent, LiveError, TooManySubscribers
-from flasknado.live.event import Cursor, check_channel, parse_cursor
-from flasknado.live.extension import Live
+from flasknado.live.endpoints.access import authorize, check_channels, refusals
+from flasknado.live.event import Cursor, parse_cursor
 from flasknado.live.flask_cors import FlaskCors, flask_cors_of
 from flasknado.live.formats import (
     TICKET_MARK,
@@ -32,15 +29,12 @@ from flasknado.live.hub.hub import Hub, hub_of
 from flasknado.live.origins import CORS_KEY, NO_OTHER_ORIGIN, OriginPolicy, policy_in
 from flasknado.live.state import LiveState, state_of
 from flasknado.live.tickets import Access, Identity
-from flasknado.native.in_flask import Caller, Refused, app_of, in_flask
+from flasknado.native.in_flask import Refused, app_of, in_flask
 from flasknado.native.methods import methods_of
 
 ALLOWED_HEADERS = "Authorization, Cache-Control, Content-Type, Last-Event-ID"
 EXPOSED_HEADERS = f"Retry-After, X-Request-ID, {WHO_FIELD}"
 PREFLIGHT_MAX_AGE_S = 600
-RETRY_AFTER_S = 2
-ASKED_AGAIN = 3
-"""How often the application is asked when it revokes a user while it answers."""
 
 
 class LiveHandler(RequestHandler):
@@ -215,77 +209,8 @@ def _own_host() -> str:
     return flask.request.host
 
 
-async def authorize(
-    source: RequestHandler | Caller,
-    state: LiveState,
-    channels: Collection[str],
-    ticket: str | None = None,
-) -> Access:
-    """Return who asks, once it may read all these channels; raises `Refused`.
-
-    The application is asked, unless a ticket of a minute ago says so. On the loop's thread.
-    """
-    try:
-        hub = hub_of(state, source.settings.get("http_server"))
-    except ConfigurationError as error:
-        raise Refused(500, str(error)) from None
-    with refusals():
-        await hub.ready()  # else it does not know who was revoked
-    if ticket is not None:
-        admitted = hub.gate.admits_by(ticket, channels)
-        if admitted is not None:
-            return admitted
-    for _ in range(ASKED_AGAIN):
-        asked_at = time.monotonic()
-        denied, identity = await in_flask(
-            source,
-            examine,
-            state.live,
-            channels,
-            timeout_s=state.options.authorize_timeout_s,
-            lane=state.options.authorize_lane,
-        )
-        if denied is not None:
-            raise Refused(403, f"you may not read the channel {denied!r}")
-        access = Access(identity, asked_at)
-        if hub.gate.upholds(access):
-            return access
-        # What the application said is of before it took that user's access away.
-    raise Refused(503, "your access changes at this moment: try again", {"Retry-After": "2"})
-
-
-def examine(live: Live, channels: Collection[str]) -> tuple[str | None, Identity]:
-    """Return the first channel that may not be read, if any, and who asks; in a request context."""
-    denied = next((channel for channel in channels if not live.may_read(channel)), None)
-    return denied, live.who()
-
-
 def error_body(status: int, message: str | None = None) -> dict[str, Any]:
     """Return the JSON shape of an error."""
     if message is None:
         message = http.HTTPStatus(status).phrase
     return {"message": message, "success": False, "code": status}
-
-
-@contextlib.contextmanager
-def refusals() -> Iterator[None]:
-    """Turn the errors of the live part into refusals: 400 for what is malformed, else 503."""
-    try:
-        yield
-    except (InvalidEvent, InvalidCursor) as error:
-        raise Refused(400, str(error)) from None
-    except TooManySubscribers as error:
-        raise Refused(error.status, str(error), {"Retry-After": str(RETRY_AFTER_S)}) from None
-    except LiveError as error:
-        raise Refused(503, str(error), {"Retry-After": str(RETRY_AFTER_S)}) from None
-
-
-def check_channels(channels: Collection[str], max_channels: int) -> None:
-    """Raise `InvalidEvent` if these are too many channels, or one is none."""
-    if len(channels) > max_channels:
-        raise InvalidEvent(
-            f"one connection may follow {max_channels} channels (LIVE_MAX_CHANNELS), and "
-            f"these are {len(channels)}"
-        )
-    for channel in channels:
-        check_channel(channel)

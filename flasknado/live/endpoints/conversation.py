@@ -12,130 +12,137 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from flasknado.live.endpoints.base import authorize, check_channels, error_body
+from flask import current_app
+
+from flasknado.live.endpoints.access import authorize, check_channels
+from flasknado.live.endpoints.base import error_body
+from flasknado.live.endpoints.socket_subscriber import SocketSubscriber
 from flasknado.live.errors import InvalidCursor, InvalidEvent, LiveError, TooManySubscribers
 from flasknado.live.event import Cursor, check_channel, parse_cursor
-from flasknado.live.extension import Live
 from flasknado.live.formats import TICKET_MARK
+from flasknado.live.hooks import Hooks
 from flasknado.live.log.presence import SUFFIX
+from flasknado.live.state import encode_json
 from flasknado.live.tickets import Identity
 from flasknado.native.in_flask import Refused, in_flask
+from flasknado.native.lane import LaneSettings
 from flasknado.websocket import codec
-
-if TYPE_CHECKING:
-    from flasknado.live.endpoints.websocket import SocketSubscriber
 
 log = logging.getLogger("flasknado.live")
 
 _REPEATED = ("channels", "channel", "after", "ref")
 
 
-async def converse(client: SocketSubscriber, payload: bytes, *, within_rate: bool) -> None:
-    """Answer one message. On the loop's thread."""
-    request: dict[str, Any] = {}
-    try:
-        request = _parse(payload)
-        if not within_rate:
-            raise Refused(
-                429,
-                f"a client may send {client.state.options.max_messages_per_s:g} messages a "
-                f"second (LIVE_MAX_MESSAGES_PER_S): this one was dropped",
-            )
-        await _act(client, request)
-    except TooManySubscribers as error:
-        client.close(codec.CLOSE_TRY_LATER, str(error))
-    except Stranger:
-        # By a ticket, or with a session of the server that has changed: it comes back as
-        # who it is now.
-        client.hub.kick(client, "changed")
-    except Refused as error:
-        _complain(client, request, error.status_code, error.message)
-    except (InvalidEvent, InvalidCursor) as error:
-        _complain(client, request, 400, str(error))
-    except LiveError as error:
-        _complain(client, request, 503, str(error))
-    except Exception:
-        log.exception("a live client's message could not be answered")
-        client.close(codec.CLOSE_INTERNAL_ERROR, "the server met an error: reconnect")
-
-
-async def _act(client: SocketSubscriber, request: dict[str, Any]) -> None:
-    kind = request.get("type")
-    if kind == "ping":
-        place = client.hub.place_of(client)
-        client.say({"type": "pong", "id": None if place is None else str(place)})
-    elif kind == "subscribe":
-        await _subscribe(client, request)
-    elif kind == "unsubscribe":
-        channels = _channels(request)
-        client.hub.unsubscribe(client, [*channels, *(c + SUFFIX for c in channels)])
-        client.say({"type": "unsubscribed", "channels": channels})
-    elif kind == "message":
-        await _take_message(client, request)
-    else:
-        raise Refused(
-            400,
-            f"the message's type is {str(kind)[:80]!a}: "
-            f"it must be subscribe, unsubscribe, message or ping",
-        )
-
-
-async def _subscribe(client: SocketSubscriber, request: dict[str, Any]) -> None:
-    hub = client.hub
-    channels = _channels(request)
-    after, ticket = _after(request)
-    named = [channel for channel in client.channels if not channel.endswith(SUFFIX)]
-    together = dict.fromkeys([*named, *channels])
-    check_channels(together, hub.options.max_channels)
-    access = await authorize(client.caller, client.state, channels, ticket)
-    if client.gone:
-        return
-    if not hub.identify(client, access):
-        hub.kick(client, "changed")
-        return
-    who = client.state.page_key(access.identity.user)
-    # Said when the log has been read, and not before: a reader that hangs reads nothing.
-    said = client.frame({"type": "subscribed", "channels": channels, "who": who})
-    # Interned: thousands of clients name the same few channels.
-    interned = [sys.intern(channel) for channel in channels]
-    await hub.follow(client, interned, after, said, presence=request.get("presence") is True)
-
-
-async def _take_message(client: SocketSubscriber, request: dict[str, Any]) -> None:
-    channel = check_channel(request.get("channel"))  # type: ignore[arg-type]  # it checks that too
-    if channel not in client.channels:
-        raise Refused(403, f"subscribe to the channel {channel!r} before you send to it")
-    answer = await in_flask(
-        client.caller,
-        _answer,
-        client.state.live,
-        client.identity,
-        channel,
-        request.get("data"),
-        timeout_s=client.state.options.message_timeout_s,
-        lane=client.state.options.message_lane,
-    )
-    if answer is not None or "ref" in request:
-        data = None if answer is None else json.loads(answer)
-        client.say({"type": "reply", "ref": request.get("ref"), "data": data})
-
-
-def _answer(live: Live, expected: Identity, channel: str, data: Any) -> str | None:
-    """Give a message to the application, in a request context of the client's handshake."""
-    if not expected.is_same_user(live.who()):
-        raise Stranger(403, "you are somebody else than when you subscribed: connect again")
-    return live.answer(channel, data)
-
-
 class Stranger(Refused):
     """Who sends a message is not who the connection is of."""
 
 
-def _complain(client: SocketSubscriber, request: dict[str, Any], status: int, message: str) -> None:
-    about = {key: value for key, value in request.items() if key in _REPEATED}
-    client.say({"type": "error", **error_body(status, message), **about})
+class Conversation(SocketSubscriber):
+    """A WebSocket client that says what it wants to follow, and may send messages."""
+
+    __slots__ = ()
+
+    async def answer(self, payload: bytes, *, within_rate: bool) -> None:
+        """Answer one message. On the loop's thread."""
+        request: dict[str, Any] = {}
+        try:
+            request = _parse(payload)
+            if not within_rate:
+                raise Refused(
+                    429,
+                    f"a client may send {self.state.options.max_messages_per_s:g} messages a "
+                    f"second (LIVE_MAX_MESSAGES_PER_S): this one was dropped",
+                )
+            await self._act(request)
+        except TooManySubscribers as error:
+            self.close(codec.CLOSE_TRY_LATER, str(error))
+        except Stranger:
+            # By a ticket, or with a session of the server that has changed: it comes back as
+            # who it is now.
+            self.hub.kick(self, "changed")
+        except Refused as error:
+            self._complain(request, error.status_code, error.message)
+        except (InvalidEvent, InvalidCursor) as error:
+            self._complain(request, 400, str(error))
+        except LiveError as error:
+            self._complain(request, 503, str(error))
+        except Exception:
+            log.exception("a live client's message could not be answered")
+            self.close(codec.CLOSE_INTERNAL_ERROR, "the server met an error: reconnect")
+
+    async def _act(self, request: dict[str, Any]) -> None:
+        kind = request.get("type")
+        if kind == "ping":
+            place = self.hub.place_of(self)
+            self.say({"type": "pong", "id": None if place is None else str(place)})
+        elif kind == "subscribe":
+            await self._subscribe(request)
+        elif kind == "unsubscribe":
+            channels = _channels(request)
+            self.hub.unsubscribe(self, [*channels, *(c + SUFFIX for c in channels)])
+            self.say({"type": "unsubscribed", "channels": channels})
+        elif kind == "message":
+            await self._take_message(request)
+        else:
+            raise Refused(
+                400,
+                f"the message's type is {str(kind)[:80]!a}: "
+                f"it must be subscribe, unsubscribe, message or ping",
+            )
+
+    async def _subscribe(self, request: dict[str, Any]) -> None:
+        hub = self.hub
+        channels = _channels(request)
+        after, ticket = _after(request)
+        named = [channel for channel in self.channels if not channel.endswith(SUFFIX)]
+        together = dict.fromkeys([*named, *channels])
+        check_channels(together, hub.options.max_channels)
+        access = await authorize(self.caller, self.state, channels, ticket)
+        if self.gone:
+            return
+        if not hub.identify(self, access):
+            hub.kick(self, "changed")
+            return
+        who = self.state.page_key(access.identity.user)
+        # Said when the log has been read, and not before: a reader that hangs reads nothing.
+        said = self.frame({"type": "subscribed", "channels": channels, "who": who})
+        # Interned: thousands of clients name the same few channels.
+        interned = [sys.intern(channel) for channel in channels]
+        await hub.follow(self, interned, after, said, presence=request.get("presence") is True)
+
+    async def _take_message(self, request: dict[str, Any]) -> None:
+        channel = check_channel(request.get("channel"))  # type: ignore[arg-type]  # it checks that too
+        if channel not in self.channels:
+            raise Refused(403, f"subscribe to the channel {channel!r} before you send to it")
+        options = self.state.options
+        answer = await in_flask(
+            self.caller,
+            _answer,
+            self.state.hooks,
+            self.identity,
+            channel,
+            request.get("data"),
+            timeout_s=options.message_timeout_s,
+            # Of their own: a slow message must not hold up who wants to subscribe.
+            lane=LaneSettings("live-message", options.message_threads, options.message_queue),
+        )
+        if answer is not None or "ref" in request:
+            data = None if answer is None else json.loads(answer)
+            self.say({"type": "reply", "ref": request.get("ref"), "data": data})
+
+    def _complain(self, request: dict[str, Any], status: int, message: str) -> None:
+        about = {key: value for key, value in request.items() if key in _REPEATED}
+        self.say({"type": "error", **error_body(status, message), **about})
+
+
+def _answer(hooks: Hooks, expected: Identity, channel: str, data: Any) -> str | None:
+    """Give a message to the application, in a request context of the client's handshake."""
+    if not expected.is_same_user(hooks.who()):
+        raise Stranger(403, "you are somebody else than when you subscribed: connect again")
+    answer = hooks.answer(channel, data)
+    return None if answer is None else encode_json(answer, current_app)
 
 
 def _parse(payload: bytes) -> dict[str, Any]:

@@ -16,7 +16,8 @@ from tornado import httputil
 from tornado.iostream import IOStream, StreamClosedError
 
 from flasknado.http.message import SERVER_SOFTWARE
-from flasknado.live.endpoints.base import LiveHandler, refusals
+from flasknado.live.endpoints.access import refusals
+from flasknado.live.endpoints.base import LiveHandler
 from flasknado.live.formats import Format
 from flasknado.live.hub.subscriber import StreamSubscriber
 

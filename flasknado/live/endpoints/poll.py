@@ -6,11 +6,12 @@ import asyncio
 import math
 from typing import NamedTuple
 
-from flasknado.live.endpoints.base import LiveHandler, refusals
-from flasknado.live.errors import LogUnavailable
+from flasknado.live.endpoints.access import refusals
+from flasknado.live.endpoints.base import LiveHandler
 from flasknado.live.event import Cursor
 from flasknado.live.formats import JSON_LIST, GoAway
-from flasknado.live.hub.hub import READY_TIMEOUT_S, Hub
+from flasknado.live.hub.hub import Hub
+from flasknado.live.hub.log_health import READY_TIMEOUT_S, unavailable
 from flasknado.live.hub.subscriber import Subscriber
 from flasknado.live.tickets import Identity
 from flasknado.native.in_flask import Refused
@@ -115,9 +116,7 @@ class PollHandler(LiveHandler):
             hub.subscribe(subscriber, channels, after)
             return await asyncio.wait_for(subscriber.answer, timeout_s + READY_TIMEOUT_S)
         except TimeoutError:
-            raise LogUnavailable(
-                "the log of live events cannot be read at present: try again later"
-            ) from None
+            raise unavailable() from None
         finally:
             timer.cancel()
             hub.remove(subscriber)

@@ -18,7 +18,8 @@ from typing import Any
 import sqlalchemy as sa
 from tornado.web import stream_request_body
 
-from flasknado.live.endpoints.base import LiveHandler, refusals
+from flasknado.live.endpoints.access import refusals
+from flasknado.live.endpoints.base import LiveHandler
 from flasknado.live.log.tables import Draft
 from flasknado.live.state import LiveState, draft_of
 from flasknado.native.in_flask import Refused

@@ -12,7 +12,7 @@ class WhoHandler(LiveHandler):
     async def get(self) -> None:
         state = self.state
         timeout_s = state.options.authorize_timeout_s
-        identity = await in_flask(self, state.live.who, timeout_s=timeout_s)
+        identity = await in_flask(self, state.hooks.who, timeout_s=timeout_s)
         self.write({"who": state.page_key(identity.user)})
 
     head = get

@@ -9,18 +9,16 @@ import asyncio
 import contextlib
 import socket
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar, Protocol
 
 from tornado.iostream import IOStream, StreamClosedError
 
 from flasknado.live.event import Cursor
 from flasknado.live.formats import Format, GoAway
+from flasknado.live.hub.catch_up import CatchUp
+from flasknado.live.options import LiveOptions
 from flasknado.live.tickets import NOBODY, Identity
 from flasknado.native.iostream import TransportStream
-
-if TYPE_CHECKING:
-    from flasknado.live.hub.hub import Hub
-    from flasknado.live.log.reader import Request
 
 STALLED_BEATS = 2
 """After how many heartbeat intervals a client that takes no bytes at all is disconnected."""
@@ -28,56 +26,6 @@ LEAST_USER_TIMEOUT_S = 5.0
 """The shortest time after which the system gives up a client that acknowledges nothing."""
 GOODBYE_TIMEOUT_S = 5.0
 """How long a client that is sent away may take to read what was written."""
-
-
-class CatchUp:
-    """How far a subscriber that has not joined the live flow has been read, channel by channel.
-
-    A position is an offset, or `None` for a channel that begins at the head, wherever that
-    is when it is read.
-    """
-
-    __slots__ = ("asked", "epoch", "greeted", "greeting", "positions", "request")
-
-    def __init__(self) -> None:
-        self.epoch: str | None = None
-        """The log that the positions are of; empty if they are of several, so of none."""
-        self.positions: dict[str, int | None] = {}
-        self.request: Request | None = None
-        self.asked: dict[str, int | None] = {}
-        """The positions when the request was made."""
-        self.greeting = b""
-        """What to send before anything else."""
-        self.greeted: asyncio.Future[None] | None = None
-        """Done when the log has been read for whoever waits for that."""
-
-    def begin(self, channel: str, after: Cursor | None) -> None:
-        """Take a channel in, after a cursor or, if it is new, from the head."""
-        if after is None:
-            self.positions.setdefault(channel, None)
-            return
-        self.positions[channel] = after.offset
-        if self.epoch is None:
-            self.epoch = after.epoch
-        elif self.epoch != after.epoch:
-            self.epoch = ""
-
-    def end(self, channel: str) -> None:
-        """Let a channel go, also from the request under way: it may come back from elsewhere."""
-        self.positions.pop(channel, None)
-        self.asked.pop(channel, None)
-
-    def after(self) -> int | None:
-        """Return the offset to read from; `None` if every channel begins at the head."""
-        return min((p for p in self.positions.values() if p is not None), default=None)
-
-    def cancel(self) -> None:
-        """Forget the request that is under way."""
-        if self.greeted is not None and not self.greeted.done():
-            self.greeted.set_result(None)
-        if self.request is not None:
-            self.request.cancelled = True
-            self.request = None
 
 
 class Subscriber(ABC):
@@ -159,6 +107,22 @@ class Subscriber(ABC):
         self.abort()
 
 
+class Keeper(Protocol):
+    """What a subscriber on a stream needs of its hub."""
+
+    loop: asyncio.AbstractEventLoop
+    options: LiveOptions
+
+    def remove(self, subscriber: Subscriber) -> None:
+        """Forget a client; may be called again."""
+
+    def evict(self, subscriber: Subscriber) -> None:
+        """Disconnect a client that does not read."""
+
+    def drained(self, subscriber: Subscriber) -> None:
+        """Note that a client has taken all that was written to it."""
+
+
 class StreamSubscriber(Subscriber):
     """A client on a byte stream of its own, detached from its HTTP request.
 
@@ -180,7 +144,7 @@ class StreamSubscriber(Subscriber):
 
     def __init__(
         self,
-        hub: Hub,
+        hub: Keeper,
         wire_format: Format,
         identity: Identity = NOBODY,
         address: str | None = None,

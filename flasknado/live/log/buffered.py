@@ -11,7 +11,6 @@ to where they were.
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import logging
 import os
@@ -24,6 +23,7 @@ import sqlalchemy as sa
 
 from flasknado.live.errors import BufferFull
 from flasknado.live.log.tables import Draft
+from flasknado.threads import runs_a_loop
 
 log = logging.getLogger("flasknado.live")
 
@@ -76,7 +76,7 @@ class Buffer:
         entry = _Entry(threading.get_ident(), draft, len(draft.data) + OVERHEAD_BYTES)
         with self._changed:
             if not self._has_room():
-                patience_s = 0.0 if _on_a_loop() else FULL_TIMEOUT_S
+                patience_s = 0.0 if runs_a_loop() else FULL_TIMEOUT_S
                 if not self._changed.wait_for(self._has_room, patience_s):
                     raise BufferFull(
                         f"{self._size_bytes} bytes of buffered events wait to be appended, and "
@@ -181,12 +181,3 @@ class Buffer:
             self._size_bytes += sum(entry.size_bytes for entry in self._underway)
             self._underway = []
             self._changed.notify_all()
-
-
-def _on_a_loop() -> bool:
-    """Return whether the thread has a running event loop, which must not wait."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import threading
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Protocol
 
 import sqlalchemy as sa
 
@@ -22,6 +23,16 @@ FIRST_RETRY_S = 0.1
 MAX_RETRY_S = 5.0
 
 
+class Loop(Protocol):
+    """What a follower's thread needs of the event loop that it works for."""
+
+    def call_soon_threadsafe(self, callback: Callable[..., object], *args: object) -> object:
+        """Call `callback(*args)` on the loop's thread; raises `RuntimeError` once it is closed."""
+
+    def is_closed(self) -> bool:
+        """Return whether it runs nothing any more."""
+
+
 class FollowerThread(ABC):
     """Ends with `stop()`, or when the loop is found closed. `what` it does is for the log."""
 
@@ -29,9 +40,7 @@ class FollowerThread(ABC):
     listening = True
     """Whether it has to know of other processes' commits."""
 
-    def __init__(
-        self, name: str, live_log: Log, options: LiveOptions, loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def __init__(self, name: str, live_log: Log, options: LiveOptions, loop: Loop) -> None:
         self._log = live_log
         self._options = options
         self._loop = loop

@@ -6,11 +6,10 @@ waits for it.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 
 from flasknado.live.log.base import Busy, Follower, Log
-from flasknado.live.log.follower_thread import FollowerThread
+from flasknado.live.log.follower_thread import FollowerThread, Loop
 from flasknado.live.log.presence_tracker import PresenceTracker
 from flasknado.live.options import LiveOptions
 
@@ -25,7 +24,7 @@ class PresenceWriter(FollowerThread):
         self,
         live_log: Log,
         options: LiveOptions,
-        loop: asyncio.AbstractEventLoop,
+        loop: Loop,
         counted: PresenceTracker,
     ) -> None:
         super().__init__("flasknado-live-presence", live_log, options, loop)

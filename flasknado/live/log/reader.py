@@ -11,7 +11,6 @@ in this process wakes it at once (`Reader.wake`).
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import random
@@ -23,7 +22,7 @@ from typing import NamedTuple
 
 from flasknado.live.event import REVOCATIONS, Cursor, Event
 from flasknado.live.log.base import Busy, Follower, Log
-from flasknado.live.log.follower_thread import FollowerThread
+from flasknado.live.log.follower_thread import FollowerThread, Loop
 from flasknado.live.log.tables import Batch, Draft
 from flasknado.live.options import LiveOptions
 
@@ -103,7 +102,7 @@ class Reader(FollowerThread):
         self,
         live_log: Log,
         options: LiveOptions,
-        loop: asyncio.AbstractEventLoop,
+        loop: Loop,
         report: Callable[[Report], object],
         signals: deque[Draft] | None = None,
     ) -> None:

@@ -41,8 +41,10 @@ export interface Options<Data = any> {
   transports?: readonly Transport[];
   /** How long a transport may take until it delivers, by default 10,000 ms. */
   timeoutMs?: number;
-  /** After how long without a byte a connection is taken for dead, by default 45,000 ms. */
-  silenceMs?: number;
+  /** How often the server writes at least, by default its `LIVE_HEARTBEAT_S`. */
+  heartbeatMs?: number;
+  /** After how long without a byte a connection is taken for dead, by default 1.8 heartbeats. */
+  silenceMs?: number | null;
   /** The first wait before connecting again, by default 1,000 ms; doubled each time. */
   retryMs?: number;
   /** The longest wait before connecting again, by default 60,000 ms. */

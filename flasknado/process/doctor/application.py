@@ -1,11 +1,11 @@
-"""The application, looked at by `flasknado doctor`: imported in a process of its own.
+"""The application, examined by `flasknado doctor` in a process of its own.
 
-An import may hang, end the process, or replace parts of Python, and none of that is to happen to
-the doctor.
+An import may hang, end the process or monkey-patch it, none of which should happen to the doctor.
 """
 
 from __future__ import annotations
 
+import _thread
 import ast
 import functools
 import json
@@ -13,7 +13,6 @@ import logging.config
 import os
 import signal
 import sys
-import threading
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,10 +29,10 @@ from flasknado.process.patches import refuse_patched
 from flasknado.process.pools import small_pools
 
 SOCKET_KEYS = ("gunicorn.socket", "werkzeug.socket", "wsgi.websocket", "eventlet.input")
-"""Keys of the environ under which other servers give the client's socket away."""
+"""Keys of the environ in which other servers pass the client's socket."""
 
 SOCKET_PACKAGES = ("flask_sock", "simple_websocket", "flask_sockets", "geventwebsocket")
-"""Packages that take the socket from there."""
+"""Packages that use that socket."""
 
 
 def examine(uri: str, cfg: Config, patience_s: float) -> list[Finding]:
@@ -61,8 +60,8 @@ def _work(uri: str, cfg: Config, patience_s: float, pipe: int) -> None:
     """Look at the application, and end the process. In the child."""
     os.dup2(2, 1)  # what it prints is not the doctor's answer
     os.environ.update(cfg.env)
-    over = threading.Event()
-    answered = threading.Lock()
+    over, answered = _thread.allocate_lock(), _thread.allocate_lock()
+    over.acquire()
 
     def answer(findings: list[Finding]) -> None:
         with answered:
@@ -72,11 +71,11 @@ def _work(uri: str, cfg: Config, patience_s: float, pipe: int) -> None:
             os._exit(0)
 
     def watch(thread_id: int) -> None:
-        if not over.wait(patience_s):
+        if not over.acquire(timeout=patience_s):
             answer([_hanging(uri, patience_s, thread_id)])
 
-    arguments = (threading.get_ident(),)
-    threading.Thread(target=watch, args=arguments, name="flasknado-doctor", daemon=True).start()
+    # Below `threading`, which the application may replace.
+    _thread.start_new_thread(watch, (_thread.get_ident(),))
     findings = list(_findings(uri, cfg, over))
     answer(findings)
 
@@ -87,38 +86,34 @@ def _hanging(uri: str, patience_s: float, thread_id: int) -> Finding:
     if call is not None:
         return Finding(
             Weight.STOPS,
-            f"{call.filename}, line {call.lineno}, serves by itself while it is imported "
-            f"({call.line}): remove the call, or put it below if __name__ == '__main__'",
+            f"{call.filename}, line {call.lineno}, starts a server while it is imported "
+            f"({call.line}): remove the call, or guard it with if __name__ == '__main__'",
         )
     where = traceback.extract_stack(frame)[-1]
     return Finding(
         Weight.STOPS,
-        f"importing {uri!r} has not ended after {patience_s:g} s: it is at {where.filename}, "
+        f"importing {uri!r} has not finished after {patience_s:g} s: it is at {where.filename}, "
         f"line {where.lineno} ({where.line})",
     )
 
 
-def _findings(uri: str, cfg: Config, over: threading.Event) -> Iterator[Finding]:
+def _findings(uri: str, cfg: Config, over: _thread.LockType) -> Iterator[Finding]:
     configured: list[str] = []
     _record(configured)
     try:
         application = import_application(uri)
-        over.set()
         server = build_server(application, cfg)
-    except ConfigurationError as error:
-        yield Finding(Weight.STOPS, str(error))
-        return
-    finally:
-        over.set()
-    try:
         refuse_patched("the application")
     except ConfigurationError as error:
-        yield Finding(Weight.STOPS, str(error))
+        yield Finding(Weight.STOPS, _first_reason(error))
+        return
+    finally:
+        over.release()
     for where in configured:
         yield Finding(
             Weight.DIFFERS,
             f"{where} configures logging without disable_existing_loggers=False, which silences "
-            f"gunicorn's error log; the server's own lines and tracebacks stay here, and go to "
+            f"gunicorn's error log; here, the server's own records and tracebacks still go to "
             f"--error-logfile",
         )
     assert server.container is not None
@@ -129,14 +124,23 @@ def _findings(uri: str, cfg: Config, over: threading.Event) -> Iterator[Finding]
     if "flask_socketio" in sys.modules:
         yield Finding(
             Weight.DIFFERS,
-            "Flask-SocketIO runs in threads here, as no monkey patch is made: its clients poll, "
-            "each poll holds one of the threads, and WebSocket is not available to it; send "
-            "events by live.publish() (docs/live.md), which holds no thread",
+            "Flask-SocketIO runs in threads here, without monkey patching: its clients poll, each "
+            "poll holds a thread, and WebSocket is not available to it; send events with "
+            "live.publish() (docs/live.md), which holds no thread",
         )
 
 
+def _first_reason(error: ConfigurationError) -> str:
+    """Return why an application cannot be served; after a monkey patch imports fail in any way."""
+    try:
+        refuse_patched("the application")
+    except ConfigurationError as refusal:
+        return str(refusal)
+    return str(error)
+
+
 def _record(calls: list[str]) -> None:
-    """Remember who silences the loggers that there are."""
+    """Remember calls that silence existing loggers."""
     for name in ("dictConfig", "fileConfig"):
         original = getattr(logging.config, name)
         setattr(logging.config, name, _recording(original, calls))
@@ -162,15 +166,16 @@ def _middleware(application: Any) -> Iterator[Finding]:
         if layer == "ProxyFix":
             yield Finding(
                 Weight.DIFFERS,
-                "the application is wrapped in ProxyFix, which believes everybody: here the server "
-                "reads the forwarding fields, of --forwarded-allow-ips alone and by "
-                "--trusted-fields, for both halves: name there what the proxy sets, and remove it",
+                "the application is wrapped in ProxyFix, which trusts every client: here the "
+                "server itself reads the forwarding fields, for views and native handlers, from "
+                "the proxies in --forwarded-allow-ips only: name the fields that your proxy sets "
+                "in --trusted-fields, and remove ProxyFix",
             )
         else:
             yield Finding(
                 Weight.NOTE,
-                f"the application is wrapped in {layer}: ordinary requests pass it; of native "
-                f"handlers and live endpoints only what they run in Flask's context does",
+                f"the application is wrapped in {layer}: it sees ordinary requests, and what "
+                f"native handlers and live endpoints run in Flask's context",
             )
 
 
@@ -202,7 +207,7 @@ def _sockets() -> Iterator[Finding]:
 def _socket_finding(who: str) -> Finding:
     return Finding(
         Weight.DIFFERS,
-        f"{who} takes the client's socket from the environ, and there is none here: use a native "
+        f"{who} takes the client's socket from the environ, which has none here: use a native "
         f"handler (--handlers) such as Tornado's WebSocketHandler, or the live endpoints",
     )
 

@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 
 from flasknado.http.connection import REQUEST_WORK, WORK_PER_TURN
-from flasknado.live.endpoints.websocket import DROPPED_LIMIT, FRAMES_PER_TURN, SKIPPED_BYTES
+from flasknado.live.endpoints.socket_subscriber import DROPPED_LIMIT, FRAMES_PER_TURN, SKIPPED_BYTES
 from flasknado.live.hub.subscriber import GOODBYE_TIMEOUT_S
 from flasknado.native.iostream import WORK_PER_TURN as STREAM_WORK_PER_TURN
 from flasknado.websocket import codec

@@ -122,11 +122,11 @@ def test_ticket_of_a_drained_client_admits_it_to_its_channels_on_another_hub(
     async def come_back(hub: Hub) -> None:
         (ticket,) = tickets
         for channels in (["a", "b"], ["b"]):
-            access = hub.gate.admits_by(ticket, channels)
+            access = hub.revocations.admits_by(ticket, channels)
             assert access is not None
             assert access.identity == Identity("ann")
-        assert hub.gate.admits_by(ticket, ["a", "c"]) is None
-        assert hub.gate.admits_by(ticket + "x", ["a"]) is None
+        assert hub.revocations.admits_by(ticket, ["a", "c"]) is None
+        assert hub.revocations.admits_by(ticket + "x", ["a"]) is None
 
     with_hub(live_app, leave)
     with_hub(live_app, come_back)
@@ -143,11 +143,11 @@ def test_ticket_issued_before_a_revocation_is_worthless(live_app: LiveApp, when:
 
     async def body(hub: Hub) -> None:
         if when == "while it runs":
-            assert hub.gate.admits_by(anns, ["a"]) is not None
+            assert hub.revocations.admits_by(anns, ["a"]) is not None
             live_app.revoke("ann")
-            await until(lambda: hub.gate.admits_by(anns, ["a"]) is None)
-        assert hub.gate.admits_by(anns, ["a"]) is None
-        assert hub.gate.admits_by(bobs, ["a"]) is not None
+            await until(lambda: hub.revocations.admits_by(anns, ["a"]) is None)
+        assert hub.revocations.admits_by(anns, ["a"]) is None
+        assert hub.revocations.admits_by(bobs, ["a"]) is not None
 
     with_hub(live_app, body)
 
@@ -169,8 +169,8 @@ def test_ticket_issued_after_a_revocation_is_good_at_once_whatever_the_clocks_sa
                 issued_at = time.time() + skew_s
                 old = tickets.issue(ANN, ["a"], before, issued_at)
                 new = tickets.issue(ANN, ["a"], after, issued_at)
-                assert hub.gate.admits_by(old, ["a"]) is None
-                assert hub.gate.admits_by(new, ["a"]) is not None
+                assert hub.revocations.admits_by(old, ["a"]) is None
+                assert hub.revocations.admits_by(new, ["a"]) is not None
 
     with_hub(live_app, body)
 
@@ -188,7 +188,7 @@ def test_ticket_of_another_log_or_of_before_what_is_known_is_not_taken(
 
     def good(hub: Hub, place: Cursor, user: str | None = "ann") -> bool:
         ticket = tickets.issue(Identity(user), ["a"], place, time.time())
-        return hub.gate.admits_by(ticket, ["a"]) is not None
+        return hub.revocations.admits_by(ticket, ["a"]) is not None
 
     async def body(hub: Hub) -> None:
         assert [good(hub, place) for place in places] == [False] * 2 + [True] * 4
@@ -198,7 +198,7 @@ def test_ticket_of_another_log_or_of_before_what_is_known_is_not_taken(
         await until(lambda: not good(hub, places[2]))
         assert good(hub, places[3])
         # Access of which it is not known any more whether it was revoked.
-        assert not hub.gate.upholds(Access(ANN, 0.0))
+        assert not hub.revocations.upholds(Access(ANN, 0.0))
 
     with_hub(live_app, body)
 
@@ -224,9 +224,9 @@ def test_revocation_of_a_generation_ends_clients_and_tickets_of_others(live_app:
         revoke(2)
         await until(lambda: old.expelled and none.expelled)
         assert not new.gone
-        assert hub.gate.admits_by(ticket(2), ["a"])
+        assert hub.revocations.admits_by(ticket(2), ["a"])
         for generation in (1, None):
-            assert hub.gate.admits_by(ticket(generation), ["a"]) is None
+            assert hub.revocations.admits_by(ticket(generation), ["a"]) is None
             with pytest.raises(AccessChanged):
                 hub.check(Access(Identity("ann", None, generation), asked_at))
         hub.check(Access(Identity("ann", None, 2), asked_at))
@@ -235,12 +235,14 @@ def test_revocation_of_a_generation_ends_clients_and_tickets_of_others(live_app:
         revoke(2)  # what all lost stays lost
         head = live_app.cursor()
         await until(lambda: str(hub.cursor) == head)
-        assert hub.gate.admits_by(ticket(2), ["a"]) is None
+        assert hub.revocations.admits_by(ticket(2), ["a"]) is None
         with pytest.raises(AccessChanged):
             hub.check(Access(Identity("ann", None, 2), asked_at))
         again = tickets.issue(Identity("ann", None, 2), ["a"], parse_cursor(head), time.time())
-        assert hub.gate.admits_by(again, ["a"])
-        assert hub.gate.admits_by(tickets.issue(Identity("bob"), ["a"], place, time.time()), ["a"])
+        assert hub.revocations.admits_by(again, ["a"])
+        assert hub.revocations.admits_by(
+            tickets.issue(Identity("bob"), ["a"], place, time.time()), ["a"]
+        )
 
     with_hub(live_app, body)
 
@@ -369,7 +371,7 @@ def test_census_is_empty_when_all_have_gone(live_app: LiveApp) -> None:
         for client in clients:
             hub.remove(client)
         assert (hub._quota._of_user, hub._quota._of_address) == ({}, {})
-        assert hub._expiring == set()
+        assert hub._heartbeats._expiring == set()
 
     with_hub(live_app, body)
 

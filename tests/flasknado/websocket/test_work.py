@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tornado.websocket import WebSocketProtocol13, _WebSocketParams
 
+from flasknado.http.memory import MemoryBudget
 from flasknado.native import iostream
 from flasknado.native.iostream import TransportStream
 from flasknado.websocket import codec, watch
@@ -101,6 +102,7 @@ class Shared:
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
+        self.budget = MemoryBudget(1 << 30)
 
     def soon(self) -> asyncio.Future[None]:
         future = self.loop.create_future()

@@ -13,7 +13,11 @@ from flask import abort, g
 from websockets.exceptions import ConnectionClosed
 
 from flasknado.live import Identity
-from flasknado.live.endpoints.websocket import DROPPED_LIMIT, WAITING_LIMIT, SocketSubscriber
+from flasknado.live.endpoints.socket_subscriber import (
+    DROPPED_LIMIT,
+    WAITING_LIMIT,
+    SocketSubscriber,
+)
 from flasknado.live.event import parse_cursor
 from flasknado.live.hub.hub import Hub
 from tests.flasknado.live.endpoints.test_sse import hub_in
@@ -410,7 +414,7 @@ def test_fragments_and_pings_are_understood(live_app: LiveApp, served: Serving) 
 def test_violation_of_the_websocket_protocol_closes_1002(
     served: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flasknado.live.endpoints.websocket.GOODBYE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("flasknado.live.endpoints.socket_subscriber.GOODBYE_TIMEOUT_S", 0.2)
     with opened(served) as client:
         client.connection.socket.sendall(b"\xff\xff")
         assert client.closed()[0] == 1002

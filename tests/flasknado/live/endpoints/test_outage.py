@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from flasknado import HTTPServer, ops
 from flasknado.live.endpoints import publish as publish_endpoint
 from flasknado.live.hub import hub as hub_module
+from flasknado.live.hub import log_health
 from flasknado.live.log import postgres as limits
 from flasknado.live.log import presence, presence_tracker, tables
 from flasknado.live.state import state_of
@@ -37,7 +38,7 @@ QUICKLY_S = 30
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "ANSWER_MARGIN_S", -5)
-    monkeypatch.setattr(hub_module, "READER_STUCK_S", 1.5)
+    monkeypatch.setattr(log_health, "READER_STUCK_S", 1.5)
     monkeypatch.setattr(hub_module, "WATCH_INTERVAL_S", 0.1)
     monkeypatch.setattr(presence_tracker, "WRITE_INTERVAL_S", 0.05)
     monkeypatch.setattr(presence_tracker, "BEAT_INTERVAL_S", 0.2)
@@ -119,7 +120,7 @@ def test_stream_that_a_view_hands_over_meanwhile_is_told_to_come_back(
     with SseClient(served, "a").opened():
         proxy.silence()
         [hub] = state_of(live_app.app).hubs.values()
-        wait_for(lambda: hub.unreadable_s > hub_module.READY_TIMEOUT_S, "the outage to be known")
+        wait_for(lambda: hub.unreadable_s > log_health.READY_TIMEOUT_S, "the outage to be known")
         with StreamClient(served, "/mine") as stream:
             assert stream.status == 200
             assert [*stream.lines()] == ["retry: 2000\n", "\n"]

@@ -369,7 +369,7 @@ def test_delivery_within_a_process_does_not_wait_for_the_poll(
 def test_database_that_does_not_answer_gives_503(
     live_app: LiveApp, served: Serving, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flasknado.live.hub.hub.READY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("flasknado.live.hub.log_health.READY_TIMEOUT_S", 0.1)
     with live_app.app.app_context():
         live_app.db.drop_all()
     status, headers, body = get(served, EVENTS, channel="a")

@@ -191,7 +191,7 @@ def test_error_repeats_what_it_is_about(served: Serving) -> None:
 
 
 def test_message_too_big_closes_1009(served: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flasknado.live.endpoints.websocket.GOODBYE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("flasknado.live.endpoints.socket_subscriber.GOODBYE_TIMEOUT_S", 0.2)
     with opened(served) as client:
         client.connection.send("x" * 16_385)
         assert client.closed() == (1009, "a message may have 16384 bytes")

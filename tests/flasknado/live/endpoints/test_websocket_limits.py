@@ -9,8 +9,12 @@ from typing import Any
 
 import pytest
 
-from flasknado.live.endpoints import websocket
-from flasknado.live.endpoints.websocket import FRAMES_PER_TURN, WAITING_LIMIT, SocketSubscriber
+from flasknado.live.endpoints import socket_subscriber
+from flasknado.live.endpoints.socket_subscriber import (
+    FRAMES_PER_TURN,
+    WAITING_LIMIT,
+    SocketSubscriber,
+)
 from flasknado.live.hub.hub import hub_of
 from flasknado.live.state import state_of
 from flasknado.websocket import codec
@@ -30,7 +34,7 @@ FLOOD = 40_000
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let nothing be closed by a timeout."""
-    monkeypatch.setattr(websocket, "GOODBYE_TIMEOUT_S", FOR_EVER_S)
+    monkeypatch.setattr(socket_subscriber, "GOODBYE_TIMEOUT_S", FOR_EVER_S)
 
 
 @contextlib.contextmanager
@@ -106,7 +110,7 @@ def test_violation_is_closed_once_the_client_has_answered(
     served: Serving, half_close: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not half_close:
-        monkeypatch.setattr(websocket, "shut_down_writing", lambda stream: None)
+        monkeypatch.setattr(socket_subscriber, "shut_down_writing", lambda stream: None)
     with raw(served, b"\xf1\x81\0\0\0\0a") as sock:
         read_until(sock, codec.CLOSE_PROTOCOL_ERROR.to_bytes(2, "big"))
         sock.sendall(client_frame(codec.TEXT, b"late") + CLOSE)

@@ -372,7 +372,7 @@ def test_remove_leaves_nothing_behind(live_app: LiveApp) -> None:
         for client in (*clients, waiting, *clients):
             hub.remove(client)
         assert (hub._subscribers, hub._fanout.channels) == (set(), 0)
-        assert not any(hub._slots)
+        assert not any(hub._heartbeats._slots)
         live_app.publish("a")
         head = parse_cursor(live_app.cursor())
         await until(lambda: hub.cursor == head)

@@ -6,8 +6,11 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
 import socket
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import flask
@@ -18,11 +21,13 @@ import tornado.websocket
 
 from flasknado import HTTPServer, WSGIContainer, in_flask, ops
 from flasknado.environ import REQUEST_ID_KEY
+from flasknado.http import spool
+from flasknado.http.limits import Limits
 from flasknado.ops.logs.access_lines import template
 from flasknado.ops.logs.scrub import Scrubber
 from flasknado.server import LAYERS, LLHTTP
 from tests.support.poll import poll
-from tests.support.raw import converse
+from tests.support.raw import connect, converse
 from tests.support.serving import Serving, serving
 
 app = flask.Flask("logged")
@@ -36,6 +41,18 @@ def item(number: int) -> str:
 @app.get("/stream")
 def stream() -> Any:
     return flask.Response((b"x" * 1000 for _ in range(50)), mimetype="text/plain")
+
+
+@app.get("/long")
+def long() -> Any:
+    return flask.Response((b"x" * 10_000 for _ in range(5000)), mimetype="text/plain")
+
+
+@app.get("/file")
+def file() -> Any:
+    file = tempfile.TemporaryFile()  # noqa: SIM115 (send_file closes it)
+    file.truncate(50_000_000)
+    return flask.send_file(file, mimetype="text/plain")
 
 
 @app.get("/named")
@@ -61,12 +78,24 @@ class Native(tornado.web.RequestHandler):
     post = get
 
 
+class NativeLong(tornado.web.RequestHandler):
+    async def get(self) -> None:
+        for _ in range(5000):
+            self.write(b"x" * 10_000)
+            await self.flush()
+
+
 class Echo(tornado.websocket.WebSocketHandler):
     def on_message(self, message: str | bytes) -> None:
         self.write_message(message)
 
 
-ROUTES = [(r"/native/(\w+)", Native), (r"/echo", Echo), (r"/in-flask", InFlask)]
+ROUTES = [
+    (r"/native/(\w+)", Native),
+    (r"/native-long", NativeLong),
+    (r"/echo", Echo),
+    (r"/in-flask", InFlask),
+]
 
 
 class Lines(logging.Handler):
@@ -79,7 +108,9 @@ class Lines(logging.Handler):
 
 
 @contextlib.contextmanager
-def logged(layer: str = LLHTTP, trusted: tuple[str, ...] = ()) -> Iterator[tuple[Serving, Lines]]:
+def logged(
+    layer: str = LLHTTP, trusted: tuple[str, ...] = (), limits: Limits | None = None
+) -> Iterator[tuple[Serving, Lines]]:
     lines = Lines()
     logger = logging.Logger("access")  # noqa: LOG001 (the test's own)
     logger.addHandler(lines)
@@ -91,6 +122,7 @@ def logged(layer: str = LLHTTP, trusted: tuple[str, ...] = ()) -> Iterator[tuple
             http=layer,
             trusted_proxies=trusted,
             trusted_fields=["request-id"],
+            limits=limits,
         )
         operations = ops.install(
             server, access_template=template("json", Scrubber()), access_logger=logger
@@ -185,6 +217,37 @@ def test_client_that_leaves_before_the_answer_is_logged_as_499() -> None:
             poll(lambda: server.server.counters.requests["native"])
         entry = poll(lambda: lines.entries)[0]
     assert (entry["status"], entry["target"]) == (499, "/native/x")
+
+
+@pytest.mark.parametrize("path", ["/long", "/native-long", "/file"])
+def test_client_that_does_not_take_its_answer_in_time_is_logged_as_408(path: str) -> None:
+    with (
+        logged(limits=Limits(write_timeout_s=0.3)) as (server, lines),
+        connect(server.address, receive_buffer_bytes=4096) as client,
+    ):
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        entry = poll(lambda: lines.entries)[0]
+    assert (entry["status"], entry["target"]) == (408, path)
+    assert entry["sent_bytes"] > 0
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_full_disk_is_logged_as_the_servers_own_fault(
+    layer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_disk(**_options: Any) -> Any:
+        return Path("/dev/full").open("wb")
+
+    monkeypatch.setattr(spool.tempfile, "TemporaryFile", full_disk)
+    with logged(layer) as (server, lines):
+        answer = requests.post(server.url + "/item/7", data=b"x" * 3_000_000, timeout=20)
+        assert answer.status_code == 507
+        entry = poll(lambda: lines.entries)[0]
+        metrics = requests.get(server.url + "/-/metrics", timeout=20).text
+    assert entry["status"] == 507
+    assert entry["client"] == "127.0.0.1"
+    assert re.search(r'requests_total\{[^}]*status="507"\} 1.0', metrics)
+    assert 'status="499"' not in metrics
 
 
 def test_websocket_is_logged_once_at_its_end() -> None:

@@ -1,0 +1,163 @@
+"""The hooks that an application registers: who may read what, who asks, and what messages mean.
+
+What a hook returns is checked here. It runs on a thread, in a Flask request context.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
+
+from flask import current_app
+from werkzeug.exceptions import InternalServerError, NotFound, abort
+from werkzeug.wrappers import Response
+
+from flasknado.live.tickets import NOBODY, Identity
+
+MayRead = Callable[[str], Any]
+WhoAsks = Callable[[], Any]
+OnMessage = Callable[[str, Any], Any]
+WhoAsksT = TypeVar("WhoAsksT", bound=WhoAsks)
+OnMessageT = TypeVar("OnMessageT", bound=OnMessage)
+MayReadT = TypeVar("MayReadT", bound=MayRead)
+
+
+class Hooks:
+    """The functions of one `Live`, and what they answer.
+
+    They are registered before the server starts; what asks them may be called on any thread.
+    """
+
+    def __init__(self) -> None:
+        self._may_read: MayRead | None = None
+        self._who: WhoAsks | None = None
+        self._on_message: list[tuple[str, OnMessage]] = []
+        self._complained: set[str] = set()
+
+    def authorize(self, function: MayReadT) -> MayReadT:
+        """Register `function(channel) -> bool`, which decides who may read what; a decorator.
+
+        It runs in a Flask request context made from the live request, after the
+        application's `before_request` functions, on a thread. Until one is registered
+        nobody may read anything. It may `abort(401)` or `abort(404)` to say why not.
+
+        Only `True` lets in. `False` and `None` refuse with 403, a response (as from
+        Flask-Login's `login_required`) or a tuple such as `("no", 401)` with its status, and
+        anything else with 403 and a line in the log.
+        """
+        self._may_read = function
+        return function
+
+    def may_read(self, channel: str) -> bool:
+        """Ask the registered function about one channel, in a request context.
+
+        Raises what it raises, and `werkzeug.exceptions.HTTPException` for a response.
+        """
+        if self._may_read is None:
+            current_app.logger.error(
+                "nobody may read the channel %r: register a function with @live.authorize", channel
+            )
+            return False
+        said = current_app.ensure_sync(self._may_read)(channel)
+        if said is True:
+            return True
+        if said is not False and said is not None:
+            if isinstance(said, (Response, tuple)):
+                _refuse_with(said)
+            self._complain("authorize", said, "True lets in; return False, or abort(), to refuse")
+        return False
+
+    def identity(self, function: WhoAsksT) -> WhoAsksT:
+        """Register `function() -> Identity | None`, which says who asks; a decorator.
+
+        It runs where `authorize`'s function runs. What it names is who `revoke()` ends, who
+        is counted for LIVE_MAX_PER_USER and who is seen on a channel; at `expires_at` (of the
+        session or token) the connection ends. Until one is registered everybody is nobody.
+
+        `None` is nobody. A response or a tuple refuses with its status, and anything else with
+        500 and a line in the log.
+        """
+        self._who = function
+        return function
+
+    def who(self) -> Identity:
+        """Ask the registered function who asks, in a request context.
+
+        Raises what it raises, and `werkzeug.exceptions.HTTPException` for a wrong answer.
+        """
+        if self._who is None:
+            return NOBODY
+        said = current_app.ensure_sync(self._who)()
+        if said is None:
+            return NOBODY
+        if isinstance(said, Identity):
+            return said
+        if isinstance(said, (Response, tuple)):
+            _refuse_with(said)
+        self._complain("identity", said, "return Identity(user), or None for nobody")
+        raise InternalServerError("the application does not say who asks; its log has the reason")
+
+    @overload
+    def on_message(self, pattern: OnMessageT) -> OnMessageT: ...
+
+    @overload
+    def on_message(self, pattern: str) -> Callable[[OnMessageT], OnMessageT]: ...
+
+    def on_message(self, pattern: Any) -> Any:
+        """Register `function(channel, data)` for what WebSocket clients send; a decorator.
+
+        As `@live.on_message` it gets the messages to all channels, as
+        `@live.on_message("chat:*")` to those that match; of several the one registered first.
+        It runs in a Flask request context of the client's handshake, in order for each
+        client, only for channels that the client follows and while it is who it was when it
+        subscribed. What it returns is the client's reply; it may `abort(403)`, and a response
+        refuses with its status.
+        """
+        if callable(pattern):
+            return self.on_message("*")(pattern)
+
+        def register(function: OnMessageT) -> OnMessageT:
+            self._on_message.append((pattern, function))
+            return function
+
+        return register
+
+    def answer(self, channel: str, data: Any) -> Any:
+        """Give a message to its function, in a request context; return its answer.
+
+        Raises `NotFound` (404) if no function takes messages to the channel.
+        """
+        for pattern, function in self._on_message:
+            if fnmatch.fnmatchcase(channel, pattern):
+                answer = current_app.ensure_sync(function)(channel, data)
+                if isinstance(answer, Response):
+                    abort(answer)
+                return answer
+        raise NotFound(f"nothing takes messages to the channel {channel!r}")
+
+    def _complain(self, hook: str, said: object, rule: str) -> None:
+        """Log, once for each hook, that its function returned what means nothing."""
+        if hook not in self._complained:
+            self._complained.add(hook)
+            current_app.logger.error(
+                "the function registered with @live.%s returned %.80r, of the type %s, which "
+                "refuses: %s",
+                hook,
+                said,
+                type(said).__name__,
+                rule,
+            )
+
+
+def _refuse_with(said: Response | tuple[Any, ...]) -> None:
+    """Raise an HTTP exception for a response, in any form that Flask takes from a view.
+
+    Returns for a tuple that is none, and for a status that says that all is well.
+    """
+    try:
+        response = current_app.make_response(said)
+    except TypeError:
+        return
+    if response.status_code >= 300:
+        abort(response)

@@ -1,0 +1,84 @@
+"""How far the log has been read for a client that has not joined the live flow.
+
+On the loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from flasknado.live.event import Cursor, Event
+from flasknado.live.log.reader import Request
+
+
+class CatchUp:
+    """How far a subscriber that has not joined the live flow has been read, channel by channel.
+
+    A position is an offset, or `None` for a channel that begins at the head, wherever that
+    is when it is read.
+    """
+
+    __slots__ = ("asked", "epoch", "greeted", "greeting", "positions", "request")
+
+    def __init__(self) -> None:
+        self.epoch: str | None = None
+        """The log that the positions are of; empty if they are of several, so of none."""
+        self.positions: dict[str, int | None] = {}
+        self.request: Request | None = None
+        self.asked: dict[str, int | None] = {}
+        """The positions when the request was made."""
+        self.greeting = b""
+        """What to send before anything else."""
+        self.greeted: asyncio.Future[None] | None = None
+        """Done when the log has been read for whoever waits for that."""
+
+    def begin(self, channel: str, after: Cursor | None) -> None:
+        """Take a channel in, after a cursor or, if it is new, from the head."""
+        if after is None:
+            self.positions.setdefault(channel, None)
+            return
+        self.positions[channel] = after.offset
+        if self.epoch is None:
+            self.epoch = after.epoch
+        elif self.epoch != after.epoch:
+            self.epoch = ""
+
+    def end(self, channel: str) -> None:
+        """Let a channel go, also from the request under way: it may come back from elsewhere."""
+        self.positions.pop(channel, None)
+        self.asked.pop(channel, None)
+
+    def after(self) -> int | None:
+        """Return the offset to read from; `None` if every channel begins at the head."""
+        return min((p for p in self.positions.values() if p is not None), default=None)
+
+    def cancel(self) -> None:
+        """Forget the request that is under way."""
+        if self.greeted is not None and not self.greeted.done():
+            self.greeted.set_result(None)
+        if self.request is not None:
+            self.request.cancelled = True
+            self.request = None
+
+    def advance(
+        self, events: Iterable[Event], complete_to: int, head: int
+    ) -> tuple[list[Event], bool]:
+        """Move the positions by what was read; return the events to send, and if that is all.
+
+        A channel that was taken in, let go or moved since the request was made is left as it is.
+        """
+        positions = self.positions
+        wanted: dict[str, int] = {}
+        unchanged = 0
+        for channel, asked in self.asked.items():
+            if channel not in positions or positions[channel] != asked:
+                continue
+            unchanged += 1
+            if asked is None:
+                positions[channel] = head
+            else:
+                wanted[channel] = asked
+                positions[channel] = max(asked, complete_to)
+        to_send = [e for e in events if e.channel in wanted and e.offset > wanted[e.channel]]
+        return to_send, complete_to == head and unchanged == len(positions)
