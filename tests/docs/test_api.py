@@ -106,7 +106,7 @@ def test_page_names_every_public_name_and_no_other(home: str) -> None:
     ],
 )
 def test_page_names_every_public_member(owner: type, internal: set[str]) -> None:
-    members = {name for name in vars(owner) if not name.startswith("_")} - internal
+    members = {name for name in dir(owner) if not name.startswith("_")} - internal
     named = {
         name.partition(".")[2]
         for name in names_under("flasknado.live")
