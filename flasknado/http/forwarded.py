@@ -223,18 +223,18 @@ class TrustedProxies:
 
 
 def checked_fields(fields: Iterable[str]) -> frozenset[str]:
-    """Return the names of trusted fields; raises `ConfigurationError` for one that is none."""
+    """Return the names of trusted fields; raises `ConfigurationError` for an unknown one."""
     names = frozenset(field.strip().lower() for field in fields)
     known = sorted(set(FIELDS.values()))
     for name in sorted(names):
         if name not in known:
             raise ConfigurationError(
-                f"the trusted fields have {name!r}, which is none: choose of {', '.join(known)}"
+                f"{name!r} is not a trusted field: choose from {', '.join(known)}"
             )
     if names == {FORWARDED}:
         raise ConfigurationError(
-            "the trusted fields have forwarded alone: name what is believed of it too, "
-            "as in forwarded,for,proto,host"
+            "'forwarded' alone trusts nothing: add the fields to read from it, such as "
+            "forwarded,for,proto,host"
         )
     return names
 

@@ -106,7 +106,8 @@ def test_page_names_every_public_name_and_no_other(home: str) -> None:
     ],
 )
 def test_page_names_every_public_member(owner: type, internal: set[str]) -> None:
-    members = {name for name in dir(owner) if not name.startswith("_")} - internal
+    homes = [cls for cls in owner.__mro__ if cls.__module__.startswith("flasknado.")]
+    members = {name for cls in homes for name in vars(cls) if not name.startswith("_")} - internal
     named = {
         name.partition(".")[2]
         for name in names_under("flasknado.live")

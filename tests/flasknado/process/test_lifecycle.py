@@ -153,8 +153,8 @@ def test_monkey_patched_python_is_refused_in_one_sentence(
         options = ("--preload",) if way == "preloaded" else ()
         server = serve(*options, app=patch + APP, ready=False)
     assert server.wait() != 0
-    server.wait_for_output(rf"the {way.replace('preloaded', 'application')} has called ")
-    server.wait_for_output(r"gevent\.monkey\.patch_all\(\), and this server needs .* remove the c")
+    server.wait_for_output(rf"the {way.replace('preloaded', 'application')} calls ")
+    server.wait_for_output(r"gevent\.monkey\.patch_all\(\), but this server needs .* remove the c")
     assert "Traceback" not in server.output
 
 
