@@ -58,7 +58,7 @@ class LiveOptions:
     fallback_stream_s: float = 25
     """How long `live.stream()` holds a thread under a server that cannot take it over."""
     presence: tuple[str, ...] = ()
-    """Which channels it is counted on who is there, as patterns such as `post:*`."""
+    """Channels with presence enabled, as glob patterns such as `post:*`."""
     authorize_timeout_s: float = 10
     """How long the application may take to authorise; then the client gets 503."""
     authorize_threads: int = 4
@@ -88,7 +88,7 @@ class LiveOptions:
 def _patterns(key: str, value: Any) -> tuple[str, ...]:
     if isinstance(value, str) or not all(isinstance(pattern, str) for pattern in value):
         raise ConfigurationError(
-            f"{key} is {value!r}: it must be a list of channels or patterns, such as ['post:*']"
+            f"{key} must be a list of channels or patterns such as ['post:*'], not {value!r}"
         )
     return tuple(value)
 
@@ -102,5 +102,5 @@ def _positive(key: str, value: Any, *, whole: bool) -> float:
         or value <= 0
     ):
         kind = "whole number" if whole else "number"
-        raise ConfigurationError(f"{key} is {value!r}: it must be a positive {kind}")
+        raise ConfigurationError(f"{key} must be a positive {kind}, not {value!r}")
     return value

@@ -79,7 +79,7 @@ def send_file(
             )
         except BlockingIOError:
             if gone() or waited_s >= timeout_s:
-                raise ClientDisconnected("the client does not take the file") from None
+                raise ClientDisconnected("the client is not reading the file") from None
             waited_s = 0.0 if writable.poll(LOOK_INTERVAL_S * 1000) else waited_s + LOOK_INTERVAL_S
             continue
         except OSError as error:
