@@ -175,7 +175,7 @@ class TrustedProxies:
                 schemes["https"] = name
         if len(schemes) > 1:
             names = " and ".join(sorted(name.decode() for name in schemes.values()))
-            raise RequestError(400, f"the proxy's fields {names} disagree on the scheme")
+            raise RequestError(400, f"the fields {names} disagree on the scheme")
         for scheme in schemes:
             head.scheme = scheme
 
@@ -262,7 +262,7 @@ def _set_prefix(head: RequestHead, text: str) -> None:
     prefix = text.rstrip("/")
     if _PREFIX.match(prefix) is None:
         raise RequestError(
-            400, f"the forwarded prefix {text[:80]!a} is not a plain path, as /shop is"
+            400, f"the forwarded prefix {text[:80]!a} is not a plain path such as /shop"
         )
     head.prefix = prefix
 

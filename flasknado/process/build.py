@@ -64,7 +64,7 @@ def script_name(environment: Mapping[str, str] = os.environ) -> str:
     text = environment.get("SCRIPT_NAME", "")
     if text and not text.startswith("/"):
         raise ConfigurationError(
-            f"SCRIPT_NAME is {text!r}: it must begin with a slash, as /shop does"
+            f"SCRIPT_NAME must begin with a slash, such as /shop, not {text!r}"
         )
     return text.rstrip("/")
 

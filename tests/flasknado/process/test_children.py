@@ -147,7 +147,7 @@ def test_child_that_returns_from_its_view_ends_and_answers_nobody(server: Server
         answer = client.recv(65536)
         child = int(answer.partition(b"\r\n\r\n")[2])
         assert child > 0
-        server.wait_for_output("a task forked a process and returned in it")
+        server.wait_for_output("a task forked a process that returned from it")
         client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         assert client.recv(65536).count(b"HTTP/1.1") == 1
     stat = Path(f"/proc/{child}/stat")

@@ -153,7 +153,7 @@ def test_command_with_a_script_name_that_is_no_path_says_so_and_fails(folder: Pa
     env = {"SCRIPT_NAME": "shop"}
     with server_process(command("hello:app"), cwd=folder, env=env, ready=False) as server:
         assert server.wait() != 0
-        server.wait_for_output("SCRIPT_NAME is 'shop': it must begin with a slash, as /shop does")
+        server.wait_for_output("SCRIPT_NAME must begin with a slash, such as /shop, not 'shop'")
 
 
 @pytest.mark.parametrize("option", ["--check-config", "--print-config"])

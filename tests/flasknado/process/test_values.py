@@ -209,7 +209,7 @@ def test_reload_with_a_bad_value_keeps_the_old_workers(folder: Path) -> None:
     with server_process(command(), cwd=folder) as server:
         (folder / "gunicorn.conf.py").write_text("worker_class = 'gthread'\n")
         server.signal(signal.SIGHUP)
-        server.wait_for_output("the reload is given up.*worker_class in .*, not 'gthread'")
+        server.wait_for_output("the reload failed.*worker_class in .*, not 'gthread'")
         assert requests.get(server.url, timeout=10).text == "hello"
 
 
