@@ -8,7 +8,10 @@ class FlasknadoError(Exception):
 
 
 class ConfigurationError(FlasknadoError):
-    """A setting or an application that the server cannot start with; one sentence."""
+    """A setting or an application that the server cannot start with; the message is one line."""
+
+    setting: str | None = None
+    """The name of the setting, if the error is about one."""
 
 
 class AddressTaken(ConfigurationError):

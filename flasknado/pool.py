@@ -250,7 +250,7 @@ class Pool:
         if self._missing and not late:
             log.error("only %d of %d threads could be started", len(self._workers), wanted)
         elif late and not self._missing:
-            log.warning("all %d threads have been started at last", wanted)
+            log.warning("all %d threads have now been started", wanted)
         if not self._workers:
             raise PoolFull("no thread could be started")
         self._running_limit = min(self._running_limit, len(self._workers))
@@ -284,7 +284,9 @@ class Pool:
                     del task
                 if _getpid() != process:
                     # Nobody will ever give this copy of the thread another task.
-                    log.error("a task forked a process and returned in it: end it in the task")
+                    log.error(
+                        "a task forked a process that returned from it: end the process in the task"
+                    )
                     _exit(1)
         self._ended.append(number)
 

@@ -123,7 +123,7 @@ class HTTPServer(TornadoHTTPServer):
         self.layer = http or default_layer()
         if self.layer not in LAYERS:
             raise ConfigurationError(
-                f"there is no connection layer {http!r}: choose one of {', '.join(LAYERS)}"
+                f"unknown connection layer {http!r}: choose from {', '.join(LAYERS)}"
             )
         if self.layer == LLHTTP and not _has_llhttp():
             raise ConfigurationError(
@@ -350,9 +350,9 @@ async def _call_each(callbacks: Iterable[Callable[..., Any]], *args: float, limi
             if inspect.isawaitable(result):
                 await asyncio.wait_for(result, max(0.0, ends_at - time.monotonic()))
         except TimeoutError:
-            log.error("a callback of the server did not end in time: %r", callback)
+            log.error("a server callback did not finish in time: %r", callback)
         except Exception:
-            log.exception("a callback of the server failed: %r", callback)
+            log.exception("a server callback failed: %r", callback)
 
 
 def _has_llhttp() -> bool:

@@ -37,18 +37,18 @@ class LastingThread:
         if self.is_alive():
             return True
         if self._thread is not None:
-            log.error("the thread %s has died and is started again", self.name)
+            log.error("the thread %s has died and is being restarted", self.name)
         thread = threading.Thread(target=self._run, name=self.name, daemon=True)
         try:
             thread.start()
         except RuntimeError as error:
             if not self._failed:
                 self._failed = True
-                log.error("the thread %s cannot be started yet: %s", self.name, error)
+                log.error("the thread %s cannot be started: %s", self.name, error)
             return False
         if self._failed:
             self._failed = False
-            log.warning("the thread %s has been started at last", self.name)
+            log.warning("the thread %s has now been started", self.name)
         self._thread = thread
         return True
 

@@ -15,25 +15,25 @@ MAX_PATH_BYTES = 107
 
 
 def check_unix_path(path: str) -> None:
-    """Raise `ConfigurationError` if a Unix socket cannot be made here; does not block.
+    """Raise `ConfigurationError` if a Unix socket cannot be created here; does not block.
 
-    A socket that nobody listens on any more is no obstacle: it is replaced.
+    A stale socket, on which no process listens, is replaced.
     """
     where = f"unix:{path}"
     size = len(os.fsencode(path))
     if size > MAX_PATH_BYTES:
         raise ConfigurationError(
-            f"{where} cannot be listened on: the path has {size} bytes, and a Unix socket's may "
-            f"have {MAX_PATH_BYTES}: choose a shorter one"
+            f"cannot listen on {where}: the path has {size} bytes, and the limit for Unix "
+            f"sockets is {MAX_PATH_BYTES}: choose a shorter path"
         )
     folder = Path(path).parent
     if not folder.is_dir():
         raise ConfigurationError(
-            f"{where} cannot be listened on: there is no folder {str(folder)!r}: make it first"
+            f"cannot listen on {where}: the folder {str(folder)!r} does not exist: create it"
         )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ConfigurationError(
-            f"{where} cannot be listened on: this user may not write to {str(folder)!r}"
+            f"cannot listen on {where}: the folder {str(folder)!r} is not writable for this user"
         )
     try:
         mode = Path(path).stat().st_mode
@@ -41,17 +41,15 @@ def check_unix_path(path: str) -> None:
         return
     if not stat.S_ISSOCK(mode):
         raise ConfigurationError(
-            f"{where} cannot be listened on: there is a file that is no socket: "
-            f"move it away, or choose another path"
+            f"cannot listen on {where}: the file exists and is not a socket: remove it, or choose "
+            f"another path"
         )
     if _answers(path):
-        raise AddressTaken(
-            f"{where} is taken by another program: stop that one, or choose another path"
-        )
+        raise AddressTaken(f"{where} is in use by another program: stop it, or choose another path")
 
 
 def _answers(path: str) -> bool:
-    """Whether somebody listens on a Unix socket, or it cannot be told."""
+    """Whether a process listens on a Unix socket, or might."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         # EAGAIN: its backlog is full.

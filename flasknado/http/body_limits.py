@@ -45,7 +45,7 @@ class BodyLimits:
     gathered: what a native handler may gather in memory where neither it nor a rule says;
         default: 16 MiB, or `default` if that is less.
 
-    Raises `ConfigurationError` for a rule or size that is none.
+    Raises `ConfigurationError` for a malformed rule or size.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ def split_rule(text: str) -> tuple[str, str]:
     rule, separator, size = text.rpartition("=")
     if not separator:
         raise ConfigurationError(
-            f"the body limit {text!r} has no size: write [METHOD ]/path=SIZE, as in "
+            f"the body limit {text!r} has no size: write [METHOD ]/path=SIZE, such as "
             f"'POST /upload=100M'"
         )
     return rule.strip(), size.strip()
@@ -101,8 +101,8 @@ def _compiled(rule: str, size: int | str) -> _Rule:
     match = _RULE.fullmatch(rule.strip())
     if match is None:
         raise ConfigurationError(
-            f"the body limit's rule {rule!r} must be a path that begins with a slash, after an "
-            f"optional method, as 'POST /upload' is"
+            f"the body limit for {rule!r} must name an optional method and a path that begins "
+            f"with a slash, such as 'POST /upload'"
         )
     method = match[1].upper() if match[1] else None
-    return _Rule(method, match[2], size_bytes(size, f"the body limit of {rule!r}"))
+    return _Rule(method, match[2], size_bytes(size, f"the body limit for {rule!r}"))

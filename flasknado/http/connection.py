@@ -128,7 +128,7 @@ class Connection(Ending):
         shared.add(self)
         if full:
             counters.connections_refused += 1
-            self.refuse(RequestError(503, "the server has as many connections as it can hold"))
+            self.refuse(RequestError(503, "the server has too many connections"))
 
     def data_received(self, data: bytes) -> None:
         if self._parser is None:
@@ -242,12 +242,12 @@ class Connection(Ending):
         return self.shared.keep_alive or bool(self._waiting)
 
     def live_begun(self) -> None:
-        """Take note that the active response is a live stream, so that its client must stay."""
+        """The active response is streaming: from now on a half-close by the client aborts it."""
         if self.eof:
             self.abort()
 
     def finished(self, exchange: Exchange, keep_alive: bool) -> None:
-        """Take note that the response of the active exchange has been written whole."""
+        """The response of the active exchange has been written completely."""
         if self.active is not exchange:
             return
         self.active = None
@@ -287,7 +287,7 @@ class Connection(Ending):
         return future
 
     def unstuffed(self) -> None:
-        """Take note that more of a request's body may be read."""
+        """More of a request's body may be read."""
         if not self._parsing and not self._advancing:
             self._go_on()
 
@@ -437,7 +437,7 @@ class Connection(Ending):
             if not self.gone:
                 self.refuse(error)
         except Exception:
-            log.exception("a request could not be taken")
+            log.exception("a request could not be handled")
             self.abort()
         finally:
             self._parsing = False
@@ -509,7 +509,7 @@ class Connection(Ending):
                 else:
                     self._go_on()
         except Exception:
-            log.exception("a request could not be taken")
+            log.exception("a request could not be handled")
             self.abort()
         finally:
             self._advancing = False
@@ -575,7 +575,7 @@ class Connection(Ending):
             self._rate_mark_bytes = active.received_bytes
             self.deadline = self.shared.deadline(limits.body_timeout_s)
         else:
-            self.refuse(RequestError(408, "the body of the request came too slowly"))
+            self.refuse(RequestError(408, "the body of the request arrived too slowly"))
 
     # The end of an exchange.
 

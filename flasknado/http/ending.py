@@ -101,7 +101,7 @@ class Ending(Flow):
 
     def cut_off(self, reason: str) -> None:
         """Cut off a client whose response may go on no longer."""
-        log.info("%s is cut off: %s", named(self.peer()), reason)
+        log.info("%s was disconnected: %s", named(self.peer()), reason)
         if self.active is not None and self.active.status:
             # What the hooks are told: it was the client that did not take it in time.
             self.active.status = TIMED_OUT_STATUS

@@ -52,12 +52,12 @@ class Flow(ABC):
         """Take what has come from the client."""
 
     def pause_writing(self) -> None:
-        """Take note that more waits for the client than may wait."""
+        """The write buffer has passed its high-water mark."""
         self.write_paused = True
         self.shared.budget.owing.add(self.transport)
 
     def resume_writing(self) -> None:
-        """Take note that the client has taken enough."""
+        """The write buffer has drained below its low-water mark."""
         self.write_paused = False
         self.shared.budget.owing.discard(self.transport)
         self._settle_drain_waiters(None)

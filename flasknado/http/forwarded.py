@@ -175,7 +175,7 @@ class TrustedProxies:
                 schemes["https"] = name
         if len(schemes) > 1:
             names = " and ".join(sorted(name.decode() for name in schemes.values()))
-            raise RequestError(400, f"the proxy's fields {names} disagree on the scheme")
+            raise RequestError(400, f"the fields {names} disagree on the scheme")
         for scheme in schemes:
             head.scheme = scheme
 
@@ -223,18 +223,18 @@ class TrustedProxies:
 
 
 def checked_fields(fields: Iterable[str]) -> frozenset[str]:
-    """Return the names of trusted fields; raises `ConfigurationError` for one that is none."""
+    """Return the names of trusted fields; raises `ConfigurationError` for an unknown one."""
     names = frozenset(field.strip().lower() for field in fields)
     known = sorted(set(FIELDS.values()))
     for name in sorted(names):
         if name not in known:
             raise ConfigurationError(
-                f"the trusted fields have {name!r}, which is none: choose of {', '.join(known)}"
+                f"{name!r} is not a trusted field: choose from {', '.join(known)}"
             )
     if names == {FORWARDED}:
         raise ConfigurationError(
-            "the trusted fields have forwarded alone: name what is believed of it too, "
-            "as in forwarded,for,proto,host"
+            "'forwarded' alone trusts nothing: add the fields to read from it, such as "
+            "forwarded,for,proto,host"
         )
     return names
 
@@ -262,7 +262,7 @@ def _set_prefix(head: RequestHead, text: str) -> None:
     prefix = text.rstrip("/")
     if _PREFIX.match(prefix) is None:
         raise RequestError(
-            400, f"the forwarded prefix {text[:80]!a} is not a plain path, as /shop is"
+            400, f"the forwarded prefix {text[:80]!a} is not a plain path such as /shop"
         )
     head.prefix = prefix
 

@@ -58,11 +58,11 @@ def parse_head(
     on any thread.
     """
     if version not in ("1.1", "1.0"):
-        raise RequestError(505, f"HTTP/{version} is not spoken here: use HTTP/1.1")
+        raise RequestError(505, f"HTTP/{version} is not supported: use HTTP/1.1")
     if method not in _USUAL_METHODS and _METHOD.match(method) is None:
         raise RequestError(400, "the method is not a token (RFC 9110, section 9.1)")
     if method == "CONNECT":
-        raise RequestError(501, "CONNECT asks for a tunnel, and this is no proxy (RFC 9110, 9.3.6)")
+        raise RequestError(501, "CONNECT is not supported: this is not a proxy (RFC 9110, 9.3.6)")
     head = RequestHead(
         method, target, version, headers, client=client, server=server, scheme=scheme
     )
@@ -112,7 +112,7 @@ def _read_fields(head: RequestHead) -> None:
         elif lower == b"expect":
             if head.version == "1.1":
                 if value.lower() != b"100-continue":
-                    raise RequestError(417, "the only expectation met here is 100-continue")
+                    raise RequestError(417, "100-continue is the only supported expectation")
                 head.expect_continue = True
         else:
             upgrade = True
@@ -144,12 +144,14 @@ def _checked_host_field(value: bytes) -> str:
 
 def _check_transfer_encoding(head: RequestHead, value: bytes) -> None:
     if value.lower() != b"chunked":
-        raise RequestError(400, "the only transfer coding understood here is chunked")
+        raise RequestError(400, "chunked is the only supported transfer coding")
     if head.version == "1.0":
-        raise RequestError(400, "HTTP/1.0 has no Transfer-Encoding (RFC 9112, section 6.1)")
+        raise RequestError(
+            400, "Transfer-Encoding is not allowed in HTTP/1.0 (RFC 9112, section 6.1)"
+        )
     if head.content_length is not None:
         raise RequestError(
-            400, "Content-Length and Transfer-Encoding exclude each other (RFC 9112, section 6.1)"
+            400, "Content-Length and Transfer-Encoding must not be combined (RFC 9112, section 6.1)"
         )
     head.chunked = True
 

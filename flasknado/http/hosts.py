@@ -23,7 +23,8 @@ class TrustedHosts:
             lower = host.lower()
             if not lower.strip("."):
                 raise ConfigurationError(
-                    f"the trusted host {host!r} is no name: write example.com or .example.com"
+                    f"the trusted host {host!r} is not a host name: write "
+                    f"example.com or .example.com"
                 )
             self._names.add(lower.removeprefix("."))
             if lower.startswith("."):

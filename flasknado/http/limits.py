@@ -92,4 +92,4 @@ class Limits:
             if value is None or field.name in ("max_body_bytes", "body_limits"):
                 continue  # those of bodies are checked together (`BodyLimits`)
             if value <= 0:
-                raise ConfigurationError(f"{field.name} is {value}, and must be more than 0")
+                raise ConfigurationError(f"{field.name} must be more than 0, not {value}")

@@ -70,7 +70,7 @@ class Listeners:
     def _started(self, task: asyncio.Task[None]) -> None:
         self._starting.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            log.error("a socket cannot be listened on", exc_info=task.exception())
+            log.error("cannot listen on a socket", exc_info=task.exception())
 
     def close(self) -> None:
         """Stop accepting, but for what waits already; connections that are open stay."""

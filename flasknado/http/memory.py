@@ -105,7 +105,9 @@ class MemoryBudget:
         """Return the refusal of a body for which there is no room (503)."""
         self.refused += 1
         fields = (("Retry-After", str(RETRY_AFTER_S)),)
-        return RequestError(503, "the server has no memory for a body: try again shortly", fields)
+        return RequestError(
+            503, "the server is short of memory for request bodies: try again shortly", fields
+        )
 
 
 def default_limit_bytes(workers: int = 1, group_limits: tuple[str, ...] = GROUP_LIMITS) -> int:

@@ -32,7 +32,10 @@ class Networks:
             elif entry == EVERYBODY:
                 self._everybody = True
             else:
-                self._networks.append(_network(entry, setting))
+                try:
+                    self._networks.append(_network(entry))
+                except ValueError as error:
+                    raise ConfigurationError(f"{setting}: {error}") from None
         self._known: dict[str, bool] = {}
 
     def __bool__(self) -> bool:
@@ -65,11 +68,16 @@ class Networks:
         return any(ip in network for network in self._networks)
 
 
-def _network(entry: str, setting: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+def check_entry(entry: str) -> None:
+    """Raise `ValueError` for what cannot be listed."""
+    if entry not in (UNIX_SOCKET, EVERYBODY):
+        _network(entry)
+
+
+def _network(entry: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     try:
         return ipaddress.ip_network(entry, strict=False)
     except ValueError:
-        raise ConfigurationError(
-            f"{setting} has {entry!r}, which is not an IP address, a CIDR block such as "
-            f"10.0.0.0/8, 'unix' or '*': correct it"
+        raise ValueError(
+            f"{entry!r} is not an IP address, a CIDR block such as 10.0.0.0/8, 'unix' or '*'"
         ) from None

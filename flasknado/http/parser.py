@@ -56,7 +56,7 @@ class RequestSink(Protocol):
         """Take a part of the body, without its framing."""
 
     def request_complete(self) -> None:
-        """Take note that the request has ended."""
+        """The request has ended."""
 
 
 class RequestParser:
@@ -260,7 +260,7 @@ class RequestParser:
         head = self.head
         if head is None:
             if self.in_head:
-                raise RequestError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+                raise RequestError(505, "only HTTP/1.0 and HTTP/1.1 are supported")
             return rest if self.holds else b""
         self._tail = b""
         # A fresh parser, told of the framing only, reads the body that llhttp has left out.
@@ -393,7 +393,7 @@ class RequestParser:
             line = b"%b %b HTTP/%b\r\n" % (method, url, version.encode())
             start = self._find_line(data, line, start)
             if version not in ("1.0", "1.1"):
-                raise RequestError(505, f"HTTP/{version} is not spoken here: use HTTP/1.1")
+                raise RequestError(505, f"HTTP/{version} is not supported: use HTTP/1.1")
             if start < 0:
                 raise RequestError(
                     400, "the request line is not 'method target version' (RFC 9112, section 3)"
@@ -433,7 +433,7 @@ class RequestParser:
     def _refusal(self, error: Exception) -> RequestError:
         reason = str(error)
         if reason in ("Invalid HTTP version", "Pause on PRI/Upgrade"):
-            return RequestError(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
+            return RequestError(505, "only HTTP/1.0 and HTTP/1.1 are supported")
         return RequestError(400, f"the request is malformed: {reason}")
 
 

@@ -137,7 +137,7 @@ class Shared:
             try:
                 connection.expire(now)
             except Exception:
-                log.exception("a connection's deadline could not be kept")
+                log.exception("a connection's deadline could not be checked")
                 connection.abort()
         self._pace.sweep(now)
         if self.connections:

@@ -102,7 +102,7 @@ class Spool:
             self.close()
             return
         if error is not None:
-            log.error("a request body cannot be kept in %s: %s", tempfile.tempdir, error)
+            log.error("a request body cannot be stored in %s: %s", tempfile.tempdir, error)
             self.error = error
             self.close()
         else:
@@ -112,7 +112,7 @@ class Spool:
 
 def cannot_keep() -> RequestError:
     """Return the refusal of a body that the disk does not take (507)."""
-    return RequestError(507, "the server cannot store the body at present: try again later")
+    return RequestError(507, "the server cannot store the body right now: try again later")
 
 
 def _disk_threads() -> ThreadPoolExecutor:

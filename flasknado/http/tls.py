@@ -77,7 +77,7 @@ class TLSAcceptor:
                 connection, _address = sock.accept()
             except OSError as error:
                 if error.errno in _EXHAUSTED:
-                    log.error("no connection can be accepted: %s", error)
+                    log.error("connections cannot be accepted: %s", error)
                     self._loop.remove_reader(sock)
                     self._loop.call_later(REST_S, self._accept_again, sock)
                 return

@@ -104,10 +104,10 @@ class Client:
     ) -> None:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{url!r} is not an http or https URL, as http://127.0.0.1/live is")
+            raise ValueError(f"{url!r} is not an http or https URL such as http://127.0.0.1/live")
         self.channels = (channels,) if isinstance(channels, str) else tuple(channels)
         if not self.channels:
-            raise ValueError("no channel is named: give at least one")
+            raise ValueError("channels is empty: name at least one")
         self.cursor = after
         self._parts = parts
         self._headers = dict(headers or {})
@@ -331,7 +331,7 @@ def _parse(line: bytes) -> dict[str, Any]:
     except ValueError:
         message = None
     if not isinstance(message, dict) or not message.keys() >= set(_FIELDS):
-        raise ConnectionAbortedError("the stream is not one of live events")
+        raise ConnectionAbortedError("the response is not a stream of live events")
     return message
 
 

@@ -66,7 +66,7 @@ def parse_cursor(text: str) -> Cursor:
 def check_channel(channel: str) -> str:
     """Return `channel` if it is a channel's name; raises `InvalidEvent`."""
     if not isinstance(channel, str):
-        raise InvalidEvent(f"a channel is named by a string, not by {type(channel).__name__}")
+        raise InvalidEvent(f"a channel must be a string, not {type(channel).__name__}")
     if len(channel) > MAX_NAME_CHARS or _CHANNEL.match(channel) is None:
         raise InvalidEvent(
             f"{channel[:80]!a} is not a channel: use 1 to {MAX_NAME_CHARS} ASCII letters, "
@@ -78,22 +78,22 @@ def check_channel(channel: str) -> str:
 def check_name(name: str) -> str:
     """Return `name` if an event may be called so; raises `InvalidEvent`."""
     if not isinstance(name, str):
-        raise InvalidEvent(f"an event is named by a string, not by {type(name).__name__}")
+        raise InvalidEvent(f"an event's name must be a string, not {type(name).__name__}")
     if not 0 < len(name) <= MAX_NAME_CHARS or has_control_characters(name):
         raise InvalidEvent(
-            f"{name[:80]!a} is not an event's name: use 1 to {MAX_NAME_CHARS} characters "
+            f"{name[:80]!a} is not an event name: use 1 to {MAX_NAME_CHARS} characters "
             "without line ends or other control characters"
         )
     if name in RESERVED_NAMES:
         raise InvalidEvent(
-            f"an event cannot be called {name!r}: live clients use that name themselves "
-            f"(as they do {', '.join(sorted(RESERVED_NAMES - {name}))})"
+            f"the event name {name!r} is reserved for the protocol "
+            f"(like {', '.join(sorted(RESERVED_NAMES - {name}))})"
         )
     return name
 
 
 def has_control_characters(text: str) -> bool:
-    """Return whether a text has line ends, other control characters or surrogates."""
+    """Return whether a text has characters or surrogates, not {value[:80]!a}."""
     return _CONTROL.search(text) is not None
 
 
@@ -116,10 +116,10 @@ def encode_data(data: Any, max_data_bytes: int, default: Callable[[Any], Any] | 
             text = json.dumps(data, **options)
             size_bytes = len(text)
     except (TypeError, ValueError, RecursionError) as error:
-        raise InvalidEvent(f"an event's data must be writable as JSON: {error}") from error
+        raise InvalidEvent(f"an event's data must be JSON serializable: {error}") from error
     if size_bytes > max_data_bytes:
         raise InvalidEvent(
-            f"an event's data may have {max_data_bytes} bytes (LIVE_MAX_DATA_BYTES), and this "
-            f"has {size_bytes}: publish an id and let the client fetch the rest"
+            f"an event's data may have at most {max_data_bytes} bytes (LIVE_MAX_DATA_BYTES), not "
+            f"{size_bytes}: publish an id and let the client fetch the rest"
         )
     return text

@@ -66,8 +66,8 @@ class Live(Hooks):
         url = database_url or self._database_url
         if (db is None) == (url is None):
             raise ConfigurationError(
-                "live events need one place: give init_app the application's db "
-                "(Flask-SQLAlchemy), or a database_url of their own, or memory://"
+                "the live log needs one database: pass init_app the application's db "
+                "(Flask-SQLAlchemy), or a database_url, or memory://"
             )
         if db is not None:
             for table in tables.metadata.sorted_tables:
@@ -117,7 +117,7 @@ class Live(Hooks):
             state.log.publish_buffered(draft)
         else:
             raise InvalidEvent(
-                "a buffered event is a part of no transaction: publish it without a session"
+                "a buffered event belongs to no transaction: publish it without a session"
             )
 
     def signal(self, channel: str, name: str, data: Any = None) -> None:
@@ -168,7 +168,7 @@ class Live(Hooks):
         state = current_state()
         if not watched(check_channel(channel), state.options.presence):
             raise ConfigurationError(
-                f"it is not counted who is on {channel!r}: name it, or a pattern, in LIVE_PRESENCE"
+                f"presence is not enabled for channel {channel!r}: add it to LIVE_PRESENCE"
             )
         return state.log.presence(channel)
 

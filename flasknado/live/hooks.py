@@ -56,7 +56,8 @@ class Hooks:
         """
         if self._may_read is None:
             current_app.logger.error(
-                "nobody may read the channel %r: register a function with @live.authorize", channel
+                "access to channel %r was refused: register a function with @live.authorize",
+                channel,
             )
             return False
         said = current_app.ensure_sync(self._may_read)(channel)
@@ -65,7 +66,11 @@ class Hooks:
         if said is not False and said is not None:
             if isinstance(said, (Response, tuple)):
                 _refuse_with(said)
-            self._complain("authorize", said, "True lets in; return False, or abort(), to refuse")
+            self._complain(
+                "authorize",
+                said,
+                "return True to allow access; return False or abort() to refuse it",
+            )
         return False
 
     def identity(self, function: WhoAsksT) -> WhoAsksT:
@@ -95,8 +100,8 @@ class Hooks:
             return said
         if isinstance(said, (Response, tuple)):
             _refuse_with(said)
-        self._complain("identity", said, "return Identity(user), or None for nobody")
-        raise InternalServerError("the application does not say who asks; its log has the reason")
+        self._complain("identity", said, "return Identity(user), or None for anonymous users")
+        raise InternalServerError("the application could not identify the user; see its log")
 
     @overload
     def on_message(self, pattern: OnMessageT) -> OnMessageT: ...

@@ -18,59 +18,60 @@ class LiveOptions:
     """
 
     retention_events: int = 100_000
-    """How many kept events the log has at most; older ones cannot be resumed from."""
+    """How many kept events the log holds; clients cannot resume from older ones."""
     retention_s: float = 24 * 3600
     """How long the log keeps an event."""
     buffered_retention_events: int = 100_000
-    """How many buffered events can be resumed from; kept events do not count here."""
+    """How many buffered events clients can resume from; kept events do not count."""
     buffered_retention_s: float = 300
-    """How long a buffered event can be resumed from."""
+    """How long clients can resume from a buffered event."""
     prune_interval_s: float = 30
     """How often each process looks for events to prune."""
     max_data_bytes: int = 64 * 1024
     """The largest data of one event, as JSON."""
     poll_s: float = 0.02
-    """How often the log is asked whether another process has published."""
+    """How often the log is checked for events that another process has published."""
     heartbeat_s: float = 15
-    """How often a client is told the head of the log."""
+    """How often a client is sent the head of the log."""
     retry_s: float = 2
-    """How long an event stream's client is asked to wait before it reconnects."""
+    """How long a client of an event stream is asked to wait before it reconnects."""
     backlog_limit_bytes: int = 1024 * 1024
-    """How much may wait for one client; above it, it is disconnected and may resume."""
+    """How much data may wait for a client; beyond it, the client is disconnected and may resume."""
     max_channels: int = 64
-    """How many channels one connection may follow."""
+    """How many channels a connection may follow."""
     max_subscribers: int = 20_000
-    """How many live clients one process holds."""
+    """How many live clients a process may have."""
     max_per_user: int = 200
-    """How many live clients of one user a process holds."""
+    """How many live clients of one user a process may have."""
     max_per_address: int = 20_000
-    """How many of one address; as many as of all, for a proxy's clients may seem to have one."""
+    """How many live clients of one address; the default is no further limit, because all clients
+    of a proxy may have one address."""
     max_message_bytes: int = 16 * 1024
     """The largest message that a WebSocket client may send."""
     max_messages_per_s: float = 50
-    """How many messages a WebSocket client may send a second, on average over two."""
+    """How many messages a WebSocket client may send per second, on average over two seconds."""
     message_timeout_s: float = 10
-    """How long the application may take over a client's message."""
+    """How long the application may take to handle a client's message."""
     poll_timeout_s: float = 25
-    """How long a long-poll waits if it does not say."""
+    """How long a long-poll waits by default."""
     max_poll_timeout_s: float = 60
-    """The longest that a long-poll may ask to wait."""
+    """The longest wait that a long-poll may ask for."""
     fallback_stream_s: float = 25
     """How long `live.stream()` holds a thread under a server that cannot take it over."""
     presence: tuple[str, ...] = ()
-    """Which channels it is counted on who is there, as patterns such as `post:*`."""
+    """Channels with presence enabled, as glob patterns such as `post:*`."""
     authorize_timeout_s: float = 10
-    """How long the application may take to authorise; then the client gets 503."""
+    """How long the application may take to authorise a client before the client gets 503."""
     authorize_threads: int = 4
-    """How many clients are authorised at once. A thread that hangs is replaced."""
+    """How many clients are authorised concurrently. Threads that hang are replaced."""
     authorize_queue: int = 2000
-    """How many more may wait to be authorised; one more gets 503."""
+    """How many more clients may wait to be authorised; further ones get 503."""
     message_threads: int = 4
-    """How many messages of clients the application deals with at once."""
+    """How many messages of clients the application handles concurrently."""
     message_queue: int = 2000
-    """How many more messages may wait; to one more the answer is 503."""
+    """How many more messages may wait; further ones get 503."""
     subscribe_timeout_s: float = 10
-    """How long a WebSocket client may take until it has subscribed to a channel."""
+    """How long a WebSocket client may take to subscribe to its first channel."""
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> LiveOptions:
@@ -88,7 +89,7 @@ class LiveOptions:
 def _patterns(key: str, value: Any) -> tuple[str, ...]:
     if isinstance(value, str) or not all(isinstance(pattern, str) for pattern in value):
         raise ConfigurationError(
-            f"{key} is {value!r}: it must be a list of channels or patterns, such as ['post:*']"
+            f"{key} must be a list of channels or patterns such as ['post:*'], not {value!r}"
         )
     return tuple(value)
 
@@ -102,5 +103,5 @@ def _positive(key: str, value: Any, *, whole: bool) -> float:
         or value <= 0
     ):
         kind = "whole number" if whole else "number"
-        raise ConfigurationError(f"{key} is {value!r}: it must be a positive {kind}")
+        raise ConfigurationError(f"{key} must be a positive {kind}, not {value!r}")
     return value

@@ -76,8 +76,8 @@ def policy_in(extensions: MutableMapping[str, object]) -> OriginPolicy:
         return policy
     if policy is not None:
         log.error(
-            "app.extensions[%r] is %.80r, so no other origin may connect: make it an "
-            "OriginPolicy, as OriginPolicy(['https://app.example.org'])",
+            "app.extensions[%r] is %.80r, so no other origin may connect: set it to an "
+            "OriginPolicy, such as OriginPolicy(['https://app.example.org'])",
             CORS_KEY,
             policy,
         )
@@ -89,6 +89,6 @@ def _checked(origin: object) -> str:
     if isinstance(origin, str) and (origin == ANY or _ORIGIN.match(origin) is not None):
         return origin.lower()
     raise ConfigurationError(
-        f"{origin!r} is not an origin: write scheme, host and port without a path, as "
+        f"{origin!r} is not an origin: write scheme, host and port without a path, such as "
         f"https://app.example.org, or * for every origin without credentials"
     )

@@ -40,5 +40,5 @@ def revocation_of(event: Event) -> Revocation | None:
             id_text(said["user"]), generation if generation is None else id_text(generation)
         )
     except (ValueError, KeyError, TypeError, AttributeError):
-        log.error("event %d of the log is no revocation: %.200r", event.offset, event.data)
+        log.error("event %d of the log is not a revocation: %.200r", event.offset, event.data)
         return None

@@ -102,8 +102,8 @@ class LiveState:
         """Raise `ConfigurationError` if other processes would have a log of their own."""
         if multiprocess and self.log.one_process:
             raise ConfigurationError(
-                "a log of live events in memory is seen by one process only, and this server "
-                "has several: give Live a database, or run one worker"
+                "an in-memory log of live events is visible to one process only, and this server "
+                "has several: give Live a database, or use one worker"
             )
 
 
@@ -154,7 +154,7 @@ def _signing_keys(app: Flask) -> list[bytes]:
     keys[:0] = fallbacks if isinstance(fallbacks, (list, tuple)) else [None]
     if not all(isinstance(key, (str, bytes)) and key for key in keys):
         raise ConfigurationError(
-            "SECRET_KEY_FALLBACKS must be a list of the secret keys used before, none of them empty"
+            "SECRET_KEY_FALLBACKS must be a list of former secret keys, none of them empty"
         )
     return [key.encode() if isinstance(key, str) else key for key in keys]
 
@@ -163,7 +163,7 @@ def _publish_token(app: Flask) -> str | None:
     token = app.config.get("LIVE_PUBLISH_TOKEN")
     if token and (not isinstance(token, str) or len(token) < MIN_TOKEN_CHARS):
         raise ConfigurationError(
-            f"LIVE_PUBLISH_TOKEN lets anybody publish who guesses it: make it a random text of "
-            f"{MIN_TOKEN_CHARS} characters or more, or leave it empty"
+            f"LIVE_PUBLISH_TOKEN must not be easy to guess: set it to a random string of "
+            f"{MIN_TOKEN_CHARS} characters or more, or leave it unset"
         )
     return token or None

@@ -59,8 +59,8 @@ class Identity:
             or not math.isfinite(expires_at)
         ):
             raise InvalidIdentity(
-                f"expires_at is {repr(expires_at)[:80]}: it must be a number of seconds since "
-                f"1970, as datetime.timestamp() returns, or None"
+                f"expires_at must be a number of seconds since 1970, as datetime.timestamp() "
+                f"returns, or None, not {repr(expires_at)[:80]}"
             )
         known = None if user is None else id_text(user, "user")
         object.__setattr__(self, "user", known)
@@ -80,13 +80,11 @@ def id_text(value: object, field: str = "user") -> str:
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str):
-        raise InvalidIdentity(
-            f"{field} is of the type {type(value).__name__}: it must be a text or a whole number"
-        )
+        raise InvalidIdentity(f"{field} must be a string or an int, not {type(value).__name__}")
     if not 0 < len(value) <= MAX_USER_CHARS or has_control_characters(value):
         raise InvalidIdentity(
-            f"{field} is {value[:80]!a}: it must have 1 to {MAX_USER_CHARS} characters, and no "
-            f"line ends, other control characters or surrogates"
+            f"{field} must have 1 to {MAX_USER_CHARS} characters and no line ends, other control "
+            f"characters or surrogates, not {value[:80]!a}"
         )
     return value
 

@@ -450,7 +450,7 @@ class NativeExchange(Exchange):
         Raises `RuntimeError` if the request has not been read whole.
         """
         if not self.complete:
-            raise RuntimeError("detach() needs a request that has been read whole")
+            raise RuntimeError("detach() needs a request that has been read completely")
         self._detached = True
         self._close_callback = None
         connection = self._connection

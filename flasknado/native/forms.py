@@ -36,7 +36,9 @@ class FormRequest(UnparsedRequest):
             self._unparsed = False
             content_type = self.headers.get("Content-Type", "").lower()
             if content_type.startswith(_URLENCODED) and len(self.body) > self._max_form_bytes:
-                raise HTTPError(413, f"a form may have {self._max_form_bytes} bytes here")
+                raise HTTPError(
+                    413, f"the form is larger than the {self._max_form_bytes} bytes accepted here"
+                )
             try:
                 self.parse_body()
             except HTTPInputError as error:

@@ -60,8 +60,8 @@ def flask_app_of(wsgi_app: object) -> Flask:
             seen.append(candidate)
             candidates.extend(_wrapped_in(candidate))
     raise ConfigurationError(
-        f"no Flask application was found in {wsgi_app!r}: host a Flask application, "
-        f"or let its middleware keep it in an attribute named 'app'"
+        f"no Flask application found in {wsgi_app!r}: host a Flask application, "
+        f"or keep it in an attribute named 'app' of its middleware"
     )
 
 

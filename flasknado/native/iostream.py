@@ -209,7 +209,7 @@ class TransportStream(Flow):
         try:
             size_bytes = self._find(self._buffer, self._closed)
         except UnsatisfiableReadError as error:
-            log.info("a stream is closed: %s", error)
+            log.info("a stream was closed: %s", error)
             self.close((UnsatisfiableReadError, error, None))
             return
         if size_bytes is None:
@@ -249,7 +249,7 @@ class TransportStream(Flow):
 
     def _cut_off(self, error: WebSocketError) -> None:
         """Close with a closing frame; for the reader the connection has gone at once."""
-        log.info("a WebSocket client is cut off: %s", error)
+        log.info("a WebSocket client was disconnected: %s", error)
         self.error = error
         self._buffer.clear()
         self.transport.write(close_frame(error.code, str(error)))

@@ -138,7 +138,7 @@ def _log_hanging(task: Task, thread: threading.Thread) -> None:
     frame = sys._current_frames().get(thread.ident or 0)
     stack = "".join(traceback.format_stack(frame)) if frame is not None else "  (it has ended)\n"
     log.error(
-        "%s has run %s for %.1f s; another thread takes its place; it is here:\n%s",
+        "%s has been running %s for %.1f s; another thread replaces it; its stack:\n%s",
         thread.name,
         task.what if isinstance(task, Call) else task,
         time.monotonic() - task.started_at,

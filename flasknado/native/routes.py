@@ -133,6 +133,6 @@ def _as_spec(route: NativeRoute) -> URLSpec:
     elif isinstance(route, (tuple, list)) and len(route) in (2, 3, 4) and isinstance(route[0], str):
         return URLSpec(*route)
     raise ConfigurationError(
-        f"the native route {route!r} is not a path pattern with a handler: "
+        f"the native route {route!r} is not a pattern with a handler: "
         f"write (r'/path', Handler) or tornado.web.url(...)"
     )

@@ -28,8 +28,8 @@ try:
     """What stands for a method that a handler does not have."""
 except (ImportError, AttributeError) as error:
     raise ImportError(
-        f"Flasknado does not know Tornado {tornado.version} ({error}): "
-        f"install a release that its metadata allows"
+        f"Flasknado does not support Tornado {tornado.version} ({error}): "
+        f"install a supported release"
     ) from error
 
 if TYPE_CHECKING:

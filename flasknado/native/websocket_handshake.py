@@ -40,12 +40,14 @@ def check(request: httputil.HTTPServerRequest) -> None:
     connection = {part.strip().lower() for part in headers.get("Connection", "").split(",")}
     if request.method != "GET" or "websocket" not in upgrade or "upgrade" not in connection:
         raise HandshakeError(
-            426, "open this as a WebSocket", {"Upgrade": "websocket", "Connection": "Upgrade"}
+            426,
+            "this endpoint needs a WebSocket handshake",
+            {"Upgrade": "websocket", "Connection": "Upgrade"},
         )
     if headers.get("Sec-WebSocket-Version") != VERSION:
         raise HandshakeError(
             426,
-            f"the version of WebSocket must be {VERSION}",
+            f"Sec-WebSocket-Version must be {VERSION}",
             {"Upgrade": "websocket", "Sec-WebSocket-Version": VERSION},
         )
     try:

@@ -62,7 +62,7 @@ def _bound(address: str) -> socket.socket:
         sock = socket.create_server(where, family=family, backlog=BACKLOG, reuse_port=True)
     except (OSError, OverflowError, RuntimeError, ValueError) as error:
         raise ConfigurationError(
-            f"ops_bind is {address!r}, which cannot be listened on ({error}): choose another"
+            f"cannot listen on {address!r} ({error}): choose another address"
         ) from None
     sock.setblocking(False)
     return sock

@@ -131,7 +131,7 @@ class _Checking:
             if len(self._hung) >= HUNG_LIMIT:
                 return
             if self._known != "failing":
-                log.warning("readiness check %s has not come back", self._name)
+                log.warning("readiness check %s has not returned", self._name)
             self._known = "failing"
             self._hung.append(self._thread)
             self._thread = None
@@ -169,9 +169,9 @@ class _Checking:
     def _note(self, error: Exception | None) -> None:
         if error is not None:
             if self._known != "failing":
-                log.warning("readiness check %s fails: %s", self._name, error)
+                log.warning("readiness check %s failed: %s", self._name, error)
             self._known = "failing"
         else:
             if self._known == "failing":
-                log.info("readiness check %s is well again", self._name)
+                log.info("readiness check %s has recovered", self._name)
             self._known = "ok"

@@ -1,4 +1,4 @@
-"""The addresses to listen on, tried before gunicorn does: what will not do is one sentence."""
+"""The addresses to listen on, tried before gunicorn does, for one-line errors."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from gunicorn.config import Config
 from flasknado.errors import AddressTaken, ConfigurationError
 from flasknado.ops.bind import ARBITER_VARIABLE
 from flasknado.process import environment
+from flasknado.process.configuration import named
 from flasknado.unix_path import check_unix_path
 
 MAX_PORT = 65535
 
 
 def check_addresses(cfg: Config) -> None:
-    """Raise `ConfigurationError` if an address to listen on is taken or not this machine's.
+    """Raise `ConfigurationError` if an address is in use or does not belong to this machine.
 
     Call it in the process that becomes the arbiter.
     """
@@ -31,7 +32,8 @@ def check_addresses(cfg: Config) -> None:
         else:
             if not 0 <= address[1] <= MAX_PORT:
                 raise ConfigurationError(
-                    f"{address[0]}:{address[1]} cannot be listened on: ports are 0 to {MAX_PORT}"
+                    f"cannot listen on {address[0]}:{address[1]}: a port is a number from 0 to "
+                    f"{MAX_PORT}"
                 )
             if address[1] and not (cfg.reuse_port or _sockets_are_inherited()):
                 _try(address)
@@ -39,12 +41,14 @@ def check_addresses(cfg: Config) -> None:
 
 def _parsed(cfg: Config) -> list[tuple[str, int] | str | int]:
     if not cfg.bind:
-        raise ConfigurationError("bind is empty: name HOST:PORT, unix:PATH or fd://FD")
+        raise ConfigurationError(
+            f"{named(cfg, 'bind')} is empty: set HOST:PORT, unix:PATH or fd://FD"
+        )
     try:
         parsed: list[tuple[str, int] | str | int] = cfg.address
     except RuntimeError as error:
         raise ConfigurationError(
-            f"bind is {', '.join(cfg.bind)}, which will not do: {error}"
+            f"{named(cfg, 'bind')} is {', '.join(cfg.bind)}: {error}"
         ) from None
     return parsed
 
@@ -54,12 +58,12 @@ def _check_descriptor(descriptor: int) -> None:
     try:
         with socket.socket(fileno=os.dup(descriptor)) as sock:
             if not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-                problem = "nothing listens on it"
+                problem = "the socket is not listening"
     except (OSError, OverflowError) as error:
         problem = getattr(error, "strerror", None) or str(error)
     if problem:
         raise ConfigurationError(
-            f"fd://{descriptor} cannot be served ({problem}): give the descriptor of a listening "
+            f"cannot listen on fd://{descriptor} ({problem}): use the descriptor of a listening "
             f"socket that this process inherits"
         )
 
@@ -84,13 +88,12 @@ def _address_error(address: tuple[str, int], error: OSError) -> ConfigurationErr
     host, port = address
     if error.errno == errno.EADDRINUSE:
         return AddressTaken(
-            f"port {port} on {host} is taken by another program: "
-            f"stop that one, or choose another port"
+            f"port {port} on {host} is in use by another program: stop it, or choose another port"
         )
     if error.errno == errno.EACCES:
         return ConfigurationError(
-            f"port {port} needs the right to bind ports below 1024: choose a port above"
+            f"port {port} needs the privilege to bind ports below 1024: choose a higher port"
         )
     return ConfigurationError(
-        f"{host}:{port} cannot be listened on ({error.strerror}): choose another address"
+        f"cannot listen on {host}:{port} ({error.strerror}): choose another address"
     )

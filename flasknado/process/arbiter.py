@@ -165,7 +165,7 @@ class Arbiter(GunicornArbiter):
         return signals
 
     def reap_workers(self) -> None:
-        """Bury the workers that have ended, and see whether they should have."""
+        """Reap exited workers and decide whether each exit was expected."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -228,11 +228,13 @@ class Arbiter(GunicornArbiter):
             return
         if self.cfg.preload_app:
             self.log.warning(
-                "with --preload a reload serves the code that was imported at the start: for new "
-                "code start a new arbiter (USR2), or restart"
+                "with --preload a reload keeps the code that was imported at startup: for new "
+                "code, start a new arbiter (USR2) or restart"
             )
         if old_address != self.cfg.address:
-            self.log.error("the addresses to listen on cannot change in a reload: restart for that")
+            self.log.error(
+                "the addresses to listen on cannot be changed by a reload: restart instead"
+            )
         # A second HUP starts over: what the first one started is not wanted any more.
         self._retire(lambda member: member.generation == self._generation and self._reloading)
         self._generation += 1
@@ -260,7 +262,7 @@ class Arbiter(GunicornArbiter):
             self.app.cfg, self.app.callable = cfg, application
             self.setup(self.app)
             self._num_workers = workers  # signals may have changed it
-            self.log.error("the reload is given up, the old workers keep serving: %s", error)
+            self.log.error("the reload failed, the old workers keep serving: %s", error)
             return False
         return True
 
@@ -294,7 +296,7 @@ class Arbiter(GunicornArbiter):
             self._give_up_reload(f"a new worker did not serve within {boot_s} s")
 
     def _give_up_reload(self, reason: str) -> None:
-        self.log.error("the reload is given up, the old workers keep serving: %s", reason)
+        self.log.error("the reload failed, the old workers keep serving: %s", reason)
         self._reloading = False
         self._service.ready()
         failed = self._generation
@@ -311,7 +313,7 @@ class Arbiter(GunicornArbiter):
         how = f"exit code {code}" if code >= 0 else signal.Signals(-code).name
         if member.stopping:
             if code != 0:
-                self.log.error("Worker (pid:%s) ended with %s while it stopped", pid, how)
+                self.log.error("Worker (pid:%s) exited with %s while stopping", pid, how)
             return
         if served:
             if code != 0:
@@ -329,7 +331,7 @@ class Arbiter(GunicornArbiter):
             halt_code = code if code > 0 else self.WORKER_BOOT_ERROR
             raise HaltServer(f"A worker could not boot: {reason}", halt_code)
         self.log.error(
-            "Worker (pid:%s) died before it served (%s); the next try is in %s s",
+            "Worker (pid:%s) died before it could serve (%s); retrying in %s s",
             pid,
             reason,
             wait_s,
@@ -343,7 +345,7 @@ class Arbiter(GunicornArbiter):
         elif not self._failures.any_has_served:
             raise HaltServer(reason, self.WORKER_BOOT_ERROR)
         else:
-            self.log.error("%s; the next try is in %s s", reason, self._failures.add())
+            self.log.error("%s; retrying in %s s", reason, self._failures.add())
 
     def _notice_serving(self) -> None:
         for member in self._members.values():
@@ -379,7 +381,7 @@ class Arbiter(GunicornArbiter):
         now = time.monotonic()
         for pid, member in list(self._members.items()):
             if member.stop_deadline is not None and now > member.stop_deadline:
-                self.log.critical("Worker (pid:%s) did not stop within its grace: killed", pid)
+                self.log.critical("Worker (pid:%s) did not stop in time and was killed", pid)
                 self._kill(pid, signal.SIGKILL)
 
     # The service manager.
@@ -460,4 +462,4 @@ class Arbiter(GunicornArbiter):
         try:
             os.kill(pid, number)
         except ProcessLookupError:
-            self.log.debug("worker %s had ended before it was sent %s", pid, number.name)
+            self.log.debug("worker %s had exited before it could be sent %s", pid, number.name)

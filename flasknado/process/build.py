@@ -12,6 +12,7 @@ from gunicorn.sock import ssl_context
 from flasknado.errors import ConfigurationError
 from flasknado.native.routes import NativeRoute
 from flasknado.process import settings
+from flasknado.process.configuration import about
 from flasknado.process.importer import call_factory, import_from_string, takes
 from flasknado.server import HTTPServer
 from flasknado.stock.container import WSGIContainer
@@ -27,6 +28,10 @@ def build_server(application: Any, cfg: Any) -> HTTPServer:
     def option(name: str) -> Any:
         return settings.option(cfg, name)
 
+    routes: list[NativeRoute] = []
+    if option("handlers"):
+        with about(cfg, "handlers"):
+            routes = import_routes(option("handlers"))
     container = WSGIContainer(
         application,
         threads=cfg.threads,
@@ -40,7 +45,7 @@ def build_server(application: Any, cfg: Any) -> HTTPServer:
     )
     return HTTPServer(
         container,
-        handlers=import_routes(option("handlers")) if option("handlers") else (),
+        handlers=routes,
         http=option("http_layer"),
         trusted_proxies=cfg.forwarded_allow_ips,
         trusted_fields=option("trusted_fields"),
@@ -59,7 +64,7 @@ def script_name(environment: Mapping[str, str] = os.environ) -> str:
     text = environment.get("SCRIPT_NAME", "")
     if text and not text.startswith("/"):
         raise ConfigurationError(
-            f"SCRIPT_NAME is {text!r}: it must begin with a slash, as /shop does"
+            f"SCRIPT_NAME must begin with a slash, such as /shop, not {text!r}"
         )
     return text.rstrip("/")
 
@@ -72,12 +77,12 @@ def import_application(uri: str) -> WSGIApplication:
     application = import_from_string(uri, default="application")
     if not callable(application):
         raise ConfigurationError(
-            f"{uri!r} is a {type(application).__name__}, not a WSGI application: name a callable, "
-            f"such as a Flask app"
+            f"{uri!r} is of type {type(application).__name__}, not a WSGI application: name a "
+            f"callable, such as a Flask app"
         )
     if _is_asgi(application):
         raise ConfigurationError(
-            f"{uri!r} is an ASGI application, and this server hosts WSGI: name a WSGI application"
+            f"{uri!r} is an ASGI application, but this server hosts WSGI applications: name one"
         )
     if not takes(application, object(), object()):
         raise ConfigurationError(
@@ -97,8 +102,8 @@ def import_routes(uri: str) -> list[NativeRoute]:
         routes = call_factory(uri, routes)
     if not isinstance(routes, (list, tuple)):
         raise ConfigurationError(
-            f"--handlers {uri!r} is of type {type(routes).__name__}: name a list of Tornado's "
-            f"routes, or a function that returns one"
+            f"{uri!r} is of type {type(routes).__name__}: name a list of Tornado routes, or a "
+            f"function that returns one"
         )
     return list(routes)
 

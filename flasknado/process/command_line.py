@@ -1,54 +1,22 @@
-"""A command line, with gunicorn's options and ours, and the application that it names."""
+"""The application and the settings that a command line names."""
 
 from __future__ import annotations
 
 import argparse
 import os
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any
 
-import gunicorn
 from gunicorn.app.wsgiapp import WSGIApplication
+from gunicorn.config import get_default_config_file
 from gunicorn.errors import AppImportError
 
-from flasknado import __version__
 from flasknado.errors import ConfigurationError
-from flasknado.process import serve, settings
+from flasknado.process import serve
 from flasknado.process.build import build_server, import_application
+from flasknado.process.configuration import ENVIRONMENT_PREFIX
+from flasknado.process.options import CommandLineConfig
 from flasknado.server import HTTPServer
-
-
-class CommandLineConfig(serve.HostedConfig):
-    """gunicorn's settings, with our name and version on the command line."""
-
-    def __str__(self) -> str:
-        """Return the settings, for `--print-config`: without the token."""
-        text: str = super().__str__()
-        token = self.settings["metrics_token"].get()
-        return text.replace(token, "***") if token else text
-
-    def get_cmd_args_from_env(self) -> list[str]:
-        """Return the arguments of the environment: `FLASKNADO_CONFIG` and `GUNICORN_CMD_ARGS`."""
-        config_file = os.environ.get(f"{settings.ENVIRONMENT_PREFIX}CONFIG")
-        arguments: list[str] = super().get_cmd_args_from_env()
-        return ["--config", config_file, *arguments] if config_file else arguments
-
-    def check_environment_arguments(self) -> None:
-        """Raise `ConfigurationError` if `GUNICORN_CMD_ARGS` is no command line."""
-
-        def fail(message: str) -> NoReturn:
-            text = os.environ.get("GUNICORN_CMD_ARGS", "")
-            raise ConfigurationError(f"GUNICORN_CMD_ARGS is {text!r}, which will not do: {message}")
-
-        parser = self.parser()
-        parser.error = fail  # type: ignore[method-assign]  # instead of ending the process
-        parser.parse_args(self.get_cmd_args_from_env())
-
-    def parser(self) -> argparse.ArgumentParser:
-        parser = super().parser()
-        for action in parser._actions:
-            if isinstance(action, argparse._VersionAction):
-                action.version = f"flasknado {__version__} (gunicorn {gunicorn.__version__})"
-        return parser
 
 
 class CommandLine(WSGIApplication, serve.HostedApplication):
@@ -58,11 +26,38 @@ class CommandLine(WSGIApplication, serve.HostedApplication):
 
     def load_default_config(self) -> None:
         self.cfg = CommandLineConfig(self.usage, prog=self.prog)
-        settings.apply_defaults(self.cfg)
+        self.cfg.apply_defaults()
 
     def load_config(self) -> None:
-        self.cfg.check_environment_arguments()
-        super().load_config()
+        """Read the command line, `GUNICORN_CMD_ARGS` and the configuration file."""
+        arguments = self.cfg.parser().parse_args()
+        inherited = self.cfg.environment_arguments()
+        self.app_uri = arguments.args
+        if self.app_uri is not None:
+            self.cfg.set("default_proc_name", self.app_uri)
+        self.chdir()
+        file = (
+            arguments.config
+            or inherited.config
+            or os.environ.get(f"{ENVIRONMENT_PREFIX}CONFIG")
+            or get_default_config_file()
+        )
+        if file is not None:
+            self.load_config_from_file(file)
+        self._assign(inherited, " in GUNICORN_CMD_ARGS")
+        self._assign(arguments)
+        self.chdir()  # the configuration may have changed it
+        if self.app_uri is None:
+            self.app_uri = self.cfg.wsgi_app
+
+    def do_load_config(self) -> None:
+        """Load the configuration; raises `ConfigurationError`."""
+        super().do_load_config()
+        if self.app_uri is None:
+            raise ConfigurationError(
+                "no application: name it as MODULE:APP, such as shop:app, or set wsgi_app in a "
+                "configuration file"
+            )
 
     def load_config_from_module_name_or_filename(self, location: str) -> dict[str, Any]:
         """Set what a configuration file says, or `python:MODULE`; returns its names."""
@@ -70,10 +65,22 @@ class CommandLine(WSGIApplication, serve.HostedApplication):
             found = self.get_config_from_module_name(location.removeprefix("python:"))
         else:
             found = self.get_config_from_filename(location.removeprefix("file:"))
+        where = location.removeprefix(f"{Path.cwd()}/")
         for name, value in found.items():
             if name in self.cfg.settings:
-                self.cfg.set(name, value)
+                self.cfg.assign(name, value, f"{name} in {where}")
         return dict(found)
+
+    def _assign(self, arguments: argparse.Namespace, where: str = "") -> None:
+        for name, value in vars(arguments).items():
+            if value is None or name == "args":
+                continue
+            setting: Any = self.cfg.settings[name]
+            option = setting.cli[-1] + where
+            if isinstance(value, str):
+                self.cfg.assign_text(name, value, option)
+            else:
+                self.cfg.assign(name, value, option)
 
     def load(self) -> HTTPServer:  # type: ignore[override]  # our worker takes a whole server
         """Return the server for one worker: import the application and the handlers."""

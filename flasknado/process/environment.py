@@ -1,7 +1,7 @@
-"""The environment variables that gunicorn reads by itself, checked before it reads them.
+"""The environment variables that gunicorn itself reads, checked before it does.
 
-gunicorn reads `WEB_CONCURRENCY` while it is imported, and a bad value would be a traceback.
-So this module imports nothing of it.
+gunicorn reads `WEB_CONCURRENCY` while it is imported, where a bad value raises a traceback;
+so this module does not import gunicorn.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from flasknado.http.networks import Networks
 
 
 def check(environment: Mapping[str, str] = os.environ) -> None:
-    """Raise `ConfigurationError` for a variable that gunicorn could not read."""
+    """Raise `ConfigurationError` for a variable with a bad value."""
     workers = environment.get("WEB_CONCURRENCY")
     if workers is not None and not (workers.strip().isdecimal() and int(workers) > 0):
         raise ConfigurationError(
-            f"WEB_CONCURRENCY is {workers!r}: it must be a whole number of workers, 1 or more"
+            f"WEB_CONCURRENCY must be a whole number, 1 or more, not {workers!r}"
         )
     proxies = environment.get("FORWARDED_ALLOW_IPS", "")
     Networks([each.strip() for each in proxies.split(",") if each.strip()], "FORWARDED_ALLOW_IPS")
@@ -28,21 +28,19 @@ def check(environment: Mapping[str, str] = os.environ) -> None:
         shlex.split(arguments)
     except ValueError as error:
         raise ConfigurationError(
-            f"GUNICORN_CMD_ARGS is {arguments!r}, which cannot be split into arguments: "
-            f"{str(error).lower()}"
+            f"GUNICORN_CMD_ARGS is {arguments!r}: {str(error).lower()}"
         ) from None
 
 
 def check_port(binds: list[str], environment: Mapping[str, str] = os.environ) -> None:
-    """Raise `ConfigurationError` if `PORT` names the port to listen on, and is none.
+    """Raise `ConfigurationError` if `PORT` is the port to listen on and has a bad value.
 
-    binds: gunicorn's setting; any other one than `0.0.0.0:PORT` goes before the variable.
+    binds: gunicorn's setting; anything but `0.0.0.0:PORT` overrides the variable.
     """
     port = environment.get("PORT")
     if port is None or binds != [f"0.0.0.0:{port}"]:
         return
     if not (port.isdecimal() and port.isascii() and int(port) <= 65535):
         raise ConfigurationError(
-            f"PORT is {port!r}: it must be a whole number from 0 to 65535; "
-            f"unset it, or name the address with --bind"
+            f"PORT must be a whole number from 0 to 65535, not {port!r}: correct it, or use --bind"
         )

@@ -1,7 +1,6 @@
-"""Which of gunicorn's settings mean something here; any other one is refused unless at its default.
+"""gunicorn's settings that are honoured here; the others are refused unless at their default.
 
-A setting that is silently ignored is worse than one that is refused: its user believes
-in it.
+Refusing a setting is better than silently ignoring it.
 """
 
 from __future__ import annotations
@@ -11,107 +10,111 @@ from collections.abc import Iterator
 from gunicorn.config import Config, make_settings
 
 from flasknado.errors import ConfigurationError
+from flasknado.process.configuration import named
 
 HONOURED: dict[str, str] = {
-    "config": "the configuration file",
-    "wsgi_app": "the application, instead of the command line's",
-    "bind": "addresses to listen on: HOST:PORT, unix:PATH, fd://FD",
-    "backlog": "connections that may wait to be accepted",
-    "workers": "processes",
-    "worker_class": "flasknado.Worker, or a subclass",
-    "threads": "threads of a worker that run views; 16 by default",
-    "worker_connections": "open connections of a worker; 20,000 by default",
-    "max_requests": "requests after which a worker is replaced; 0: never",
-    "max_requests_jitter": "up to this many more, at random",
-    "timeout": "seconds without a heartbeat of the loop after which a worker is killed",
-    "graceful_timeout": "seconds that a draining worker has to finish requests",
-    "keepalive": "seconds that a connection may rest between requests; 75 by default, 0: none",
-    "limit_request_line": "bytes of a request target; a longer one gets 414",
-    "limit_request_fields": "header fields of a request; more get 431",
-    "reload": "restart workers when code changes (development)",
-    "reload_engine": "how changes are found",
-    "reload_extra_files": "more files to watch",
-    "check_config": "check the configuration and exit",
-    "print_config": "print the configuration and exit",
-    "preload_app": "import the application before the workers are forked",
-    "reuse_port": "SO_REUSEPORT on every listening socket",
-    "chdir": "the folder to run in",
-    "daemon": "run in the background",
-    "raw_env": "environment variables of the application",
-    "pidfile": "where the arbiter writes its process id",
-    "worker_tmp_dir": "the folder of the heartbeat files",
-    "tmp_upload_dir": "the folder of large request bodies",
-    "user": "the user to run workers as",
-    "group": "the group to run workers as",
-    "umask": "the file mode mask of Unix sockets; 007 by default: for the user and its group",
-    "initgroups": "take the user's other groups, too",
-    "forwarded_allow_ips": "proxies that are believed, in what --trusted-fields names",
-    "secure_scheme_headers": "header fields of theirs that tell the scheme, each with its value "
-    "for https",
-    "errorlog": "where the error log goes; - is standard error",
-    "accesslog": "where the access log goes; - is standard output; off by default",
-    "access_log_format": "gunicorn's atoms (docs/operations.md), or json",
-    "disable_redirect_access_to_syslog": "with syslog, keep the access log out of it",
-    "loglevel": "the least level that is logged",
-    "capture_output": "send standard output and error to the error log",
-    "logger_class": "flasknado.Logger, or a subclass",
-    "logconfig": "a logging configuration file",
-    "logconfig_dict": "a logging configuration",
-    "logconfig_json": "a logging configuration in JSON",
-    "syslog": "log to syslog",
-    "syslog_addr": "the address of syslog",
-    "syslog_prefix": "the name in syslog",
-    "syslog_facility": "the facility in syslog",
-    "enable_stdio_inheritance": "keep standard streams in a daemon",
-    "proc_name": "the name of the processes",
-    "default_proc_name": "the same, if none is given",
-    "pythonpath": "folders to import from",
-    "on_starting": "hook: before the arbiter starts",
-    "on_reload": "hook: in a reload",
-    "when_ready": "hook: the arbiter listens",
-    "pre_fork": "hook: before a worker is forked",
-    "post_fork": "hook: in the forked worker",
-    "post_worker_init": "hook: the worker has loaded the application",
-    "worker_int": "hook: a worker was told to stop at once",
-    "worker_abort": "hook: a worker's loop was frozen",
-    "pre_exec": "hook: before a new arbiter is executed (USR2)",
-    "child_exit": "hook: in the arbiter, a worker has ended",
-    "worker_exit": "hook: in the worker, it ends",
-    "nworkers_changed": "hook: the number of workers changes",
-    "on_exit": "hook: the arbiter ends",
-    "keyfile": "TLS: the private key",
-    "certfile": "TLS: the certificate",
-    "ca_certs": "TLS: authorities for client certificates",
-    "cert_reqs": "TLS: whether client certificates are asked for",
-    "ciphers": "TLS: the ciphers",
-    "ssl_context": "hook: makes the TLS context",
-    "control_socket": "gunicorn's control socket; off by default",
-    "control_socket_mode": "its file mode",
-    "control_socket_disable": "whether it is off",
+    "config": "The configuration file: PATH, file:PATH or python:MODULE.",
+    "wsgi_app": "The application, if the command line does not name one.",
+    "bind": "The addresses to listen on: HOST:PORT, unix:PATH or fd://FD. May be repeated.",
+    "backlog": "How many connections may wait to be accepted.",
+    "workers": "The number of worker processes.",
+    "worker_class": "flasknado.Worker, or a subclass of it.",
+    "threads": "How many threads run views in each worker.",
+    "worker_connections": "How many connections may be open in each worker.",
+    "max_requests": "How many requests a worker answers before it is replaced; 0 means no limit.",
+    "max_requests_jitter": "The most requests to add to that at random, so that workers are not "
+    "all replaced at once.",
+    "timeout": "Kill and replace a worker whose event loop has not responded for this many "
+    "seconds.",
+    "graceful_timeout": "How many seconds a draining worker has to finish its requests.",
+    "keepalive": "How many seconds a connection may be idle between requests; 0 turns keep-alive "
+    "off.",
+    "limit_request_line": "The longest request target, in bytes; longer ones get 414.",
+    "limit_request_fields": "The most header fields in a request; more get 431.",
+    "reload": "Restart the workers when code changes (for development).",
+    "reload_engine": "How --reload watches files: auto, inotify or poll.",
+    "reload_extra_files": "More files for --reload to watch. May be repeated.",
+    "check_config": "Check the configuration and exit.",
+    "print_config": "Print the configuration and exit.",
+    "preload_app": "Import the application before the workers are forked.",
+    "reuse_port": "Set SO_REUSEPORT on every listening socket.",
+    "chdir": "The folder to run in.",
+    "daemon": "Run in the background.",
+    "raw_env": "NAME=VALUE to set in the environment of the application. May be repeated.",
+    "pidfile": "The file to write the arbiter's process id to.",
+    "worker_tmp_dir": "The folder for the workers' heartbeat files.",
+    "tmp_upload_dir": "The folder for large request bodies.",
+    "user": "The user to run the workers as.",
+    "group": "The group to run the workers as.",
+    "umask": "The mode mask of Unix sockets; the default leaves access to the user and the group.",
+    "initgroups": "Give the workers all groups of their user.",
+    "forwarded_allow_ips": "The proxies to trust, in what --trusted-fields names: IP addresses, "
+    "CIDR blocks, unix for clients on a Unix socket, or *, separated by commas.",
+    "secure_scheme_headers": "The header fields in which those proxies give the scheme, each with "
+    "its value for https.",
+    "errorlog": "The file for the error log; - is standard error.",
+    "accesslog": "The file for the access log; - is standard output. Off by default.",
+    "access_log_format": "The format of the access log: gunicorn's atoms (see "
+    "docs/operations.md), or json.",
+    "disable_redirect_access_to_syslog": "With --log-syslog, keep the access log out of syslog.",
+    "loglevel": "The lowest level to log: debug, info, warning, error or critical.",
+    "capture_output": "Send standard output and standard error to the error log.",
+    "logger_class": "flasknado.Logger, or a subclass of it.",
+    "logconfig": "A logging configuration file.",
+    "logconfig_dict": "A logging configuration.",
+    "logconfig_json": "A logging configuration file in JSON.",
+    "syslog": "Send the logs to syslog.",
+    "syslog_addr": "The address of syslog.",
+    "syslog_prefix": "The program name in syslog.",
+    "syslog_facility": "The facility in syslog.",
+    "enable_stdio_inheritance": "Keep the standard streams open with --daemon.",
+    "proc_name": "The name of the processes.",
+    "default_proc_name": "The name of the processes if proc_name is not set.",
+    "pythonpath": "Folders to import from, separated by commas.",
+    "on_starting": "Hook: before the arbiter starts.",
+    "on_reload": "Hook: during a reload.",
+    "when_ready": "Hook: the arbiter is listening.",
+    "pre_fork": "Hook: before a worker is forked.",
+    "post_fork": "Hook: in a worker, after it was forked.",
+    "post_worker_init": "Hook: in a worker, after it has loaded the application.",
+    "worker_int": "Hook: a worker has been told to stop at once.",
+    "worker_abort": "Hook: a worker's event loop has stopped responding.",
+    "pre_exec": "Hook: before a new arbiter is executed (USR2).",
+    "child_exit": "Hook: in the arbiter, after a worker has exited.",
+    "worker_exit": "Hook: in a worker, before it exits.",
+    "nworkers_changed": "Hook: the number of workers has changed.",
+    "on_exit": "Hook: before the arbiter exits.",
+    "keyfile": "TLS: the private key.",
+    "certfile": "TLS: the certificate.",
+    "ca_certs": "TLS: the authorities that client certificates are checked against.",
+    "cert_reqs": "TLS: client certificates are not asked for (0), optional (1) or required (2).",
+    "ciphers": "TLS: the ciphers, as an OpenSSL cipher list.",
+    "ssl_context": "Hook: makes the TLS context.",
+    "control_socket": "The path of gunicorn's control socket.",
+    "control_socket_mode": "The file mode of the control socket.",
+    "control_socket_disable": "Turn the control socket off, as it is by default.",
 }
 """gunicorn's settings that are honoured, with their meaning here."""
 
 
-_HTTP = "requests are read strictly, as docs/http-safety.md says"
-_HTTP2 = "let nginx or another proxy speak HTTP/2 to clients"
-_ASGI = "this server hosts WSGI applications; live endpoints are native handlers (--handlers)"
-_STATSD = "let Prometheus read /-/metrics, or run its statsd exporter"
+_HTTP = "requests are parsed strictly (docs/http-safety.md)"
+_HTTP2 = "use nginx or another proxy for HTTP/2"
+_ASGI = "this server hosts WSGI applications; use native handlers (--handlers) for async code"
+_STATSD = "scrape /-/metrics with Prometheus"
 _DIRTY = "run long tasks in a job queue, such as Celery or RQ"
-_PROXY_PROTOCOL = (
-    "have the proxy speak HTTP and send X-Forwarded-For, and add for to --trusted-fields"
-)
-_UWSGI = "have nginx speak HTTP: proxy_pass instead of uwsgi_pass"
+_PROXY_PROTOCOL = "have the proxy send X-Forwarded-For over HTTP, and add for to --trusted-fields"
+_UWSGI = "use HTTP: in nginx, proxy_pass instead of uwsgi_pass"
 _PASTE = (
     "write a module with application = paste.deploy.loadapp('config:/path/to/file.ini') "
     "and serve that as MODULE:application"
 )
-_TLS = "use ssl_context, which may change the context that gunicorn makes"
+_TLS = "use the hook ssl_context, which can change the TLS context"
 
 REPLACEMENTS: dict[str, str] = {
-    "limit_request_field_size": "use --max-head, which bounds the request line and all header "
+    "limit_request_field_size": "use --max-head, which limits the request line and all header "
     "fields together",
-    "spew": "use --request-timeout, which logs where a slow view is, or a debugger",
-    "sendfile": "files of wsgi.file_wrapper are always sent by the kernel",
+    "spew": "use --request-timeout, which logs the stack of slow views, or a debugger",
+    "sendfile": "wsgi.file_wrapper always uses the kernel's sendfile",
     "statsd_host": _STATSD,
     "statsd_prefix": _STATSD,
     "dogstatsd_tags": _STATSD,
@@ -127,7 +130,7 @@ REPLACEMENTS: dict[str, str] = {
     "uwsgi_allow_ips": _UWSGI,
     "ssl_version": _TLS,
     "suppress_ragged_eofs": _TLS,
-    "do_handshake_on_connect": "handshakes never block here and have --header-timeout seconds",
+    "do_handshake_on_connect": "TLS handshakes never block; --header-timeout limits them",
     "http_protocols": _HTTP2,
     "http2_cleartext": _HTTP2,
     "http2_max_concurrent_streams": _HTTP2,
@@ -136,18 +139,19 @@ REPLACEMENTS: dict[str, str] = {
     "http2_max_header_list_size": _HTTP2,
     "permit_obsolete_folding": _HTTP,
     "strip_header_spaces": _HTTP,
-    "permit_unconventional_http_method": "any token is a method already",
+    "permit_unconventional_http_method": "every method that is a token is accepted",
     "permit_unconventional_http_version": _HTTP,
     "casefold_http_method": "methods are case-sensitive (RFC 9110, section 9.1)",
     "forwarder_headers": "have the proxy send X-Forwarded-Prefix instead of SCRIPT_NAME, and add "
     "prefix to --trusted-fields",
-    "header_map": "fields with underscores in their names are dropped: have the proxy send hyphens",
+    "header_map": "header fields with underscores in their names are dropped: have the proxy send "
+    "hyphens",
     "asgi_loop": _ASGI,
     "asgi_lifespan": _ASGI,
     "asgi_disconnect_grace_period": _ASGI,
     "websocket_max_message_size": "set websocket_max_message_size of Tornado's application, or "
     "LIVE_MAX_MESSAGE_BYTES",
-    "http_parser": "use --http, which chooses the connection layer",
+    "http_parser": "use --http to choose the connection layer",
     "root_path": "use --mount, or have the proxy send X-Forwarded-Prefix",
     "dirty_apps": _DIRTY,
     "dirty_workers": _DIRTY,
@@ -167,14 +171,15 @@ def refused(cfg: Config, own: frozenset[str]) -> Iterator[tuple[str, str]]:
     for name, default in make_settings().items():
         if name in HONOURED or name in own:
             continue
-        value = cfg.settings[name].get()
+        setting = cfg.settings[name]
+        value = setting.get()
         if value != default.get():
-            instead = REPLACEMENTS.get(name, "docs/operations.md lists the settings that it uses")
+            instead = REPLACEMENTS.get(name, "see docs/operations.md for the settings it uses")
             shown = getattr(value, "__qualname__", None) or repr(value)
             yield (
                 name,
-                f"gunicorn's setting {name} is {shown}, but this server does not use it: "
-                f"remove it; {instead}",
+                f"{named(cfg, name)} is {shown}, but gunicorn's setting {name} is not supported "
+                f"here: remove it; {instead}",
             )
 
 

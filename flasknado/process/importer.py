@@ -1,7 +1,7 @@
 """Importing what the command line names: `MODULE:ATTRIBUTE`, or `MODULE:FACTORY()`.
 
-The errors tell apart what a user must mend: no such module, a module that fails while it
-is imported (its own traceback is kept as the cause), no such attribute, a factory that
+The errors distinguish what a user has to fix: a missing module, a module that fails while
+it is imported (its own traceback is kept as the cause), a missing attribute, a factory that
 needs arguments.
 """
 
@@ -16,7 +16,7 @@ from flasknado.errors import ConfigurationError
 
 
 class ImportFromStringError(ConfigurationError):
-    """A name on the command line that leads to nothing; one sentence."""
+    """What the command line names cannot be imported; the message is one line."""
 
 
 def import_from_string(uri: str, default: str | None = None) -> Any:
@@ -28,7 +28,7 @@ def import_from_string(uri: str, default: str | None = None) -> Any:
     """
     module_name, colon, expression = uri.partition(":")
     if not module_name or (not expression and (colon or default is None)):
-        raise ImportFromStringError(f"{uri!r} is not of the form MODULE:NAME, as hello:app is")
+        raise ImportFromStringError(f"{uri!r} is not of the form MODULE:NAME, such as hello:app")
     _check_module_name(module_name, expression)
     module = _module(module_name)
     name, arguments = _parse(uri, expression or default or "")
@@ -37,10 +37,10 @@ def import_from_string(uri: str, default: str | None = None) -> Any:
         try:
             value = getattr(value, part)
         except AttributeError:
-            mend = f"name what it has, as in '{module_name}:app'"
+            hint = f"name the application, as in '{module_name}:app'"
             raise ImportFromStringError(
                 f"the module {module_name!r} has no attribute {name!r}: "
-                f"{'correct the name' if expression else mend}"
+                f"{'correct the name' if expression else hint}"
             ) from None
     if arguments is None:
         return value
@@ -52,11 +52,11 @@ def _check_module_name(name: str, expression: str) -> None:
     if "/" in name or name.endswith(".py"):
         module = name.removesuffix(".py").removeprefix("./").strip("/").replace("/", ".")
         raise ImportFromStringError(
-            f"{name!r} is the name of a file: name the module, as in '{module}:{expression}'"
+            f"{name!r} is a file name: name the module, as in '{module}:{expression}'"
         )
     if not all(part.isidentifier() for part in name.split(".")):
         raise ImportFromStringError(
-            f"{name!r} is not the name of a module, which is words joined by dots"
+            f"{name!r} is not a module name: write identifiers separated by dots"
         )
 
 
@@ -66,13 +66,13 @@ def _module(name: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is not None and (name == error.name or name.startswith(error.name + ".")):
             raise ImportFromStringError(
-                f"there is no module {name!r} here: run from the folder that holds it, or correct "
-                f"the name"
+                f"there is no module {name!r}: run the command in the folder that contains it, or "
+                f"correct the name"
             ) from None
-        raise ImportFromStringError(f"the module {name!r} fails to import: {error}") from error
+        raise ImportFromStringError(f"the module {name!r} failed to import: {error}") from error
     except (Exception, SystemExit) as error:
         raise ImportFromStringError(
-            f"the module {name!r} fails to import: {type(error).__name__}: {error}"
+            f"the module {name!r} failed to import: {type(error).__name__}: {error}"
         ) from error
 
 
@@ -103,12 +103,13 @@ def _dotted(node: ast.expr) -> str:
 def _check_factory(uri: str, name: str, value: Any) -> None:
     if not callable(value):
         raise ImportFromStringError(
-            f"{uri!r} is a call, but {name!r} is of type {type(value).__name__}: write {name!r}"
+            f"{uri!r} is a call, but {name!r} is not callable (it is of type "
+            f"{type(value).__name__}): write {name!r}"
         )
     if _takes_a_request(value):
         raise ImportFromStringError(f"{uri!r} calls an application, not a factory: write {name!r}")
     if inspect.iscoroutinefunction(value):
-        raise ImportFromStringError(f"{uri!r} calls an async function: name a plain one")
+        raise ImportFromStringError(f"{uri!r} calls an async function: use a regular one")
 
 
 def _takes_a_request(value: Any) -> bool:
@@ -124,7 +125,7 @@ def _call(uri: str, factory: Any, arguments: list[Any], keywords: dict[str, Any]
         inspect.signature(factory).bind(*arguments, **keywords)
     except TypeError as error:
         raise ImportFromStringError(
-            f"{uri!r} does not fit its factory: {error}; give what it needs as literals"
+            f"{uri!r} has the wrong arguments: {error}; pass them as literals"
         ) from None
     except ValueError:
         pass  # a builtin without a signature: the call will tell
@@ -137,12 +138,12 @@ def call_factory(uri: str, factory: Any, *arguments: Any, **keywords: Any) -> An
         return factory(*arguments, **keywords)
     except (Exception, SystemExit) as error:
         raise ImportFromStringError(
-            f"the factory {uri!r} fails: {type(error).__name__}: {error}"
+            f"the factory {uri!r} failed: {type(error).__name__}: {error}"
         ) from error
 
 
 def takes(function: Any, *arguments: object) -> bool:
-    """Return whether a callable takes these arguments, as far as its signature tells."""
+    """Return whether a callable takes these arguments, according to its signature."""
     try:
         inspect.signature(function).bind(*arguments)
     except TypeError:

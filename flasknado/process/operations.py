@@ -13,19 +13,21 @@ from flasknado.ops.logs.scrub import SECRET_PARAMETERS, Scrubber
 from flasknado.ops.metrics.access import Allowed
 from flasknado.ops.metrics.workers import Snapshots, shared
 from flasknado.ops.operations import Operations, no_line
+from flasknado.process.configuration import about
 from flasknado.process.settings import option
 from flasknado.server import HTTPServer
 
 
 def check(cfg: Config) -> None:
-    """Raise `ConfigurationError` for a setting of operations that will not do.
+    """Raise `ConfigurationError` for a setting of operations that cannot be used.
 
     Listens on `ops_bind`, so call it in the process that becomes the arbiter.
     """
-    access_lines.template(cfg.access_log_format, scrubber_of(cfg))
-    allowed_of(cfg)
+    with about(cfg, "access_log_format"):
+        access_lines.template(cfg.access_log_format, scrubber_of(cfg))
     if option(cfg, "ops_bind"):
-        bind.shared_socket(option(cfg, "ops_bind"))
+        with about(cfg, "ops_bind"):
+            bind.shared_socket(option(cfg, "ops_bind"))
 
 
 def scrubber_of(cfg: Config) -> Scrubber:

@@ -1,4 +1,4 @@
-"""Applications that replace Python's threads and sockets as they are imported: refused."""
+"""Refusing applications that monkey-patch Python's threads and sockets."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from flasknado.errors import ConfigurationError
 
 
 def patched_by() -> str | None:
-    """Return the call that has replaced parts of Python in this process, if one has."""
+    """Return the call that has monkey-patched this process, if any."""
     gevent: object = getattr(sys.modules.get("gevent.monkey"), "saved", None)
     if gevent:
         return "gevent.monkey.patch_all()"
@@ -19,13 +19,13 @@ def patched_by() -> str | None:
 
 
 def refuse_patched(what: str) -> None:
-    """Raise `ConfigurationError` if Python's threads and sockets have been replaced.
+    """Raise `ConfigurationError` if Python's threads and sockets have been monkey-patched.
 
-    what: who has had the time to do it, such as "the application".
+    what: what has just been imported, such as "the application".
     """
     call = patched_by()
     if call is not None:
         raise ConfigurationError(
-            f"{what} has called {call}, and this server needs Python's own threads and sockets: "
-            f"remove the call, and the import that is there for it alone"
+            f"{what} calls {call}, but this server needs Python's own threads and sockets: "
+            f"remove the call"
         )

@@ -12,9 +12,9 @@ LIVE_THREADS = 4
 
 
 def small_pools(threads: int) -> Iterator[str]:
-    """Yield a sentence for each engine of this process that lends fewer connections.
+    """Yield a sentence for each engine of this process with fewer connections than threads.
 
-    threads: how many may want one at once. Looks at every object: once, at the start.
+    Walks over every object of the process: call it once, at startup.
     """
     if "sqlalchemy.engine" not in sys.modules:
         return
@@ -29,9 +29,9 @@ def small_pools(threads: int) -> Iterator[str]:
         if size == 0 or overflow < 0 or size + overflow >= threads:
             continue
         yield (
-            f"the pool of {each.url.render_as_string(hide_password=True)} lends {size + overflow} "
-            f"connections, and {threads} threads may want one at once: views will wait for it, and "
-            f"fail after {getattr(pool, '_timeout', 30):g} s; give SQLAlchemy pool_size={threads} "
-            f"(Flask-SQLAlchemy: SQLALCHEMY_ENGINE_OPTIONS = {{'pool_size': {threads}}}), or serve "
-            f"with --threads {size + overflow}"
+            f"the pool of {each.url.render_as_string(hide_password=True)} has {size + overflow} "
+            f"connections for {threads} threads: views will wait for one, and fail after "
+            f"{getattr(pool, '_timeout', 30):g} s; set SQLAlchemy's pool_size={threads} "
+            f"(Flask-SQLAlchemy: SQLALCHEMY_ENGINE_OPTIONS = {{'pool_size': {threads}}}), or use "
+            f"--threads {size + overflow}"
         )

@@ -20,6 +20,7 @@ from flasknado.errors import ConfigurationError
 from flasknado.process import operations, settings, standard_streams
 from flasknado.process.addresses import check_addresses
 from flasknado.process.arbiter import Arbiter
+from flasknado.process.configuration import HostedConfig
 from flasknado.process.gunicorn_settings import refuse_unknown
 from flasknado.process.importer import ImportFromStringError
 from flasknado.process.patches import refuse_patched
@@ -43,17 +44,6 @@ def serve(build: BuildServer, **values: Any) -> NoReturn:
     raise SystemExit(0)
 
 
-class HostedConfig(Config):
-    """gunicorn's settings; a bad value is called by the name of its setting."""
-
-    def set(self, name: str, value: Any) -> None:
-        """Set a setting; raises `ConfigurationError` for a value that will not do."""
-        try:
-            super().set(name, value)
-        except (ConfigError, TypeError, ValueError) as error:
-            raise ConfigurationError(f"{name} is {value!r}, which will not do: {error}") from None
-
-
 class HostedApplication(BaseApplication):
     """A gunicorn application that our arbiter runs."""
 
@@ -62,7 +52,7 @@ class HostedApplication(BaseApplication):
     def do_load_config(self) -> None:
         """Load the configuration; at the start and in each reload.
 
-        Raises `ConfigurationError` for a setting that will not do, or that would be ignored.
+        Raises `ConfigurationError` for a setting that has a bad value or would be ignored.
         """
         try:
             self.load_default_config()
@@ -76,14 +66,14 @@ class HostedApplication(BaseApplication):
         self.judge()
 
     def judge(self) -> None:
-        """Raise `ConfigurationError` if the settings, as they have been loaded, will not do."""
+        """Raise `ConfigurationError` if the settings that have been loaded cannot be used."""
         refuse_unknown(self.cfg, frozenset(own.name for own in settings.OWN))
         check_values(self.cfg)
         refuse_patched("the configuration file")
 
     def load_default_config(self) -> None:
         self.cfg = HostedConfig(self.usage, prog=self.prog)
-        settings.apply_defaults(self.cfg)
+        self.cfg.apply_defaults()
 
     def run(self) -> None:
         """Run the arbiter until a signal ends it."""
@@ -133,7 +123,7 @@ class _Built(HostedApplication):
 
     def load_config(self) -> None:
         for name, value in self._values.items():
-            self.cfg.set(name, value)
+            self.cfg.assign(name, value, name)
 
     def load(self) -> HTTPServer:  # type: ignore[override]  # our worker takes a whole server
         return loaded(self._build)

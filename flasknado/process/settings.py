@@ -8,27 +8,33 @@ command line, `GUNICORN_CMD_ARGS` and the configuration file win.
 from __future__ import annotations
 
 import math
-import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from gunicorn.config import (
     Config,
     ForwardedAllowIPS,
     Setting,
+    validate_bool,
+    validate_chdir,
     validate_dict,
+    validate_file_exists,
+    validate_group,
+    validate_list_string,
     validate_pos_int,
+    validate_reload_engine,
     validate_string,
+    validate_user,
 )
-from gunicorn.errors import ConfigError
+from gunicorn.reloader import reloader_engines
 
-from flasknado.errors import ConfigurationError
 from flasknado.http.body_limits import DEFAULT_MAX_BODY_BYTES, BodyLimits, split_rule
 from flasknado.http.forwarded import DEFAULT_FIELDS, SECURE_SCHEMES, checked_fields
 from flasknado.http.limits import Limits
 from flasknado.http.memory import default_limit_bytes
-from flasknado.http.networks import Networks
+from flasknado.http.networks import check_entry
+from flasknado.ops.metrics.access import MIN_TOKEN_CHARS, NOBODY, is_token
 from flasknado.ops.vitals import DEFAULT_STUCK_AFTER_S
 from flasknado.server import LAYERS, default_layer
 from flasknado.sizes import size_bytes
@@ -36,7 +42,6 @@ from flasknado.wsgi.container import ABANDONED_AFTER_S
 
 SECTION = "Flasknado"
 LIMITS = Limits()
-ENVIRONMENT_PREFIX = "FLASKNADO_"
 
 DEFAULTS: Mapping[str, Any] = {
     "worker_class": "flasknado.Worker",
@@ -53,38 +58,43 @@ DEFAULTS: Mapping[str, Any] = {
 }
 """What gunicorn's settings are by default here: values that suit a hybrid."""
 
+LEAST: Mapping[str, int] = {"workers": 1, "threads": 1, "worker_connections": 1, "backlog": 1}
+"""The least values of numbers that must not be 0."""
+
+SECRET = frozenset({"metrics_token"})
+"""Settings whose values are never shown."""
+
 
 def _validate_seconds(value: Any) -> float:
     seconds = float(value)
     if not 0 < seconds < math.inf:
-        raise ValueError(f"{value!r} is not a number of seconds above 0")
+        raise ValueError(f"{value!r} is not above 0")
     return seconds
 
 
 def _validate_not_negative(value: Any) -> float:
     seconds = float(value)
     if not 0 <= seconds < math.inf:
-        raise ValueError(f"{value!r} is not a number of seconds of 0 or more")
+        raise ValueError(f"{value!r} is below 0")
     return seconds
 
 
 def _validate_share(value: Any) -> float:
     share = float(value)
     if not 0 < share <= 1:
-        raise ValueError(f"{value!r} is not a share above 0 and up to 1")
+        raise ValueError(f"{value!r} is not above 0 and at most 1")
     return share
 
 
-def _size_of(name: str, least_bytes: int = 1) -> Callable[[Any], int]:
-    """Return a validator of sizes such as `64K`, whose errors call the value by `name`."""
+def _validate_size(value: Any) -> int:
+    size = size_bytes(value, "the size")
+    if size == 0:
+        raise ValueError("the size is 0")
+    return size
 
-    def validate(value: Any) -> int:
-        size = size_bytes(value, name)
-        if size < least_bytes:
-            raise ConfigurationError(f"{name} must be {least_bytes} bytes or more, not {value!r}")
-        return size
 
-    return validate
+def _validate_size_or_zero(value: Any) -> int:
+    return size_bytes(value, "the size")
 
 
 def _validate_body_limits(value: Any) -> list[str]:
@@ -98,26 +108,24 @@ def _validate_body_limits(value: Any) -> list[str]:
 
 def _validate_layer(value: Any) -> str:
     if value not in LAYERS:
-        raise ValueError(f"{value!r} is not one of {', '.join(LAYERS)}")
+        raise ValueError(f"there is no layer {value!r}")
     return str(value)
 
 
 def _validate_prefix(value: Any) -> str:
     text = str(value).strip()
     if text and (not text.startswith("/") or text.endswith("/")):
-        raise ValueError(f"{value!r} must begin with a slash and not end with one, as /shop does")
+        raise ValueError(f"{value!r} is not a prefix")
     return text
 
 
 def _validate_networks(value: Any) -> list[str]:
     """Take what gunicorn takes for `forwarded_allow_ips`, and `unix`."""
     items = value if isinstance(value, list | tuple) else str(value or "").split(",")
-    networks = [item.strip() for item in items if item.strip()]
-    try:
-        Networks(networks, "the list")
-    except ConfigurationError as error:
-        raise ValueError(str(error)) from None
-    return networks
+    entries = [item.strip() for item in items if item.strip()]
+    for entry in entries:
+        check_entry(entry)
+    return entries
 
 
 ForwardedAllowIPS.validator = staticmethod(_validate_networks)
@@ -126,10 +134,44 @@ ForwardedAllowIPS.validator = staticmethod(_validate_networks)
 def _validate_trusted_fields(value: Any) -> list[str]:
     items = value.split(",") if isinstance(value, str) else list(value or ())
     names = [item for item in items if item.strip()]
-    try:
-        return sorted(checked_fields(() if names == ["none"] else names))
-    except ConfigurationError as error:
-        raise ValueError(str(error)) from None
+    return sorted(checked_fields(() if names == ["none"] else names))
+
+
+def _validate_metrics_allow(value: Any) -> str:
+    text = str(value or "").strip()
+    if text != NOBODY:
+        _validate_networks(text)
+    return text
+
+
+def _validate_token(value: Any) -> str | None:
+    token: str | None = validate_string(value)
+    if token and not is_token(token):
+        raise ValueError("it could be guessed")
+    return token
+
+
+RULES: Mapping[Any, str] = {
+    _validate_seconds: "a number of seconds above 0",
+    _validate_not_negative: "a number of seconds, 0 or more",
+    _validate_share: "a number above 0 and at most 1",
+    _validate_size: "a whole number of bytes above 0, or one with K, M or G such as 64K",
+    _validate_size_or_zero: "a whole number of bytes, or one with K, M or G such as 64K",
+    _validate_layer: f"one of {', '.join(LAYERS)}",
+    _validate_prefix: "a path that begins with a slash and does not end with one, such as /shop",
+    _validate_token: f"at least {MIN_TOKEN_CHARS} ASCII characters without spaces",
+    validate_bool: "true or false",
+    validate_chdir: "an existing folder",
+    validate_dict: "a dictionary",
+    validate_file_exists: "an existing file",
+    validate_group: "a group of this machine",
+    validate_list_string: "a string or a list of strings",
+    validate_pos_int: "a whole number, 0 or more",
+    validate_reload_engine: f"one of {', '.join(reloader_engines)}",
+    validate_string: "a string",
+    validate_user: "a user of this machine",
+}
+"""What a value must be, by the function that validates it. The others explain it themselves."""
 
 
 class Handlers(Setting):
@@ -140,8 +182,8 @@ class Handlers(Setting):
     validator = validate_string
     default = None
     desc = """\
-        Native routes to serve beside the application: a list of Tornado's routes,
-        or a function without arguments that returns one.
+        Native routes to serve beside the application: a list of Tornado routes, or a function
+        without arguments that returns one.
         """
 
 
@@ -166,9 +208,9 @@ class QueueLimit(Setting):
     type = int
     default = 0
     desc = """\
-        How many requests of a worker may wait for a thread; one more is answered 503.
+        How many requests may wait for a thread in each worker; further requests get 503.
 
-        0 means 64 for each thread.
+        0 means 64 per thread.
         """
 
 
@@ -181,7 +223,7 @@ class QueueTimeout(Setting):
     type = float
     default = 30.0
     desc = """\
-        How long a request may wait for a thread before it is answered 503.
+        How long a request may wait for a thread before it gets 503.
         """
 
 
@@ -194,9 +236,9 @@ class RequestTimeout(Setting):
     type = float
     default = 0.0
     desc = """\
-        How long a request may run before its client is answered 504; 0: as long as it takes.
+        How long a request may run before its client gets 504; 0 means no limit.
 
-        The thread goes on, and the log says where it is.
+        The thread runs on, and the log shows where it is.
         """
 
 
@@ -209,8 +251,9 @@ class StuckShare(Setting):
     type = float
     default = 0.5
     desc = """\
-        The share of a worker's threads that may be stuck (past the request timeout, or abandoned)
-        before the worker is replaced, and past --stuck-after before readyz answers 503.
+        The share of a worker's threads that has to hang before something is done: once that many
+        run past --request-timeout or are abandoned, the worker is replaced; once that many run
+        past --stuck-after, readyz answers 503.
         """
 
 
@@ -223,8 +266,8 @@ class StuckAfter(Setting):
     type = float
     default = DEFAULT_STUCK_AFTER_S
     desc = """\
-        How long a request may run without beginning a response before its thread counts as
-        stuck for readyz; 0: it never does.
+        How long a request may run without starting a response before its thread counts as
+        stuck for readyz; 0 turns the check off.
         """
 
 
@@ -237,7 +280,7 @@ class SlowRequest(Setting):
     type = float
     default = 0.0
     desc = """\
-        How long a request may run before the log says once where its thread is; 0: never.
+        How long a request may run before the log shows once where its thread is; 0 means never.
         """
 
 
@@ -250,8 +293,8 @@ class AbandonedAfter(Setting):
     type = float
     default = ABANDONED_AFTER_S
     desc = """\
-        How long a thread may go on with a request after its client has left; then it counts as
-        stuck, and the log says once where it is. 0: for ever.
+        How long a thread may go on with a request after its client has left before it counts as
+        stuck and the log shows once where it is; 0 means no limit.
         """
 
 
@@ -260,11 +303,11 @@ class MaxMemory(Setting):
     section = SECTION
     cli = ["--max-memory"]
     meta = "SIZE"
-    validator = _size_of("max_memory", 0)
+    validator = _validate_size_or_zero
     default = 0
     desc = """\
-        How much memory a worker may take before it is replaced, and goes, in bytes or as 512M;
-        0: any.
+        How much memory a worker may take before it is replaced, in bytes or as 512M; 0 means no
+        limit.
         """
 
 
@@ -273,11 +316,11 @@ class MaxBody(Setting):
     section = SECTION
     cli = ["--max-body"]
     meta = "SIZE"
-    validator = _size_of("max_body")
+    validator = _validate_size
     default = DEFAULT_MAX_BODY_BYTES
     desc = """\
-        The largest request body of both halves, in bytes or as 64K, 16M, 1G; a larger one
-        is answered 413.
+        The largest request body, for views and native handlers alike, in bytes or as 64K, 16M,
+        1G; larger bodies get 413.
         """
 
 
@@ -290,9 +333,10 @@ class MaxBodyFor(Setting):
     validator = _validate_body_limits
     default = ()
     desc = """\
-        Another limit for a path and all below it, after an optional method: 'POST /upload=100M'.
+        A different limit for a path and everything below it, with an optional method:
+        'POST /upload=100M'.
 
-        May be given several times; in FLASKNADO_MAX_BODY_FOR, with commas between.
+        May be repeated; in FLASKNADO_MAX_BODY_FOR, separate the rules with commas.
         """
 
 
@@ -301,14 +345,14 @@ class MemoryLimit(Setting):
     section = SECTION
     cli = ["--memory-limit"]
     meta = "SIZE"
-    validator = _size_of("memory_limit", 0)
+    validator = _validate_size_or_zero
     default = 0
     desc = """\
-        What the bodies, write buffers and live backlogs of all clients may take of a worker's
-        memory, in bytes or as 512M; then reading pauses, and then bodies are answered 503.
+        The most memory that the bodies, write buffers and live backlogs of all clients may take
+        in a worker, in bytes or as 512M. Beyond it, reading pauses, then bodies get 503.
 
-        0 means half of the machine's memory, or of the control group's if that is less,
-        divided among the workers.
+        0 means half of the machine's memory, or of the control group's if that is less, divided
+        among the workers.
         """
 
 
@@ -317,11 +361,11 @@ class MinWriteRate(Setting):
     section = SECTION
     cli = ["--min-write-rate"]
     meta = "SIZE"
-    validator = _size_of("min_write_rate")
+    validator = _validate_size
     default = int(LIMITS.min_write_rate_bytes_s)
     desc = """\
-        How many bytes a second a client must take of a response on average in each
-        --write-timeout, while something waits for it; then it is cut off.
+        The lowest average rate, in bytes per second over each --write-timeout, at which a
+        client may take the response data that waits for it; slower clients are disconnected.
         """
 
 
@@ -330,11 +374,11 @@ class BusyWriteRate(Setting):
     section = SECTION
     cli = ["--busy-write-rate"]
     meta = "SIZE"
-    validator = _size_of("busy_write_rate")
+    validator = _validate_size
     default = int(LIMITS.busy_write_rate_bytes_s)
     desc = """\
-        The same while requests wait for a thread and the client's response holds one, in
-        each 10 seconds: the slowest are cut off, no more than requests wait.
+        The same over each 10 seconds, for responses that hold a thread while requests wait for
+        one: the slowest clients are disconnected, at most as many as requests are waiting.
         """
 
 
@@ -347,8 +391,8 @@ class ResponseTimeout(Setting):
     type = float
     default = 0.0
     desc = """\
-        How long a response that has begun may take in all; then it is cut off. Not for
-        WebSockets and live events. 0: as long as it takes.
+        How long a response may take in total once it has started; then the client is
+        disconnected. Does not apply to WebSockets and live events. 0 means no limit.
         """
 
 
@@ -360,8 +404,8 @@ class Mount(Setting):
     validator = _validate_prefix
     default = ""
     desc = """\
-        A path prefix such as /shop under which the application and the native handlers
-        answer (SCRIPT_NAME). By default what SCRIPT_NAME is in the environment.
+        A path prefix such as /shop under which the application and the native handlers are
+        served. The default is SCRIPT_NAME in the environment.
         """
 
 
@@ -386,7 +430,7 @@ class HeaderTimeout(Setting):
     type = float
     default = LIMITS.header_timeout_s
     desc = """\
-        How long a client may take to send the head of a request; then 408.
+        How long a client may take to send the head of a request before it gets 408.
         """
 
 
@@ -399,7 +443,8 @@ class BodyTimeout(Setting):
     type = float
     default = LIMITS.body_timeout_s
     desc = """\
-        How long a request body is watched before its rate is judged; too slow gets 408.
+        How long a request body may take before its rate is checked; a body that arrives too
+        slowly gets 408.
         """
 
 
@@ -412,7 +457,7 @@ class WriteTimeout(Setting):
     type = float
     default = LIMITS.write_timeout_s
     desc = """\
-        How long a client may take nothing of what waits for it; then it is cut off.
+        How long a client may take none of the data that waits for it before it is disconnected.
         """
 
 
@@ -425,7 +470,8 @@ class MaxHead(Setting):
     type = int
     default = LIMITS.max_head_bytes
     desc = """\
-        The largest request head (request line and header fields), in bytes; more is answered 431.
+        The largest request head (request line and header fields), in bytes; larger heads get
+        431.
         """
 
 
@@ -438,8 +484,8 @@ class LameDuck(Setting):
     type = float
     default = 0.0
     desc = """\
-        How long to go on accepting connections at a shutdown, with readyz answering 503,
-        so that a load balancer stops sending new ones first. Not done in a reload.
+        How long to go on accepting connections during a shutdown, while readyz answers 503, so
+        that a load balancer stops sending new ones first. Does not apply to reloads.
         """
 
 
@@ -451,7 +497,7 @@ class LogFormat(Setting):
     validator = validate_string
     default = "text"
     desc = """\
-        The format of the error log: text, or json (one object a line).
+        The format of the error log: text, or json (one object per line).
         """
 
 
@@ -463,8 +509,8 @@ class SecretParameters(Setting):
     validator = validate_string
     default = ""
     desc = """\
-        Query parameters whose values no log shows, separated by commas; beside the usual ones
-        (token, access_token, ticket, jwt, ...).
+        Query parameters whose values are hidden in the logs, separated by commas, in addition
+        to the usual ones (token, access_token, ticket, jwt, ...).
         """
 
 
@@ -476,8 +522,8 @@ class OpsBind(Setting):
     validator = validate_string
     default = None
     desc = """\
-        An address for healthz, readyz and metrics alone: HOST:PORT or unix:PATH. They are
-        then not served on the others.
+        A separate address for healthz, readyz and metrics: HOST:PORT or unix:PATH. The other
+        addresses then do not serve them.
         """
 
 
@@ -486,13 +532,13 @@ class MetricsAllow(Setting):
     section = SECTION
     cli = ["--metrics-allow"]
     meta = "NETWORKS"
-    validator = validate_string
+    validator = _validate_metrics_allow
     default = ""
     desc = """\
-        Whose programs may read the metrics without the token, if no proxy has passed the request
-        on: addresses and CIDR blocks separated by commas, unix for clients on a Unix socket, * for
-        everybody, or none. By default those of this machine that ask the server's own address, and
-        none once there is a token.
+        The clients that may read the metrics without the token, if no proxy has forwarded the
+        request: addresses and CIDR blocks separated by commas, unix for clients on a Unix
+        socket, * for everyone, or none. The default is the clients on this machine that use the
+        server's own address, or none if a token is set.
         """
 
 
@@ -501,11 +547,12 @@ class MetricsToken(Setting):
     section = SECTION
     cli = ["--metrics-token"]
     meta = "TOKEN"
-    validator = validate_string
+    validator = _validate_token
     default = None
     desc = """\
-        Who sends it (Authorization: Bearer TOKEN) may read the metrics from anywhere. Better from
-        the environment than from the command line, which every user of the machine can see.
+        Clients that send this token (Authorization: Bearer TOKEN) may read the metrics from
+        anywhere. Set it in the environment rather than on the command line, which every user
+        of the machine can see.
         """
 
 
@@ -517,10 +564,10 @@ class TrustedFields(Setting):
     validator = _validate_trusted_fields
     default = ",".join(DEFAULT_FIELDS)
     desc = """\
-        What the proxies of forwarded_allow_ips are believed in, separated by commas: proto, for,
-        host, port, prefix, request-id, client-cert, and forwarded to read for, proto and host from
-        Forwarded (RFC 7239) alone. Name what the proxy sets on every request, and nothing else: the
-        rest is the client's own. none: they are believed in nothing.
+        What the proxies in --forwarded-allow-ips are trusted for, separated by commas: proto,
+        for, host, port, prefix, request-id, client-cert, and forwarded to read for, proto and
+        host from Forwarded (RFC 7239) only. Name only what the proxy sets on every request:
+        everything else comes from the client. none: they are trusted for nothing.
         """
 
 
@@ -555,45 +602,6 @@ OWN = (
     MetricsToken,
     TrustedFields,
 )
-
-
-def apply_defaults(cfg: Config, environment: Mapping[str, str] = os.environ) -> None:
-    """Set our defaults and what `FLASKNADO_*` variables say.
-
-    Raises `ConfigurationError` for a bad value.
-    """
-    for name, value in DEFAULTS.items():
-        cfg.set(name, value)
-    if "FORWARDED_ALLOW_IPS" in environment:  # gunicorn's own variable
-        _set_from(cfg, environment, "FORWARDED_ALLOW_IPS", "forwarded_allow_ips")
-    for name in cfg.settings:
-        _set_from(cfg, environment, ENVIRONMENT_PREFIX + name.upper(), name)
-
-
-def _set_from(cfg: Config, environment: Mapping[str, str], variable: str, name: str) -> None:
-    """Set what a variable says, as the command line would."""
-    text = environment.get(variable)
-    if not text:
-        return
-    setting = cfg.settings[name]
-    if setting.validator is validate_dict:
-        raise ConfigurationError(
-            f"{variable} is {text!r}, which will not do: a dictionary cannot be given as text, "
-            f"so set {name} in a configuration file"
-        )
-    try:
-        setting.set(_as_on_the_command_line(setting, text))
-    except (TypeError, ValueError, ConfigError, ConfigurationError) as error:
-        raise ConfigurationError(f"{variable} is {text!r}, which will not do: {error}") from None
-
-
-def _as_on_the_command_line(setting: Setting, text: str) -> Any:
-    convert: Any = setting.type
-    if setting.action == "append":
-        return [item.strip() for item in text.split(",") if item.strip()]
-    if convert is None or convert is callable:  # a hook is named as MODULE.FUNCTION
-        return text
-    return convert(text)
 
 
 def option(cfg: Config, name: str) -> Any:

@@ -38,10 +38,10 @@ def end_within(seconds: float, log: Any) -> None:
 def _watch(seconds: float, log: Any) -> None:
     threading.Event().wait(seconds)
     log.warning(
-        "this process did not end within the %.1f s that were left, and is ended; "
+        "this process did not exit within the remaining %.1f s and is terminated; "
         "what held it up:\n%s",
         seconds,
-        "".join(holders()) or "  (nothing that can be named)\n",
+        "".join(holders()) or "  (unknown)\n",
     )
     for child in _pool_children():
         child.terminate()

@@ -97,7 +97,7 @@ class ServiceManager:
                 sock.connect(address)
                 sock.sendall("\n".join(assignments).encode())
         except OSError as error:
-            self._log.warning("systemd cannot be told %s: %s", " ".join(assignments), error)
+            self._log.warning("cannot notify systemd of %s: %s", " ".join(assignments), error)
 
 
 def _watchdog_s(environment: Mapping[str, str]) -> float | None:

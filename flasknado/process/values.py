@@ -1,7 +1,7 @@
-"""gunicorn's settings, checked by value: each that will not do ends the start with one sentence.
+"""gunicorn's settings, checked by value: a bad one stops startup with a one-line error.
 
-gunicorn checks types, and finds out about most values when it uses them: a traceback in a
-worker, or nothing at all.
+gunicorn checks types; most bad values show only in use, as a traceback in a worker or not
+at all.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 import os
 import ssl
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,22 +23,20 @@ from gunicorn.workers import SUPPORTED_WORKERS
 from flasknado.errors import ConfigurationError
 from flasknado.ops.logs.error import FORMATS
 from flasknado.process import settings
-
-LEAST: Mapping[str, int] = {"workers": 1, "threads": 1, "worker_connections": 1, "backlog": 1}
-"""The least value of numbers that may not be 0."""
+from flasknado.process.configuration import problem
 
 _CAPABILITIES = {"user": 7, "group": 6}
 """The bits of CAP_SETUID and CAP_SETGID (capabilities(7))."""
 
 
 def check(cfg: Config) -> None:
-    """Raise `ConfigurationError` for the first value that will not do. Binds nothing."""
-    for problem in problems(cfg):
-        raise problem
+    """Raise `ConfigurationError` for the first bad value. Binds nothing."""
+    for error in problems(cfg):
+        raise error
 
 
 def problems(cfg: Config) -> Iterator[ConfigurationError]:
-    """Yield an error for each value, or group of values, that will not do."""
+    """Yield an error for each bad value, or group of values."""
     for judge in _CHECKS:
         try:
             judge(cfg)
@@ -47,17 +45,17 @@ def problems(cfg: Config) -> Iterator[ConfigurationError]:
 
 
 def _check_numbers(cfg: Config) -> None:
-    for name, least in LEAST.items():
+    for name, least in settings.LEAST.items():
         value = cfg.settings[name].get()
         if value < least:
-            raise ConfigurationError(f"{name} is {value}, and must be {least} or more")
+            raise problem(cfg, name, f"must be a whole number, {least} or more, not {value}")
     if not 0 <= cfg.umask <= 0o777:
-        raise ConfigurationError(f"umask is {cfg.umask:#o}, and must be from 0 to 0o777")
+        raise problem(cfg, "umask", f"must be from 0 to 0o777, not {cfg.umask:#o}")
 
 
 def _check_choices(cfg: Config) -> None:
-    _check_choice("loglevel", cfg.loglevel.lower(), Logger.LOG_LEVELS)
-    _check_choice("log_format", settings.option(cfg, "log_format"), FORMATS)
+    _check_choice(cfg, "loglevel", cfg.loglevel.lower(), Logger.LOG_LEVELS)
+    _check_choice(cfg, "log_format", settings.option(cfg, "log_format"), FORMATS)
 
 
 def _check_worker_class(cfg: Config) -> None:
@@ -74,10 +72,11 @@ def check_class(cfg: Config, name: str) -> None:
     base = util.load_class(default)
     value: Any = cfg.settings[name].get()
     shown = repr(value) if isinstance(value, str) else value.__qualname__
-    threads = " (threads says how many threads a worker has)" if name == "worker_class" else ""
-    refusal = ConfigurationError(
-        f"{name} is {shown}, but it must be {default} or a subclass of it: "
-        f"remove the setting{threads}"
+    threads = ", and set the number of threads with --threads" if name == "worker_class" else ""
+    refusal = problem(
+        cfg,
+        name,
+        f"must be {default} or a subclass of it, not {shown}: remove the setting{threads}",
     )
     # gunicorn's own are not imported: some change the process as they are.
     if value in SUPPORTED_WORKERS:
@@ -85,23 +84,25 @@ def check_class(cfg: Config, name: str) -> None:
     try:
         found = util.load_class(value)
     except RuntimeError:
-        raise ConfigurationError(
-            f"{name} is {shown}, which cannot be imported, and it must be {default} or a subclass "
-            f"of it: remove the setting"
+        raise problem(
+            cfg,
+            name,
+            f"must be {default} or a subclass of it, and {shown} cannot be imported: remove the "
+            f"setting",
         ) from None
     if not (isinstance(found, type) and issubclass(found, base)):
         raise refusal
 
 
-def _check_choice(name: str, value: str, choices: Any) -> None:
+def _check_choice(cfg: Config, name: str, value: str, choices: Any) -> None:
     if value not in choices:
-        raise ConfigurationError(f"{name} is {value!r}, and must be one of {', '.join(choices)}")
+        raise problem(cfg, name, f"must be one of {', '.join(choices)}, not {value!r}")
 
 
 def _check_environment(cfg: Config) -> None:
     for item in cfg.raw_env:
         if "=" not in item:
-            raise ConfigurationError(f"raw_env has {item!r}, and must have NAME=VALUE")
+            raise problem(cfg, "raw_env", f"must be NAME=VALUE, not {item!r}")
 
 
 def _check_user(cfg: Config) -> None:
@@ -110,9 +111,11 @@ def _check_user(cfg: Config) -> None:
         ("group", cfg.gid, os.getegid()),
     ):
         if wanted != own and os.geteuid() != 0 and not _may(_CAPABILITIES[name]):
-            raise ConfigurationError(
-                f"{name} is {wanted}, and only root may become another {name}: start the server "
-                f"as root, or remove the setting"
+            raise problem(
+                cfg,
+                name,
+                f"is {wanted}, but only root can switch to another {name}: "
+                f"start the server as root, or remove the setting",
             )
 
 
@@ -126,22 +129,22 @@ def _may(capability: int) -> bool:
 
 def _check_folders(cfg: Config) -> None:
     if cfg.pidfile is not None:
-        check_writable_folder("pidfile", str(Path(cfg.pidfile).parent), cfg.pidfile)
+        check_writable_folder(cfg, "pidfile", str(Path(cfg.pidfile).parent), cfg.pidfile)
     try:
         temporary = tempfile.gettempdir()
     except FileNotFoundError:
         temporary = None
         if not (cfg.worker_tmp_dir and cfg.tmp_upload_dir):
             raise ConfigurationError(
-                "there is no folder for temporary files that can be written to: set TMPDIR, or "
-                "worker_tmp_dir and tmp_upload_dir"
+                "no folder for temporary files is writable: set TMPDIR, or worker_tmp_dir and "
+                "tmp_upload_dir"
             ) from None
-    check_writable_folder("worker_tmp_dir", cfg.worker_tmp_dir)
+    check_writable_folder(cfg, "worker_tmp_dir", cfg.worker_tmp_dir)
     with _workers_user(cfg):
         if cfg.tmp_upload_dir:
-            check_writable_folder("tmp_upload_dir", cfg.tmp_upload_dir)
+            check_writable_folder(cfg, "tmp_upload_dir", cfg.tmp_upload_dir)
         else:
-            check_writable_folder("the folder for temporary files", temporary)
+            check_writable_folder(cfg, "the folder for temporary files", temporary)
 
 
 @contextlib.contextmanager
@@ -160,22 +163,26 @@ def _workers_user(cfg: Config) -> Iterator[None]:
         os.setegid(own[1])
 
 
-def check_writable_folder(name: str, folder: str | None, shown: str | None = None) -> None:
+def check_writable_folder(
+    cfg: Config, name: str, folder: str | None, shown: str | None = None
+) -> None:
     """Raise `ConfigurationError` unless files can be made in a folder, if one is named."""
     if not folder:
         return
-    what = f"{name} is {shown or folder!r}"
+    value = f"is {shown or folder!r}"
     try:
+        if not Path(folder).is_dir():
+            raise problem(
+                cfg, name, f"{value}, but the folder {folder!r} does not exist: create it"
+            )
         with tempfile.TemporaryFile(dir=folder):
             pass
-    except (FileNotFoundError, NotADirectoryError):
-        raise ConfigurationError(
-            f"{what}, but there is no folder {folder!r}: make it first"
-        ) from None
     except OSError as error:
-        raise ConfigurationError(
-            f"{what}, but nothing can be written there ({error.strerror}): "
-            f"mend that, or choose another folder"
+        raise problem(
+            cfg,
+            name,
+            f"{value}, but that folder is not writable ({error.strerror}): fix that, or choose "
+            f"another folder",
         ) from None
 
 
@@ -188,22 +195,22 @@ def _check_logs(cfg: Config) -> None:
             with Path(path).open("a"):
                 pass
         except OSError as error:
-            raise ConfigurationError(
-                f"{name} is {path!r}, which cannot be written ({error.strerror}): "
-                f"mend that, or choose another file"
+            raise problem(
+                cfg,
+                name,
+                f"is {path!r}, which is not writable ({error.strerror}): fix that, or choose "
+                f"another file",
             ) from None
     for name in ("logconfig", "logconfig_json"):
         path = cfg.settings[name].get()
         if path and not Path(path).is_file():
-            raise ConfigurationError(f"{name} is {path!r}, but there is no such file")
+            raise problem(cfg, name, f"is {path!r}, but that file does not exist")
     if cfg.syslog:
-        _check_choice("syslog_facility", cfg.syslog_facility.lower(), SYSLOG_FACILITIES)
+        _check_choice(cfg, "syslog_facility", cfg.syslog_facility.lower(), SYSLOG_FACILITIES)
         try:
             parse_syslog_address(cfg.syslog_addr)
         except RuntimeError as error:
-            raise ConfigurationError(
-                f"syslog_addr is {cfg.syslog_addr!r}, which will not do: {error}"
-            ) from None
+            raise problem(cfg, "syslog_addr", f"is {cfg.syslog_addr!r}: {error}") from None
 
 
 def _check_tls(cfg: Config) -> None:
@@ -215,15 +222,17 @@ def _check_tls(cfg: Config) -> None:
             with Path(path).open("rb"):
                 pass
         except OSError as error:
-            raise ConfigurationError(
-                f"{name} is {path!r}, which cannot be read ({error.strerror})"
+            raise problem(
+                cfg, name, f"is {path!r}, which is not readable ({error.strerror})"
             ) from None
     if not cfg.is_ssl:
         return
     if cfg.cert_reqs not in tuple(ssl.VerifyMode):
-        raise ConfigurationError(
-            f"cert_reqs is {cfg.cert_reqs}, and must be 0 (no client certificates), 1 (optional) "
-            f"or 2 (required)"
+        raise problem(
+            cfg,
+            "cert_reqs",
+            f"must be 0 (no client certificates), 1 (optional) or 2 (required), "
+            f"not {cfg.cert_reqs}",
         )
     if cfg.settings["ssl_context"].get() is not NewSSLContext.default:
         return  # the hook may load what it likes
@@ -232,18 +241,17 @@ def _check_tls(cfg: Config) -> None:
         ssl_context(cfg)
     except ssl.SSLError as error:
         what = "ciphers" if "cipher" in str(error).lower() else "ca_certs"
-        value, problem = cfg.settings[what].get(), error.args[-1]
-        raise ConfigurationError(f"{what} is {value!r}, which will not do: {problem}") from None
+        raise problem(cfg, what, f"is {cfg.settings[what].get()!r}: {error.args[-1]}") from None
 
 
 def _check_certificate(certfile: str | None, keyfile: str | None) -> None:
     """Raise `ConfigurationError` unless there is a certificate, with the key that fits it."""
     if certfile is None:
-        raise ConfigurationError("there is a keyfile but no certfile: set both")
+        raise ConfigurationError("keyfile is set, but certfile is not: set both")
 
     def refuse_password() -> str:
         raise ConfigurationError(
-            f"the key in {keyfile or certfile!r} is encrypted, and nobody is asked for its "
+            f"the key in {keyfile or certfile!r} is encrypted, and the server asks for no "
             f"password: decrypt the file, or load it in the hook ssl_context"
         )
 
@@ -252,13 +260,13 @@ def _check_certificate(certfile: str | None, keyfile: str | None) -> None:
         context.load_cert_chain(certfile, keyfile, refuse_password)
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            problem = "the key is not that of the certificate"
+            reason = "the key does not belong to the certificate"
         elif keyfile is None:
-            problem = "certfile must have a certificate and its key, in PEM, as there is no keyfile"
+            reason = "without a keyfile, certfile must hold a certificate and its key, in PEM"
         else:
-            problem = "certfile must have a certificate, and keyfile its key, in PEM"
+            reason = "certfile must hold a certificate, and keyfile its key, in PEM"
         raise ConfigurationError(
-            f"certfile is {certfile!r} and keyfile {keyfile!r}, which will not do: {problem}"
+            f"certfile is {certfile!r} and keyfile is {keyfile!r}: {reason}"
         ) from None
 
 

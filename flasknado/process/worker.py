@@ -169,7 +169,7 @@ class Worker(GunicornWorker):
             await asyncio.sleep(lame_duck_s)
         if not await server.drain(grace_s):
             self.log.warning(
-                "worker %s stops with requests unfinished after %s s", self.pid, grace_s
+                "worker %s stops after %s s with unfinished requests", self.pid, grace_s
             )
 
     def _server(self) -> HTTPServer:
@@ -195,7 +195,7 @@ class Worker(GunicornWorker):
         try:
             return bind.shared_socket(address) if address else None
         except ConfigurationError as error:  # after a reload with another address
-            self.log.error("there are no ops endpoints: %s", error)
+            self.log.error("the ops endpoints are not available: %s", error)
             return None
 
     def _begin_operations(self, server: HTTPServer) -> Operations:
@@ -266,10 +266,10 @@ class Worker(GunicornWorker):
                 self._operations.beat(lag_s=max(0.0, now - due_at))
             except Exception:
                 # Without a heartbeat the worker would be killed, for its numbers alone.
-                self.log.exception("the numbers of this worker could not be made")
+                self.log.exception("the metrics of this worker could not be collected")
             due_at = now + HEARTBEAT_S
             if self.ppid != os.getppid():
-                self.log.info("The arbiter has gone, stopping worker with pid: %s", self.pid)
+                self.log.info("The arbiter is gone, stopping worker with pid: %s", self.pid)
                 self._stopping.set()
             elif self.status_file.state == WorkerState.SERVING and self._worn(server):
                 self._ask_for_replacement()
@@ -285,8 +285,8 @@ class Worker(GunicornWorker):
         taken_bytes = resident_bytes() or 0
         if max_bytes and taken_bytes >= max_bytes:
             self.log.error(
-                "max_memory is %s bytes, and a worker that has just booted takes %s: it is not "
-                "heeded, as each replacement would be replaced: raise it",
+                "max_memory is %s bytes, but a newly booted worker takes %s: the limit is "
+                "ignored, since every replacement would exceed it: raise it",
                 max_bytes,
                 taken_bytes,
             )
@@ -308,7 +308,7 @@ class Worker(GunicornWorker):
             taken_bytes = resident_bytes() or 0
             if taken_bytes > max_bytes:
                 self.log.warning(
-                    "worker %s takes %s bytes of memory, more than max_memory allows (%s)",
+                    "worker %s takes %s bytes of memory, more than max_memory (%s)",
                     self.pid,
                     taken_bytes,
                     max_bytes,
@@ -318,7 +318,7 @@ class Worker(GunicornWorker):
         return bool(sum(counters.requests.values()) >= self.max_requests)
 
     def _ask_for_replacement(self) -> None:
-        self.log.info("Worker with pid %s asks to be replaced", self.pid)
+        self.log.info("Worker with pid %s asked to be replaced", self.pid)
         self.status_file.state = WorkerState.WORN
         if self.arbiter is None:
             assert self._stopping is not None

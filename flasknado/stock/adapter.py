@@ -184,7 +184,7 @@ class StockReply:
         self._mailbox.post(_close, self._connection)
 
     def _lost(self) -> None:
-        """Take note that the client has gone."""
+        """The client has gone."""
         self._gone = True
         if self._room is not None:
             self._room.close()

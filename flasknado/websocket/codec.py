@@ -127,7 +127,7 @@ class FrameLimiter:
         self._control: TokenBucket | None = None
 
     def pinged(self) -> None:
-        """Take note that the server has sent a ping, which a pong may answer."""
+        """The server has sent a ping, which one pong may answer."""
         self._asked += 1
 
     def take(self, final: bool, opcode: int, length_bytes: int) -> None:
@@ -143,7 +143,7 @@ class FrameLimiter:
         self._bytes += length_bytes
         if self._frames > FREE_FRAMES + self._bytes // BYTES_PER_FRAME:
             raise WebSocketError(
-                CLOSE_POLICY, f"a message of {self._bytes} bytes may not have so many frames"
+                CLOSE_POLICY, f"too many frames for a message of {self._bytes} bytes"
             )
 
     def _take_control(self, opcode: int) -> None:
@@ -278,27 +278,27 @@ class Receiver:
         opcode = first & 0x0F
         short_bytes = second & 0x7F
         if first & _RESERVED:
-            raise _violation("a reserved bit is set, and no extension was agreed on")
+            raise _violation("a reserved bit is set without an extension")
         if opcode not in _DATA and opcode not in _CONTROL:
             raise _violation(f"the opcode {opcode} is reserved")
         if not second & _MASKED:
-            raise _violation("a client must mask its frames")
+            raise _violation("client frames must be masked")
         if opcode in _CONTROL:
             if not first & _FIN or short_bytes > MAX_CONTROL_BYTES:
-                raise _violation("a control frame must be whole, of 125 bytes at most")
+                raise _violation("a control frame must be unfragmented and at most 125 bytes long")
             return
         if (opcode == CONTINUATION) is (self._joined is None):
-            raise _violation("a fragmented message must be continued, and only that")
+            raise _violation("unexpected opcode in or after a fragmented message")
         if header is None:
             return
         if short_bytes >= 126:
             least = 126 if short_bytes == 126 else 1 << 16
             if header.length_bytes < least or header.length_bytes >> 63:
-                raise _violation("the length is not written in its shortest form")
+                raise _violation("the length is not encoded in its shortest form")
         before_bytes = len(self._joined) if self._joined is not None else 0
         if before_bytes + header.length_bytes > self._max_message_bytes:
             raise WebSocketError(
-                CLOSE_TOO_BIG, f"a message may have {self._max_message_bytes} bytes"
+                CLOSE_TOO_BIG, f"the message is larger than {self._max_message_bytes} bytes"
             )
 
     def _join(self, header: FrameHeader, payload: bytes) -> Message | None:
@@ -391,5 +391,5 @@ def _check_close(payload: bytes) -> None:
     code = int.from_bytes(payload[:2], "big")
     known = code in (1000, 1001, 1002, 1003) or 1007 <= code <= 1014 or 3000 <= code <= 4999
     if len(payload) == 1 or not known:
-        raise _violation("the closing frame has no valid code")
+        raise _violation("invalid close code")
     _decode(payload[2:])

@@ -62,7 +62,7 @@ class ApplicationContainer:
     ) -> None:
         if not callable(application):
             raise ConfigurationError(
-                f"{application!r} is not a WSGI application: give a callable, such as a Flask app"
+                f"{application!r} is not a WSGI application: pass a callable such as a Flask app"
             )
         _check_range("threads", threads, 1)
         _check_positive("queue_timeout_s", queue_timeout_s)
@@ -79,7 +79,7 @@ class ApplicationContainer:
         if mount and _MOUNT.match(mount) is None:
             raise ConfigurationError(
                 f"the mount {mount!r} must begin with a slash, not end with one and need no "
-                f"percent-encoding, as /shop does"
+                f"percent-encoding, such as /shop"
             )
         self.application = application
         self.pool = Pool(threads, queue_limit)
@@ -126,7 +126,9 @@ class ApplicationContainer:
             head.request_id = self.request_ids.new()
         if self.mount and not (head.path + "/").startswith(self.mount + "/"):
             close_body(body)
-            reply.send(*plain_response(head, 404, f"Everything here is under {self.mount}/."))
+            reply.send(
+                *plain_response(head, 404, f"This application is served under {self.mount}/.")
+            )
             return
         if self._sweeping is None:
             self._sweep_later()
@@ -207,9 +209,9 @@ class ApplicationContainer:
 
 def _check_range(name: str, value: int, least: int) -> None:
     if value < least:
-        raise ConfigurationError(f"{name} is {value}, and must be {least} or more")
+        raise ConfigurationError(f"{name} must be {least} or more, not {value}")
 
 
 def _check_positive(name: str, seconds: float) -> None:
     if seconds <= 0:
-        raise ConfigurationError(f"{name} is {seconds}, and must be more than 0 seconds")
+        raise ConfigurationError(f"{name} must be more than 0 seconds, not {seconds}")

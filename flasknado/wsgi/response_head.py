@@ -212,7 +212,7 @@ def _checked_field(field: object) -> _Field:
         raise ApplicationError(f"the value of {name} is not latin-1 text: {value!r}")
     lower = name.lower()
     if lower in HOP_BY_HOP and not _is_harmless(lower, value):
-        raise ApplicationError(f"{name} is the server's to send, not the application's")
+        raise ApplicationError(f"{name} is set by the server, not by the application")
     kind = _KINDS.get(lower, _NOTHING)
     if kind == _LENGTH and not (value.isascii() and value.isdecimal()):
         raise ApplicationError(f"Content-Length must be one number, not {value!r}")

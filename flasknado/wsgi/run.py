@@ -251,7 +251,7 @@ class Run(Task):
             return
         if self._complete and self._remaining_bytes != 0:
             # What came now would be read as the beginning of the next response.
-            raise ApplicationError("the application wrote after its response had ended")
+            raise ApplicationError("the application called write() after its response had ended")
         if not self._started:
             length = head.content_length
             if length is not None and len(chunk) >= length:
@@ -284,7 +284,7 @@ class Run(Task):
                 head.announce_length(0)
             elif head.has_body and head.content_length:
                 raise ApplicationError(
-                    f"Content-Length promised {head.content_length} bytes and none came"
+                    f"Content-Length is {head.content_length}, but the body is empty"
                 )
             self._send(head, b"")
         elif not self._complete:
@@ -304,10 +304,10 @@ class Run(Task):
         log.error("the application failed in %s", _request_line(environ), exc_info=error)
         if not self._started:
             self._started = self._complete = True
-            message = "The server met an error that it did not expect."
+            message = "Internal Server Error."
             request_id = environ.get("flasknado.request_id")
             if request_id:
-                message += f" Its name in the log is {request_id}."
+                message = f"Internal Server Error. Reference: {request_id}"
             self.reply.send(*plain_response(self._request, 500, message))
         elif not self._complete:
             self._complete = True

@@ -13,6 +13,7 @@ from gunicorn.config import make_settings
 
 from flasknado.live.options import LiveOptions
 from flasknado.process import settings
+from flasknado.process.configuration import ENVIRONMENT_PREFIX
 from flasknado.process.gunicorn_settings import HONOURED
 from tests.docs import live_settings
 from tests.docs.generated import Part, table
@@ -26,7 +27,7 @@ def own_options() -> str:
     rows = []
     for setting in settings.OWN:
         first_paragraph = inspect.cleandoc(setting.desc).partition("\n\n")[0]
-        variable = f"`{settings.ENVIRONMENT_PREFIX}{setting.name.upper()}`"
+        variable = f"`{ENVIRONMENT_PREFIX}{setting.name.upper()}`"
         rows.append((f"`{setting.cli[0]}`", variable, " ".join(first_paragraph.split())))
     return table(("option", "variable", "what it sets"), rows)
 

@@ -346,7 +346,7 @@ def test_threads_that_could_not_be_started_are_started_later(
     poll(running_limit, lambda limit: limit == 3)
     hang(pool, gate)
     assert "only 1 of 3 threads" in caplog.text
-    assert "all 3 threads have been started at last" in caplog.text
+    assert "all 3 threads have now been started" in caplog.text
 
 
 def test_pool_that_grows_beside_a_thread_that_hangs_runs_what_waits(

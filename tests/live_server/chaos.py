@@ -268,7 +268,7 @@ def run(kind: str, plan: Plan, folder: Path) -> Verdict:
                 fleet.end()
                 publisher.end()
             verdict = judge(fleet, expected)
-            verdict.deaf_disconnected = server.output.count("it does not read")
+            verdict.deaf_disconnected = server.output.count("it reads too slowly")
             verdict.done = chaos.done
             verdict.worker_bytes = chaos.worker_bytes
     return verdict

@@ -105,7 +105,7 @@ def test_storm_through_reloads_and_a_killed_worker_loses_only_what_was_in_flight
         wait_for(0.3)
         write_app(tmp_path, "broken", "import a_module_that_is_not_there\n")
         server.signal(signal.SIGHUP)
-        server.wait_for_output("the reload is given up, the old workers keep serving")
+        server.wait_for_output("the reload failed, the old workers keep serving")
 
         wait_for(0.5)
         write_app(tmp_path, "three")

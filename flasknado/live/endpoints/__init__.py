@@ -20,7 +20,7 @@ def route_table(prefix: str) -> list[URLSpec]:
     """Return the routes under a path prefix such as `/live`; raises `ConfigurationError`."""
     if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
         raise ConfigurationError(
-            f"the prefix {prefix!r} must begin with a slash and not end with one, as /live does"
+            f"the prefix {prefix!r} must begin with a slash and not end with one, such as /live"
         )
     root = re.escape(prefix)
     return [

@@ -61,7 +61,7 @@ async def authorize(
         if hub.revocations.upholds(access):
             return access
         # What the application said is of before it took that user's access away.
-    raise Refused(503, "your access changes at this moment: try again", {"Retry-After": "2"})
+    raise Refused(503, "your access is changing: try again", {"Retry-After": "2"})
 
 
 def examine(hooks: Hooks, channels: Collection[str]) -> tuple[str | None, Identity]:
@@ -87,8 +87,8 @@ def check_channels(channels: Collection[str], max_channels: int) -> None:
     """Raise `InvalidEvent` if these are too many channels, or one is none."""
     if len(channels) > max_channels:
         raise InvalidEvent(
-            f"one connection may follow {max_channels} channels (LIVE_MAX_CHANNELS), and "
-            f"these are {len(channels)}"
+            f"a connection may follow at most {max_channels} channels (LIVE_MAX_CHANNELS), "
+            f"not {len(channels)}"
         )
     for channel in channels:
         check_channel(channel)

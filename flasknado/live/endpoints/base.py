@@ -75,7 +75,7 @@ class LiveHandler(RequestHandler):
         """Return the channels asked for, each once; raises `Refused` (400)."""
         channels = list(dict.fromkeys(self.get_query_arguments("channel", strip=False)))
         if not channels:
-            raise Refused(400, "no channel is named: ask for ?channel=NAME, once for each")
+            raise Refused(400, "no channel is given: ask for ?channel=NAME, once for each channel")
         with refusals():
             check_channels(channels, self.state.options.max_channels)
         return channels

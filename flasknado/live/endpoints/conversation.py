@@ -52,8 +52,8 @@ class Conversation(SocketSubscriber):
             if not within_rate:
                 raise Refused(
                     429,
-                    f"a client may send {self.state.options.max_messages_per_s:g} messages a "
-                    f"second (LIVE_MAX_MESSAGES_PER_S): this one was dropped",
+                    f"a client may send at most {self.state.options.max_messages_per_s:g} messages "
+                    f"a second (LIVE_MAX_MESSAGES_PER_S): this one was dropped",
                 )
             await self._act(request)
         except TooManySubscribers as error:
@@ -70,7 +70,7 @@ class Conversation(SocketSubscriber):
             self._complain(request, 503, str(error))
         except Exception:
             log.exception("a live client's message could not be answered")
-            self.close(codec.CLOSE_INTERNAL_ERROR, "the server met an error: reconnect")
+            self.close(codec.CLOSE_INTERNAL_ERROR, "internal error: reconnect")
 
     async def _act(self, request: dict[str, Any]) -> None:
         kind = request.get("type")
@@ -88,8 +88,8 @@ class Conversation(SocketSubscriber):
         else:
             raise Refused(
                 400,
-                f"the message's type is {str(kind)[:80]!a}: "
-                f"it must be subscribe, unsubscribe, message or ping",
+                f"the message's type must be subscribe, unsubscribe, message or ping, "
+                f"not {str(kind)[:80]!a}",
             )
 
     async def _subscribe(self, request: dict[str, Any]) -> None:
@@ -160,7 +160,7 @@ def _channels(request: dict[str, Any]) -> list[str]:
     if not isinstance(channels, list) or not channels:
         raise Refused(400, 'channels must be a list of names, such as ["posts"]')
     if not all(isinstance(channel, str) for channel in channels):
-        raise InvalidEvent("a channel is named by a string")
+        raise InvalidEvent("a channel must be a string")
     return list(dict.fromkeys(channels))
 
 
@@ -168,7 +168,7 @@ def _after(request: dict[str, Any]) -> tuple[Cursor | None, str | None]:
     """Return the cursor and the ticket, which may come together as on an event stream."""
     after, ticket = request.get("after"), request.get("ticket")
     if ticket is not None and not isinstance(ticket, str):
-        raise Refused(400, "ticket must be the text that the server gave")
+        raise Refused(400, "ticket must be the string that the server sent")
     if after is None:
         return None, ticket
     if not isinstance(after, str):

@@ -133,8 +133,8 @@ class PollHandler(LiveHandler):
         if not 0 <= timeout_s <= options.max_poll_timeout_s:
             raise Refused(
                 400,
-                f"timeout_s is {text[:80]!a}: it must be a number of seconds from 0 to "
-                f"{options.max_poll_timeout_s:g}",
+                f"timeout_s must be a number of seconds from 0 to "
+                f"{options.max_poll_timeout_s:g}, not {text[:80]!a}",
             )
         return timeout_s
 

@@ -59,25 +59,27 @@ class PublishHandler(LiveHandler):
         try:
             cursor = await lane.run(call, PUBLISH_TIMEOUT_S)
         except PoolFull:
-            raise Refused(503, "too many publish at this moment", {"Retry-After": "2"}) from None
+            raise Refused(
+                503, "too many events are being published: try again shortly", {"Retry-After": "2"}
+            ) from None
         except TimeoutError:
             raise Refused(
                 503,
-                f"the log of live events was not written within {PUBLISH_TIMEOUT_S:g} s; it may "
-                f"still be",
+                f"the log of live events was not written within {PUBLISH_TIMEOUT_S:g} s; the "
+                f"events may still be published",
                 {"Retry-After": "2"},
             ) from None
         except sa.exc.SQLAlchemyError as error:
             state.app.logger.error("live events could not be published: %s", error)
             raise Refused(
-                503, "the log of live events cannot be written at present", {"Retry-After": "2"}
+                503, "the log of live events cannot be written right now", {"Retry-After": "2"}
             ) from None
         self.write({"cursor": cursor})
 
     def _check_token(self, expected: str | None) -> None:
         if expected is None:
             raise Refused(
-                403, "publishing from outside is off: set LIVE_PUBLISH_TOKEN to turn it on"
+                403, "publishing over HTTP is disabled: set LIVE_PUBLISH_TOKEN to enable it"
             )
         scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
         right = hmac.compare_digest(token.strip().encode(), expected.encode())

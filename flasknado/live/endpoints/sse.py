@@ -85,7 +85,7 @@ async def _join(
             return
         hub.admit(subscriber, asked_at)
     except LiveError as error:
-        log.info("a live stream was sent away: %s", error)
+        log.info("a live stream was ended: %s", error)
         if not subscriber.gone:
             # The head has been sent, so it is by reconnecting that the client asks again.
             subscriber.gone = True

@@ -141,7 +141,7 @@ class Fanout:
                     written += events
             except Exception:
                 # It comes back and resumes; the others have no part in it.
-                log.exception("a live client on %s could not be written to", subscriber.channels)
+                log.exception("writing to a live client on %s failed", subscriber.channels)
                 subscriber.place = place
                 subscriber.abort()
         self.delivered += written

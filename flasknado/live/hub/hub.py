@@ -173,7 +173,7 @@ class Hub(Subscriptions):
     def check(self, access: Access) -> None:
         """Raise `AccessChanged` if access that was given was taken away since."""
         if not self.revocations.upholds(access):
-            raise AccessChanged("your access changes at this moment: try again")
+            raise AccessChanged("your access is changing: try again")
 
     def identify(self, subscriber: Subscriber, access: Access) -> bool:
         """Note who a client is that was admitted before it said; may be called again.
@@ -237,7 +237,7 @@ class Hub(Subscriptions):
         """Disconnect a client that does not read; it can resume from the log."""
         self.dropped_slow += 1
         self.gone["slow"] += 1
-        log.info("a live client on %s was disconnected: it does not read", subscriber.channels)
+        log.info("a live client on %s was disconnected: it reads too slowly", subscriber.channels)
         self.remove(subscriber)
         subscriber.abort()
 

@@ -80,7 +80,7 @@ class Follower(ABC):
 
     @abstractmethod
     def gone_back(self, followed: Cursor) -> None:
-        """Take note that the log ends before an offset that it once had."""
+        """The log ends before an offset that it once had."""
 
 
 READER_BUSY_TIMEOUT_S = 0.1

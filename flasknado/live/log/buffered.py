@@ -79,8 +79,8 @@ class Buffer:
                 patience_s = 0.0 if runs_a_loop() else FULL_TIMEOUT_S
                 if not self._changed.wait_for(self._has_room, patience_s):
                     raise BufferFull(
-                        f"{self._size_bytes} bytes of buffered events wait to be appended, and "
-                        f"{MAX_WAITING_BYTES} may: the database takes them too slowly"
+                        f"{self._size_bytes} bytes of buffered events are waiting, and the limit "
+                        f"is {MAX_WAITING_BYTES}: the database is too slow"
                     )
             self._entries.append(entry)
             self._size_bytes += entry.size_bytes
@@ -145,7 +145,7 @@ class Buffer:
                 self._failed()
                 if not failed:
                     log.error(
-                        "buffered live events cannot be appended, and wait: %s",
+                        "buffered live events cannot be appended yet: %s",
                         error,
                         exc_info=None if isinstance(error, sa.exc.SQLAlchemyError) else error,
                     )

@@ -61,7 +61,7 @@ class DatabaseLog(Log):
         tables.check_dialect(self._url.get_backend_name())
         if tables.in_memory(self._url):
             raise ConfigurationError(
-                "a SQLite database in memory is seen by one connection only: give the live "
+                "an in-memory SQLite database is visible to one connection only: give the live "
                 "events a file, or memory:// for one process"
             )
         self._engine: sa.Engine | None = None
@@ -83,8 +83,8 @@ class DatabaseLog(Log):
     def publish(self, draft: Draft, session: object = None) -> None:
         if session is not None:
             raise ConfigurationError(
-                "live events have a database of their own, which no session of the "
-                "application's is a part of: publish without one"
+                "the live log has its own database, which the application's sessions do not "
+                "use: publish without a session"
             )
         taken = self._buffer.take_own()
         try:
@@ -202,7 +202,7 @@ class DatabaseLog(Log):
         engine = self.engine()
         if tables.in_memory(engine.url):
             raise ConfigurationError(
-                "live events cannot be followed in a SQLite database in memory, which only one "
+                "live events cannot be followed in an in-memory SQLite database, which only one "
                 "connection can see: give the application a database file"
             )
         tables.check_dialect(engine.dialect.name)
@@ -486,7 +486,7 @@ def _use_wal(connection: sa.Connection) -> None:
         # Without it readers and writers shut each other out. It stays with the file.
         connection.exec_driver_sql("PRAGMA journal_mode = WAL")
     except sa.exc.OperationalError as error:
-        log.warning("the database could not be put into WAL mode: %s", error)
+        log.warning("the database could not be switched to WAL mode: %s", error)
 
 
 def _only_writer(connection: sa.Connection) -> bool:

@@ -115,7 +115,7 @@ class FollowerThread(ABC):
     def _complain(self, error: Exception, retry_s: float) -> None:
         expected = isinstance(error, (sa.exc.SQLAlchemyError, ConfigurationError))
         log.error(
-            "%s, next try in %.1f s: %s",
+            "%s; retrying in %.1f s: %s",
             self.what,
             retry_s,
             error,

@@ -55,7 +55,7 @@ class MemoryLog(Log):
     def publish(self, draft: Draft, session: object = None) -> None:
         if session is not None:
             raise ConfigurationError(
-                "a log in memory is a part of no session's transaction: publish without one"
+                "an in-memory log belongs to no transaction: publish without a session"
             )
         self.append([draft])
 

@@ -95,7 +95,7 @@ class PresenceTracker:
             if not isinstance(error, Busy):
                 _raise_if_lost(error)
                 self._write_at = now + BEAT_INTERVAL_S
-                log.exception("presence cannot be written, next try in %.0f s", BEAT_INTERVAL_S)
+                log.exception("presence cannot be written; retrying in %.0f s", BEAT_INTERVAL_S)
             return
         self._again(changes.keys() - written)
         self._beat_at = now + BEAT_INTERVAL_S

@@ -147,7 +147,7 @@ class Sequencer:
                 if not failed:
                     expected = isinstance(error, (sa.exc.SQLAlchemyError, ConfigurationError))
                     log.warning(
-                        "live events get no order from this process at present: %s",
+                        "this process cannot sequence live events right now: %s",
                         error,
                         exc_info=None if expected else error,
                     )

@@ -178,8 +178,8 @@ def check_dialect(dialect_name: str) -> None:
     """Raise `ConfigurationError` if the log cannot be kept in such a database."""
     if dialect_name not in _INSERTS:
         raise ConfigurationError(
-            f"live events are kept in SQLite or PostgreSQL, and this database is "
-            f"{dialect_name}: give the application a database of these"
+            f"live events need SQLite or PostgreSQL, and this database is "
+            f"{dialect_name}: use one of these"
         )
 
 

@@ -12,7 +12,7 @@
 //   live.subscribe(["post:7"], { after });  live.unsubscribe(["post:7"]);  live.close();
 //
 // Each event of a channel is given to onEvent once and in order, across lost connections,
-// restarts of the server and changes of transport. What cannot be made good is told by onReset.
+// restarts of the server and changes of transport. If events are lost for good, onReset is called.
 //
 // Options of connect(), all optional:
 //   url         where the live endpoints are; by default where this module came from
@@ -432,7 +432,7 @@ class Client {
     const wasNobody = !this.#options.key && this.#who === ANONYMOUS;
     this.#leave();
     if (wasNobody) {
-      // Nothing on it is anybody's: it goes on as who one is now.
+      // It belongs to nobody yet: go on with fresh credentials.
       this.#enter();
       return;
     }
@@ -752,7 +752,7 @@ class Leader {
     }
   }
 
-  /** Take note of a transport that connects but does not last: a proxy may cut it. */
+  /** Record a transport that connects but does not last: a proxy may cut it. */
   #judge(kind, retryMs) {
     const lived = Date.now() - this.#openedAt;
     if (lived >= SHORT_LIFE_MS) {
@@ -906,7 +906,7 @@ class Leader {
   /** The server refused a channel. `fresh` says that the connection was made for this. */
   onRefused(connection, channel, { code, message }, fresh) {
     if (!fresh && connection === this.#connection) {
-      // Perhaps somebody has logged in since it was opened: ask again as who one is now.
+      // Somebody may have logged in since it was opened: ask again with fresh credentials.
       this.#disconnect();
       this.#startRound();
       return;

@@ -77,8 +77,7 @@ class Template:
         left = "".join(literals)
         if "%(" in left:
             raise ConfigurationError(
-                f"access_log_format {line_format!r} has an atom that cannot be read: "
-                f"write them as %(h)s or %({{name}}i)s"
+                f"malformed atom in {line_format!r}: write atoms as %(h)s or %({{name}}i)s"
             )
         self._pattern = "%s".join(literal.replace("%", "%%") for literal in literals)
 
@@ -189,8 +188,8 @@ def _plain(name: str, scrubber: Scrubber) -> Atom:
     atom = atoms.get(name)
     if atom is None:
         raise ConfigurationError(
-            f"access_log_format has the atom %({name})s, which there is not: choose of "
-            f"{', '.join(atoms)}, {{name}}i, {{name}}o and {{name}}e"
+            f"unknown atom %({name})s: choose from {', '.join(atoms)}, {{name}}i, {{name}}o "
+            f"and {{name}}e"
         )
     return atom
 

@@ -130,11 +130,11 @@ class LogWriter(Generic[Note]):
             self._dropped_lines += len(lines)
             if not self._dropping:
                 self._dropping = True
-                log.error("the access log is not written fast enough: lines are dropped")
+                log.error("the access log cannot keep up: lines are being dropped")
             return
         if self._dropping:
             self._dropping = False
-            log.warning("the access log is written again; %s lines were lost", self.lines_dropped)
+            log.warning("the access log has caught up; %s lines were lost", self.lines_dropped)
         self._handed += len(text)
         self._batches.put((len(lines), text))
         # If it cannot be started now, it is with the next lines; what waits is bounded.

@@ -33,22 +33,26 @@ PROXY_FIELDS: Final = frozenset(
 """Fields, in lower case, that proxies add; beside all that begin with `x-forwarded`."""
 
 
+def is_token(text: str) -> bool:
+    """Return whether a text is long enough for a token, and can be sent as one."""
+    return len(text) >= MIN_TOKEN_CHARS and text.isascii() and " " not in text
+
+
 class Allowed:
     """The requests that may read the metrics. `allows()` on the loop's thread.
 
     networks: IP addresses, CIDR blocks, `unix` or `*` of programs that may without a token;
         `none` is nobody. Without, and without a token: this machine's.
-    token: who sends it (`Authorization: Bearer TOKEN`) may from anywhere.
+    token: requests that carry it (`Authorization: Bearer TOKEN`) may from anywhere.
 
     Raises `ConfigurationError`.
     """
 
     def __init__(self, networks: Iterable[str] | None = None, token: str = "") -> None:
         listed = [] if networks is None else list(networks)
-        if token and (len(token) < MIN_TOKEN_CHARS or not token.isascii() or " " in token):
+        if token and not is_token(token):
             raise ConfigurationError(
-                f"metrics_token is too easily guessed: it must be at least {MIN_TOKEN_CHARS} "
-                f"ASCII characters without spaces"
+                f"metrics_token must be at least {MIN_TOKEN_CHARS} ASCII characters without spaces"
             )
         self._token = token.encode()
         self._by_default = networks is None and not token
@@ -56,7 +60,7 @@ class Allowed:
             listed = [*LOCAL]
         elif NOBODY in listed:
             if len(listed) > 1:
-                raise ConfigurationError("metrics_allow has 'none' beside others: choose one")
+                raise ConfigurationError("metrics_allow: 'none' must stand alone")
             listed = []
         self._networks = Networks(listed, "metrics_allow")
         self._at_own_address = Networks(

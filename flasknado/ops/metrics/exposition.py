@@ -75,7 +75,7 @@ class Metrics:
                 families += source()
             except Exception:
                 if not self._failing.get(name):
-                    log.exception("the metrics of %s are unknown: their source fails", name)
+                    log.exception("the metrics of %s are missing: their source failed", name)
                 self._failing[name] = 1
             else:
                 self._failing[name] = 0

@@ -85,7 +85,7 @@ class Snapshots:
         except OSError as error:
             if not self._failed:
                 self._failed = True
-                log.error("the numbers of this worker cannot be written for the others: %s", error)
+                log.error("the metrics of this worker cannot be shared with the others: %s", error)
 
     def total(self) -> list[Family]:
         """Return the numbers of all workers, those that have ended among them."""

@@ -1,7 +1,6 @@
-"""The application, looked at by `flasknado doctor`: imported in a process of its own.
+"""The application, examined by `flasknado doctor` in a process of its own.
 
-An import may hang, end the process, or replace parts of Python, and none of that is to happen to
-the doctor.
+An import may hang, end the process or monkey-patch it, none of which should happen to the doctor.
 """
 
 from __future__ import annotations
@@ -30,10 +29,10 @@ from flasknado.process.patches import refuse_patched
 from flasknado.process.pools import small_pools
 
 SOCKET_KEYS = ("gunicorn.socket", "werkzeug.socket", "wsgi.websocket", "eventlet.input")
-"""Keys of the environ under which other servers give the client's socket away."""
+"""Keys of the environ in which other servers pass the client's socket."""
 
 SOCKET_PACKAGES = ("flask_sock", "simple_websocket", "flask_sockets", "geventwebsocket")
-"""Packages that take the socket from there."""
+"""Packages that use that socket."""
 
 
 def examine(uri: str, cfg: Config, patience_s: float) -> list[Finding]:
@@ -87,13 +86,13 @@ def _hanging(uri: str, patience_s: float, thread_id: int) -> Finding:
     if call is not None:
         return Finding(
             Weight.STOPS,
-            f"{call.filename}, line {call.lineno}, serves by itself while it is imported "
-            f"({call.line}): remove the call, or put it below if __name__ == '__main__'",
+            f"{call.filename}, line {call.lineno}, starts a server while it is imported "
+            f"({call.line}): remove the call, or guard it with if __name__ == '__main__'",
         )
     where = traceback.extract_stack(frame)[-1]
     return Finding(
         Weight.STOPS,
-        f"importing {uri!r} has not ended after {patience_s:g} s: it is at {where.filename}, "
+        f"importing {uri!r} has not finished after {patience_s:g} s: it is at {where.filename}, "
         f"line {where.lineno} ({where.line})",
     )
 
@@ -114,7 +113,7 @@ def _findings(uri: str, cfg: Config, over: _thread.LockType) -> Iterator[Finding
         yield Finding(
             Weight.DIFFERS,
             f"{where} configures logging without disable_existing_loggers=False, which silences "
-            f"gunicorn's error log; the server's own lines and tracebacks stay here, and go to "
+            f"gunicorn's error log; here, the server's own records and tracebacks still go to "
             f"--error-logfile",
         )
     assert server.container is not None
@@ -125,9 +124,9 @@ def _findings(uri: str, cfg: Config, over: _thread.LockType) -> Iterator[Finding
     if "flask_socketio" in sys.modules:
         yield Finding(
             Weight.DIFFERS,
-            "Flask-SocketIO runs in threads here, as no monkey patch is made: its clients poll, "
-            "each poll holds one of the threads, and WebSocket is not available to it; send "
-            "events by live.publish() (docs/live.md), which holds no thread",
+            "Flask-SocketIO runs in threads here, without monkey patching: its clients poll, each "
+            "poll holds a thread, and WebSocket is not available to it; send events with "
+            "live.publish() (docs/live.md), which holds no thread",
         )
 
 
@@ -141,7 +140,7 @@ def _first_reason(error: ConfigurationError) -> str:
 
 
 def _record(calls: list[str]) -> None:
-    """Remember who silences the loggers that there are."""
+    """Remember calls that silence existing loggers."""
     for name in ("dictConfig", "fileConfig"):
         original = getattr(logging.config, name)
         setattr(logging.config, name, _recording(original, calls))
@@ -167,15 +166,16 @@ def _middleware(application: Any) -> Iterator[Finding]:
         if layer == "ProxyFix":
             yield Finding(
                 Weight.DIFFERS,
-                "the application is wrapped in ProxyFix, which believes everybody: here the server "
-                "reads the forwarding fields, of --forwarded-allow-ips alone and by "
-                "--trusted-fields, for both halves: name there what the proxy sets, and remove it",
+                "the application is wrapped in ProxyFix, which trusts every client: here the "
+                "server itself reads the forwarding fields, for views and native handlers, from "
+                "the proxies in --forwarded-allow-ips only: name the fields that your proxy sets "
+                "in --trusted-fields, and remove ProxyFix",
             )
         else:
             yield Finding(
                 Weight.NOTE,
-                f"the application is wrapped in {layer}: ordinary requests pass it, and so does "
-                f"what native handlers and live endpoints run in Flask's context",
+                f"the application is wrapped in {layer}: it sees ordinary requests, and what "
+                f"native handlers and live endpoints run in Flask's context",
             )
 
 
@@ -207,7 +207,7 @@ def _sockets() -> Iterator[Finding]:
 def _socket_finding(who: str) -> Finding:
     return Finding(
         Weight.DIFFERS,
-        f"{who} takes the client's socket from the environ, and there is none here: use a native "
+        f"{who} takes the client's socket from the environ, which has none here: use a native "
         f"handler (--handlers) such as Tornado's WebSocketHandler, or the live endpoints",
     )
 

@@ -6,10 +6,8 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from gunicorn.config import Config
-
 from flasknado.errors import ConfigurationError
-from flasknado.process import settings
+from flasknado.process.configuration import HostedConfig
 from flasknado.process.doctor.application import examine
 from flasknado.process.doctor.configuration import Examined
 from flasknado.process.doctor.findings import Finding, Weight, status_of, text_of
@@ -26,7 +24,7 @@ def main(arguments: list[str]) -> NoReturn:
     """Print what will be different here, and end with 0, 1 (will not start) or 2 (will differ).
 
     arguments: the command line after `doctor`. With `--write` a new configuration file is
-    written beside the old one, unless there is one, and printed.
+    written beside the old one, unless one exists, and printed.
     """
     writes = WRITE in arguments
     sys.argv = [sys.argv[0], *(each for each in arguments if each != WRITE)]
@@ -60,18 +58,18 @@ def _write(examined: Examined) -> None:
         with new.open("x") as file:
             file.write(text)
     except FileExistsError:
-        _say(f"\n{new} is there already, and stays as it is. The new one would be:\n")
+        _say(f"\n{new} exists already and was not changed. The new one would be:\n")
     else:
         _say(f"\n{new} has been written:\n")
     _say(text.rstrip("\n"))
 
 
 def _values(examined: Examined) -> dict[str, object]:
-    """Return what the command line and the environment set, apart from what will not do."""
+    """Return what the command line and the environment set, apart from bad values."""
     bad = {finding.setting for finding in examined.cfg.findings}
     values: dict[str, object] = {"wsgi_app": examined.app_uri}
-    ordinary = Config()
-    settings.apply_defaults(ordinary, {})
+    ordinary = HostedConfig()
+    ordinary.apply_defaults({})
     for name, setting in examined.cfg.settings.items():
         value = setting.get()
         plain = isinstance(value, str | int | float | bool | list | dict)

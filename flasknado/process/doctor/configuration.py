@@ -1,4 +1,4 @@
-"""The settings of a command line and its configuration file, looked at by `flasknado doctor`."""
+"""The settings of a command line and its configuration file, examined by `flasknado doctor`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from typing import Any, NoReturn
 from flasknado.errors import AddressTaken, ConfigurationError
 from flasknado.process import settings
 from flasknado.process.addresses import check_addresses
-from flasknado.process.command_line import CommandLine, CommandLineConfig
+from flasknado.process.command_line import CommandLine
 from flasknado.process.doctor.findings import Finding, Weight
 from flasknado.process.gunicorn_settings import refused
+from flasknado.process.options import CommandLineConfig
 from flasknado.process.patches import refuse_patched
 from flasknado.process.values import problems
 
@@ -23,15 +24,15 @@ NOT_SETTINGS = frozenset({"args"})
 
 
 class PatientConfig(CommandLineConfig):
-    """Settings that keep their defaults where a value will not do, and remember why."""
+    """Settings that keep their defaults where a value is bad, and remember why."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.findings: list[Finding] = []
 
-    def set(self, name: str, value: Any) -> None:
+    def assign(self, name: str, value: Any, source: str, text: str | None = None) -> None:
         try:
-            super().set(name, value)
+            super().assign(name, value, source, text)
         except ConfigurationError as error:
             self.findings.append(Finding(Weight.STOPS, str(error), name))
 
@@ -59,7 +60,7 @@ class Examined(CommandLine):
         self.cfg = PatientConfig(self.usage, prog=self.prog)
         self.config_file = None
         self.said = {}
-        settings.apply_defaults(self.cfg)
+        self.cfg.apply_defaults()
 
     def load_config_from_module_name_or_filename(self, location: str) -> dict[str, Any]:
         if not location.startswith("python:"):
@@ -75,7 +76,7 @@ class Examined(CommandLine):
         for name, sentence in refused(self.cfg, own):
             yield Finding(Weight.STOPS, sentence, name)
         for error in problems(self.cfg):
-            yield Finding(Weight.STOPS, str(error), str(error).partition(" is ")[0])
+            yield Finding(Weight.STOPS, str(error), error.setting)
         try:
             refuse_patched("the configuration file")
         except ConfigurationError as error:
@@ -83,7 +84,9 @@ class Examined(CommandLine):
         try:
             check_addresses(self.cfg)
         except AddressTaken as error:
-            yield Finding(Weight.NOTE, f"{error}; if it is the server to move from, all is well")
+            yield Finding(
+                Weight.NOTE, f"{error}; if that is the server you are replacing, ignore this"
+            )
         except ConfigurationError as error:
             yield Finding(Weight.STOPS, str(error), "bind")
         yield from self._meanings()
@@ -94,24 +97,24 @@ class Examined(CommandLine):
         if "timeout" in self.said:
             yield Finding(
                 Weight.DIFFERS,
-                f"timeout is {self.cfg.timeout}: here it says for how long the event loop of a "
-                f"worker may stand still, and no view is ended by it; to answer 504 for views that "
-                f"take too long, set request_timeout",
+                f"timeout is {self.cfg.timeout}: here it limits how long the event loop of a "
+                f"worker may be blocked, and ends no view; to answer 504 for slow views, set "
+                f"request_timeout",
                 "timeout",
             )
         if self.said.get("threads") == 1 or self.said.get("worker_class") == "sync":
             yield Finding(
                 Weight.DIFFERS,
-                f"gunicorn's sync worker runs one view at a time, and {self.cfg.threads} run at "
-                f"once here: the application must be safe for threads, or set threads = 1",
+                f"gunicorn's sync worker runs one view at a time, and {self.cfg.threads} run "
+                f"concurrently here: the application must be thread-safe, or set threads = 1",
                 None,
             )
         mount = os.environ.get("SCRIPT_NAME")
         if mount:
             yield Finding(
                 Weight.NOTE,
-                f"SCRIPT_NAME is {mount!r} in the environment: it counts as --mount {mount} here, "
-                f"for both halves; what is asked for outside of it is 404",
+                f"SCRIPT_NAME is {mount!r} in the environment: it has the effect of --mount "
+                f"{mount} here, for views and native handlers; other paths get 404",
             )
 
     def _misspelt(self) -> Iterator[Finding]:
@@ -123,7 +126,7 @@ class Examined(CommandLine):
             if close and not callable(value):
                 yield Finding(
                     Weight.NOTE,
-                    f"{name} in the configuration file is no setting, and is ignored: "
-                    f"is {close[0]} meant?",
+                    f"{name} in the configuration file is not a setting and is ignored: "
+                    f"did you mean {close[0]}?",
                     name,
                 )

@@ -33,9 +33,9 @@ def status_of(findings: Iterable[Finding]) -> int:
 
 
 def text_of(findings: list[Finding]) -> str:
-    """Return the findings as lines, what stops the start first."""
+    """Return the findings as lines, the gravest first."""
     if not findings:
-        return "Nothing was found that will be different here."
+        return "Nothing will be different here."
     order = list(Weight)
     findings = sorted(findings, key=lambda finding: order.index(finding.weight))
     return "\n".join(f"{finding.weight.value}: {finding.sentence}" for finding in findings)

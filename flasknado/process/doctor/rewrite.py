@@ -9,9 +9,9 @@ HEAD = "# Made by flasknado doctor --write{source}. Use it with: flasknado -c {n
 
 
 def rewritten(source: str, reasons: Mapping[str, str], old_name: str, new_name: str) -> str:
-    """Return a configuration file without what will not do: it is commented out, with the reason.
+    """Return a configuration file with bad settings commented out, and why.
 
-    reasons: why a setting must go, by its name. What is set in branches is named at the top.
+    reasons: why a setting must go, by its name. Settings made in branches are listed at the top.
     """
     lines = source.splitlines()
     elsewhere = set(reasons)

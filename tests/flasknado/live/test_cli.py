@@ -51,7 +51,7 @@ def test_publish_commits_and_prints_the_cursor(app: LiveApp) -> None:
     [
         (("a", "n", "{"), "DATA is not JSON"),
         (("a b", "n"), "'a b' is not a channel"),
-        (("a", "reset"), "cannot be called 'reset'"),
+        (("a", "reset"), "'reset' is reserved"),
     ],
 )
 def test_publish_of_what_cannot_be_is_one_sentence(

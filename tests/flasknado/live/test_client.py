@@ -226,7 +226,7 @@ def test_client_of_a_bad_url_is_refused(url: str) -> None:
 
 
 def test_client_without_channels_is_refused() -> None:
-    with pytest.raises(ValueError, match="no channel is named"):
+    with pytest.raises(ValueError, match="channels is empty"):
         Client("http://127.0.0.1/live", [])
 
 

@@ -157,7 +157,7 @@ def test_log_apart_from_the_application_commits_by_itself(make: MakeApp, kind: s
         live_app.db.session.rollback()
         live_app.settle()
         assert live_app.live.cursor().endswith(":1")
-        with pytest.raises(Exception, match="publish without one"):
+        with pytest.raises(Exception, match="publish without a session"):
             live_app.live.publish("a", "n", session=live_app.db.session)
     assert [event.name for event in captured] == ["n"]
 

@@ -84,7 +84,7 @@ def test_event_name_malformed_is_refused_with_the_rule(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["open", "error", "reset", "heartbeat"])
 def test_event_name_of_the_protocol_is_refused(name: str) -> None:
-    with pytest.raises(InvalidEvent, match="use that name themselves"):
+    with pytest.raises(InvalidEvent, match="reserved for the protocol"):
         check_name(name)
 
 

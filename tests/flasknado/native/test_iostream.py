@@ -140,7 +140,7 @@ def test_endless_writer_leaves_others_their_turn(served: Serving) -> None:
         (
             client_frame(codec.TEXT, final=False)
             + client_frame(codec.CONTINUATION, final=False) * 30_000,
-            b"may not have so many frames",
+            b"too many frames for a message",
         ),
         (client_frame(codec.PING) * 30_000, b"too many control frames"),
         (client_frame(codec.PONG) * 30_000, b"too many pongs"),

@@ -51,4 +51,4 @@ def test_tornado_without_a_name_is_refused_in_one_sentence(change: str) -> None:
         check=False,
     )
     assert done.returncode == 1
-    assert "ImportError: Flasknado does not know Tornado" in done.stderr
+    assert "ImportError: Flasknado does not support Tornado" in done.stderr

@@ -139,7 +139,7 @@ def test_check_that_hangs_is_failing_and_asked_again_by_another_thread(
         hangs.clear()
         release.set()
         poll(readiness.results, lambda results: results == {"database": "ok"})
-        assert "readiness check database has not come back" in caplog.text
+        assert "readiness check database has not returned" in caplog.text
     finally:
         release.set()
         readiness.stop()

@@ -221,7 +221,7 @@ def test_ops_address_that_is_taken_ends_the_start_with_a_sentence(folder: Path) 
         )
         with server_process((*command, "workers:app"), cwd=folder, ready=False) as server:
             assert server.wait() == 1
-            server.wait_for_output(rf"ops_bind is '127.0.0.1:{port}', which cannot be listened on")
+            server.wait_for_output(rf"--ops-bind: cannot listen on '127.0.0.1:{port}'")
 
 
 def test_new_arbiter_takes_over_both_addresses(folder: Path) -> None:

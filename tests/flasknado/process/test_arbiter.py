@@ -129,7 +129,7 @@ def test_hangup_onto_a_broken_app_keeps_the_old_workers_and_says_why(folder: Pat
         before = pid_of_answer(server)
         write_app(folder, "two", "import a_module_that_is_not_there\n")
         server.signal(signal.SIGHUP)
-        server.wait_for_output("the reload is given up, the old workers keep serving")
+        server.wait_for_output("the reload failed, the old workers keep serving")
         server.wait_for_output("No module named 'a_module_that_is_not_there'")
         poll(lambda: pid_of_answer(server), lambda pid: pid == before)
         write_app(folder, "three")
@@ -142,7 +142,7 @@ def test_hangup_onto_a_broken_app_keeps_the_old_workers_and_says_why(folder: Pat
 def test_worker_with_enough_requests_is_replaced_before_it_goes(folder: Path) -> None:
     with serve(folder, "-w", "1", "--max-requests", "20") as server, Load(server) as load:
         first = pid_of_answer(server)
-        server.wait_for_output(r"(?s)asks to be replaced.*?Serving as worker.*?\(recycle\)")
+        server.wait_for_output(r"(?s)asked to be replaced.*?Serving as worker.*?\(recycle\)")
         poll(lambda: pid_of_answer(server), lambda pid: pid != first)
     assert load.failures == []
 
@@ -215,8 +215,8 @@ def test_replacement_that_cannot_boot_is_tried_again_less_and_less_often(folder:
         first = pid_of_answer(server)
         write_app(folder, "broken", "import a_module_that_is_not_there\n")
         os.kill(first, signal.SIGKILL)
-        server.wait_for_output(r"the next try is in 1\.0 s")
-        server.wait_for_output(r"the next try is in 2\.0 s")
+        server.wait_for_output(r"retrying in 1\.0 s")
+        server.wait_for_output(r"retrying in 2\.0 s")
         assert ask(server).startswith("one ")
         write_app(folder, "mended")
         poll(lambda: ask(server).startswith("mended "))
@@ -298,7 +298,7 @@ def test_hangup_with_a_failing_step_keeps_the_old_workers(folder: Path, settings
     with serve(folder, "-w", "1", "-c", "settings.py") as server:
         before = pid_of_answer(server)
         server.signal(signal.SIGHUP)
-        server.wait_for_output("the reload is given up, the old workers keep serving: .* fails")
+        server.wait_for_output("the reload failed, the old workers keep serving: .* fails")
         server.signal(signal.SIGUSR1)
         server.wait_for_output("Handling signal: usr1")
         assert pid_of_answer(server) == before
@@ -309,7 +309,7 @@ def test_hangup_onto_a_pid_file_that_cannot_be_written_keeps_the_old_one(folder:
     with serve(folder, "-c", "settings.py") as server:
         configure(folder, "pidfile = 'no/such/folder/two.pid'")
         server.signal(signal.SIGHUP)
-        server.wait_for_output("the reload is given up, the old workers keep serving")
+        server.wait_for_output("the reload failed, the old workers keep serving")
         assert (folder / "one.pid").read_text().strip() == str(server.pid)
         configure(folder, "pidfile = 'two.pid'")
         server.signal(signal.SIGHUP)
@@ -325,7 +325,7 @@ def test_hangup_that_is_given_up_keeps_the_number_of_workers(folder: Path) -> No
         poll(lambda: server.output.count("Serving as worker") == 2)
         configure(folder, "workers = 'many'")
         server.signal(signal.SIGHUP)
-        server.wait_for_output("the reload is given up")
+        server.wait_for_output("the reload failed")
         server.signal(signal.SIGTTIN)
         poll(lambda: server.output.count("Serving as worker") == 3)
     assert "(surplus)" not in server.output

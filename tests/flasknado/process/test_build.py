@@ -4,13 +4,13 @@ from typing import Any
 
 import flask
 import pytest
-from gunicorn.config import Config
 from tornado.web import RequestHandler
 
 from flasknado.errors import ConfigurationError
 from flasknado.http.memory import default_limit_bytes
 from flasknado.process import settings
 from flasknado.process.build import build_server, import_application, import_routes
+from flasknado.process.configuration import HostedConfig
 
 app = flask.Flask(__name__)
 application = app
@@ -59,9 +59,9 @@ text = "not callable"
 
 
 @pytest.fixture
-def cfg() -> Config:
-    cfg = Config()
-    settings.apply_defaults(cfg, environment={})
+def cfg() -> HostedConfig:
+    cfg = HostedConfig()
+    cfg.apply_defaults(environment={})
     return cfg
 
 
@@ -75,12 +75,12 @@ def test_application_named_in_any_way_is_imported(uri: str) -> None:
     [
         ("asgi", "is an ASGI application"),
         ("asgi_object", "is an ASGI application"),
-        ("text", "is a str, not a WSGI application"),
+        ("text", "is of type str, not a WSGI application"),
         ("make_app", r"if it is a factory, call it"),
         ("asgi_object.__call__", "is an ASGI application"),
         ("make_asgi()", "is an ASGI application"),
         ("Site", r"does not take \(environ, start_response\)"),
-        ("flask", "is a module, not a WSGI application"),
+        ("flask", "is of type module, not a WSGI application"),
     ],
 )
 def test_application_that_is_none_is_refused(name: str, said: str) -> None:
@@ -105,7 +105,7 @@ def test_routes_named_in_any_way_are_imported(name: str) -> None:
         ("asgi", "is of type function: name a list"),
         ("needs", "is of type function: name a list"),
         ("make_app", "is of type Flask: name a list"),
-        ("fail", "'fail' fails: RuntimeError: on purpose"),
+        ("fail", "'fail' failed: RuntimeError: on purpose"),
     ],
 )
 def test_routes_that_are_no_list_are_refused(name: str, said: str) -> None:
@@ -114,7 +114,7 @@ def test_routes_that_are_no_list_are_refused(name: str, said: str) -> None:
         import_routes(f"{__name__}:{name}")
 
 
-def test_compose_takes_every_setting_of_ours(cfg: Config) -> None:
+def test_compose_takes_every_setting_of_ours(cfg: HostedConfig) -> None:
     cfg.set("threads", 3)
     cfg.set("queue_limit", 7)
     cfg.set("queue_timeout", 1.5)
@@ -140,13 +140,13 @@ def test_compose_takes_every_setting_of_ours(cfg: Config) -> None:
     assert not server.trusted_proxies.trusts("127.0.0.1")
 
 
-def test_options_come_from_the_environment(cfg: Config) -> None:
-    settings.apply_defaults(cfg, environment={"FLASKNADO_MAX_BODY": "5", "FLASKNADO_MOUNT": "/a"})
+def test_options_come_from_the_environment(cfg: HostedConfig) -> None:
+    cfg.apply_defaults(environment={"FLASKNADO_MAX_BODY": "5", "FLASKNADO_MOUNT": "/a"})
     assert settings.option(cfg, "max_body") == 5
     assert settings.option(cfg, "mount") == "/a"
 
 
-def test_rules_and_sizes_come_from_the_environment(cfg: Config) -> None:
+def test_rules_and_sizes_come_from_the_environment(cfg: HostedConfig) -> None:
     environment = {
         "FLASKNADO_MAX_BODY": "2M",
         "FLASKNADO_MAX_BODY_FOR": "POST /upload=100M, /login=64K",
@@ -155,7 +155,7 @@ def test_rules_and_sizes_come_from_the_environment(cfg: Config) -> None:
         "FLASKNADO_BUSY_WRITE_RATE": "2K",
         "FLASKNADO_RESPONSE_TIMEOUT": "60",
     }
-    settings.apply_defaults(cfg, environment=environment)
+    cfg.apply_defaults(environment)
     limits = settings.limits_of(cfg)
     assert limits.max_body_bytes == 2 * 1024 * 1024
     assert limits.body_limits == {"POST /upload": "100M", "/login": "64K"}
@@ -164,26 +164,33 @@ def test_rules_and_sizes_come_from_the_environment(cfg: Config) -> None:
     assert limits.response_timeout_s == 60
 
 
-def test_memory_limit_is_divided_among_the_workers_by_default(cfg: Config) -> None:
+def test_memory_limit_is_divided_among_the_workers_by_default(cfg: HostedConfig) -> None:
     cfg.set("workers", 3)
     assert settings.limits_of(cfg).memory_limit_bytes == default_limit_bytes(3)
 
 
 @pytest.mark.parametrize(
-    ("variable", "value"),
+    ("variable", "value", "rule"),
     [
-        ("FLASKNADO_MAX_BODY", "-1"),
-        ("FLASKNADO_MAX_BODY", "0"),
-        ("FLASKNADO_MAX_BODY", "12Q"),
-        ("FLASKNADO_MAX_BODY_FOR", "/login"),
-        ("FLASKNADO_MAX_BODY_FOR", "login=1K"),
-        ("FLASKNADO_MEMORY_LIMIT", "much"),
-        ("FLASKNADO_RESPONSE_TIMEOUT", "-1"),
-        ("FLASKNADO_MOUNT", "shop/"),
-        ("FLASKNADO_QUEUE_TIMEOUT", "0"),
-        ("FLASKNADO_HTTP_LAYER", "carrier-pigeon"),
+        ("FLASKNADO_MAX_BODY", "-1", "a whole number of bytes above 0"),
+        ("FLASKNADO_MAX_BODY", "0", "a whole number of bytes above 0"),
+        ("FLASKNADO_MAX_BODY", "12Q", "a whole number of bytes above 0"),
+        ("FLASKNADO_MEMORY_LIMIT", "much", "a whole number of bytes"),
+        ("FLASKNADO_RESPONSE_TIMEOUT", "-1", "a number of seconds, 0 or more"),
+        ("FLASKNADO_MOUNT", "shop/", "a path that begins with a slash"),
+        ("FLASKNADO_QUEUE_TIMEOUT", "0", "a number of seconds above 0"),
+        ("FLASKNADO_HTTP_LAYER", "carrier-pigeon", "one of llhttp, tornado"),
     ],
 )
-def test_options_with_a_bad_value_are_refused(cfg: Config, variable: str, value: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"{variable} is '{value}', which will not do"):
-        settings.apply_defaults(cfg, environment={variable: value})
+def test_options_with_a_bad_value_are_refused(
+    cfg: HostedConfig, variable: str, value: str, rule: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"{variable} must be {rule}.*, not '{value}'"):
+        cfg.apply_defaults(environment={variable: value})
+
+
+@pytest.mark.parametrize("value", ["/login", "login=1K"])
+def test_body_limits_with_a_bad_rule_are_refused(cfg: HostedConfig, value: str) -> None:
+    variable = "FLASKNADO_MAX_BODY_FOR"
+    with pytest.raises(ConfigurationError, match=f"{variable} is {value}: the body limit"):
+        cfg.apply_defaults(environment={variable: value})

@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from tests.support.poll import poll
-from tests.support.process import ServerProcess, server_process
+from tests.support.process import DEADLINE_S, ServerProcess, server_process
 
 APP = """
 import concurrent.futures, multiprocessing, os, signal, subprocess, sys, time, flask
@@ -131,7 +131,7 @@ def test_child_that_lives_on_holds_neither_connections_nor_the_port(
                 received += part
             assert received.startswith(b"HTTP/1.1 200")
             os.kill(server.pid, signal.SIGTERM)
-            assert server.wait() == 0
+            assert server.process.wait(DEADLINE_S) == 0  # its output is the child's, too
             os.kill(child, 0)  # it lives
             with socket.socket() as other:
                 other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -147,7 +147,7 @@ def test_child_that_returns_from_its_view_ends_and_answers_nobody(server: Server
         answer = client.recv(65536)
         child = int(answer.partition(b"\r\n\r\n")[2])
         assert child > 0
-        server.wait_for_output("a task forked a process and returned in it")
+        server.wait_for_output("a task forked a process that returned from it")
         client.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         assert client.recv(65536).count(b"HTTP/1.1") == 1
     stat = Path(f"/proc/{child}/stat")

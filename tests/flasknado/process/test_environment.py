@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import requests
-from gunicorn.config import Config
 
 from flasknado.errors import ConfigurationError
-from flasknado.process import environment, settings
+from flasknado.process import environment
+from flasknado.process.configuration import HostedConfig
 from tests.support.process import server_process
 from tests.support.raw import connect, read_to_end
 
@@ -87,14 +87,14 @@ def test_command_line_and_file_go_before_the_environment(folder: Path) -> None:
     ],
 )
 def test_variable_is_understood_as_on_the_command_line(name: str, text: str, value: object) -> None:
-    cfg = Config()
-    settings.apply_defaults(cfg, {f"FLASKNADO_{name.upper()}": text})
+    cfg = HostedConfig()
+    cfg.apply_defaults({f"FLASKNADO_{name.upper()}": text})
     assert cfg.settings[name].get() == value
 
 
 def test_hook_is_named_in_a_variable() -> None:
-    cfg = Config()
-    settings.apply_defaults(cfg, {"FLASKNADO_WHEN_READY": f"{__name__}.when_ready"})
+    cfg = HostedConfig()
+    cfg.apply_defaults({"FLASKNADO_WHEN_READY": f"{__name__}.when_ready"})
     assert cfg.when_ready is not None
     assert cfg.when_ready.__name__ == "when_ready"
 
@@ -106,34 +106,42 @@ def when_ready(server: object) -> None:
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
-        ("FLASKNADO_WORKERS", "many", "FLASKNADO_WORKERS is 'many', which will not do"),
-        ("FLASKNADO_PRELOAD_APP", "yes", "FLASKNADO_PRELOAD_APP is 'yes', which will not do"),
-        ("FLASKNADO_TRUSTED_FIELDS", "ip", "have 'ip', which is none: choose of client-cert"),
-        ("FLASKNADO_LOGCONFIG_DICT", "{}", "set logconfig_dict in a configuration file"),
-        ("FLASKNADO_FORWARDED_ALLOW_IPS", "proxy", "which is not an IP address"),
-        ("FORWARDED_ALLOW_IPS", "proxy", "FORWARDED_ALLOW_IPS is 'proxy', which will not do"),
+        (
+            "FLASKNADO_WORKERS",
+            "many",
+            "FLASKNADO_WORKERS must be a whole .*, not 'many'",
+        ),
+        ("FLASKNADO_PRELOAD_APP", "yes", "FLASKNADO_PRELOAD_APP must be true or false, not 'yes'"),
+        ("FLASKNADO_TRUSTED_FIELDS", "ip", "'ip' is not a trusted field: choose from client-cert"),
+        ("FLASKNADO_LOGCONFIG_DICT", "{}", "logconfig_dict is a dictionary"),
+        ("FLASKNADO_FORWARDED_ALLOW_IPS", "proxy", "'proxy' is not an IP address"),
+        ("FORWARDED_ALLOW_IPS", "proxy", "FORWARDED_ALLOW_IPS is 'proxy': 'proxy' is not"),
     ],
 )
-def test_variable_that_will_not_do_is_refused(variable: str, value: str, said: str) -> None:
+def test_variable_with_a_bad_value_is_refused(variable: str, value: str, said: str) -> None:
     with pytest.raises(ConfigurationError, match=said):
-        settings.apply_defaults(Config(), {variable: value})
+        HostedConfig().apply_defaults({variable: value})
 
 
 @pytest.mark.parametrize(
     ("variable", "value", "said"),
     [
-        ("WEB_CONCURRENCY", "two", "WEB_CONCURRENCY is 'two': it must be a whole number of work"),
-        ("WEB_CONCURRENCY", "0", "WEB_CONCURRENCY is '0': it must be a whole number of workers"),
-        ("PORT", "http", "PORT is 'http': it must be a whole number from 0 to 65535"),
-        ("PORT", "65536", "PORT is '65536': it must be a whole number from 0 to 65535"),
+        ("WEB_CONCURRENCY", "two", "WEB_CONCURRENCY must be a whole number, 1 or more, not 'two'"),
+        ("WEB_CONCURRENCY", "0", "WEB_CONCURRENCY must be a whole number, 1 or more, not '0'"),
+        ("PORT", "http", "PORT must be a whole number from 0 to 65535, not 'http'"),
+        ("PORT", "65536", "PORT must be a whole number from 0 to 65535, not '65536'"),
         ("GUNICORN_CMD_ARGS", "--bind 'x", "GUNICORN_CMD_ARGS is .* no closing quotation"),
         ("GUNICORN_CMD_ARGS", "--speed 9", "GUNICORN_CMD_ARGS is .* unrecognized arguments: --spe"),
-        ("GUNICORN_CMD_ARGS", "--workers x", "GUNICORN_CMD_ARGS is .* invalid int value: 'x'"),
-        ("FORWARDED_ALLOW_IPS", "proxy", "FORWARDED_ALLOW_IPS has 'proxy', which is not an IP"),
-        ("FLASKNADO_BIND", "127.0.0.1:99999", "127.0.0.1:99999 cannot be listened on"),
+        (
+            "GUNICORN_CMD_ARGS",
+            "--workers x",
+            "--workers in GUNICORN_CMD_ARGS must be .* 'x'",
+        ),
+        ("FORWARDED_ALLOW_IPS", "proxy", "FORWARDED_ALLOW_IPS: 'proxy' is not an IP address"),
+        ("FLASKNADO_BIND", "127.0.0.1:99999", "cannot listen on 127.0.0.1:99999"),
     ],
 )
-def test_variable_that_will_not_do_ends_the_start_with_one_sentence(
+def test_variable_with_a_bad_value_stops_startup_with_a_one_line_error(
     folder: Path, variable: str, value: str, said: str
 ) -> None:
     command = ("-m", "flasknado", "small:app")
@@ -151,7 +159,7 @@ def test_bundled_server_with_a_bad_variable_of_gunicorn_says_so(folder: Path) ->
     env = {"WEB_CONCURRENCY": "two", "DATABASE_URL": f"sqlite:///{folder}/x.db"}
     with server_process(env=env, ready=False) as server:
         assert server.wait() == 1
-        server.wait_for_output("WEB_CONCURRENCY is 'two'")
+        server.wait_for_output("WEB_CONCURRENCY must be a whole number, 1 or more, not 'two'")
         assert "Traceback" not in server.output
 
 

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import requests
-from gunicorn.config import Config, make_settings
+from gunicorn.config import make_settings
 
 from flasknado.errors import ConfigurationError
 from flasknado.process import settings
+from flasknado.process.configuration import HostedConfig
 from flasknado.process.gunicorn_settings import HONOURED, REPLACEMENTS, refuse_unknown
 from tests.support.process import server_process
 
@@ -50,10 +51,14 @@ def test_every_setting_of_gunicorn_is_honoured_or_has_a_replacement() -> None:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("limit_request_field_size", 100, "is 100, .* use --max-head"),
+        (
+            "limit_request_field_size",
+            100,
+            "is 100, .* not supported .* use --max-head",
+        ),
         ("paste", "shop.ini", r"loadapp\('config:"),
         ("statsd_host", "localhost:8125", "Prometheus"),
-        ("proxy_protocol", "v2", "X-Forwarded-For, and add for to --trusted-fields"),
+        ("proxy_protocol", "v2", "X-Forwarded-For over HTTP, and add for to --trusted-fields"),
         ("pre_request", lambda worker, req: None, "pre_request is .* before_request"),
         ("forwarder_headers", "SCRIPT_NAME", "X-Forwarded-Prefix .* add prefix to"),
         ("http_protocols", "h2", "HTTP/2"),
@@ -61,8 +66,8 @@ def test_every_setting_of_gunicorn_is_honoured_or_has_a_replacement() -> None:
     ],
 )
 def test_setting_that_is_refused_names_its_replacement(name: str, value: object, said: str) -> None:
-    cfg = Config()
-    settings.apply_defaults(cfg, {})
+    cfg = HostedConfig()
+    cfg.apply_defaults({})
     refuse_unknown(cfg, OWN)
     cfg.set(name, value)
     with pytest.raises(ConfigurationError, match=said):

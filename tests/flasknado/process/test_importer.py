@@ -58,14 +58,17 @@ def test_import_factory_with_literals_returns_its_result(module: str) -> None:
         ("{m}:factory()", "missing a required argument: 'name'"),
         ("{m}:factory(name)", "neither a name nor a call with literal arguments"),
         ("{m}:1 + 1", "neither a name nor a call"),
-        ("{m}:coroutine()", "an async function: name a plain one"),
-        ("{m}:number()", "is a call, but '{m}:number' is of type int: write '{m}:number'"),
+        ("{m}:coroutine()", "an async function: use a regular one"),
+        (
+            "{m}:number()",
+            "is a call, but '{m}:number' is not callable (it is of type int): write '{m}:number'",
+        ),
         ("{m}:app()", "calls an application, not a factory: write '{m}:app'"),
         ("{m}:application_object()", "calls an application, not a factory"),
-        ("{m}.py:app", "is the name of a file: name the module, as in '{m}:app'"),
-        ("./{m}:app", "is the name of a file: name the module, as in '{m}:app'"),
-        ("src/{m}.py:app", "is the name of a file: name the module, as in 'src.{m}:app'"),
-        ("..{m}:app", "is not the name of a module"),
+        ("{m}.py:app", "is a file name: name the module, as in '{m}:app'"),
+        ("./{m}:app", "is a file name: name the module, as in '{m}:app'"),
+        ("src/{m}.py:app", "is a file name: name the module, as in 'src.{m}:app'"),
+        ("..{m}:app", "is not a module name"),
         ("{m}_is_not_there:app", "there is no module"),
         ("{m}_is_not_there.below:app", "there is no module"),
     ],
@@ -80,7 +83,7 @@ def test_import_of_what_is_not_there_says_so_in_one_sentence(
 
 
 def test_import_bare_module_without_the_default_says_how_to_name_another(module: str) -> None:
-    with pytest.raises(ImportFromStringError, match=f"name what it has, as in '{module}:app'"):
+    with pytest.raises(ImportFromStringError, match=f"name the application, as in '{module}:app'"):
         import_from_string(module, default="application")
 
 
@@ -96,6 +99,6 @@ def test_import_bare_module_without_the_default_says_how_to_name_another(module:
 def test_import_that_fails_inside_keeps_the_cause(
     module: str, uri: str, cause: type[BaseException]
 ) -> None:
-    with pytest.raises(ImportFromStringError, match="fails") as caught:
+    with pytest.raises(ImportFromStringError, match="failed") as caught:
         import_from_string(uri.format(m=module))
     assert isinstance(caught.value.__cause__, cause)

@@ -132,7 +132,7 @@ def test_worker_passes_over_signals_that_are_the_arbiters(serve: Serve) -> None:
 def test_hangup_with_a_preloaded_application_says_that_its_code_stays(serve: Serve) -> None:
     server = serve("--preload")
     server.signal(signal.SIGHUP)
-    server.wait_for_output("with --preload a reload serves the code that was imported at the sta")
+    server.wait_for_output("with --preload a reload keeps the code that was imported")
     server.wait_for_output("Reloaded: generation 2 serves")
     assert ask(server).startswith("one ")
 
@@ -153,8 +153,8 @@ def test_monkey_patched_python_is_refused_in_one_sentence(
         options = ("--preload",) if way == "preloaded" else ()
         server = serve(*options, app=patch + APP, ready=False)
     assert server.wait() != 0
-    server.wait_for_output(rf"the {way.replace('preloaded', 'application')} has called ")
-    server.wait_for_output(r"gevent\.monkey\.patch_all\(\), and this server needs .* remove the c")
+    server.wait_for_output(rf"the {way.replace('preloaded', 'application')} calls ")
+    server.wait_for_output(r"gevent\.monkey\.patch_all\(\), but this server needs .* remove the c")
     assert "Traceback" not in server.output
 
 

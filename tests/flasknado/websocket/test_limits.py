@@ -68,7 +68,7 @@ def test_empty_fragments_up_to_the_limit_are_a_message(frames: Frames) -> None:
 
 def test_one_empty_fragment_too_many_is_1008(frames: Frames) -> None:
     frames.give(BEGIN + EMPTY * (FREE_FRAMES - 1))
-    assert_policy(frames, EMPTY, "a message of 0 bytes may not have so many frames")
+    assert_policy(frames, EMPTY, "too many frames for a message of 0 bytes")
 
 
 def test_fragments_that_bring_their_bytes_have_no_limit_of_their_own(frames: Frames) -> None:
@@ -79,7 +79,7 @@ def test_fragments_that_bring_their_bytes_have_no_limit_of_their_own(frames: Fra
 def test_pings_within_a_message_count_as_its_frames(frames: Frames) -> None:
     ping = client_frame(codec.PING)
     frames.give(BEGIN + ping * 100 + EMPTY * (FREE_FRAMES - 101))
-    assert_policy(frames, EMPTY, "so many frames")
+    assert_policy(frames, EMPTY, "too many frames")
 
 
 def test_frames_of_whole_messages_have_no_limit_here(frames: Frames) -> None:
@@ -114,7 +114,7 @@ def test_frame_is_found_in_pieces_of_any_size(frames: Frames) -> None:
     for data in (wire[at : at + 1] for at in range(len(wire))):
         frames.give(data)
     frames.give(BEGIN + EMPTY * (FREE_FRAMES - 1))
-    assert_policy(frames, EMPTY, "so many frames")
+    assert_policy(frames, EMPTY, "too many frames")
 
 
 @pytest.mark.parametrize(

@@ -253,9 +253,9 @@ def test_body_limit_may_be_asked_without_a_server() -> None:
         ("/shop/a?b", 200, "/shop|/a"),
         ("http://x/shop/a", 200, "/shop|/a"),
         ("/%73hop/%7Ea%2F", 200, "/shop|/~a/"),
-        ("/shopping", 404, "Everything here is under /shop/.\n"),
-        ("/", 404, "Everything here is under /shop/.\n"),
-        ("/x/shop/", 404, "Everything here is under /shop/.\n"),
+        ("/shopping", 404, "This application is served under /shop/.\n"),
+        ("/", 404, "This application is served under /shop/.\n"),
+        ("/x/shop/", 404, "This application is served under /shop/.\n"),
     ],
 )
 def test_mounted_application_answers_under_its_prefix_alone(

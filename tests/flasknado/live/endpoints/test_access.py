@@ -159,7 +159,7 @@ def test_message_runs_in_flasks_context_and_is_answered(chat: LiveApp, served: S
         ({"channel": "chat:1", "data": "broken"}, 500, ""),
         ({"channel": "chat:2", "data": 1}, 403, "subscribe to the channel 'chat:2'"),
         ({"channel": "a", "data": 1}, 404, "nothing takes messages"),
-        ({"data": 1}, 400, "a channel is named by a string"),
+        ({"data": 1}, 400, "a channel must be a string"),
     ],
 )
 def test_message_that_is_refused_says_why_and_repeats_its_ref(

@@ -183,7 +183,7 @@ def test_publishing_that_takes_too_long_or_waits_with_too_many_is_503(
     assert {status for status, _, _ in answers} == {503}
     assert {headers["Retry-After"] for _, headers, _ in answers} == {"2"}
     assert said == {
-        "too many publish at this moment",
+        "too many events are being published: try again shortly",
         "the log of live events was not written within 1 s; it may still be",
     }
     wait_for_connections(on_postgres)
@@ -265,8 +265,8 @@ def test_threads_of_the_hub_that_could_not_be_started_are_started_later(
     wait_for(lambda: get(served, "/live/poll", channel="a", timeout_s=0)[0] == 200)
     with SseClient(served, "a").opened():
         wait_for(lambda: present(live_app) == 1, "presence to be written")
-    assert "flasknado-live-log has been started at last" in caplog.text
-    assert "flasknado-live-presence has been started at last" in caplog.text
+    assert "flasknado-live-log has now been started" in caplog.text
+    assert "flasknado-live-presence has now been started" in caplog.text
 
 
 def checks(served: Serving) -> tuple[int, dict[str, Any]]:

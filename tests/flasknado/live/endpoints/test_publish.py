@@ -104,8 +104,8 @@ def test_without_a_token_of_its_own_the_server_takes_nothing(served: Serving) ->
         ({"events": []}, "1 to 100"),
         ({"events": [EVENT] * 101}, "1 to 100"),
         ({"channel": "!revoke", "event": "n"}, "is not a channel"),
-        ({"channel": "a", "event": "heartbeat"}, "cannot be called"),
-        ({"channel": 1, "event": "n"}, "named by a string"),
+        ({"channel": "a", "event": "heartbeat"}, "is reserved"),
+        ({"channel": 1, "event": "n"}, "must be a string"),
         ({"channel": "a", "event": "n", "data": "x" * 70_000}, "LIVE_MAX_DATA_BYTES"),
     ],
 )

@@ -170,7 +170,7 @@ def test_last_event_id_that_is_no_cursor_gets_a_reset(served: Serving) -> None:
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ({}, "no channel is named"),
+        ({}, "no channel is given"),
         ({"channel": "a b"}, "'a b' is not a channel"),
         ({"channel": ["a", ""]}, "'' is not a channel"),
         ({"channel": "a", "after": "nonsense"}, "'nonsense' is not a cursor"),

@@ -57,7 +57,7 @@ def raw(served: Serving, data: bytes = b"") -> Iterator[socket.socket]:
 @pytest.mark.parametrize(
     ("flood", "reason"),
     [
-        (client_frame(codec.TEXT, final=False) + EMPTY * FLOOD, b"may not have so many frames"),
+        (client_frame(codec.TEXT, final=False) + EMPTY * FLOOD, b"too many frames for a message"),
         (client_frame(codec.PING) * FLOOD, b"too many control frames"),
         (client_frame(codec.PONG) * FLOOD, b"too many pongs"),
         (client_frame(codec.TEXT) * FLOOD, b"too many messages"),

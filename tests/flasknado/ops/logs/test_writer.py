@@ -134,7 +134,7 @@ def test_pipe_that_nobody_reads_loses_counted_lines_and_never_blocks_the_loop(
             assert read == 20_001 - dropped
 
     run(main)
-    assert "the access log is not written fast enough: lines are dropped" in caplog.messages
+    assert "the access log cannot keep up: lines are being dropped" in caplog.messages
     assert any("lines were lost" in message for message in caplog.messages)
 
 

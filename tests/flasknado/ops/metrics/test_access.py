@@ -127,13 +127,13 @@ def test_metrics_for_listed_networks_may_be_asked_by_any_name() -> None:
 @pytest.mark.parametrize(
     ("networks", "token", "said"),
     [
-        (["10.0.0.0/99"], "", r"metrics_allow has '10\.0\.0\.0/99'"),
-        (["none", "10.0.0.1"], "", "metrics_allow has 'none' beside others"),
-        (None, "short", "metrics_token is too easily guessed"),
-        (None, "sixteen characters and spaces", "metrics_token is too easily guessed"),
+        (["10.0.0.0/99"], "", r"metrics_allow: '10\.0\.0\.0/99' is not"),
+        (["none", "10.0.0.1"], "", "metrics_allow: 'none' must stand alone"),
+        (None, "short", "metrics_token must be at least 16 ASCII characters"),
+        (None, "sixteen characters and spaces", "metrics_token must be .* without spaces"),
     ],
 )
-def test_setting_that_will_not_do_is_refused(
+def test_setting_with_a_bad_value_is_refused(
     networks: list[str] | None, token: str, said: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=said):

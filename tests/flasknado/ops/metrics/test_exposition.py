@@ -186,7 +186,7 @@ def test_source_that_fails_is_said_to_fail_and_takes_no_other_along(
         works.set()
         found = scrape()
         assert (found[failing], found["flasknado_fickle", frozenset()]) == (0, 5)
-    assert caplog.text.count("their source fails") == 1
+    assert caplog.text.count("their source failed") == 1
 
 
 def test_metrics_that_take_too_long_are_503(monkeypatch: pytest.MonkeyPatch) -> None:
