@@ -12,11 +12,13 @@ from config.settings import Settings
 _HEAD = """\
 # Settings
 
-Each setting is an environment variable, or a `NAME=value` line in `.env` in the project's root;
-the environment wins. An empty variable counts as unset, variables of other programs are ignored,
-and a bad value stops the start with one sentence that says what to write instead.
+The settings of the bundled application. Each is an environment variable, or a `NAME=value` line
+in `.env` in the project's root; the environment takes precedence. An empty variable counts as
+unset, unknown variables are ignored, and a bad value stops startup with a one-line error that
+says what to write instead. (The settings of the server itself are in
+[Operations](operations.md).)
 
-This page is written from the model in `config/settings.py`, by `python -m config.reference`.
+`python -m config.reference` writes this page from the model in `config/settings.py`.
 
 | variable | unit | default | meaning | rule |
 |---|---|---|---|---|
@@ -24,35 +26,33 @@ This page is written from the model in `config/settings.py`, by `python -m confi
 
 
 _FOOT = """
-## What the application bounds by itself
+## Built-in limits of the application
 
-**Bodies.** A view takes 64 KiB. A post may be sent in about 300 KiB, the longest text however it is
-encoded, by somebody with an account. More gets 413. A percent-encoded form is never larger than
-that, even where a view takes files (`webapp/body_limits.py`), because it costs two hundred times
-its size while it is read.
+**Bodies.** A view accepts 64 KiB. Users with an account may send a post of about 300 KiB, which
+fits the longest text in any encoding. Larger bodies get 413. A percent-encoded form is limited to
+that size even where a view accepts files (`webapp/body_limits.py`), because parsing it takes two
+hundred times its size in memory.
 
-**Markdown.** A post becomes HTML when it is written. One that would have more than 20,000 pieces
-(beginnings, ends and texts of elements), be nested deeper than 40, or have more than 200,000
-characters as HTML is refused with a sentence beside the text (422 in the API). Posts from before
-that rule show such a text without its markup. After a change of what is allowed,
-`flask --app webapp posts render` makes the HTML of all posts again.
+**Markdown.** A post is rendered to HTML when it is written. Posts with more than 20,000 pieces
+(start tags, end tags and texts), nesting deeper than 40, or more than 200,000 characters of HTML
+are refused with a message beside the text (422 in the API). Older posts beyond these limits are
+shown without markup. After a change of the allowed markup, `flask --app webapp posts render`
+renders all posts again.
 
-**Passwords.** Only wrong ones are counted, for the forms and the API together and over all workers
-(in the table `attempt_count`). Behind a proxy that is not in `TRUSTED_PROXIES` everybody has the
-proxy's address, and one limit. Hashing runs on threads of its own: half as many as there are
-processors, at most a quarter of `THREADS`; up to four wait for each of them. When that queue is
-full a log-in gets 503 with `Retry-After`. Guesses of the same moment may exceed a limit by one for
-each thread.
+**Passwords.** Only wrong ones are counted, for forms and API together and across all workers (in
+the table `attempt_count`). Behind a proxy that is not in `TRUSTED_PROXIES` all clients have the
+proxy's address and share one limit. Hashing has its own threads: half as many as processors, at
+most a quarter of `THREADS`, each with a queue of up to four. When the queue is full, a log-in
+gets 503 with `Retry-After`. Concurrent guesses may exceed a limit by one per thread.
 
-**Sessions and tokens.** Log-out makes the session's cookie worthless on the server. A change of the
-password, "log out everywhere" on the account's page, `DELETE /api/v1/me/sessions` and
-`flask --app webapp users logout NAME` end every session and token of an account, and its live
+**Sessions and tokens.** Logging out invalidates the session's cookie on the server. A change of
+the password, "log out everywhere" on the account page, `DELETE /api/v1/me/sessions` and `flask
+--app webapp users logout NAME` end every session and token of an account, and its live
 connections.
 
-**Files.** `var/`, the secret key and a SQLite database's files are their owner's alone (modes 0700
-and 0600). Files that others could read are taken from them when the server starts; if that is not
-allowed, the log says so.
-"""
+**Files.** `var/`, the secret key and the files of a SQLite database are accessible to their owner
+only (modes 0700 and 0600). The server removes access for others when it starts, and logs a
+warning if it is not allowed to."""
 
 
 def page() -> str:

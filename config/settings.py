@@ -45,7 +45,7 @@ def _setting(
     secret: bool = False,
     **constraints: Any,
 ) -> Any:
-    """Declare one setting together with what its table row and its error sentence say."""
+    """Declare a setting, with the text of its table row and its error."""
     if "default_factory" not in constraints:
         constraints["default"] = default
     extra: dict[str, JsonValue] = {
@@ -63,7 +63,7 @@ def _limit(default: str, meaning: str) -> Any:
     return _setting(
         default,
         unit="attempts per time",
-        meaning=f"{meaning} More get 429 until the time is over.",
+        meaning=f"{meaning} Further ones get 429 until the time has passed.",
         rule="a number of attempts and a time, such as 10 per 10 minutes, or off",
         mend=f"write it as {default}, or off for no limit",
     )
@@ -94,14 +94,14 @@ class Settings(BaseSettings):
     app_env: Literal["development", "production"] = _setting(
         "development",
         unit="name",
-        meaning="What the application runs for. Production wants a real `SECRET_KEY` and sends"
+        meaning="The environment. Production requires a real `SECRET_KEY` and sends"
         " its cookies over HTTPS only.",
         rule="development or production",
         mend="set APP_ENV=production on a server, and nothing on your own machine",
     )
     secret_key: SecretStr = _setting(
         unit="text",
-        meaning="Signs the session cookies and the tokens. Anyone who has it can impersonate any user.",
+        meaning="Signs session cookies and tokens. Anyone who has it can impersonate any user.",
         rule=f"random text of at least {MIN_SECRET_BYTES} bytes in production",
         mend=f"set SECRET_KEY to what {_MAKE_SECRET} prints",
         shown_default="development: made once in `var/secret_key`; production: none",
@@ -132,8 +132,8 @@ class Settings(BaseSettings):
     database_statement_timeout_s: int = _setting(
         30,
         unit="s",
-        meaning="How long PostgreSQL works on one statement before it gives up; 0 is no end."
-        " Migrations have none.",
+        meaning="How long PostgreSQL may work on a statement; 0 means no limit."
+        " Does not apply to migrations.",
         rule="a whole number from 0 to 3600",
         mend="set DATABASE_STATEMENT_TIMEOUT_S=30, or 0 for what the server has set",
         ge=0,
@@ -142,8 +142,8 @@ class Settings(BaseSettings):
     database_silence_timeout_s: int = _setting(
         20,
         unit="s",
-        meaning="After how long a PostgreSQL server that cannot be reached any more counts as gone"
-        " (TCP keep-alive and `TCP_USER_TIMEOUT`).",
+        meaning="How long an unreachable PostgreSQL server may stay silent before its connections"
+        " are dropped (TCP keep-alive and `TCP_USER_TIMEOUT`).",
         rule="a whole number from 6 to 600",
         mend="set DATABASE_SILENCE_TIMEOUT_S=20",
         ge=6,
@@ -152,8 +152,8 @@ class Settings(BaseSettings):
     database_pool_timeout_s: int = _setting(
         10,
         unit="s",
-        meaning="How long a request waits for a connection before it gets 503. There is one for"
-        " each of `THREADS`, and 8 more.",
+        meaning="How long a request waits for a connection before it gets 503. There are"
+        " `THREADS` + 8 connections.",
         rule="a whole number from 1 to 300",
         mend="set DATABASE_POOL_TIMEOUT_S=10",
         ge=1,
@@ -162,7 +162,7 @@ class Settings(BaseSettings):
     host: str = _setting(
         "127.0.0.1",
         unit="address",
-        meaning="The address to listen on; `0.0.0.0` is every IPv4 interface.",
+        meaning="The address to listen on; `0.0.0.0` means all IPv4 interfaces.",
         rule="one host name or address without scheme and port",
         mend="set HOST=127.0.0.1, or HOST=0.0.0.0 to be reached from other machines",
         pattern=r"^[A-Za-z0-9:._%-]+$",
@@ -171,7 +171,7 @@ class Settings(BaseSettings):
     port: int = _setting(
         8000,
         unit="TCP port",
-        meaning="The port to listen on; 0 lets the system choose a free one.",
+        meaning="The port to listen on; 0 means any free port.",
         rule="a whole number from 0 to 65535",
         mend="set PORT=8000, or PORT=0 for any free port",
         ge=0,
@@ -180,7 +180,7 @@ class Settings(BaseSettings):
     workers: int = _setting(
         1,
         unit="processes",
-        meaning="Server processes that share the port.",
+        meaning="The number of server processes, which share the port.",
         rule="a whole number from 1 to 256",
         mend="set WORKERS to the number of processor cores",
         ge=1,
@@ -189,7 +189,7 @@ class Settings(BaseSettings):
     threads: int = _setting(
         16,
         unit="threads a process",
-        meaning="Threads that run Flask views in each process.",
+        meaning="The number of threads that run Flask views in each process.",
         rule="a whole number from 1 to 1024",
         mend="set THREADS=16",
         ge=1,
@@ -198,16 +198,16 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[Networks, NoDecode] = _setting(
         (),
         unit="CIDR list",
-        meaning="Networks of the proxies that are believed, in what `TRUSTED_FIELDS` names.",
+        meaning="Networks of the proxies to trust, for what `TRUSTED_FIELDS` names.",
         rule="networks in CIDR notation separated by commas",
-        mend="set TRUSTED_PROXIES=127.0.0.1/32,10.0.0.0/8, or nothing to believe no proxy",
+        mend="set TRUSTED_PROXIES=127.0.0.1/32,10.0.0.0/8, or leave it empty to trust no proxy",
         shown_default="none",
     )
     trusted_fields: Annotated[tuple[str, ...], NoDecode] = _setting(
         ("proto",),
         unit="name list",
-        meaning="What those proxies are believed in. Name what they set on every request, and"
-        " nothing else: the rest is the client's own.",
+        meaning="What those proxies are trusted for. Name only what they set on every request:"
+        " everything else comes from the client.",
         rule="names separated by commas, of proto, for, host, port, prefix, request-id,"
         " client-cert and forwarded",
         mend="set TRUSTED_FIELDS=for,proto,host,request-id if the proxy sets X-Forwarded-For,"
@@ -217,64 +217,66 @@ class Settings(BaseSettings):
     trusted_hosts: Annotated[tuple[str, ...], NoDecode] = _setting(
         (),
         unit="host list",
-        meaning="Names that the `Host` header may have; one with a leading dot takes its"
-        " subdomains too. Others get 400.",
+        meaning="Host names that the server answers for; a leading dot includes subdomains."
+        " Other hosts get 400.",
         rule="host names separated by commas, without scheme and port",
-        mend="set TRUSTED_HOSTS=example.org,.example.net, or nothing to take any name",
+        mend="set TRUSTED_HOSTS=example.org,.example.net, or leave it empty to accept any host",
         shown_default="any",
     )
     cors_origins: Annotated[tuple[str, ...], NoDecode] = _setting(
         (),
         unit="origin list",
-        meaning="Origins whose pages may read the API and the live events from a browser;"
-        " `*` is every origin, whose pages are nobody's unless they have a token.",
+        meaning="Origins whose pages may use the API and the live events in a browser; with `*`,"
+        " pages of any origin may, anonymously unless they have a token.",
         rule="origins separated by commas (scheme, host and port, without a path), or *",
-        mend="set CORS_ORIGINS=https://example.org,http://localhost:3000, or nothing for none",
+        mend="set CORS_ORIGINS=https://example.org,http://localhost:3000, or leave it empty for"
+        " none",
         shown_default="none",
     )
     max_body_mb: int = _setting(
         16,
         unit="MiB",
-        meaning="The largest request body that a server takes; a larger one gets 413. The"
-        " application's own views take less, see below.",
+        meaning="The largest request body; larger ones get 413. The application's own views"
+        " accept less, see below.",
         rule="a whole number from 1 to 10240",
         mend="set MAX_BODY_MB=16",
         ge=1,
         le=10240,
     )
     login_limit_per_address: str = _limit(
-        "50 per 10 minutes", "Wrong passwords from one address (of IPv6: from one /64 network)."
+        "50 per 10 minutes", "Wrong passwords from one address (for IPv6: from one /64 network)."
     )
     login_limit_per_account_and_address: str = _limit(
         "10 per 10 minutes", "Wrong passwords for one account from one address."
     )
     login_limit_per_account: str = _limit(
         "100 per hour",
-        "Wrong passwords for one account from anywhere. Addresses from which its own person"
-        " logged in within the last 30 days are not held up by it.",
+        "Wrong passwords for one account from anywhere. Addresses from which its owner logged"
+        " in within the last 30 days are exempt.",
     )
-    register_limit_per_address: str = _limit("60 per hour", "Accounts made from one address.")
+    register_limit_per_address: str = _limit("60 per hour", "Accounts created from one address.")
     live_publish_token: SecretStr = _setting(
         SecretStr(""),
         unit="text",
-        meaning="Lets other programs publish live events by `POST /live/publish`. Who has it can"
-        " tell every reader anything.",
-        rule="random text of at least 16 characters, or nothing",
-        mend=f"set LIVE_PUBLISH_TOKEN to what {_MAKE_SECRET} prints, or nothing to take none",
+        meaning="Lets other programs publish live events with `POST /live/publish`. Anyone who has"
+        " it can send any event to any reader.",
+        rule="random text of at least 16 characters, or empty",
+        mend=f"set LIVE_PUBLISH_TOKEN to what {_MAKE_SECRET} prints, or leave it empty to disable"
+        " publishing over HTTP",
         shown_default="none",
         secret=True,
     )
     log_level: Literal["debug", "info", "warning", "error", "critical"] = _setting(
         "info",
         unit="name",
-        meaning="The least severe messages that are logged.",
+        meaning="The lowest level of messages to log.",
         rule="debug, info, warning, error or critical",
         mend="set LOG_LEVEL=info",
     )
     log_format: Literal["text", "json"] = _setting(
         "text",
         unit="name",
-        meaning="`text` for people, `json` (one object a line) for log collectors.",
+        meaning="`text` for people, `json` (one object per line) for log collectors.",
         rule="text or json",
         mend="set LOG_FORMAT=text",
     )
@@ -282,7 +284,7 @@ class Settings(BaseSettings):
     access_log: Literal["off", "text", "json"] = _setting(
         "off",
         unit="name",
-        meaning="The access log on standard output: `text` or `json`, one line a request.",
+        meaning="The access log on standard output: `text` or `json`, one line per request.",
         rule="off, text or json",
         mend="set ACCESS_LOG=text",
     )
@@ -348,10 +350,10 @@ class Settings(BaseSettings):
             driver = scheme if "+" in scheme else _POSTGRESQL_DRIVER
             return f"{driver}://{rest}"
         if kind != "sqlite":
-            raise ValueError(f"{kind!r} is another kind of database")
+            raise ValueError(f"{kind!r} is not supported")
         path = rest.removeprefix("/").partition("?")[0]
         if not rest.startswith("/") or path in ("", ":memory:"):
-            raise ValueError("each process and thread would see a database of its own")
+            raise ValueError("each process and thread would have its own database")
         if not path.startswith(("/", "file:")):
             return f"{scheme}:///{PROJECT_ROOT}/{rest.removeprefix('/')}"
         return f"{scheme}://{rest}"
@@ -373,9 +375,9 @@ class Settings(BaseSettings):
         fields = tuple(item.lower() for item in _items(value))
         for field in fields:
             if field not in _FIELDS:
-                raise ValueError(f"{field!r} is none of them")
+                raise ValueError(f"{field!r} is not a trusted field")
         if fields == ("forwarded",):
-            raise ValueError("forwarded alone says nothing of what is believed of it")
+            raise ValueError("forwarded alone trusts nothing")
         return fields
 
     @field_validator("trusted_hosts", mode="before")
@@ -394,7 +396,7 @@ class Settings(BaseSettings):
         for origin in origins:
             if origin == "*":
                 if len(origins) > 1:
-                    raise ValueError("* already takes in the other origins")
+                    raise ValueError("* already includes the other origins")
             elif not _ORIGIN.fullmatch(origin):
                 raise ValueError(f"{origin!r} is not an origin")
         return tuple(_without_default_port(origin) for origin in origins)

@@ -138,11 +138,11 @@ def test_settings_dotenv_that_is_not_text_is_refused_in_one_sentence(project_roo
         ("CORS_ORIGINS", "https://a.b/c", "'https://a.b/c'", "without a path", "set CORS_ORIGINS="),
         ("CORS_ORIGINS", "https://a.b/", "'https://a.b/'", "without a path", "set CORS_ORIGINS="),
         ("CORS_ORIGINS", "a.b", "'a.b'", "origins separated", "set CORS_ORIGINS="),
-        ("CORS_ORIGINS", "*,https://a.b", "takes in the other", "or *", "set CORS_ORIGINS="),
+        ("CORS_ORIGINS", "*,https://a.b", "includes the other", "or *", "set CORS_ORIGINS="),
         ("DATABASE_URL", "mysql://h/x", "'mysql'", "SQLite file or", "set DATABASE_URL="),
         ("DATABASE_URL", "flasknado.db", "not a URL", "SQLite file or", "set DATABASE_URL="),
-        ("DATABASE_URL", "sqlite://", "a database of its own", "SQLite file", "set DATABASE_URL="),
-        ("DATABASE_URL", "sqlite:///:memory:", "of its own", "SQLite file", "set DATABASE_URL="),
+        ("DATABASE_URL", "sqlite://", "own database", "SQLite file", "set DATABASE_URL="),
+        ("DATABASE_URL", "sqlite:///:memory:", "own database", "SQLite file", "set DATABASE_URL="),
     ],
 )
 def test_settings_bad_value_is_one_sentence_with_offender_rule_and_mend(
