@@ -31,7 +31,7 @@ def test_patched_python_is_refused_in_one_sentence(
         (tmp_path / "gunicorn.conf.py").write_text(call)
     with host("monkey-patches", "patched:app", cwd=tmp_path, ready=False) as server:
         assert server.wait() != 0
-        server.wait_for_output(rf"the {where} has called {package}\.monkey.*\(\), and this server")
+        server.wait_for_output(rf"the {where} calls {package}\.monkey.*\(\), but this server")
         if package == "gevent":  # eventlet itself prints one, of what it cannot patch
             assert "Traceback" not in server.output
 
@@ -58,4 +58,4 @@ def test_doctor_names_the_patch(environments: Environments, tmp_path: Path, pack
         check=False,
     )
     assert done.returncode == 1
-    assert f"will not start: the application has called {package}.monkey" in done.stdout
+    assert f"will not start: the application calls {package}.monkey" in done.stdout

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import pwd
 import shlex
+import shutil
 import signal
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,15 @@ def write(tmp_path: Path) -> Callable[..., Path]:
         return tmp_path
 
     return write
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that other users may look into, and not write to; pytest's are closed to them."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
 
 
 def command(*options: str) -> tuple[str, ...]:
@@ -123,15 +134,18 @@ def test_logging_that_a_view_configures_does_not_silence_the_server(
         ),
     ],
 )
-def test_rotated_logs_are_followed(write: Callable[..., Path], user: str) -> None:
-    folder = write()
-    for parent in (folder, *folder.parents[:3]):
-        parent.chmod(0o755)  # for the other user, who may not write here
+def test_rotated_logs_are_followed(
+    write: Callable[..., Path], open_folder: Path, user: str
+) -> None:
+    folder = open_folder
+    shutil.copy(write() / "logs.py", folder)
     options = ("--access-logfile", "access.log", "--error-logfile", "error.log")
     if user:
         # The interpreter may be where this user may not look: import all before becoming that one.
         options = (*options, "--user", user, "--preload")
-        (folder / "gunicorn.conf.py").write_text("import encodings.ascii, encodings.idna")
+        (folder / "gunicorn.conf.py").write_text(
+            "import concurrent.futures.thread, encodings.ascii, encodings.idna"
+        )
     with server_process(command(*options), cwd=folder, ready=False) as server:
         error_log, access_log = folder / "error.log", folder / "access.log"
         said = poll(
