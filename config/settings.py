@@ -101,8 +101,7 @@ class Settings(BaseSettings):
     )
     secret_key: SecretStr = _setting(
         unit="text",
-        meaning="Signs the session cookies and the tokens. Anyone who has it can impersonate any"
-        " user.",
+        meaning="Signs session cookies and tokens. Anyone who has it can impersonate any user.",
         rule=f"random text of at least {MIN_SECRET_BYTES} bytes in production",
         mend=f"set SECRET_KEY to what {_MAKE_SECRET} prints",
         shown_default="development: made once in `var/secret_key`; production: none",

@@ -115,7 +115,7 @@ class Ending(Flow):
         """Return how much the client's socket has taken so far."""
         written = self._sent_before_bytes
         if self.active is not None:
-            written += self.active.written_bytes()
+            written += self.active.sent_bytes
         return written - self.transport.get_write_buffer_size()
 
     def _pause_reading(self) -> None:
@@ -124,6 +124,10 @@ class Ending(Flow):
 
     # What waits for the client.
 
+    def watch_client(self) -> None:
+        """From now on ask of the client that it takes what is sent to it."""
+        self._watch_writing()
+
     def _watch_writing(self) -> None:
         if self.write_deadline == NEVER and not self.gone:
             self._taken_mark_bytes = self.taken_bytes()
@@ -131,7 +135,10 @@ class Ending(Flow):
 
     def _write_progresses(self) -> bool:
         """Whether the client took enough since the last look; begins the next one if so."""
-        if not self.transport.get_write_buffer_size() and self.phase is not _CLOSING:
+        waits = self.transport.get_write_buffer_size() or (
+            self.active is not None and self.active.sends_file()
+        )
+        if not waits and self.phase is not _CLOSING:
             self.write_deadline = NEVER
             return True
         limits = self.shared.limits

@@ -41,7 +41,7 @@ class Exchange(ABC):
         self.status = 0
         """The status of the response, 0 before it is known."""
         self.sent_bytes = 0
-        """How much of the response was given to the transport."""
+        """How much of the response was given to the transport, or to the kernel past it."""
         self.started_at = 0.0
         """When its head had been read, in seconds of `time.monotonic`; 0 if nobody asks."""
 
@@ -81,6 +81,6 @@ class Exchange(ABC):
         """Return whether a thread waits for the client."""
         return False
 
-    def written_bytes(self) -> int:
-        """Return how much of the response has gone to the transport or past it."""
-        return self.sent_bytes
+    def sends_file(self) -> bool:
+        """Return whether the kernel sends a file, past the transport."""
+        return False

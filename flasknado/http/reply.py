@@ -25,9 +25,9 @@ whether what is written to it must be in chunks."""
 class Reply(Protocol):
     """One response on its way to one client.
 
-    Its methods may be called on any thread, but by one thread at a time. Only `write()` and
-    `send_file()` wait. What is written to a client that has gone is dropped, except that these
-    two raise, so that a stream ends.
+    Its methods may be called on any thread, but by one thread at a time. Only `write()` waits.
+    What is written to a client that has gone is dropped, except that `write()` raises, so that
+    a stream ends.
     """
 
     @property
@@ -50,11 +50,11 @@ class Reply(Protocol):
         Raises `ClientDisconnected` if the client has gone, also while waiting.
         """
 
-    def send_file(self, file_fd: int, offset: int, count: int) -> int:
-        """Send a part of a file as body, past Python; returns how many bytes went.
+    def leave_file(self, file_fd: int, offset: int, size_bytes: int) -> None:
+        """Send a part of a file as the whole body of a stream, and end that. Never waits.
 
-        Fewer than `count` go where the connection cannot do it (none), or where the file
-        ends; the rest is for `write()`. Waits and raises as `write()` does.
+        The descriptor is closed once it is not needed any more. If the file is shorter than
+        that by then, the connection is closed.
         """
 
     def hand_over(self, head: ResponseHead, take: TakeConnection) -> None:

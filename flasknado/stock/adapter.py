@@ -8,6 +8,7 @@ The adapter between `tornado.httputil`'s interfaces and the neutral types of
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Awaitable
 from typing import Any, Final
 
@@ -26,6 +27,7 @@ from flasknado.http.reply import Container, Room, TakeConnection
 from flasknado.native import tornado_private
 from flasknado.native.heads import head_from
 from flasknado.native.heads import head_of as head_of
+from flasknado.wsgi.sendfile import copy_file
 
 BODY_SLACK_BYTES: Final = 1024 * 1024
 """How far above our own limit Tornado's lies, so that ours is met first."""
@@ -169,8 +171,8 @@ class StockReply:
         room.enter(len(chunk))
         self._mailbox.post(self._write_chunk, room, chunk)
 
-    def send_file(self, file_fd: int, offset: int, count: int) -> int:  # noqa: ARG002
-        return 0
+    def leave_file(self, file_fd: int, offset: int, size_bytes: int) -> None:
+        self._mailbox.post(self._begin_file, file_fd, offset, size_bytes)
 
     def hand_over(self, head: ResponseHead, take: TakeConnection) -> None:
         self._mailbox.post(self._leave, head, take)
@@ -205,6 +207,19 @@ class StockReply:
             return
         written = self._connection.write(chunk)
         written.add_done_callback(lambda _: room.leave(len(chunk)))
+
+    def _begin_file(self, file_fd: int, offset: int, size_bytes: int) -> None:
+        copying = copy_file(file_fd, offset, size_bytes, self._connection.write)
+        task = asyncio.get_running_loop().create_task(copying)
+
+        def copied(task: asyncio.Task[int]) -> None:
+            os.close(file_fd)
+            if task.cancelled() or task.exception() is not None or task.result() < size_bytes:
+                _close(self._connection)
+            else:
+                self._end()
+
+        task.add_done_callback(copied)
 
     def _leave(self, head: ResponseHead, take: TakeConnection) -> None:
         if self._gone:

@@ -46,9 +46,9 @@ class DeadlineReply:
         """Send a part of the stream that this thread has begun."""
         self._reply.write(chunk)
 
-    def send_file(self, file_fd: int, offset: int, count: int) -> int:
-        """Send a part of a file on the stream that this thread has begun."""
-        return self._reply.send_file(file_fd, offset, count)
+    def leave_file(self, file_fd: int, offset: int, size_bytes: int) -> None:
+        """Leave a file to the stream that this thread has begun."""
+        self._reply.leave_file(file_fd, offset, size_bytes)
 
     def hand_over(self, head: ResponseHead, take: TakeConnection) -> None:
         """Leave the connection to another, or drop it if the client has had its 504."""

@@ -6,10 +6,9 @@ does a single write.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Final
 
-from flasknado.errors import ClientDisconnected, RequestError
+from flasknado.errors import RequestError
 from flasknado.http.body import BodyBuffer
 from flasknado.http.body_limits import body_too_large
 from flasknado.http.counters import ORDINARY
@@ -27,7 +26,8 @@ from flasknado.http.exchange import Exchange
 from flasknado.http.mailbox import Delivery
 from flasknado.http.message import RequestHead, ResponseHead
 from flasknado.http.reply import Container, Room, TakeConnection
-from flasknado.wsgi.sendfile import SocketLoan, send_file
+from flasknado.wsgi.file_wrapper import PartOfFile
+from flasknado.wsgi.sendfile import OutgoingFile
 
 if TYPE_CHECKING:
     from flasknado.http.connection import Connection
@@ -48,17 +48,15 @@ class OrdinaryExchange(Exchange, Delivery):
         "_connection",
         "_container",
         "_data",
+        "_file",
         "_keep_alive",
-        "_lending",
         "_live",
-        "_loan",
         "_mailbox",
         "_response",
         "_rest",
         "_room",
         "_streaming",
         "_untaken_bytes",
-        "file_sent_bytes",
         "gone",
     )
 
@@ -82,14 +80,11 @@ class OrdinaryExchange(Exchange, Delivery):
         self._response: ResponseHead | None = None
         self._rest = b""
         self._keep_alive = head.keep_alive
-        self._lending = False
         self._live = False
         """True once the response is a stream of events, which ends when its client leaves."""
-        self._loan: SocketLoan | None = None
+        self._file: OutgoingFile | None = None
         self._streaming = False
         self._untaken_bytes = 0
-        self.file_sent_bytes = 0
-        """How much of a file has gone past the loop, and is not yet among `sent_bytes`."""
 
     # The request, on the loop's thread.
 
@@ -155,10 +150,10 @@ class OrdinaryExchange(Exchange, Delivery):
         return self._live
 
     def holds_thread(self) -> bool:
-        return self._streaming and (self._untaken_bytes > 0 or self._lending)
+        return self._streaming and self._untaken_bytes > 0
 
-    def written_bytes(self) -> int:
-        return self.sent_bytes + self.file_sent_bytes
+    def sends_file(self) -> bool:
+        return self._file is not None and self._file.past_transport
 
     def drop(self) -> bool:
         self._discard_body()
@@ -169,9 +164,8 @@ class OrdinaryExchange(Exchange, Delivery):
         self.gone = True
         if self._room is not None:
             self._room.close()
-        loan, self._loan = self._loan, None
-        if loan is not None:
-            loan.refuse()
+        if self._file is not None:
+            self._file.cancel()
 
     def _discard_body(self) -> None:
         if self._body is not None:
@@ -226,66 +220,29 @@ class OrdinaryExchange(Exchange, Delivery):
     def abort(self) -> None:
         self._mailbox.post(self._cut_off)
 
-    def send_file(self, file_fd: int, offset: int, count: int) -> int:
-        loan = SocketLoan()
-        self._mailbox.post(self._lend, loan)
-        socket_fd = loan.wait()
-        if socket_fd is None:
-            return 0
-        sent_bytes = 0
-        self._lending = True
-        try:
-            sent_bytes = send_file(
-                socket_fd,
-                file_fd,
-                offset,
-                count,
-                gone=lambda: self.gone,
-                sent=self._file_sent,
-                timeout_s=self._connection.shared.limits.write_timeout_s,
-            )
-        except ClientDisconnected:
-            self.abort()
-            raise
-        finally:
-            self._lending = False
-            os.close(socket_fd)
-        self._mailbox.post(self._add_sent)
-        return sent_bytes
+    def leave_file(self, file_fd: int, offset: int, size_bytes: int) -> None:
+        self._mailbox.post(self._begin_file, file_fd, offset, size_bytes)
 
-    def _lend(self, loan: SocketLoan) -> None:
-        """Lend the socket when what was written to it has gone; on the loop's thread."""
-        connection = self._connection
-        if self.gone or connection.secure:
-            loan.refuse()
-            return
-        self._loan = loan
-        if connection.transport.get_write_buffer_size():
-            # With no room at all the transport says when it has written everything.
-            connection.transport.set_write_buffer_limits(0)
-        if not connection.write_paused:
-            self._grant()
-
-    def _grant(self) -> None:
-        loan, self._loan = self._loan, None
-        connection = self._connection
-        connection.transport.set_write_buffer_limits(
-            high=connection.shared.limits.write_high_water_bytes
-        )
-        lent = connection.transport.get_extra_info("socket")
-        if loan is not None:
-            if lent is None:
-                loan.refuse()
-            else:
-                loan.grant(lent.fileno())
+    def _begin_file(self, file_fd: int, offset: int, size_bytes: int) -> None:
+        part = PartOfFile(file_fd, offset, size_bytes)
+        self._file = OutgoingFile(self._connection, part, self._file_sent, self._file_ended)
+        if self.gone:
+            self._file.cancel()
+        else:
+            self._file.begin()
 
     def _file_sent(self, size_bytes: int) -> None:
-        """Count what the kernel has taken of a file; on the pool's thread."""
-        self.file_sent_bytes += size_bytes
+        self.sent_bytes += size_bytes
 
-    def _add_sent(self) -> None:
-        self.sent_bytes += self.file_sent_bytes
-        self.file_sent_bytes = 0
+    def _file_ended(self, whole: bool) -> None:
+        """Go on after the file, or cut the response off if there was less than was promised."""
+        self._file = None
+        if self.gone:
+            return
+        if whole:
+            self._connection.finished(self, self._keep_alive)
+        else:
+            self._connection.abort()
 
     def _connection_field(self) -> bytes:
         if not (self._keep_alive and self._connection.shared.keep_alive):
@@ -328,8 +285,8 @@ class OrdinaryExchange(Exchange, Delivery):
             room.leave(len(chunk))
 
     def drained(self) -> None:
-        if self._loan is not None:
-            self._grant()
+        if self._file is not None:
+            self._file.drained()
         if self._untaken_bytes and self._room is not None:
             size_bytes, self._untaken_bytes = self._untaken_bytes, 0
             self._room.leave(size_bytes)

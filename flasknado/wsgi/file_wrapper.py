@@ -6,9 +6,19 @@ import io
 import os
 import stat
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
+
+import werkzeug.wsgi
 
 BLOCK_SIZE_BYTES: Final = 64 * 1024
+
+
+class PartOfFile(NamedTuple):
+    """A part of a regular file: an open descriptor, where the part begins, and its size."""
+
+    file_fd: int
+    offset: int
+    size_bytes: int
 
 
 class FileWrapper:
@@ -45,8 +55,8 @@ class FileWrapper:
         place: int = self.file.tell()
         return place
 
-    def regular_file(self) -> tuple[int, int, int] | None:
-        """Return descriptor, place and bytes from there to the end, if it is a regular file."""
+    def regular_file(self) -> PartOfFile | None:
+        """Return what is left of the file, if it is a regular one."""
         if not isinstance(self.file, io.BufferedReader | io.FileIO):
             return None
         try:
@@ -57,10 +67,31 @@ class FileWrapper:
             return None
         if not stat.S_ISREG(status.st_mode):
             return None
-        return file_fd, place, status.st_size - place
+        return PartOfFile(file_fd, place, status.st_size - place)
 
     def close(self) -> None:
         """Close the file, if it can be closed."""
         close = getattr(self.file, "close", None)
         if close is not None:
             close()
+
+
+_RangeWrapper: Final[type] = getattr(werkzeug.wsgi, "_RangeWrapper", FileWrapper)
+"""What Werkzeug puts around a wrapper for a range of a file, and says so nowhere else."""
+
+FILE_TYPES: Final = frozenset((FileWrapper, _RangeWrapper))
+"""The types of the iterables that `part_of_file` knows."""
+
+
+def part_of_file(iterable: Any) -> PartOfFile | None:
+    """Return what of a regular file a response is, if it is such, and nothing has been read."""
+    if isinstance(iterable, FileWrapper):
+        return iterable.regular_file()
+    wrapper, start = getattr(iterable, "iterable", None), getattr(iterable, "start_byte", None)
+    if not isinstance(wrapper, FileWrapper) or not isinstance(start, int):
+        return None
+    whole = wrapper.regular_file()
+    if whole is None or getattr(iterable, "read_length", None):
+        return None
+    # Werkzeug seeks from the beginning of the file.
+    return PartOfFile(whole.file_fd, start, whole.size_bytes + whole.offset - start)

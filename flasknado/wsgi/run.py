@@ -26,7 +26,7 @@ from flasknado.http.reply import Reply
 from flasknado.http.request_id import current_request_id
 from flasknado.pool import Task
 from flasknado.wsgi.deadline import DeadlineReply
-from flasknado.wsgi.file_wrapper import FileWrapper
+from flasknado.wsgi.file_wrapper import FILE_TYPES, part_of_file
 from flasknado.wsgi.handoff import HANDOFF_KEY, Handoff
 from flasknado.wsgi.response_head import ApplicationError, checked_head
 from flasknado.wsgi.sendfile import LEAST_BYTES
@@ -43,6 +43,7 @@ ExcInfo = (
 
 # A name from a module that is not compiled is looked up at each use.
 _HANDOFF_KEY: Final = HANDOFF_KEY
+_FILES: Final = FILE_TYPES
 
 
 class Run(Task):
@@ -187,8 +188,8 @@ class Run(Task):
     def _iterate(self, iterable: Iterable[bytes]) -> None:
         if isinstance(iterable, (list, tuple)) and len(iterable) == 1:
             self._know_length(iterable[0])
-        elif isinstance(iterable, FileWrapper):
-            self._send_file(iterable)
+        elif type(iterable) in _FILES and self._leave_file(iterable):
+            return
         for chunk in iterable:
             if chunk:
                 self._push(chunk)
@@ -198,25 +199,31 @@ class Run(Task):
                 raise _not_bytes(chunk)
         self._end()
 
-    def _send_file(self, wrapper: FileWrapper) -> None:
-        """Have the kernel send a regular file, as far as it can; what is left is iterated."""
+    def _leave_file(self, iterable: Any) -> bool:
+        """Leave a regular file to the loop if the response is one; returns whether it is.
+
+        The application may close its own descriptor of it at once.
+        """
         head = self._head
         if head is None or not head.has_body or self._started or head.content_length is None:
-            return
-        rest = wrapper.regular_file()
-        if rest is None or head.content_length < LEAST_BYTES:
-            return
-        file_fd, offset, size_bytes = rest
-        if size_bytes < head.content_length:
-            return
-        self.reply.start(head)
-        self._started = True
-        sent_bytes = self.reply.send_file(file_fd, offset, head.content_length)
-        self._remaining_bytes = head.content_length - sent_bytes
-        if self._remaining_bytes:
-            wrapper.seek(offset + sent_bytes)
-        else:
-            wrapper.seek(0, os.SEEK_END)
+            return False
+        size_bytes = head.content_length
+        part = part_of_file(iterable) if size_bytes >= LEAST_BYTES else None
+        if part is None or part.size_bytes < size_bytes:
+            return False
+        try:
+            file_fd = os.dup(part.file_fd)
+        except OSError:  # too many are open
+            return False
+        try:
+            self.reply.start(head)
+        except BaseException:
+            os.close(file_fd)
+            raise
+        self._started = self._complete = True
+        self._remaining_bytes = 0
+        self.reply.leave_file(file_fd, part.offset, size_bytes)
+        return True
 
     def _know_length(self, chunk: object) -> None:
         """Announce the length of a body that is in one piece (PEP 3333, "Content-Length")."""

@@ -80,7 +80,7 @@ def _cost(writers: Helper, threads: int, seconds: float) -> Values:
 def _receive(writers: Helper, reader: Helper, seconds: float, found: Values, kind: str) -> None:
     reader.ask("begin")
     sent = writers.ask(f"8 1 {seconds} {RATE_PER_S}")
-    received = reader.ask(f"end {round(sent['published'])}")
+    received = reader.ask(f"end {round(sent['published'])} {round(sent['run'])}")
     found[f"{kind}_per_second"] = sent["per_second"]
     for key in ("p50_ms", "p99_ms"):
         found[f"{kind}_{key}"] = received[key]

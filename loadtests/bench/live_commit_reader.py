@@ -2,8 +2,9 @@
 
 python -m loadtests.bench.live_commit_reader URL
 
-Prints `ready` once it is connected. `begin` forgets what came; `end COUNT` waits until so many
-events have come, or for a while, and prints as JSON how late they were and what is wrong.
+Prints `ready` once it is connected. `begin` forgets what came, once it is quiet; `end COUNT RUN`
+waits until so many events of that run have come, or for a while, and prints as JSON how late they
+were and what is wrong.
 """
 
 from __future__ import annotations
@@ -33,13 +34,26 @@ class Reader(threading.Thread):
         for event in self.client:
             self.received.append((time.monotonic(), event))
 
-    def judge(self, count: int) -> dict[str, float]:
-        """Return what came, once so much has come or the patience is over."""
+    def settle(self) -> None:
+        """Forget what came, once nothing of the run before is on its way any more."""
         ends_at = time.monotonic() + PATIENCE_S
-        while len(self.received) < count and time.monotonic() < ends_at:
-            time.sleep(0.01)
+        before = -1
+        while len(self.received) != before and time.monotonic() < ends_at:
+            before = len(self.received)
+            time.sleep(0.5)
+        self.received.clear()
+
+    def _of(self, run: int) -> list[tuple[float, LiveEvent]]:
+        """Return what came of a run: that of the one before may be on its way still."""
+        return [entry for entry in self.received if entry[1].data["run"] == run]
+
+    def judge(self, count: int, run: int) -> dict[str, float]:
+        """Return what came of a run, once so much of it has come or the patience is over."""
+        ends_at = time.monotonic() + PATIENCE_S
+        while len(received := self._of(run)) < count and time.monotonic() < ends_at:
+            time.sleep(0.05)
         time.sleep(0.1)  # for what comes twice
-        received = self.received
+        received = self._of(run)
         late_ms = [1000 * (at - event.data["at"]) for at, event in received]
         keys = [(event.data["writer"], event.data["n"]) for _, event in received]
         cursors = [int(event.id.rpartition(":")[2]) for _, event in received]
@@ -48,7 +62,7 @@ class Reader(threading.Thread):
         for writer, n in keys:
             disorders += n < last.get(writer, -1)
             last[writer] = n
-        percentiles = statistics.quantiles(late_ms, n=100)
+        percentiles = statistics.quantiles([*late_ms, *late_ms] or [0, 0], n=100)
         return {
             "p50_ms": percentiles[49],
             "p99_ms": percentiles[98],
@@ -71,10 +85,9 @@ def main(url: str) -> int:
         command, *arguments = line.split()
         said: dict[str, float] = {}
         if command == "begin":
-            time.sleep(0.5)  # for what is on its way
-            reader.received.clear()
+            reader.settle()
         else:
-            said = reader.judge(int(arguments[0]))
+            said = reader.judge(int(arguments[0]), int(arguments[1]))
         sys.stdout.write(json.dumps(said) + "\n")
         sys.stdout.flush()
     return 0

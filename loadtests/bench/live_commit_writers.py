@@ -54,6 +54,7 @@ class Writers:
             text: Mapped[str]
 
         self.account, self.booking = Account, Booking
+        self.runs = 0
         with self.app.app_context():
             db.create_all()
             db.session.add_all(Account(id=n) for n in range(1, ACCOUNTS + 1))
@@ -61,7 +62,9 @@ class Writers:
             self.live.cursor()
 
     def run(self, threads: int, publishing: bool, seconds: float, rate: float) -> dict[str, float]:
-        """Commit for so long."""
+        """Commit for so long; every event says which run it is of."""
+        self.runs += 1
+        run = self.runs
         durations: list[float] = []
         failures: list[Exception] = []
         ends_at = time.monotonic() + seconds
@@ -77,7 +80,7 @@ class Writers:
                     due_at += interval_s
                     began_at = time.monotonic()
                 try:
-                    self._commit(publishing, {"at": began_at, "writer": number, "n": n})
+                    self._commit(publishing, {"at": began_at, "run": run, "writer": number, "n": n})
                 except sa.exc.SQLAlchemyError as error:
                     failures.append(error)
                 else:
@@ -92,6 +95,7 @@ class Writers:
             thread.join()
         elapsed_s = time.monotonic() - began_at
         return {
+            "run": run,
             "per_second": len(durations) / elapsed_s,
             "published": len(durations) if publishing else 0,
             "p99_ms": 1000 * statistics.quantiles([*durations, *durations] or [0, 0], n=100)[98],

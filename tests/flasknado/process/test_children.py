@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from tests.support.poll import poll
-from tests.support.process import ServerProcess, server_process
+from tests.support.process import DEADLINE_S, ServerProcess, server_process
 
 APP = """
 import concurrent.futures, multiprocessing, os, signal, subprocess, sys, time, flask
@@ -131,7 +131,7 @@ def test_child_that_lives_on_holds_neither_connections_nor_the_port(
                 received += part
             assert received.startswith(b"HTTP/1.1 200")
             os.kill(server.pid, signal.SIGTERM)
-            assert server.wait() == 0
+            assert server.process.wait(DEADLINE_S) == 0  # its output is the child's, too
             os.kill(child, 0)  # it lives
             with socket.socket() as other:
                 other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

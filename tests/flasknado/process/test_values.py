@@ -259,7 +259,7 @@ def test_temporary_folder_that_the_workers_user_may_not_write_to_is_refused(
     folder: Path, setting: dict[str, str]
 ) -> None:
     folder.chmod(0o755)
-    for parent in folder.parents[:2]:
+    for parent in folder.parents[:3]:
         parent.chmod(0o755)
     closed = folder / "closed"
     closed.mkdir(0o755)

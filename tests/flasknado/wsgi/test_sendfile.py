@@ -2,22 +2,48 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import errno
 import os
 import socket
+import ssl
+import subprocess
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import flask
 import pytest
+import requests
+import uvloop
 
 from flasknado import HTTPServer, WSGIContainer
 from flasknado.http.limits import Limits
 from flasknado.wsgi import sendfile
 from tests.support.poll import poll
+from tests.support.programs import need
+from tests.support.raw import connect
 from tests.support.serving import Serving, serving
 
 CONTENT = os.urandom(8 * 1024 * 1024)
+
+Tls = tuple[ssl.SSLContext, ssl.SSLContext]
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Tls:
+    """What a server and its client need to speak TLS."""
+    folder = tmp_path_factory.mktemp("tls")
+    new = ("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
+    name = ("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost")
+    command = [need("openssl"), *new, *name, "-keyout", "key", "-out", "certificate"]
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    server.load_cert_chain(folder / "certificate", folder / "key")
+    return server, ssl.create_default_context(cafile=str(folder / "certificate"))
 
 
 @pytest.fixture
@@ -29,21 +55,23 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def sent_by_kernel(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The numbers of bytes that went past Python, one for each file."""
+    """The numbers of bytes that the kernel has sent, one for each call."""
     sizes: list[int] = []
 
-    def counting(*arguments: int, **options: object) -> int:
-        size = real(*arguments, **options)  # type: ignore[arg-type]
+    def counting(*arguments: int) -> int:
+        size = real(*arguments)
         sizes.append(size)
         return size
 
-    real = sendfile.send_file
-    monkeypatch.setattr("flasknado.wsgi.exchange.send_file", counting)
+    real = os.sendfile
+    monkeypatch.setattr("os.sendfile", counting)
     return sizes
 
 
 @contextlib.contextmanager
-def serve(file: Path, layer: str = "llhttp", limits: Limits | None = None) -> Iterator[Serving]:
+def serve(
+    file: Path, layer: str = "llhttp", limits: Limits | None = None, **options: Any
+) -> Iterator[Serving]:
     app = flask.Flask("files")
 
     @app.get("/file")
@@ -55,10 +83,27 @@ def serve(file: Path, layer: str = "llhttp", limits: Limits | None = None) -> It
         return "next"
 
     def make() -> HTTPServer:
-        return HTTPServer(WSGIContainer(app, threads=2), http=layer, limits=limits)
+        return HTTPServer(WSGIContainer(app, threads=2), http=layer, limits=limits, **options)
 
-    with serving(make) as server:
+    new_loop = asyncio.new_event_loop if layer == "tornado" else uvloop.new_event_loop
+    with serving(make, new_loop=new_loop) as server:
         yield server
+
+
+def held_connection(server: Serving, *fields: str) -> socket.socket:
+    """Return a connection on which a file has been asked for, and of which nothing is read."""
+    client = connect(server.address, receive_buffer_bytes=4096)
+    client.sendall(request("/file", *fields))
+    return client
+
+
+def open_files(file: Path) -> int:
+    """Return how many descriptors of this process lead to a file."""
+    count = 0
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):
+            count += entry.readlink() == file
+    return count
 
 
 def threads_are_free(server: Serving) -> bool:
@@ -91,7 +136,7 @@ def test_file_sent_by_the_kernel_is_whole_and_the_next_response_in_step(
     rest = rest[len(CONTENT) :].partition(b"\r\n\r\n")[2]
     assert rest[: len(CONTENT)] == CONTENT
     assert rest.endswith(b"\r\n\r\nnext")
-    assert sent_by_kernel == [len(CONTENT)] * 2
+    assert sum(sent_by_kernel) == 2 * len(CONTENT)
 
 
 def test_file_on_the_stock_layer_is_whole(file: Path, sent_by_kernel: list[int]) -> None:
@@ -104,12 +149,155 @@ def test_file_on_the_stock_layer_is_whole(file: Path, sent_by_kernel: list[int])
     assert sent_by_kernel == []
 
 
-def test_range_of_a_file_is_what_was_asked_for(file: Path) -> None:
+@pytest.mark.parametrize(
+    "asked", [(1000, 5_000_999), (0, len(CONTENT) - 1), (7_000_000, len(CONTENT) - 1)]
+)
+def test_range_of_a_file_is_what_was_asked_for(
+    file: Path, sent_by_kernel: list[int], asked: tuple[int, int]
+) -> None:
+    first, last = asked
     with serve(file) as server, socket.create_connection(server.address, timeout=30) as client:
-        client.sendall(request("/file", "Range: bytes=1000-5000999"))
+        client.sendall(request("/file", f"Range: bytes={first}-{last}"))
         answer = read_all(client)
     assert answer.startswith(b"HTTP/1.1 206 ")
-    assert answer.partition(b"\r\n\r\n")[2] == CONTENT[1000:5001000]
+    assert answer.partition(b"\r\n\r\n")[2] == CONTENT[first : last + 1]
+    assert sum(sent_by_kernel) == last + 1 - first
+
+
+def test_file_that_is_known_already_is_not_sent(file: Path, sent_by_kernel: list[int]) -> None:
+    with serve(file) as server:
+        known = requests.head(server.url + "/file", timeout=30).headers["ETag"]
+        answer = requests.get(server.url + "/file", headers={"If-None-Match": known}, timeout=30)
+    assert (answer.status_code, answer.content) == (304, b"")
+    assert sent_by_kernel == []
+
+
+def test_file_over_tls_is_whole_and_holds_no_thread(file: Path, tls: Tls) -> None:
+    server_context, client_context = tls
+    with (
+        serve(file, ssl_options=server_context) as server,
+        connect(server.address) as plain,
+        client_context.wrap_socket(plain, server_hostname="localhost") as client,
+    ):
+        client.sendall(request("/file", close=False))
+        assert client.recv(100).startswith(b"HTTP/1.1 200 ")
+        poll(lambda: threads_are_free(server))
+        client.sendall(request("/"))
+        answer = read_all(client)
+    assert CONTENT in answer
+    assert answer.endswith(b"\r\n\r\nnext")
+
+
+LAYERS_AND_FIELDS = [("llhttp", ()), ("llhttp", ("Range: bytes=5-",)), ("tornado", ())]
+
+
+@pytest.mark.parametrize(("layer", "fields"), LAYERS_AND_FIELDS)
+def test_a_hundred_clients_that_read_nothing_hold_no_thread(
+    file: Path, layer: str, fields: tuple[str, ...]
+) -> None:
+    with serve(file, layer) as server, contextlib.ExitStack() as clients:
+        for _ in range(100):
+            clients.enter_context(held_connection(server, *fields))
+        poll(lambda: server.server.counters.running["ordinary"] == 100)
+        poll(lambda: threads_are_free(server))
+        assert requests.get(server.url, timeout=30).text == "next"
+        assert server.server.counters.running["ordinary"] >= 100
+
+
+def test_files_to_clients_that_never_read_are_closed_when_those_are_cut_off(file: Path) -> None:
+    with serve(file, limits=Limits(write_timeout_s=0.5)) as server:
+        before = open_files(file)
+        with contextlib.ExitStack() as clients:
+            for _ in range(10):
+                clients.enter_context(held_connection(server))
+            poll(lambda: open_files(file) > before)
+            poll(lambda: server.server.counters.connections_open == 0)
+        poll(lambda: open_files(file), lambda count: count == before)
+
+
+def test_file_that_is_not_in_memory_is_read_by_a_thread_and_whole(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def never(_file_fd: int, offset: int, _size: int) -> bool:
+        asked.append(offset)
+        return False
+
+    monkeypatch.setattr(sendfile, "in_memory", never)
+    with serve(file) as server:
+        assert requests.get(server.url + "/file", timeout=60).content == CONTENT
+    assert len(asked) >= len(CONTENT) // sendfile.BLOCK_BYTES
+
+
+def test_client_that_leaves_while_its_file_is_read_lets_it_go(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, go_on = threading.Event(), threading.Event()
+
+    def held_up(*arguments: int) -> bytes:
+        reading.set()
+        go_on.wait(30)
+        return real(*arguments)
+
+    real = os.pread
+    monkeypatch.setattr(sendfile, "in_memory", lambda *_: False)
+    monkeypatch.setattr("os.pread", held_up)
+    with serve(file) as server:
+        with held_connection(server):
+            assert reading.wait(30)
+        poll(lambda: server.server.counters.connections_open == 0)
+        assert open_files(file) == 1
+        go_on.set()
+        poll(lambda: open_files(file), lambda count: count == 0)
+
+
+def test_file_that_becomes_shorter_ends_the_connection(file: Path) -> None:
+    with serve(file) as server, held_connection(server) as client:
+        poll(lambda: threads_are_free(server) and open_files(file))
+        os.truncate(file, 4_500_000)
+        assert len(read_all(client)) < len(CONTENT)
+        poll(lambda: open_files(file), lambda count: count == 0)
+
+
+def test_file_whose_socket_cannot_be_duplicated_is_written_in_blocks(
+    file: Path, monkeypatch: pytest.MonkeyPatch, sent_by_kernel: list[int]
+) -> None:
+    duplicated: list[int] = []
+
+    def scarce(descriptor: int) -> int:
+        duplicated.append(descriptor)
+        if len(duplicated) == 2:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return real(descriptor)
+
+    real = os.dup
+    monkeypatch.setattr("os.dup", scarce)
+    with serve(file) as server:
+        assert requests.get(server.url + "/file", timeout=60).content == CONTENT
+    assert sent_by_kernel == []
+
+
+def test_whether_a_block_is_in_memory_is_asked_of_the_system(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answering(error: OSError | None) -> None:
+        def answer(*_: object) -> int:
+            if error is not None:
+                raise error
+            return 1
+
+        monkeypatch.setattr("os.preadv", answer)
+
+    with file.open("rb") as opened:
+        assert sendfile.in_memory(opened.fileno(), 0, 1000)
+        for error, expected in (
+            (None, True),
+            (BlockingIOError(errno.EAGAIN, "on disk"), False),
+            (OSError(errno.EOPNOTSUPP, "no such thing here"), True),
+        ):
+            answering(error)
+            assert sendfile.in_memory(opened.fileno(), 0, 1000) is expected
 
 
 def test_file_to_a_client_that_leaves_is_closed(file: Path) -> None:
@@ -122,23 +310,23 @@ def test_file_to_a_client_that_leaves_is_closed(file: Path) -> None:
 
 def test_file_to_a_client_that_never_reads_is_given_up(file: Path) -> None:
     limits = Limits(write_timeout_s=0.6)
-    with serve(file, limits=limits) as server, socket.socket() as client:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        client.settimeout(30)
-        client.connect(server.address)
-        client.sendall(request("/file"))
-        poll(lambda: not threads_are_free(server))
-        poll(lambda: threads_are_free(server))
+    with serve(file, limits=limits) as server, held_connection(server) as client:
+        poll(lambda: server.server.counters.requests["ordinary"])
+        poll(lambda: server.server.counters.connections_open == 0)
         with contextlib.suppress(ConnectionResetError):
             assert len(read_all(client)) < len(CONTENT)
 
 
-def test_loan_that_cannot_be_duplicated_is_refused() -> None:
-    loan = sendfile.SocketLoan()
-
-    loan.grant(-1)
-
-    assert loan.wait() is None
+def test_file_to_a_client_that_reads_slowly_goes_on(file: Path) -> None:
+    limits = Limits(write_timeout_s=0.3, min_write_rate_bytes_s=1000)
+    with serve(file, limits=limits) as server, held_connection(server) as client:
+        answer = b""
+        while len(answer) < 400_000:
+            answer += client.recv(20_000)
+            time.sleep(0.03)
+        assert server.server.counters.connections_open == 1
+        answer += read_all(client)
+    assert answer.partition(b"\r\n\r\n")[2] == CONTENT
 
 
 def test_file_sent_in_step_leaves_the_loop_free(file: Path) -> None:

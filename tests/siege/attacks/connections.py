@@ -96,7 +96,12 @@ def garbage(target: Target, seconds: float) -> Report:
 def idle(target: Target, seconds: float) -> Report:
     """Open far more connections than the worker takes, and send nothing."""
     report, _senders = swarm(
-        target, seconds, lambda: (b"", nothing), count=2 * MAX_CONNECTIONS, again=False
+        target,
+        seconds,
+        lambda: (b"", nothing),
+        count=2 * MAX_CONNECTIONS,
+        again=False,
+        until=lambda senders: sum(not sender.open for sender in senders) >= MAX_CONNECTIONS,
     )
     report.expect(
         report.answers["503"] >= MAX_CONNECTIONS,

@@ -125,7 +125,7 @@ def test_logging_that_a_view_configures_does_not_silence_the_server(
 )
 def test_rotated_logs_are_followed(write: Callable[..., Path], user: str) -> None:
     folder = write()
-    for parent in (folder, *folder.parents[:2]):
+    for parent in (folder, *folder.parents[:3]):
         parent.chmod(0o755)  # for the other user, who may not write here
     options = ("--access-logfile", "access.log", "--error-logfile", "error.log")
     if user:
