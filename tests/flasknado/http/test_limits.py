@@ -44,7 +44,7 @@ def get_with(*fields: bytes, path: bytes = b"/") -> bytes:
 
 @pytest.mark.parametrize("name", ["max_head_bytes", "keep_alive_timeout_s", "pipeline_limit"])
 def test_limit_that_is_not_positive_is_refused_by_name(name: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"{name} is 0"):
+    with pytest.raises(ConfigurationError, match=f"{name} must be more than 0, not 0"):
         Limits(**{name: 0})
 
 

@@ -323,7 +323,7 @@ def test_revocation_that_says_nothing_is_logged_and_delivery_goes_on(
         await until(lambda: client.events())
 
     with_hub(live_app, body)
-    assert "is no revocation" in caplog.text
+    assert "is not a revocation" in caplog.text
 
 
 def test_user_has_a_limit_and_nobody_has_none(make_live_app: MakeApp) -> None:

@@ -214,7 +214,7 @@ def test_memory_log_of_a_server_with_several_processes_is_refused(make: MakeApp)
     live_app = make("memory")
     with (
         live_app.app.test_request_context(multiprocess=True),
-        pytest.raises(Exception, match="run one worker"),
+        pytest.raises(Exception, match="use one worker"),
     ):
         live_app.live.publish("a", "n")
 

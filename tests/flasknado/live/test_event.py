@@ -90,7 +90,7 @@ def test_event_name_of_the_protocol_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize("check", [check_channel, check_name])
 def test_name_that_is_no_string_is_refused(check: object) -> None:
-    with pytest.raises(InvalidEvent, match="not by int"):
+    with pytest.raises(InvalidEvent, match="not int"):
         check(7)  # type: ignore[operator]
 
 
@@ -112,7 +112,7 @@ def test_data_unknown_type_is_written_by_default() -> None:
 
 @pytest.mark.parametrize("data", [object(), {1, 2}, math.nan, b"bytes"])
 def test_data_not_json_is_refused(data: object) -> None:
-    with pytest.raises(InvalidEvent, match="writable as JSON"):
+    with pytest.raises(InvalidEvent, match="JSON serializable"):
         encode_data(data, max_data_bytes=1000)
 
 
@@ -120,11 +120,11 @@ def test_data_too_deep_is_refused() -> None:
     deep: list[object] = []
     for _ in range(100_000):
         deep = [deep]
-    with pytest.raises(InvalidEvent, match="writable as JSON"):
+    with pytest.raises(InvalidEvent, match="JSON serializable"):
         encode_data(deep, max_data_bytes=10**6)
 
 
 def test_data_over_the_limit_is_refused_with_its_size_in_bytes() -> None:
     assert encode_data("é" * 4, max_data_bytes=10) == '"éééé"'
-    with pytest.raises(InvalidEvent, match=r"10 bytes \(LIVE_MAX_DATA_BYTES\), and this has 12"):
+    with pytest.raises(InvalidEvent, match=r"10 bytes \(LIVE_MAX_DATA_BYTES\), not 12"):
         encode_data("é" * 5, max_data_bytes=10)

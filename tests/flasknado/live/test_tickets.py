@@ -121,7 +121,7 @@ def test_identity_of_a_number_is_that_of_its_text(user: str | int) -> None:
 )
 @pytest.mark.parametrize("field", ["user", "generation"])
 def test_identity_with_a_bad_id_is_refused_with_the_rule(field: str, user: Any) -> None:
-    with pytest.raises(InvalidIdentity, match=rf"{field} is .*must") as refused:
+    with pytest.raises(InvalidIdentity, match=rf"{field} must (be|have) ") as refused:
         Identity(**{field: user})
     assert isinstance(refused.value, ValueError)
     assert len(str(refused.value)) < 700
@@ -129,7 +129,7 @@ def test_identity_with_a_bad_id_is_refused_with_the_rule(field: str, user: Any) 
 
 @pytest.mark.parametrize("end", [math.nan, math.inf, True, "1", datetime.now(UTC)])
 def test_identity_with_an_end_that_is_no_time_is_refused(end: Any) -> None:
-    with pytest.raises(InvalidIdentity, match=r"expires_at is .* seconds since 1970"):
+    with pytest.raises(InvalidIdentity, match=r"expires_at must be a number of seconds since 1970"):
         Identity("ann", end)
 
 

@@ -104,4 +104,4 @@ def test_policy_that_is_none_lets_nobody_in_and_is_logged_once(
     for _ in range(2):
         with pytest.raises(InvalidStatus), opened(served, origin=EVIL):
             pass
-    assert caplog.text.count("make it an OriginPolicy") == 1
+    assert caplog.text.count("set it to an OriginPolicy") == 1

@@ -179,7 +179,7 @@ def test_full_buffer_makes_publishers_wait_and_then_refuses(
     monkeypatch.setattr(buffered, "FULL_TIMEOUT_S", 0.05)
     for n in range(2):
         waiting.add(Draft("a", str(n), "x" * 400))
-    with pytest.raises(BufferFull, match="too slowly"):
+    with pytest.raises(BufferFull, match="too slow"):
         waiting.add(Draft("a", "too many", "x"))
     monkeypatch.setattr(buffered, "FULL_TIMEOUT_S", 15)
     threading.Timer(0.05, opened.set).start()

@@ -291,13 +291,13 @@ def test_presence_of_two_workers_is_added_up(make_live_app: MakeApp) -> None:
 def test_channel_that_nobody_counts_is_an_error_with_the_mend(live_app: LiveApp) -> None:
     with (
         live_app.app.app_context(),
-        pytest.raises(ConfigurationError, match="in LIVE_PRESENCE"),
+        pytest.raises(ConfigurationError, match="to LIVE_PRESENCE"),
     ):
         live_app.live.presence("post:1")
 
 
 def test_patterns_that_are_one_text_are_refused(make_live_app: MakeApp) -> None:
-    with pytest.raises(ConfigurationError, match="LIVE_PRESENCE is 'post:"):
+    with pytest.raises(ConfigurationError, match=r"LIVE_PRESENCE must be a list .*, not 'post:"):
         make_live_app(LIVE_PRESENCE="post:*")
 
 
