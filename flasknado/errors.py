@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class FlasknadoError(Exception):
-    """Base of every exception that flasknado raises on purpose."""
+    """Base class of all exceptions of flasknado."""
 
 
 class ConfigurationError(FlasknadoError):
@@ -15,11 +15,11 @@ class ConfigurationError(FlasknadoError):
 
 
 class AddressTaken(ConfigurationError):
-    """Another program listens on the address that the server is to listen on."""
+    """The address to listen on is in use by another program."""
 
 
 class ClientDisconnected(FlasknadoError, OSError):
-    """The client has gone, so what is being written can reach nobody."""
+    """The client is gone, so the response cannot be delivered."""
 
 
 class RequestError(FlasknadoError):

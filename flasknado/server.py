@@ -80,30 +80,30 @@ def default_layer() -> str:
 
 
 class HTTPServer(TornadoHTTPServer):
-    """Serves ordinary requests by a container and native routes by Tornado's handlers.
+    """Serves ordinary requests with a WSGI container and native routes with Tornado handlers.
 
     request_callback: a `WSGIContainer`, or what Tornado's `HTTPServer` takes.
-    handlers: native routes, as `tornado.web.Application` takes them; they go before the
-        container, and are below its mount as the application is. Handlers find the WSGI
+    handlers: native routes, as `tornado.web.Application` takes them. They are matched before
+        the container and, like the application, lie below its mount. Handlers find the WSGI
         application in `self.settings["wsgi_app"]` and this server in
         `self.settings["http_server"]`.
     http: the connection layer, `llhttp` or `tornado`; default: `default_layer()`.
-    limits: what one client may take (`flasknado.http.limits`). On the `tornado` layer only
-        those limits hold that Tornado has an option for, and those of bodies. Tornado's own
-        options `max_header_size` and `idle_connection_timeout` go before it; `max_body_size`
-        is what native handlers gather in memory.
-    trusted_proxies: addresses, CIDR blocks, `unix` or `*` whose forwarding fields are
-        believed, on both halves, in what `trusted_fields` names.
-    trusted_fields: what they are believed in: `proto` (the default), `for`, `host`, `port`,
-        `prefix`, `request-id`, `client-cert`, `forwarded` (`flasknado.http.forwarded`).
-    secure_schemes: the header fields that tell the scheme, each with its value for https.
+    limits: the limits of each connection (`Limits`). On the `tornado` layer only those apply
+        that Tornado has an option for, and those of bodies. Tornado's own options
+        `max_header_size` and `idle_connection_timeout` override them; `max_body_size` limits
+        what native handlers collect in memory.
+    trusted_proxies: addresses, CIDR blocks, `unix` or `*` of proxies to trust, for views and
+        native handlers, for what `trusted_fields` names.
+    trusted_fields: what they are trusted for: `proto` (the default), `for`, `host`, `port`,
+        `prefix`, `request-id`, `client-cert`, `forwarded`.
+    secure_schemes: the header fields that give the scheme, each with its value for https.
         Default: `X-Forwarded-Proto`.
-    trusted_hosts: the hosts that are served, such as `example.com`, or `.example.com` for
-        all below it too; others get 400, on both halves. Default: every host.
-    settings: more settings for the native handlers.
+    trusted_hosts: the hosts to serve, such as `example.com`, or `.example.com` to include
+        subdomains; other hosts get 400. Default: every host.
+    settings: further settings for the native handlers.
 
-    `counters` counts what passes, and `on_response` may be set to a hook. All methods belong to
-    the loop's thread. Raises `ConfigurationError`.
+    `counters` has the server's counters, and `on_response` may be set to a hook. Call all methods
+    on the event loop's thread. Raises `ConfigurationError`.
     """
 
     def initialize(  # type: ignore[override]
@@ -185,18 +185,18 @@ class HTTPServer(TornadoHTTPServer):
         self._on_response = hook
 
     def add_handlers(self, handlers: Iterable[NativeRoute]) -> None:
-        """Add native routes, below the mount, after those that are there."""
+        """Add native routes, below the mount, after the existing ones."""
         self.native.add(mounted(handlers, self._mount))
 
     def add_drain_callback(self, callback: DrainCallback) -> None:
-        """Have `callback(window_s)` called when draining begins.
+        """Call `callback(window_s)` when draining begins. May be a coroutine function.
 
-        What holds clients open tells them to go, spread over the window. May be a coroutine.
+        Use it to send long-lived clients away, spread over the window.
         """
         self._drain_callbacks.append(callback)
 
     def add_close_callback(self, callback: CloseCallback) -> None:
-        """Have `callback()` called at the very end, when no request is left. May be a coroutine."""
+        """Call `callback()` at the end, when no request is left. May be a coroutine function."""
         self._close_callbacks.append(callback)
 
     # Listening. On the tornado layer all of it is Tornado's.
@@ -211,7 +211,7 @@ class HTTPServer(TornadoHTTPServer):
         self._listeners.add(sockets)
 
     def stop(self) -> None:
-        """Stop accepting connections, but for those that wait already; what is open stays."""
+        """Stop accepting connections, except pending ones; open connections stay open."""
         if self.layer == TORNADO:
             for sock in tornado_private.listening_sockets(self):
                 for connection, address in accept_waiting(sock):
@@ -221,7 +221,7 @@ class HTTPServer(TornadoHTTPServer):
             self._listeners.close()
 
     async def close_all_connections(self) -> None:
-        """Cut off all connections, but those that a native handler has detached."""
+        """Abort all connections except those that a native handler has detached."""
         await super().close_all_connections()
         if self._shared is not None:
             # Again and again: a TLS handshake that ends meanwhile makes one more.
@@ -302,12 +302,12 @@ class HTTPServer(TornadoHTTPServer):
         return tornado_private.ProxyAdapter(delegate, request_conn) if self.xheaders else delegate
 
     async def drain(self, timeout_s: float) -> bool:
-        """Stop accepting, let what runs finish, close the rest; True if all finished in time.
+        """Stop accepting, finish running requests, close the rest; True if all finished in time.
 
-        Every response is its connection's last from now on, and says so (`Connection: close`);
-        connections at rest have `DRAIN_LINGER_S` to send one more request. A request that still
-        waits for a thread at the end is answered 503. Drain callbacks get the window. Detached
-        connections (WebSocket) are theirs to close and are not waited for.
+        From now on every response closes its connection (`Connection: close`); idle connections
+        have `DRAIN_LINGER_S` to send one more request. Requests that still wait for a thread at
+        the end get 503. Drain callbacks get the window. Detached connections (WebSocket) are not
+        waited for: whoever detached them closes them.
         """
         began = time.monotonic()
         deadline = began + timeout_s

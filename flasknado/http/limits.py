@@ -10,10 +10,10 @@ from flasknado.errors import ConfigurationError
 
 @dataclass(frozen=True)
 class Limits:
-    """The bounds of every connection of a server; immutable, may be read on any thread.
+    """The limits of each connection of a server; immutable, may be read on any thread.
 
-    Timeouts are watched by one sweep over all connections, so each may be late by up to
-    two times `sweep_interval_s`. Raises `ConfigurationError` for a value that is not positive.
+    A periodic sweep over all connections enforces the timeouts, so each may be late by up to
+    twice `sweep_interval_s`. Raises `ConfigurationError` for a value that is not positive.
     """
 
     max_head_bytes: int = 64 * 1024

@@ -94,7 +94,7 @@ def routes(prefix: str = "/live") -> list[URLSpec]:
     """Return the native routes of the live endpoints under a path prefix.
 
     `GET events` (server-sent events), `ndjson`, `poll` (long-poll), `socket` (WebSocket) and
-    `live.js` (the browser's client), `who` (whose pages they are), and `POST publish`.
+    `live.js` (the client for browsers), `who` (the user of a page), and `POST publish`.
     """
     from flasknado.live.endpoints import route_table
 

@@ -45,9 +45,9 @@ class LiveEvent(NamedTuple):
 
 
 class Reset(LiveError):
-    """Events were missed and cannot be had any more: read afresh what they were about.
+    """Events were lost: reload the data that they were about.
 
-    `cursor` is where the client goes on from; iterate again to do so.
+    The client continues from `cursor`; iterate again to do so.
     """
 
     def __init__(self, cursor: str) -> None:
@@ -56,7 +56,7 @@ class Reset(LiveError):
 
 
 class SubscriptionRefused(LiveError):
-    """The server refuses, and would again: `status` and its `message`."""
+    """The server refuses the client for good, with `status` and `message`."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(f"the server refused with {status}: {message}")
@@ -70,15 +70,15 @@ class Client:
     Args:
         url: the live endpoints, such as `https://example.org/live`.
         channels: at least one name.
-        after: the cursor to begin after; without one, with what comes.
+        after: the cursor to resume from; by default only new events are delivered.
         headers: sent with each request.
         token: an access token for `Authorization: Bearer`, or a function that returns one
             and is called for each connection.
-        timeout_s: how long nothing at all may come (the server's heartbeat is every 15 s)
-            before the connection is taken for dead.
+        timeout_s: how long the connection may be silent (the server's heartbeat is every 15 s)
+            before it counts as dead.
         connect_timeout_s: for connecting, and for TLS.
         retry_s: the first wait before connecting again; doubled up to `max_retry_s`.
-        presence: also get events named `presence`, of channels whose readers are counted.
+        presence: also get events named `presence`, of channels with presence enabled.
         ssl_context: for `https`, instead of the default one.
 
     One thread iterates; `close()` may be called on any.
@@ -156,7 +156,7 @@ class Client:
                 self._disconnect()
 
     def close(self) -> None:
-        """End the iteration, also one that waits on another thread; may be called again."""
+        """End the iteration, even if it waits on another thread; may be called again."""
         self._closed.set()
         with self._lock:
             if self._socket is not None:
@@ -278,9 +278,9 @@ class Client:
 
 
 class AsyncClient:
-    """`Client` for `async for`; takes the same arguments. It reads on a thread of its own.
+    """`Client` for `async for`; takes the same arguments. It reads on its own thread.
 
-    Belongs to one event loop. `close()` ends an iteration that waits, as does cancelling it.
+    Belongs to one event loop. `close()` ends a waiting iteration, and so does cancelling it.
     """
 
     def __init__(self, url: str, channels: Iterable[str], **options: Any) -> None:

@@ -6,7 +6,7 @@ from flasknado.errors import FlasknadoError
 
 
 class LiveError(FlasknadoError):
-    """Base of every exception that `flasknado.live` raises on purpose."""
+    """Base class of all exceptions of `flasknado.live`."""
 
 
 class InvalidEvent(LiveError, ValueError):
@@ -14,11 +14,11 @@ class InvalidEvent(LiveError, ValueError):
 
 
 class InvalidCursor(LiveError, ValueError):
-    """A text that is not a cursor."""
+    """A string that is not a cursor."""
 
 
 class InvalidIdentity(LiveError, ValueError):
-    """A user, generation or end of access that an `Identity` cannot have."""
+    """An invalid user, generation or end of access of an `Identity`."""
 
 
 class AccessChanged(LiveError):
@@ -26,15 +26,15 @@ class AccessChanged(LiveError):
 
 
 class LogUnavailable(LiveError):
-    """The log cannot be read at present: its database does not answer."""
+    """The log cannot be read right now: its database does not answer."""
 
 
 class BufferFull(LiveError):
-    """More buffered events wait to be appended than may."""
+    """Too many buffered events are waiting to be appended."""
 
 
 class TooManySubscribers(LiveError):
-    """This process holds as many live clients as it may, or the user or address has."""
+    """The process, the user or the address has too many live clients."""
 
     def __init__(self, message: str, status: int = 429) -> None:
         super().__init__(message)

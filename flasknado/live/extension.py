@@ -34,8 +34,8 @@ class Live(Hooks):
     """Live events for a Flask application.
 
     With `db` (Flask-SQLAlchemy) the log is in the application's database, and events join
-    its transactions. Without it, `database_url` names a database of the log's own, or is
-    `memory://` for tests and applications of one process; `publish()` then commits by itself.
+    its transactions. Otherwise `database_url` is the log's own database, or `memory://` for
+    tests and single-process applications; `publish()` then commits by itself.
 
     Unbound until `init_app`, like every extension; one `Live` and `db` may serve any
     number of applications. Settings: `flasknado.live.options.LiveOptions`.
@@ -59,8 +59,8 @@ class Live(Hooks):
     ) -> None:
         """Add this extension to `app`, and the log's tables to `db.metadata`.
 
-        `db.create_all()` and Flask-Migrate then see the tables; a database of the log's own
-        gets them by itself. Raises `ConfigurationError` for a setting out of its range, and
+        `db.create_all()` and Flask-Migrate then find the tables; the log's own database gets
+        them by itself. Raises `ConfigurationError` for a setting out of its range, and
         if not exactly one of `db` and `database_url` is given.
         """
         url = database_url or self._database_url
@@ -78,11 +78,11 @@ class Live(Hooks):
         app.cli.add_command(cli.group)
 
     def page_key(self) -> str:
-        """Return the key of the page that a view makes, for `connect({ key })` of live.js.
+        """Return the key of a page, for `connect({ key })` of live.js.
 
-        It names the user of this request, in a form that says nothing to anybody else: pages
-        share a live connection only under the same key, and only one that is of that user.
-        Empty without a secret key. Needs a request context.
+        It identifies the user of this request in an opaque form: pages share a live connection
+        only under the same key, and only if it belongs to that user. Empty without a secret key.
+        Needs a request context.
         """
         return current_state().page_key(self.who().user) or ""
 
@@ -97,17 +97,17 @@ class Live(Hooks):
     ) -> None:
         """Publish an event in the session's transaction: it exists if and only if that commits.
 
-        `data` is anything that Flask's JSON provider can write. `session` is any session
+        `data` is anything that Flask's JSON provider can serialize. `session` is any session
         on the application's database, by default `db.session`. Needs an application
         context, on any thread that may use the session. Raises `InvalidEvent`.
 
-        Where the log has a database of its own, the event is committed at once.
+        If the log has its own database, the event is committed at once.
 
-        A `buffered` event is a part of no transaction: within 50 ms it is appended together
-        with all others of the process, and it can be resumed from for
-        LIVE_BUFFERED_RETENTION_S. For the tokens of a language model, say. It keeps its order
-        with everything that the thread publishes. If too many wait, this waits for 5 seconds
-        (on a thread with a running loop not at all) and raises `BufferFull`.
+        A `buffered` event belongs to no transaction: it is appended within 50 ms, together with
+        all others of the process, and clients can resume from it for LIVE_BUFFERED_RETENTION_S.
+        It is meant for streams such as the tokens of a language model, and keeps its order with
+        everything that the thread publishes. If too many are waiting, this waits for 5 seconds
+        (not at all on a thread with a running event loop) and raises `BufferFull`.
         """
         state = _publishing_state()
         draft = draft_of(state, channel, name, data, buffered=buffered)
@@ -121,10 +121,10 @@ class Live(Hooks):
             )
 
     def signal(self, channel: str, name: str, data: Any = None) -> None:
-        """Send what need not be kept ("is typing"): to who is there now, never replayed.
+        """Send an event that is not kept ("is typing") to connected clients; never replayed.
 
-        At once, whatever becomes of the session's transaction; on SQLite a session that has
-        written and not committed takes it along, since nobody else can write before it.
+        It is sent at once, whether or not the session commits; on SQLite, a session that has
+        uncommitted writes takes it along, since no other transaction can write before it.
         Needs an application context. Raises `InvalidEvent`.
         """
         state = _publishing_state()
@@ -141,29 +141,29 @@ class Live(Hooks):
     ) -> None:
         """Disconnect a user's live clients everywhere, when the session's transaction commits.
 
-        Tickets that were issued to the user before are worthless from then on. Whoever may
-        still read, reconnects. Where the log has a database of its own, it happens at once.
+        The user's earlier tickets become invalid. Clients that may still read reconnect. If the
+        log has its own database, this takes effect at once.
 
-        With a `generation` only clients and tickets of another one end: at a change of
-        password the session that made it stays, once it carries the new generation. `user`
-        and `generation` mean what they mean in `Identity`. Raises `InvalidIdentity`.
+        With a `generation`, only clients and tickets of other generations end: after a change of
+        password the session that made it stays, if it carries the new generation. `user` and
+        `generation` are as in `Identity`. Raises `InvalidIdentity`.
         """
         state = _publishing_state()
         data = encode_json(revocation_data(user, generation), state.app)
         state.log.publish(tables.Draft(REVOCATIONS, "revoke", data), session)
 
     def cursor(self) -> str:
-        """Return the log's present end, as text.
+        """Return the current end of the log, as a string.
 
-        Read it before the data of a page and subscribe from it: then nothing falls
+        Call it before reading the data of a page, and subscribe from it: then nothing is missed
         between the page and the stream. Needs an application context.
         """
         return str(current_state().log.cursor())
 
     def presence(self, channel: str) -> Presence:
-        """Return who is on a channel, over all workers and machines; half a second old.
+        """Return the presence on a channel, over all workers; at most half a second old.
 
-        Needs an application context. Raises `ConfigurationError` if nobody counts.
+        Needs an application context. Raises `ConfigurationError` if presence is not enabled.
         """
         state = current_state()
         if not watched(check_channel(channel), state.options.presence):
@@ -175,11 +175,11 @@ class Live(Hooks):
     def stream(self, channels: str | Sequence[str], after: str | None = None) -> Response:
         """Return a response of server-sent events that the event loop holds; in a view.
 
-        The view decides who may read: what it returns is not authorised again. Its thread,
-        context and transaction end with it. `after` is a cursor, by default what the browser
-        sends when it reconnects (`Last-Event-ID`), else the log's present end. Under another
-        server it is a plain generator, which ends after LIVE_FALLBACK_STREAM_S (when testing,
-        as soon as it has what is there). Raises `InvalidEvent` and `InvalidCursor`.
+        The view decides who may read: the stream is not authorised again. The view's thread,
+        context and transaction end with it. `after` is a cursor, by default the one that the
+        browser sends when it reconnects (`Last-Event-ID`), else the current end of the log. Under
+        another server the response is a plain generator, which ends after LIVE_FALLBACK_STREAM_S
+        (in tests, once it has delivered the existing events). Raises `InvalidEvent` and `InvalidCursor`.
         """
         names = [channels] if isinstance(channels, str) else list(channels)
         return stream_response(current_state(), [check_channel(name) for name in names], after)

@@ -31,11 +31,11 @@ class FlaskCors:
         self._path = path
 
     def allows(self, origin: str) -> bool:
-        """Return whether pages of an origin may read what anybody may read."""
+        """Return whether pages of an origin may read what is public."""
         return bool(self.headers(origin))
 
     def allows_credentials(self, origin: str) -> bool:
-        """Return whether pages of an origin may act for the user whose cookies they send."""
+        """Return whether pages of an origin may use the cookies that they send."""
         return ALLOW_CREDENTIALS in self.headers(origin)
 
     def headers(self, origin: str) -> dict[str, str]:

@@ -39,10 +39,10 @@ class Hooks:
         """Register `function(channel) -> bool`, which decides who may read what; a decorator.
 
         It runs in a Flask request context made from the live request, after the
-        application's `before_request` functions, on a thread. Until one is registered
-        nobody may read anything. It may `abort(401)` or `abort(404)` to say why not.
+        application's `before_request` functions, on a thread. Without such a function nobody
+        may read anything. It may `abort(401)` or `abort(404)` to give a reason.
 
-        Only `True` lets in. `False` and `None` refuse with 403, a response (as from
+        Only `True` grants access. `False` and `None` refuse with 403, a response (as from
         Flask-Login's `login_required`) or a tuple such as `("no", 401)` with its status, and
         anything else with 403 and a line in the log.
         """
@@ -74,14 +74,14 @@ class Hooks:
         return False
 
     def identity(self, function: WhoAsksT) -> WhoAsksT:
-        """Register `function() -> Identity | None`, which says who asks; a decorator.
+        """Register `function() -> Identity | None`, which identifies the user; a decorator.
 
-        It runs where `authorize`'s function runs. What it names is who `revoke()` ends, who
-        is counted for LIVE_MAX_PER_USER and who is seen on a channel; at `expires_at` (of the
-        session or token) the connection ends. Until one is registered everybody is nobody.
+        It runs where `authorize`'s function runs. The user counts for `revoke()`,
+        LIVE_MAX_PER_USER and presence; at `expires_at` (of the session or token) the connection
+        ends. Without such a function every client is anonymous.
 
-        `None` is nobody. A response or a tuple refuses with its status, and anything else with
-        500 and a line in the log.
+        `None` means anonymous. A response or a tuple refuses with its status, and anything else
+        with 500 and a line in the log.
         """
         self._who = function
         return function
@@ -110,13 +110,13 @@ class Hooks:
     def on_message(self, pattern: str) -> Callable[[OnMessageT], OnMessageT]: ...
 
     def on_message(self, pattern: Any) -> Any:
-        """Register `function(channel, data)` for what WebSocket clients send; a decorator.
+        """Register `function(channel, data)` for messages of WebSocket clients; a decorator.
 
-        As `@live.on_message` it gets the messages to all channels, as
-        `@live.on_message("chat:*")` to those that match; of several the one registered first.
+        With `@live.on_message` it gets the messages to all channels, with
+        `@live.on_message("chat:*")` those to matching channels; the first match counts.
         It runs in a Flask request context of the client's handshake, in order for each
-        client, only for channels that the client follows and while it is who it was when it
-        subscribed. What it returns is the client's reply; it may `abort(403)`, and a response
+        client, only for channels that the client follows and while the user is the one who
+        subscribed. Its return value is the client's reply; it may `abort(403)`, and a response
         refuses with its status.
         """
         if callable(pattern):

@@ -33,7 +33,7 @@ class OriginPolicy:
     """The origins that may use native endpoints.
 
     origins: as browsers send them, such as `https://app.example.org` (scheme, host and port,
-        no path), and `*` for all others. Raises `ConfigurationError` for what is neither.
+        no path), or `*` for all others. Raises `ConfigurationError` for anything else.
 
     May be used on any thread.
     """
@@ -46,11 +46,11 @@ class OriginPolicy:
         self._listed = frozenset(listed - {ANY})
 
     def allows(self, origin: str) -> bool:
-        """Return whether pages of an origin may read what anybody may read."""
+        """Return whether pages of an origin may read what is public."""
         return self._any or self.allows_credentials(origin)
 
     def allows_credentials(self, origin: str) -> bool:
-        """Return whether pages of an origin may act for the user whose cookies they send."""
+        """Return whether pages of an origin may use the cookies that they send."""
         return origin.lower() in self._listed
 
     def headers(self, origin: str) -> dict[str, str]:

@@ -33,7 +33,7 @@ _SIGNING: dict[str, Any] = {"key_derivation": "hmac", "digest_method": hashlib.s
 
 @dataclasses.dataclass(frozen=True, slots=True, init=False)
 class Identity:
-    """Who reads, and until when.
+    """A user, and the end of their access.
 
     Raises `InvalidIdentity`, a `ValueError`, for a value that breaks one of the rules below.
     """
@@ -69,7 +69,7 @@ class Identity:
         object.__setattr__(self, "generation", known)
 
     def is_same_user(self, other: Identity) -> bool:
-        """Return whether another is this user, with the same credentials."""
+        """Return whether another identity is this user with the same credentials."""
         if self.user is None:
             return other.user is None
         return (self.user, self.generation) == (other.user, other.generation)

@@ -144,13 +144,13 @@ async def in_flask(
 ) -> T:
     """Return `function(*args)`, run in a Flask request context of the handler's request.
 
-    The context is made by calling the WSGI application that is served, so middleware around
-    Flask has its say. Raises `Refused`: with status and fields of what middleware answers by
-    itself; with the status of the response that a `before_request` function or an error
-    handler answers with, or of `abort()`; with 500 for any other exception (which is logged),
-    and 503 if the lane is full or does not answer within `timeout_s`. What the function
-    returns must not need the context any more. `lane`: threads of its own, for what may take
-    long or must not wait for others. To be awaited on the loop's thread.
+    The context comes from calling the WSGI application that is served, so middleware around
+    Flask applies. Raises `Refused`: with the status and header fields of an answer that
+    middleware gives by itself; with the status of the response of a `before_request` function
+    or error handler, or of `abort()`; with 500 for any other exception (which is logged); and
+    with 503 if the lane is full or does not answer within `timeout_s`. The return value must
+    not depend on the context. `lane`: a separate lane, for functions that may take long or must
+    not wait for others. Await it on the event loop's thread.
     """
     app = app_of(handler)
     hook(app)

@@ -60,11 +60,11 @@ _NOT_PASSED_ON: Final = frozenset(
 
 
 class Refused(FlasknadoError, HTTPError):
-    """The application refused a native request, or could not be asked.
+    """The application refused a native request, or could not be called.
 
-    `status_code` is the status to answer with, `message` its text for the client,
-    `headers` what belongs to the answer (`WWW-Authenticate`, `Retry-After`, `Location`),
-    `cookies` the values of its `Set-Cookie` fields.
+    `status_code` is the status of the answer, `message` its text for the client, `headers` its
+    other header fields (`WWW-Authenticate`, `Retry-After`, `Location`), `cookies` the values of
+    its `Set-Cookie` fields.
     """
 
     def __init__(

@@ -39,7 +39,7 @@ class KeptLogger(logging.Logger):
 class Logger(GunicornLogger):
     """gunicorn's logger, with its error handlers moved to the root logger.
 
-    What the application does to logging does not silence the server (`keep`).
+    The application's logging configuration cannot silence the server (`keep`).
     """
 
     _handlers: list[logging.Handler]

@@ -33,9 +33,10 @@ BuildServer = Callable[[], HTTPServer]
 def serve(build: BuildServer, **values: Any) -> NoReturn:
     """Serve what `build()` returns until a signal ends it; never returns.
 
-    `build` is called once in every worker process. `values` are gunicorn's (`bind`,
-    `workers`, `threads`, ...) and `flasknado.process.settings`'. Raises `ConfigurationError` for an
-    address that is taken. Call it on the main thread, with no other thread started.
+    `build` is called once in every worker process. `values` are the settings of gunicorn and
+    Flasknado (`bind`, `workers`, `threads`, `queue_limit`, ...). Raises `ConfigurationError` for
+    a bad value, or an address that is in use. Call it on the main thread, before other threads
+    are started.
     """
     standard_streams.open_missing()
     application = _Built(build, values)

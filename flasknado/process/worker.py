@@ -63,7 +63,7 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 class Worker(GunicornWorker):
-    """Serves a WSGI application, or an `HTTPServer` that the application's loader made."""
+    """Serves a WSGI application, or an `HTTPServer` that the application loader returns."""
 
     arbiter: Any = None
     """The arbiter that replaces a worker which says `WORN`; ours sets it, gunicorn's does not."""

@@ -21,27 +21,26 @@ from flasknado.wsgi.container import ApplicationContainer
 class WSGIContainer(ApplicationContainer, httputil.HTTPServerConnectionDelegate):
     """Runs a WSGI application for the ordinary requests of a server.
 
-    threads: how many requests run at once.
-    queue_limit: how many more may wait for a thread; one more is answered 503 with
-        `Retry-After`. Default: 64 for each thread.
-    queue_timeout_s: how long a request may wait for a thread before it is answered 503.
-    request_timeout_s: how long a request may run before its client is answered 504 in the
-        thread's place (`flasknado.wsgi.deadline`); a stream that has begun goes on. Default:
-        as long as it takes.
-    slow_request_s: how long a request may run before the log says once where its thread is.
+    threads: how many requests run concurrently.
+    queue_limit: how many more may wait for a thread; further ones get 503 with `Retry-After`.
+        Default: 64 per thread.
+    queue_timeout_s: how long a request may wait for a thread before it gets 503.
+    request_timeout_s: how long a request may run before its client gets 504, while the thread
+        runs on; a stream that has started continues. Default: no limit.
+    slow_request_s: how long a request may run before the log shows once where its thread is.
         Default: never.
-    abandoned_after_s: how long a thread may go on with a request after its client has left;
-        then it counts as stuck (`stuck`), and the log says once where it is. `None`: for ever.
-    max_body_bytes: the largest body, in bytes or as text such as `16M`; a larger one is
-        answered 413, unread where its size is announced.
-    body_limits: other limits by path prefix and method (`flasknado.http.body_limits`), such
-        as `{"POST /upload": "100M"}`. What an `HTTPServer`'s limits say goes before both.
-    mount: a path prefix such as `/shop` under which alone the application answers, and a
-        server's native handlers beside it; it becomes `SCRIPT_NAME`.
-    multiprocess: what to tell the application of other processes (`wsgi.multiprocess`).
+    abandoned_after_s: how long a thread may go on with a request after its client has left
+        before it counts as stuck (`stuck`) and the log shows once where it is. `None`: no limit.
+    max_body_bytes: the largest body, in bytes or as text such as `16M`; larger ones get 413,
+        unread if their length is announced.
+    body_limits: different limits by method and path prefix, such as `{"POST /upload": "100M"}`.
+        The limits of an `HTTPServer` override both.
+    mount: the path prefix, such as `/shop`, under which the application and a server's native
+        handlers are served; it becomes `SCRIPT_NAME`.
+    multiprocess: whether there are other processes (`wsgi.multiprocess`).
 
     Raises `ConfigurationError` for a value out of its range. Everything but the gauges of
-    `pool` belongs to the loop's thread.
+    `pool` belongs to the event loop's thread.
     """
 
     def start_request(

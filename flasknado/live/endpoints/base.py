@@ -40,8 +40,8 @@ PREFLIGHT_MAX_AGE_S = 600
 class LiveHandler(RequestHandler):
     """Base of the live handlers, and of your own; one per request, on the loop's thread.
 
-    Refusals are JSON, the application's CORS policy holds, and nothing is cached. A handler of
-    your own may use `address()` beside what Tornado's `RequestHandler` has.
+    Refusals are JSON, the application's CORS policy applies, and responses are not cached. Your
+    own handlers may use `address()` in addition to the members of Tornado's `RequestHandler`.
     """
 
     ambient_fields: ClassVar[tuple[str, ...]] = ("Cookie",)
@@ -67,7 +67,7 @@ class LiveHandler(RequestHandler):
             raise Refused(500, str(error)) from None
 
     def address(self) -> str | None:
-        """Return the client's address, as a trusted proxy says it."""
+        """Return the client's address, according to trusted proxies."""
         address = self.request.remote_ip
         return sys.intern(address) if address else None
 

@@ -61,7 +61,7 @@ class Presence:
 
     @property
     def count(self) -> int:
-        """How many are there: a user with several connections counts once."""
+        """How many users and anonymous clients; a user with several connections counts once."""
         return len(self.users) + self.anonymous
 
 

@@ -28,7 +28,7 @@ SOURCES_KEY = "metrics_sources"
 
 
 def add_source(server: HTTPServer, source: Source) -> None:
-    """Have the metrics of a server show what `source()` returns, too."""
+    """Add the families that `source()` returns to the metrics of a server."""
     server.native.application.settings.setdefault(SOURCES_KEY, []).append(source)
 
 
