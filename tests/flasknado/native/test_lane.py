@@ -78,7 +78,9 @@ def test_calls_that_hang_are_replaced_and_named_once(
         asyncio.run(main())
     for n in range(4):
         [said] = [
-            r.getMessage() for r in caplog.records if f"has been running hook {n} for" in r.getMessage()
+            r.getMessage()
+            for r in caplog.records
+            if f"has been running hook {n} for" in r.getMessage()
         ]
         assert "wait_in_vain" in said
 
