@@ -179,7 +179,8 @@ class Live(Hooks):
         context and transaction end with it. `after` is a cursor, by default the one that the
         browser sends when it reconnects (`Last-Event-ID`), else the current end of the log. Under
         another server the response is a plain generator, which ends after LIVE_FALLBACK_STREAM_S
-        (in tests, once it has delivered the existing events). Raises `InvalidEvent` and `InvalidCursor`.
+        (in tests, once it has delivered the existing events). Raises `InvalidEvent` and
+        `InvalidCursor`.
         """
         names = [channels] if isinstance(channels, str) else list(channels)
         return stream_response(current_state(), [check_channel(name) for name in names], after)
