@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -115,6 +116,31 @@ def test_view_with_processes_of_its_own_leaves_the_worker_serving(
         bystander.sendall(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
         assert bystander.recv(65536).startswith(b"HTTP/1.1 200")
     assert ask(server) == before
+    assert "Draining" not in server.output
+
+
+def test_views_with_process_pools_under_load_fail_no_request_of_others(
+    server: ServerProcess,
+) -> None:
+    pools_end = threading.Event()
+    statuses: list[int] = []
+
+    def ask_on() -> None:
+        session = requests.Session()
+        while not pools_end.is_set():
+            statuses.append(session.get(server.url + "/", timeout=60).status_code)
+
+    others = [threading.Thread(target=ask_on) for _ in range(2)]
+    for other in others:
+        other.start()
+    try:
+        for _ in range(2):
+            assert ask(server, "/pool/fork") == "[0, 1, 4, 9]"
+    finally:
+        pools_end.set()
+        for other in others:
+            other.join(60)
+    assert set(statuses) == {200}
     assert "Draining" not in server.output
 
 
