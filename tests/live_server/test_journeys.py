@@ -202,8 +202,8 @@ def test_server_on_an_occupied_port_says_so_and_how_to_choose_another() -> None:
         with server_process(env={"PORT": port}, ready=False) as server:
             assert server.wait() == 1
             assert server.output == (
-                f"port {port} on 127.0.0.1 is taken by another program: "
-                "stop that one, or choose another port, as PORT=8001 does\n"
+                f"port {port} on 127.0.0.1 is in use by another program: "
+                "stop it, or choose another port, as PORT=8001 does\n"
             )
 
 

@@ -40,6 +40,7 @@ def converse(address: tuple[str, int] | str, pieces: bytes | Iterable[bytes]) ->
         with contextlib.suppress(ConnectionError):
             for piece in [pieces] if isinstance(pieces, bytes) else pieces:
                 sock.sendall(piece)
+        with contextlib.suppress(OSError):  # the server may have closed, or reset, by now
             sock.shutdown(socket.SHUT_WR)
         return read_to_end(sock)
 
