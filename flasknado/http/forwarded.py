@@ -1,6 +1,6 @@
-"""What trusted proxies say of a client, field by field: a proxy is believed in what it sets.
+"""What trusted proxies say of a client: a proxy is trusted only for the fields that it sets.
 
-A trusted peer is believed in the scheme alone, which is what gunicorn means by trust; all
+By default a trusted peer is trusted for the scheme only, which is what gunicorn means by trust; all
 else has to be named. A proxy that sets `X-Forwarded-Proto` passes on whatever the client
 says in `X-Forwarded-Host`, and then the client chooses the host of a password-reset link.
 
@@ -60,7 +60,7 @@ class TrustedProxies:
     """The proxies that are believed, and in what. `apply()` on the loop's thread, the rest on any.
 
     networks: IP addresses, CIDR blocks, `unix`, or `*` for everybody.
-    fields: what they are believed in, of `FIELDS`' names.
+    fields: what they are trusted for, as named in `FIELDS`.
     secure_schemes: for `proto`, the header fields that tell the scheme, with their value for
         https (gunicorn's `secure_scheme_headers`).
 
@@ -91,7 +91,7 @@ class TrustedProxies:
         return self._networks.has(address)
 
     def apply(self, head: RequestHead) -> None:
-        """Set what a trusted peer forwards and is believed in.
+        """Apply the fields that a trusted peer forwards and is trusted for.
 
         Raises `RequestError` (400) if what it forwards is malformed or contradicts itself.
         """
@@ -203,7 +203,7 @@ class TrustedProxies:
         return kept
 
     def _tell(self, name: bytes, head: RequestHead) -> None:
-        """Warn, once for each field, that a trusted proxy sends what it is not believed in."""
+        """Warn once for each field that a trusted proxy sends and is not trusted for."""
         field = FIELDS.get(name)
         superseded = FORWARDED in self.fields and field in ("for", "proto", "host")
         if name in self._told or superseded:
@@ -214,8 +214,8 @@ class TrustedProxies:
         else:
             mend = f"add {field} to --trusted-fields (TRUSTED_FIELDS)"
         log.warning(
-            "the trusted proxy %s sends %s, which it is not believed in: if it sets this field "
-            "itself on every request, %s; if it does not, the field is the client's own",
+            "the trusted proxy %s sends %s, for which it is not trusted: if it sets this field "
+            "itself on every request, %s; otherwise the field comes from the client",
             head.client[0] if head.client else "on the Unix socket",
             "-".join(word.capitalize() for word in name.decode().split("-")),
             mend,

@@ -121,7 +121,7 @@ class Live(Hooks):
             )
 
     def signal(self, channel: str, name: str, data: Any = None) -> None:
-        """Send an event that is not kept ("is typing") to connected clients; never replayed.
+        """Send an event that is not kept ("is typing") to connected clients; no replay.
 
         It is sent at once, whether or not the session commits; on SQLite, a session that has
         uncommitted writes takes it along, since no other transaction can write before it.

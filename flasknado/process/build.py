@@ -72,7 +72,7 @@ def script_name(environment: Mapping[str, str] = os.environ) -> str:
 def import_application(uri: str) -> WSGIApplication:
     """Return the WSGI application that `MODULE:APP` names (`APP` alone: `application`).
 
-    Raises `ConfigurationError` if there is none, or if it cannot be one.
+    Raises `ConfigurationError` if it cannot be imported or is not a WSGI application.
     """
     application = import_from_string(uri, default="application")
     if not callable(application):

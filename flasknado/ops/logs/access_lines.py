@@ -55,7 +55,7 @@ def _escaped(match: re.Match[str]) -> str:
 class Template:
     """A line of the access log, in gunicorn's `access_log_format`.
 
-    Raises `ConfigurationError` for an atom that there is not.
+    Raises `ConfigurationError` for an unknown atom.
     """
 
     def __init__(self, line_format: str, scrubber: Scrubber) -> None:

@@ -269,14 +269,14 @@ def rendered() -> str:
     lines = [
         "# HTTP safety",
         "",
-        "What is refused before it reaches an application, and how. On the llhttp layer (the",
-        "default) every row holds; after the answer the connection closes. On Tornado's own layer",
-        "(`--http tornado`) its parser decides first, and where it lets through or says otherwise,",
-        "the last column tells. The rules are those of RFC 9110 and RFC 9112, read strictly.",
-        "What else the server promises under attack is in [Security](security.md).",
+        "Requests that are refused before they reach an application, and the answers. On the",
+        "llhttp layer (the default) every row applies, and the connection closes after the answer.",
+        "On Tornado's own layer (`--http tornado`) its parser decides first; the last column shows",
+        "where the result differs. The rules are those of RFC 9110 and RFC 9112, applied strictly.",
+        "[Security](security.md) lists what else the server promises under attack.",
         "",
-        "This page is written from the table that the tests send over sockets; to print it, run",
-        "`python -m tests.flasknado.http.refusals`.",
+        "`python -m tests.flasknado.http.refusals` writes this page from the table that the tests",
+        "send over sockets.",
     ]
     for group, refusals in REFUSALS.items():
         lines += [
@@ -298,55 +298,54 @@ def rendered() -> str:
 
 
 _ABOUT_ACCEPTED = (
-    "Trailers are read up to 128 fields (431 beyond), and framing only as long as it is not the",
-    "greater part of a chunked body by far (400). A refusal ends the connection, and so do",
-    "`Connection: close` and HTTP/1.0: what was sent behind them is never run, on either layer.",
-    "`Upgrade` is ignored in HTTP/1.0 (RFC 9110, section 7.8), so no WebSocket opens there.",
-    "What need not be percent-encoded is read as if it were not (RFC 3986, section 6.2.2.2):",
-    "`/%7Eann` is `/~ann` to routes, mounts and limits of both halves.",
+    "Up to 128 trailers are read (431 beyond), and chunked bodies that consist mostly of framing",
+    "get 400. A refusal ends the connection, and so do `Connection: close` and HTTP/1.0: requests",
+    "sent after them are never run, on either layer. `Upgrade` is ignored in HTTP/1.0 (RFC 9110,",
+    "section 7.8), so no WebSocket opens there. Needless percent-encoding is decoded (RFC 3986,",
+    "section 6.2.2.2): `/%7Eann` is `/~ann` to routes, mounts and limits of both halves.",
     "",
-    "A client that closes its own half of the connection (FIN) still gets what it has asked for,",
-    "streams and files to their end. It has gone to what lives as long as its client stays: native",
-    "handlers, live streams, and a view's `text/event-stream`. On the tornado layer and under TLS",
-    "it has always gone.",
+    "A client that half-closes the connection (FIN) still gets its responses, including streams",
+    "and files to their end. For responses that last as long as the client stays (native handlers,",
+    "live streams, and a view's `text/event-stream`) it counts as gone. On the tornado layer and",
+    "under TLS it always counts as gone.",
 )
 
 
 def _websocket() -> list[str]:
     """Return what a client's frames are answered with."""
     return [
-        "What costs a server more than it costs the client ends the connection, with close code",
-        "1008. The work grows with the bytes that come, and never faster.",
+        "Frames that cost the server more than the client end the connection with close code",
+        "1008. The work grows at most linearly with the bytes received.",
         "",
         "| the client sends | answer |",
         "|---|---|",
-        f"| a message in more than {codec.FREE_FRAMES:,} frames, and one more for each "
-        f"{codec.BYTES_PER_FRAME} bytes that it has; control frames in between count | 1008 |",
-        f"| more than {codec.CONTROL_FRAMES_PER_S:g} pings a second, after "
-        f"{codec.CONTROL_FRAMES_BURST:g} at once | 1008 |",
-        f"| pongs that no ping asked for, each as {codec.UNASKED_PONG_COST:g} pings | 1008 |",
+        f"| a message in more than {codec.FREE_FRAMES:,} frames, plus one for each "
+        f"{codec.BYTES_PER_FRAME} bytes; control frames in between count | 1008 |",
+        f"| more than {codec.CONTROL_FRAMES_PER_S:g} pings per second, after a burst of "
+        f"{codec.CONTROL_FRAMES_BURST:g} | 1008 |",
+        f"| unsolicited pongs, each of which counts as {codec.UNASKED_PONG_COST:g} pings | 1008 |",
         f"| live messages over `LIVE_MAX_MESSAGES_PER_S` | `error` 429 each, 1008 after "
         f"{DROPPED_LIMIT} |",
         "| live messages larger than `LIVE_MAX_MESSAGE_BYTES` | 1009 |",
         "| frames that RFC 6455 does not allow | 1002; 1007 for text that is not UTF-8 |",
         "",
-        "This holds for live clients on both layers. Your own `WebSocketHandler`s are read by",
-        "Tornado's code, on the llhttp layer behind the first three rows; on the tornado layer",
-        "nothing counts their frames.",
+        "This applies to live clients on both layers. Your own `WebSocketHandler`s run on",
+        "Tornado's code; on the llhttp layer the first three rows apply to them, on the tornado",
+        "layer nothing counts their frames.",
         "",
         "TCP is closed once both closing frames have passed. After a violation the server closes",
-        "its own half at once (not under TLS) and drops what still comes until the client has",
-        f"closed, for {GOODBYE_TIMEOUT_S:g} s and {SKIPPED_BYTES // 1024} KiB at most.",
+        "its own half at once (not under TLS) and drops further data until the client has closed,",
+        f"for at most {GOODBYE_TIMEOUT_S:g} s and {SKIPPED_BYTES // 1024} KiB.",
     ]
 
 
 _FAIRNESS = (
-    "Whatever one client sends at once, others have their turn of the loop in between. In a turn,",
-    f"one connection is read up to {WORK_PER_TURN // REQUEST_WORK} requests, or some",
+    "Whatever one client sends at once, others get their turns of the event loop in between. In",
+    f"one turn a connection handles up to {WORK_PER_TURN // REQUEST_WORK} requests, or about",
     f"{WORK_PER_TURN:,} chunks or blank lines; a live WebSocket up to {FRAMES_PER_TURN} frames; a",
-    f"stream that a Tornado handler has detached does up to {STREAM_WORK_PER_TURN} reads and",
-    "writes. The rest waits, and reading stops meanwhile. On the tornado layer Tornado divides the",
-    "work of requests, bodies and its own WebSockets, into larger turns.",
+    f"stream that a Tornado handler has detached up to {STREAM_WORK_PER_TURN} reads and writes.",
+    "The rest waits, and reading pauses meanwhile. On the tornado layer Tornado divides the work",
+    "of requests, bodies and its own WebSockets into larger turns.",
 )
 
 

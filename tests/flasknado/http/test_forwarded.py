@@ -365,7 +365,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
 
 
-def test_field_of_a_trusted_proxy_that_is_not_believed_is_warned_of_once(
+def test_field_that_a_trusted_proxy_is_not_trusted_for_is_warned_of_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     proxies = TrustedProxies(["10.0.0.0/8"])
@@ -373,7 +373,9 @@ def test_field_of_a_trusted_proxy_that_is_not_believed_is_warned_of_once(
         for _ in range(2):
             proxies.apply(head_from(PROXY, **{name: "192.0.2.1"}))
     (line,) = warnings(caplog)
-    assert line.startswith("the trusted proxy 10.0.0.1 sends X-Forwarded-For, which it is not")
+    assert line.startswith(
+        "the trusted proxy 10.0.0.1 sends X-Forwarded-For, for which it is not trusted"
+    )
     assert "add for to --trusted-fields" in line
 
 
