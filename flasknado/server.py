@@ -163,6 +163,8 @@ class HTTPServer(TornadoHTTPServer):
         self._on_response: ResponseHook | None = None
         self._drain_callbacks: list[DrainCallback] = []
         self._close_callbacks: list[CloseCallback] = []
+        if self.container is not None:
+            self.add_close_callback(self.container.loop_host.ended)
         self._shared: Shared | None = None
         self._listeners: Listeners | None = None
         super().initialize(request_callback, **options)
@@ -203,6 +205,8 @@ class HTTPServer(TornadoHTTPServer):
 
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
         """Accept connections on bound sockets, TCP or Unix."""
+        if self.container is not None:
+            self.container.begin(_current_loop())
         if self.layer == TORNADO:
             super().add_sockets(sockets)
             return
@@ -234,7 +238,7 @@ class HTTPServer(TornadoHTTPServer):
         from flasknado.http.shared import Shared
 
         container = self.container
-        loop: asyncio.AbstractEventLoop = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
+        loop = _current_loop()
         shared = self._shared = Shared(
             loop,
             mailbox_of(loop),
@@ -353,6 +357,11 @@ async def _call_each(callbacks: Iterable[Callable[..., Any]], *args: float, limi
             log.error("a server callback did not finish in time: %r", callback)
         except Exception:
             log.exception("a server callback failed: %r", callback)
+
+
+def _current_loop() -> asyncio.AbstractEventLoop:
+    loop: asyncio.AbstractEventLoop = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
+    return loop
 
 
 def _has_llhttp() -> bool:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from flasknado.errors import ClientDisconnected
 from flasknado.http.message import RequestHead, ResponseHead, plain_response
-from flasknado.http.reply import Reply, TakeConnection
+from flasknado.http.reply import BeginOnLoop, Reply, TakeConnection
 
 
 class DeadlineReply:
@@ -54,6 +54,10 @@ class DeadlineReply:
         """Leave the connection to another, or drop it if the client has had its 504."""
         if self._begin():
             self._reply.hand_over(head, take)
+
+    def leave_to_loop(self, begin: BeginOnLoop) -> bool:
+        """Leave the response to the loop, unless the client has had its 504."""
+        return self._begin() and self._reply.leave_to_loop(begin)
 
     def finish(self) -> None:
         """End the stream that this thread has begun."""
