@@ -132,7 +132,7 @@ class StreamMixin:
             host = environ.get(HOST_KEY)
             if host is not None:
                 content_type: str = self.headers["Content-Type"]  # type: ignore[attr-defined]
-                environ[HANDOFF_KEY] = _ToLoop(content_type, body, host)
+                environ[HANDOFF_KEY] = _ToLoop(content_type, body, host, environ)
         return iterable
 
 
@@ -145,18 +145,22 @@ def _class_over(response_class: type[Response]) -> Any:
 class _ToLoop(Handoff):
     """Has the event loop make the body."""
 
-    __slots__ = ("_body", "_host")
+    __slots__ = ("_body", "_environ", "_host")
 
-    def __init__(self, content_type: str, body: LoopBody, host: LoopHost) -> None:
+    def __init__(
+        self, content_type: str, body: LoopBody, host: LoopHost, environ: dict[str, Any]
+    ) -> None:
         super().__init__(content_type, lambda stream, chunked: None)
         self._body = body
         self._host = host
+        self._environ = environ
 
     def fits(self, head: ResponseHead) -> bool:
         return is_unchanged(head, self.content_type)
 
     def leave(self, reply: Reply, request: RequestHead, head: ResponseHead) -> None:
         body, host = self._body, self._host
+        del self._environ[HANDOFF_KEY]  # which lives as long as the stream: thousands are held
         context, leave_context = body.chunks.take_context()
         app = current_app_of(context)
         made = LoopStream(

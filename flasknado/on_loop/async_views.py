@@ -39,12 +39,12 @@ def _async_to_sync_of(
 ) -> Callable[[Callable[..., Coroutine[Any, Any, Any]]], Callable[..., Any]]:
     def async_to_sync(function: Callable[..., Coroutine[Any, Any, Any]]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
+            host = _host(hosts)
             if runs_a_loop():
                 raise RuntimeError(
                     f"{function!r} was called where an event loop runs, which cannot wait for it: "
                     f"await it instead"
                 )
-            host = _host(hosts)
             if host is None:  # nobody serves: a command, or a test's client
                 return Flask.async_to_sync(app, function)(*args, **kwargs)
             return host.call(function, *args, **kwargs)

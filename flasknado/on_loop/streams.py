@@ -136,6 +136,7 @@ class LoopStream:
                 if not self.begun:
                     self.begun = True
                     reply.begin_body(self._head)
+                    del self._head  # thousands are held
                 self.moved_at = self._streams.now
                 self._last = chunk[-2:]
                 room = reply.push(chunk)
