@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from flasknado.errors import AddressTaken as AddressTaken
     from flasknado.errors import ClientDisconnected as ClientDisconnected
     from flasknado.errors import ConfigurationError as ConfigurationError
+    from flasknado.errors import CoroutineCancelled as CoroutineCancelled
     from flasknado.errors import FlasknadoError as FlasknadoError
     from flasknado.http.limits import Limits as Limits
     from flasknado.native.in_flask import in_flask as in_flask
@@ -31,12 +32,16 @@ if TYPE_CHECKING:
     from flasknado.process.worker import Worker as Worker
     from flasknado.server import HTTPServer as HTTPServer
     from flasknado.stock.container import WSGIContainer as WSGIContainer
+    from flasknado.streaming import json_line as json_line
+    from flasknado.streaming import server_sent_event as server_sent_event
+    from flasknado.streaming import stream as stream
 
 __version__ = "0.1.0"
 __all__ = [
     "AddressTaken",
     "ClientDisconnected",
     "ConfigurationError",
+    "CoroutineCancelled",
     "Family",
     "FlasknadoError",
     "HTTPServer",
@@ -47,7 +52,10 @@ __all__ = [
     "Worker",
     "add_source",
     "in_flask",
+    "json_line",
     "serve",
+    "server_sent_event",
+    "stream",
 ]
 
 if not TYPE_CHECKING:  # else every name would exist for type checkers
@@ -57,6 +65,7 @@ if not TYPE_CHECKING:  # else every name would exist for type checkers
             "AddressTaken": "flasknado.errors",
             "ClientDisconnected": "flasknado.errors",
             "ConfigurationError": "flasknado.errors",
+            "CoroutineCancelled": "flasknado.errors",
             "Family": "flasknado.ops.metrics.model",
             "FlasknadoError": "flasknado.errors",
             "HTTPServer": "flasknado.server",
@@ -67,7 +76,10 @@ if not TYPE_CHECKING:  # else every name would exist for type checkers
             "Worker": "flasknado.process.worker",
             "add_source": "flasknado.ops.metrics.sources",
             "in_flask": "flasknado.native.in_flask",
+            "json_line": "flasknado.streaming",
             "serve": "flasknado.process.serve",
+            "server_sent_event": "flasknado.streaming",
+            "stream": "flasknado.streaming",
         },
     )
 

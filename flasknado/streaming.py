@@ -68,9 +68,8 @@ def stream(
             f"not {type(source).__name__}; return a synchronous generator from the view itself"
         )
     chunks = PlainChunks(source)
-    response = _class_over(current_app.response_class)(
-        chunks, status=status, headers=headers, mimetype=mimetype
-    )
+    response_class = _class_over(current_app.response_class)  # type: ignore[arg-type]  # hashable
+    response = response_class(chunks, status=status, headers=headers, mimetype=mimetype)
     response.body_of_loop = LoopBody(chunks, idle_timeout_s, timeout_s)
     response.headers.setdefault("X-Accel-Buffering", "no")
     if response.mimetype == EVENT_STREAM:
@@ -79,15 +78,15 @@ def stream(
 
 
 def server_sent_event(
-    data: Any, event: str | None = None, *, id: str | None = None, retry_ms: int | None = None
+    data: Any, event: str | None = None, event_id: str | None = None, retry_ms: int | None = None
 ) -> str:
     """Return a server-sent event (HTML standard, section 9.2).
 
     `data` is text, which may have several lines, or anything else as JSON. Raises `ValueError` for
-    an `event` or `id` with a line end, and an `id` with a NUL.
+    an `event` or `event_id` with a line end, and an `event_id` with a NUL.
     """
     lines = []
-    for name, value in (("event", event), ("id", id)):
+    for name, value in (("event", event), ("id", event_id)):
         if value is not None:
             if _LINE_END.search(value) or (name == "id" and "\0" in value):
                 raise ValueError(f"the {name} of a server-sent event is one line, not {value!r}")
@@ -145,18 +144,16 @@ def _class_over(response_class: type[Response]) -> Any:
 class _ToLoop(Handoff):
     """Has the event loop make the body."""
 
-    __slots__ = ("_body", "_environ", "_host")
-
     def __init__(
         self, content_type: str, body: LoopBody, host: LoopHost, environ: dict[str, Any]
     ) -> None:
-        super().__init__(content_type, lambda stream, chunked: None)
+        self._content_type = content_type
         self._body = body
         self._host = host
         self._environ = environ
 
     def fits(self, head: ResponseHead) -> bool:
-        return is_unchanged(head, self.content_type)
+        return is_unchanged(head, self._content_type)
 
     def leave(self, reply: Reply, request: RequestHead, head: ResponseHead) -> None:
         body, host = self._body, self._host
@@ -170,7 +167,7 @@ class _ToLoop(Handoff):
             leaving_blocks=bool(app.teardown_request_funcs or app.teardown_appcontext_funcs),
             idle_timeout_s=body.idle_timeout_s,
             timeout_s=body.timeout_s,
-            comments=self.content_type.startswith(EVENT_STREAM),
+            comments=self._content_type.startswith(EVENT_STREAM),
         )
 
         def begin(loop_reply: LoopReply) -> None:
@@ -215,6 +212,7 @@ class PlainChunks:
         self.source = source
         self._copy: RequestCopy | None = None
         self._host: LoopHost | None = None
+        self._closed = False
         self._iterator: AsyncIterator[bytes | str] | None = None
         self._context: contextvars.Context | None = None
         self._leave: Callable[[], None] | None = None
@@ -235,6 +233,8 @@ class PlainChunks:
         return self
 
     def __next__(self) -> bytes:
+        if self._closed:
+            raise StopIteration
         iterator = self._iterator
         if iterator is None:
             iterator = self._iterator = aiter(self.source)
@@ -243,6 +243,7 @@ class PlainChunks:
         try:
             return bytes_of(self._run(iterator.__anext__))
         except StopAsyncIteration:
+            self.close()
             raise StopIteration from None
 
     def _run(self, step: Callable[[], Any]) -> Any:
@@ -265,10 +266,10 @@ class PlainChunks:
 
     def close(self) -> None:
         """Close the source, if it was begun, and leave the context."""
-        if self._iterator is None:
+        if self._closed or self._iterator is None:
             return
+        self._closed = True
         aclose = getattr(self._iterator, "aclose", None)
-        self._iterator = None
         try:
             if aclose is not None:
                 self._run(aclose)

@@ -18,7 +18,7 @@ from flasknado.live.formats import SSE, WHO_FIELD, cursor_of_last_event_id, last
 from flasknado.live.revocation import revocation_of
 from flasknado.live.state import LiveState
 from flasknado.live.tickets import Access, Identity
-from flasknado.wsgi.handoff import HANDOFF_KEY, SERVER_KEY, Handoff
+from flasknado.wsgi.handoff import HANDOFF_KEY, SERVER_KEY, ConnectionHandoff
 
 LOOKING_INTERVAL_S = 0.5
 BATCH_EVENTS = 200
@@ -52,7 +52,7 @@ def stream_response(state: LiveState, channels: Sequence[str], after: str | None
 
             hold(state, server, stream, chunked, channels, cursor, access, address)
 
-        request.environ[HANDOFF_KEY] = Handoff(response.headers["Content-Type"], take)
+        request.environ[HANDOFF_KEY] = ConnectionHandoff(response.headers["Content-Type"], take)
     return response
 
 

@@ -40,6 +40,7 @@ LANE_THREADS = 4
 LANE_QUEUE_LIMIT = 2000
 DEFAULT_TIMEOUT_S = 10.0
 
+
 def app_of(handler: RequestHandler | Caller) -> Flask:
     """Return the Flask application that a native handler is served beside."""
     return flask_app_of(handler.settings.get("wsgi_app"))

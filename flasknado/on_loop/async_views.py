@@ -12,6 +12,7 @@ from typing import Any
 
 from flask import Flask, has_request_context, request
 
+from flasknado.errors import CoroutineCancelled
 from flasknado.on_loop import HOST_KEY
 from flasknado.on_loop.host import LoopHost
 from flasknado.threads import runs_a_loop
@@ -29,7 +30,7 @@ def install(app: Flask, host: LoopHost) -> None:
         if "async_to_sync" in vars(app) or type(app).async_to_sync is not Flask.async_to_sync:
             return
         hosts = app.extensions[EXTENSION_KEY] = []
-        app.async_to_sync = _async_to_sync_of(app, hosts)  # type: ignore[method-assign]
+        app.async_to_sync = _async_to_sync_of(app, hosts)  # type: ignore[method-assign, assignment]
     hosts[:] = [other for other in hosts if other is not host and other.loop is not None]
     hosts.append(host)
 
@@ -57,6 +58,8 @@ def _async_to_sync_of(
 def _host(hosts: list[LoopHost]) -> LoopHost | None:
     if has_request_context():
         host: LoopHost | None = request.environ.get(HOST_KEY)
+        if host is not None and host.stopped:
+            raise CoroutineCancelled("the server has stopped")
         if host is not None and host.loop is not None:
             return host
     return next((host for host in reversed(hosts) if host.loop is not None), None)

@@ -34,12 +34,11 @@ class BlockingWatch:
         loop: asyncio.AbstractEventLoop,
         active: Callable[[], bool],
         describe: Describe,
-        blocked_s: float = BLOCKED_S,
     ) -> None:
         self._loop = loop
         self._active = active
         self._describe = describe
-        self._blocked_s = blocked_s
+        self._blocked_s = BLOCKED_S
         self._loop_thread: int | None = None
         self._turned = True
         self._stopping = threading.Event()

@@ -14,6 +14,7 @@ from flasknado.on_loop.calls import CoroutineCall
 from flasknado.on_loop.streams import LoopStreams
 
 DEFAULT_MAX_STREAMS: Final = 10_000
+END_POLL_S: Final = 0.05
 
 
 class LoopHost:
@@ -49,6 +50,11 @@ class LoopHost:
         return is_new
 
     @property
+    def stopped(self) -> bool:
+        """Whether the loop ran here, and does not any more. Any thread."""
+        return self.loop is None and self._pid == os.getpid()
+
+    @property
     def loop(self) -> asyncio.AbstractEventLoop | None:
         """The loop, while it runs here: `None` in a process that was forked. Any thread."""
         loop = self._loop
@@ -76,7 +82,8 @@ class LoopHost:
         `CoroutineCancelled` if the server cancelled it.
         """
         loop, mailbox = self._loop, self._mailbox
-        assert loop is not None and mailbox is not None, "begin() comes first"
+        assert loop is not None, "begin() comes first"
+        assert mailbox is not None
         watch = self._watch
         if watch is not None and not watch.running:
             mailbox.post(watch.ensure)
@@ -107,9 +114,16 @@ class LoopHost:
             self._streams.stop()
 
     async def ended(self) -> None:
-        """Return once the streams have ended."""
+        """Return once the streams have ended, and the coroutines of requests that were cancelled.
+
+        What such a request runs in its teardown is a further one, a moment later.
+        """
         if self._streams is not None:
             await self._streams.ended()
+        quiet_polls = 0 if self._calls else 2
+        while quiet_polls < 2:
+            await asyncio.sleep(END_POLL_S)
+            quiet_polls = 0 if self._calls else quiet_polls + 1
         if self._watch is not None:
             self._watch.stop()
 

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from flasknado.http.message import RequestHead, ResponseHead, plain_response
 from flasknado.http.reply import LoopReply
+from flasknado.stacks import awaiting_stack, log_stack
 
 log = logging.getLogger("flasknado.error")
 
@@ -62,8 +63,9 @@ class LoopStream:
         "_request",
         "_source",
         "_streams",
-        "begun",
         "began_at",
+        "begun",
+        "commented_at",
         "comments",
         "context",
         "ended_at",
@@ -101,7 +103,7 @@ class LoopStream:
         """Whether the head has been sent: with the first chunk."""
         self.ending: Ending | None = None
         self.ended_at = 0.0
-        self.began_at = self.moved_at = 0.0
+        self.began_at = self.moved_at = self.commented_at = 0.0
         self.waits_for_client = False
         self.told = False
         self.task: asyncio.Task[None] | None = None
@@ -233,19 +235,25 @@ class LoopStream:
             pass  # whose own deadline cuts off who takes too little
         elif self.idle_timeout_s is not None and idle_s > self.idle_timeout_s:
             self.end(Ending(504, f"nothing came for {self.idle_timeout_s:g} s (idle_timeout_s)"))
-        elif self.comments and self.begun and self._last == EVENT_END:
-            # By what has been sent, so that the producer's own silence goes on being counted.
-            if now - self._streams.commented_at.get(self, self.moved_at) >= HEARTBEAT_S:
-                self._streams.commented_at[self] = now
-                self._reply.push(COMMENT)
+        elif (
+            self.comments
+            and self._last == EVENT_END
+            and now - max(self.commented_at, self.moved_at) >= HEARTBEAT_S
+        ):
+            self.commented_at = now
+            self._reply.push(COMMENT)
 
     def _look_at_end(self, now: float) -> None:
         if self.told or self.task is None or now - self.ended_at < CLEANUP_S:
             return
         self.told = True
-        stack = self.task.get_stack(limit=1)
-        place = f"{stack[0].f_code.co_filename}:{stack[0].f_lineno}" if stack else "an unknown place"
-        log.error("the producer of %s goes on, although it was cancelled; it is at %s", self, place)
+        log_stack(
+            log,
+            awaiting_stack(self._source),
+            "the producer of %s goes on, although it was cancelled; it is here:",
+            self,
+            request_id=self.request_id,
+        )
 
     def _done(self, task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
@@ -311,7 +319,6 @@ class LoopStreams:
         """How many were refused because there were too many."""
         self.now = loop.time()
         """The loop's time at the last sweep: exact enough for what is counted in seconds."""
-        self.commented_at: dict[LoopStream, float] = {}
         self.stopping = False
         self._streams: set[LoopStream] = set()
         self._leaving: set[asyncio.Future[Any]] = set()
@@ -334,7 +341,6 @@ class LoopStreams:
     def discard(self, stream: LoopStream) -> None:
         """Count a stream out."""
         self._streams.discard(stream)
-        self.commented_at.pop(stream, None)
 
     def in_thread(self, function: Callable[..., object], *args: Any) -> None:
         """Have a function called on a thread of the loop's executor; what it raises is logged."""

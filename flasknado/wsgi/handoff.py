@@ -8,6 +8,7 @@ instead of iterating. Pure.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -21,26 +22,34 @@ SERVER_KEY = "flasknado.http_server"
 """Where the environ has the server that takes hand-offs (`flasknado.HTTPServer`)."""
 
 
-class Handoff:
-    """What is to be done with the connection, on the loop's thread.
+class Handoff(ABC):
+    """What goes on with a response, if that is still the one that was registered."""
 
-    `take(stream, chunked)` gets the connection as an `IOStream`, with the head written, and
-    frames the body itself: in chunks, or to the end of the connection.
+    @abstractmethod
+    def fits(self, head: ResponseHead) -> bool:
+        """Return whether it is."""
+
+    @abstractmethod
+    def leave(self, reply: Reply, request: RequestHead, head: ResponseHead) -> None:
+        """Leave the response to the loop; on the thread that ran the application."""
+
+
+class ConnectionHandoff(Handoff):
+    """Leaves the connection to `take(stream, chunked)`, on the loop's thread.
+
+    That gets it as an `IOStream`, with the head written, and frames the body itself: in chunks,
+    or to the end of the connection.
     """
 
-    __slots__ = ("content_type", "take")
-
     def __init__(self, content_type: str, take: Callable[[Any, bool], None]) -> None:
-        self.content_type = content_type
-        self.take = take
+        self._content_type = content_type
+        self._take = take
 
     def fits(self, head: ResponseHead) -> bool:
-        """Return whether a response is still the one that was registered."""
-        return head.status == 200 and is_unchanged(head, self.content_type)
+        return head.status == 200 and is_unchanged(head, self._content_type)
 
     def leave(self, reply: Reply, request: RequestHead, head: ResponseHead) -> None:  # noqa: ARG002
-        """Leave the response to the loop; on the thread that ran the application."""
-        reply.hand_over(head, self.take)
+        reply.hand_over(head, self._take)
 
 
 def is_unchanged(head: ResponseHead, content_type: str) -> bool:

@@ -80,7 +80,9 @@ class Watch:
             ran_s = now - task.started_at
             if timeout_s is not None and ran_s > timeout_s and task.time_out():
                 _say(thread, task, ran_s, "its client was answered 504")
-                self._cancel_call(thread.ident or 0, f"its request took longer than {timeout_s:g} s")
+                self._cancel_call(
+                    thread.ident or 0, f"its request took longer than {timeout_s:g} s"
+                )
             if slow_s is not None and ran_s > slow_s and task not in self._slow:
                 self._slow.add(task)
                 _say(thread, task, ran_s, "which is slow", logging.WARNING)
