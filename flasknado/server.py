@@ -338,7 +338,7 @@ class HTTPServer(TornadoHTTPServer):
 
     def _is_quiet(self, lingers: bool) -> bool:
         """Whether nobody loses anything by the end; while it lingers, only if nobody is there."""
-        if self.counters.in_flight or not (self.container is None or self.container.pool.idle):
+        if self.counters.in_flight or not (self.container is None or self.container.idle):
             return False
         if self._shared is not None:
             return not (self._shared.connections if lingers else self._shared.owes_bytes)

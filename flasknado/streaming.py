@@ -15,13 +15,12 @@ from typing import Any
 
 import flask
 from flask import Response, current_app
-from flask.globals import request_ctx
 
 from flasknado.http.message import RequestHead, ResponseHead
 from flasknado.http.reply import LoopReply, Reply
-from flasknado.http.request_id import current_request_id
 from flasknado.on_loop import HOST_KEY
 from flasknado.on_loop.host import LoopHost
+from flasknado.on_loop.request_copy import RequestCopy
 from flasknado.on_loop.streams import LoopStream, bytes_of, log_failed_teardown
 from flasknado.wsgi.handoff import HANDOFF_KEY, Handoff, is_unchanged
 
@@ -158,13 +157,13 @@ class _ToLoop(Handoff):
     def leave(self, reply: Reply, request: RequestHead, head: ResponseHead) -> None:
         body, host = self._body, self._host
         del self._environ[HANDOFF_KEY]  # which lives as long as the stream: thousands are held
+        leaving_blocks = body.chunks.leaving_blocks
         context, leave_context = body.chunks.take_context()
-        app = current_app_of(context)
         made = LoopStream(
             body.chunks.source,
             context,
             leave_context,
-            leaving_blocks=bool(app.teardown_request_funcs or app.teardown_appcontext_funcs),
+            leaving_blocks=leaving_blocks,
             idle_timeout_s=body.idle_timeout_s,
             timeout_s=body.timeout_s,
             comments=self._content_type.startswith(EVENT_STREAM),
@@ -176,30 +175,6 @@ class _ToLoop(Handoff):
 
         if not reply.leave_to_loop(begin):
             context.run(leave_context)
-
-
-def current_app_of(context: contextvars.Context) -> flask.Flask:
-    """Return the application of a context that has been entered."""
-    app: flask.Flask = context.run(lambda: current_app._get_current_object())  # type: ignore[attr-defined]
-    return app
-
-
-class RequestCopy:
-    """A copy of the running request's context, for what goes on after it; entered once."""
-
-    def __init__(self) -> None:
-        self._copy = request_ctx.copy()
-        self._request_id = current_request_id.get()
-
-    def enter(self) -> tuple[contextvars.Context, Callable[[], None]]:
-        """Return a context in which the copy is pushed, and what is called in it at the end."""
-        context = contextvars.Context()
-        context.run(self._push)
-        return context, self._copy.pop
-
-    def _push(self) -> None:
-        current_request_id.set(self._request_id)
-        self._copy.push()
 
 
 class PlainChunks:
@@ -222,6 +197,11 @@ class PlainChunks:
         """Note the request, while it runs."""
         self._copy = RequestCopy()
         self._host = environ.get(HOST_KEY)
+
+    @property
+    def leaving_blocks(self) -> bool:
+        """Whether functions of the application run when the context is left, which may block."""
+        return self._copy is not None and self._copy.leaving_blocks
 
     def take_context(self) -> tuple[contextvars.Context, Callable[[], None]]:
         """Return what `RequestCopy.enter` does; nothing is iterated here then."""

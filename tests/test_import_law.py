@@ -50,13 +50,16 @@ STOREYS = {
     "__main__": "errors process",
     LIVE_GROUND: f"{GROUND} {LIVE_GROUND} websocket.codec",
     "live.client": "live.errors",
-    "live.log live.hooks": f"{GROUND} {LIVE_GROUND}",
-    "live.state": f"{GROUND} {LIVE_GROUND} live.hooks live.log",
+    "live.log": f"{GROUND} {LIVE_GROUND}",
+    "live.hooks": f"{GROUND} {LIVE_GROUND} live.log",
+    "live.runs": f"{GROUND} {LIVE_GROUND} http.request_id live.log on_loop",
+    "live.state": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.runs",
     "live.cli": f"{GROUND} {LIVE_GROUND} live.log live.state",
-    "live.hub": f"{GROUND} {LIVE_GROUND} live.log live.state native.iostream",
+    "live.hub": f"{GROUND} {LIVE_GROUND} live.log live.runs live.state native.iostream",
     "live.endpoints": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.state live.hub "
     "http.message native pool websocket.codec",
-    "live.response": f"{GROUND} {LIVE_GROUND} live.state live.endpoints wsgi.handoff",
+    "live.response": f"{GROUND} {LIVE_GROUND} live.log live.runs live.state live.endpoints "
+    "on_loop wsgi.handoff",
     "live.extension": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.state live.cli "
     "live.response",
 }

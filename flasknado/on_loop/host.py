@@ -33,6 +33,8 @@ class LoopHost:
         self._mailbox: Mailbox | None = None
         self._calls: dict[int, CoroutineCall] = {}
         """What each thread waits for."""
+        self.background: set[object] = set()
+        """What goes on behind the requests, and should end before the server does. Any thread."""
         self._streams: LoopStreams | None = None
         self._watch: BlockingWatch | None = None
 
@@ -128,7 +130,7 @@ class LoopHost:
             self._watch.stop()
 
     def _is_active(self) -> bool:
-        return bool(self._calls or self._streams)
+        return bool(self._calls or self._streams or self.background)
 
     def _describe(self, task: asyncio.Task[Any]) -> tuple[str, str | None]:
         """Return what a task is, for the log; on the watching thread."""

@@ -199,6 +199,11 @@ class ApplicationContainer:
         self.pool.stop()
 
     @property
+    def idle(self) -> bool:
+        """Whether nothing of the application runs, in threads or behind requests."""
+        return self.pool.idle and not self.loop_host.background
+
+    @property
     def stuck(self) -> int:
         """How many threads run a request that was answered 504, or abandoned. Any thread."""
         return self._watch.stuck
