@@ -257,8 +257,7 @@ class Runs:
         with self._changed:
             self._changed.notify_all()
             self._changed.wait_for(lambda: not self._endings, CLOSE_S)
-        if active:
-            self._log.flush()
+        self._log.flush()
 
     async def close_soon(self) -> None:
         """Do as `close()` does, on the loop's thread."""
