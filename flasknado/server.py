@@ -162,6 +162,8 @@ class HTTPServer(TornadoHTTPServer):
         self.draining = False
         self._on_response: ResponseHook | None = None
         self._drain_callbacks: list[DrainCallback] = []
+        if self.container is not None:
+            self._drain_callbacks.append(self.container.end_sockets)
         self._close_callbacks: list[CloseCallback] = []
         self._shared: Shared | None = None
         self._listeners: Listeners | None = None
@@ -248,7 +250,7 @@ class HTTPServer(TornadoHTTPServer):
             ),
             open_native=self._native_exchange,
             open_stream=TransportStream.over,
-            requests_waiting=lambda: container.requests_waiting if container is not None else 0,
+            requests_waiting=lambda: container.held_up if container is not None else 0,
             budget=self.budget,
             protocol=self.protocol,
             keep_alive=not self.conn_params.no_keep_alive,

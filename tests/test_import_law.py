@@ -36,7 +36,7 @@ STOREYS = {
     GROUND: GROUND,
     "http pool websocket": GROUND,
     "environ": f"{GROUND} http",
-    "wsgi": f"{GROUND} http environ pool",
+    "wsgi": f"{GROUND} http environ pool websocket.codec",
     "native": f"{GROUND} http environ pool websocket",
     "stock": f"{GROUND} http wsgi native",
     "server": f"{GROUND} http wsgi native stock",

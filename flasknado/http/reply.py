@@ -6,6 +6,7 @@ Whoever answers either calls `send()` once, or `start()`, any number of `write()
 
 from __future__ import annotations
 
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any, Final, Protocol
@@ -22,10 +23,24 @@ TakeConnection = Callable[[Any, bool], None]
 whether what is written to it must be in chunks."""
 
 
+class LeftConnection(Protocol):
+    """A connection that has left HTTP for a thread of the application. Any thread may call it."""
+
+    socket: socket.socket
+    """A blocking socket; whoever has it closes it, and says so."""
+
+    def closed(self, sent_bytes: int) -> None:
+        """Say that the socket has been closed, and how much was sent on it; once."""
+
+    def later(self, delay_s: float, call: Callable[[], None]) -> None:
+        """Have `call()` made on the loop's thread in a while."""
+
+
 class Reply(Protocol):
     """One response on its way to one client.
 
-    Its methods may be called on any thread, but by one thread at a time. Only `write()` waits.
+    Its methods may be called on any thread, but by one thread at a time. Only `write()` and
+    `take_socket()` wait.
     What is written to a client that has gone is dropped, except that `write()` raises, so that
     a stream ends.
     """
@@ -37,6 +52,18 @@ class Reply(Protocol):
     @property
     def begun(self) -> bool:
         """Whether a stream has been started. May be read on any thread."""
+
+    @property
+    def stalled(self) -> bool:
+        """Whether a stream waits for its client to read. May be read on any thread."""
+
+    @property
+    def leaves_http(self) -> bool:
+        """Whether `take_socket()` can be called."""
+
+    @property
+    def addresses(self) -> tuple[Any, Any]:
+        """The addresses of the connection, on this side and on the other, as sockets have them."""
 
     def send(self, head: ResponseHead, body: bytes) -> None:
         """Send a whole response. Never waits: the body is in memory already."""
@@ -63,6 +90,12 @@ class Reply(Protocol):
         If the client has gone, `take` is not called.
         """
 
+    def take_socket(self) -> LeftConnection:
+        """Take the connection out of HTTP, instead of a response. Waits for the loop.
+
+        Raises `ClientDisconnected` if the client has gone.
+        """
+
     def finish(self) -> None:
         """Say that the body is complete. Never waits."""
 
@@ -79,6 +112,11 @@ class Room:
         self._changed = threading.Condition()
         self._closed = False
         self._waiting_bytes = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether the writing thread waits. May be read on any thread."""
+        return self._waiting_bytes >= HIGH_WATER_BYTES
 
     def enter(self, size_bytes: int) -> None:
         """Count bytes that are to be sent, once there is room; on the writing thread.

@@ -38,7 +38,7 @@ from flasknado.ops.metrics.access import MIN_TOKEN_CHARS, NOBODY, is_token
 from flasknado.ops.vitals import DEFAULT_STUCK_AFTER_S
 from flasknado.server import LAYERS, default_layer
 from flasknado.sizes import size_bytes
-from flasknado.wsgi.container import ABANDONED_AFTER_S
+from flasknado.wsgi.container import ABANDONED_AFTER_S, STREAM_THREADS
 
 SECTION = "Flasknado"
 LIMITS = Limits()
@@ -295,6 +295,21 @@ class AbandonedAfter(Setting):
     desc = """\
         How long a thread may go on with a request after its client has left before it counts as
         stuck and the log shows once where it is; 0 means no limit.
+        """
+
+
+class StreamThreads(Setting):
+    name = "stream_threads"
+    section = SECTION
+    cli = ["--stream-threads"]
+    meta = "INT"
+    validator = validate_pos_int
+    type = int
+    default = STREAM_THREADS
+    desc = """\
+        How many streams, WebSockets of libraries and long polls may hold a thread each, in each
+        worker, beside --threads; one more stream gets 503. 0 means that they hold those of
+        --threads.
         """
 
 
@@ -580,6 +595,7 @@ OWN = (
     StuckShare,
     SlowRequest,
     AbandonedAfter,
+    StreamThreads,
     MaxMemory,
     StuckAfter,
     MaxBody,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from mypy_extensions import mypyc_attr
 
@@ -18,8 +18,10 @@ from flasknado.http.reply import Reply
 from flasknado.pool import Pool, PoolFull
 from flasknado.wsgi.deadline import DeadlineReply
 from flasknado.wsgi.file_wrapper import FileWrapper
+from flasknado.wsgi.holding import Holding
 from flasknado.wsgi.pacing import Pacer
 from flasknado.wsgi.run import Run, WSGIApplication, close_body, refuse_overload
+from flasknado.wsgi.streams import Streams
 from flasknado.wsgi.watch import Watch
 
 SWEEP_INTERVAL_S: Final = 0.5
@@ -35,7 +37,23 @@ PATIENCE_S: Final = 0.002
 
 ABANDONED_AFTER_S: Final = 30.0
 
+STREAM_THREADS: Final = 256
+
+SENT_AWAY_PER_S: Final = 500
+"""How many clients of taken sockets are sent away in a second at most, when the server drains."""
+
 _MOUNT: Final = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+\Z")
+
+
+class StreamCounts(NamedTuple):
+    """How many responses hold a thread each, by what they do."""
+
+    running: int
+    """Those that make their next part, or wait for what it is made of."""
+    waiting: int
+    """Those that wait for their client to read."""
+    abandoned: int
+    """Those whose client left long ago."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -55,6 +73,7 @@ class ApplicationContainer:
         request_timeout_s: float | None = None,
         slow_request_s: float | None = None,
         abandoned_after_s: float | None = ABANDONED_AFTER_S,
+        stream_threads: int = STREAM_THREADS,
         max_body_bytes: int | str = DEFAULT_MAX_BODY_BYTES,
         body_limits: Mapping[str, int | str] | None = None,
         mount: str = "",
@@ -76,6 +95,7 @@ class ApplicationContainer:
         if queue_limit is None:
             queue_limit = 64 * threads
         _check_range("queue_limit", queue_limit, 1)
+        _check_range("stream_threads", stream_threads, 0)
         if mount and _MOUNT.match(mount) is None:
             raise ConfigurationError(
                 f"the mount {mount!r} must begin with a slash, not end with one and need no "
@@ -83,7 +103,9 @@ class ApplicationContainer:
             )
         self.application = application
         self.pool = Pool(threads, queue_limit)
-        self._pacer = Pacer(self.pool)
+        self.streams = Streams(self.pool, stream_threads)
+        self._holding = Holding(self.pool, self.streams)
+        self._pacer = Pacer(self.pool, self._make_up)
         self.queue_timeout_s = queue_timeout_s
         self.request_timeout_s = request_timeout_s
         self._watch = Watch(self.pool, request_timeout_s, slow_request_s, abandoned_after_s)
@@ -115,6 +137,16 @@ class ApplicationContainer:
     def requests_waiting(self) -> int:
         """How many requests wait for a thread. Any thread."""
         return self.pool.queued
+
+    @property
+    def held_up(self) -> int:
+        """How many requests wait, or were just refused, because of streams. Any thread.
+
+        None do while the pool can make up for the threads of streams.
+        """
+        if not self.streams.limit:
+            return self.pool.queued
+        return max(self.pool.queued, 1) if self.streams.in_demand else 0
 
     def max_body_bytes_for(self, head: RequestHead) -> int:
         """Return the largest body accepted for this request."""
@@ -149,7 +181,12 @@ class ApplicationContainer:
     def _run_of(self, head: RequestHead, body: Body | None, reply: Reply) -> Run:
         if self.request_timeout_s is not None:
             reply = DeadlineReply(reply)
-        return Run(self.application, self.base_environ, head, body, reply)
+        return Run(self.application, self.base_environ, head, body, reply, self.streams)
+
+    def _make_up(self) -> None:
+        """Give the pool other threads for those that streams hold."""
+        for thread in self._holding.look():
+            self._pacer.forget(thread)
 
     def _wake(self) -> None:
         self._waking = False
@@ -165,19 +202,52 @@ class ApplicationContainer:
         """Answer 503 to every request that waits for a thread; returns how many."""
         return self.pool.shed_older_than(0.0)
 
+    async def end_sockets(self, window_s: float) -> None:
+        """Send the clients of taken sockets away, spread over at most half of this window."""
+        leaving = [task.socket for task in self._running() if task.socket is not None]
+        pause_s = min(window_s / 2 / max(len(leaving), 1), 1 / SENT_AWAY_PER_S)
+        for left in leaving:
+            left.go_away()
+            await asyncio.sleep(pause_s)
+
+    def _running(self) -> list[Run]:
+        return [task for _, task in self.pool.all_running() if isinstance(task, Run)]
+
     def stop(self) -> None:
         """End the pool's threads once they have done what waits; later requests get 503."""
         if self._sweeping is not None:
             self._sweeping.cancel()
         if self._waking_more is not None:
             self._waking_more.cancel()
+        for task in self._running():
+            if task.socket is not None:
+                task.socket.cut_off()
         self._pacer.stop()
         self.pool.stop()
 
     @property
     def stuck(self) -> int:
-        """How many threads run a request that was answered 504, or abandoned. Any thread."""
+        """How many threads run a request that was answered 504, or abandoned. Any thread.
+
+        Not those that were abandoned after they were set aside: `StreamCounts.abandoned`.
+        """
         return self._watch.stuck
+
+    def stream_counts(self) -> StreamCounts:
+        """Return how many responses hold a thread each. Any thread."""
+        running = waiting = abandoned = 0
+        asides = {worker.task for worker in self.pool.aside}
+        given_up = self._watch.abandoned
+        for task in self._running():
+            if not task.streaming and task not in asides:
+                continue
+            if task in given_up:
+                abandoned += 1
+            elif task.reply.stalled:
+                waiting += 1
+            else:
+                running += 1
+        return StreamCounts(running, waiting, abandoned)
 
     def hanging_longer_than(self, age_s: float) -> int:
         """Return how many threads have run a request for so long and begun no response.
@@ -197,11 +267,12 @@ class ApplicationContainer:
         """Shed what waited too long, and answer for threads that run too long."""
         pool = self.pool
         pool.shed_older_than(self.queue_timeout_s)
+        self._make_up()
         watch = self._watch
         if watch.needed:
             watch.look()
         # With nothing to watch the timer rests until the next request.
-        if pool.queued or (pool.busy and watch.needed):
+        if pool.queued or (not pool.idle and watch.needed):
             self._sweep_later()
         else:
             self._sweeping = None
