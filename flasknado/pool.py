@@ -356,9 +356,7 @@ class Pool:
             return None
 
 
-def _tasks_before(
-    limit: float, workers: list[PoolThread]
-) -> list[tuple[threading.Thread, Task]]:
+def _tasks_before(limit: float, workers: list[PoolThread]) -> list[tuple[threading.Thread, Task]]:
     """Return the tasks that threads began before a time of `time.monotonic`."""
     found: list[tuple[threading.Thread, Task]] = []
     for worker in workers:

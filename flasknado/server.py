@@ -227,7 +227,7 @@ class HTTPServer(TornadoHTTPServer):
         await super().close_all_connections()
         if self._shared is not None:
             # Again and again: a TLS handshake that ends meanwhile makes one more.
-            while self._shared.connections:
+            while self._shared.connections or self._shared.taken:
                 self._shared.close_connections()
                 await asyncio.sleep(0)
 
@@ -308,8 +308,8 @@ class HTTPServer(TornadoHTTPServer):
 
         From now on every response closes its connection (`Connection: close`); idle connections
         have `DRAIN_LINGER_S` to send one more request. Requests that still wait for a thread at
-        the end get 503. Drain callbacks get the window. Detached connections (WebSocket) are not
-        waited for: whoever detached them closes them.
+        the end get 503. Drain callbacks get the window. Connections that native handlers have
+        detached (WebSocket) are not waited for: whoever detached them closes them.
         """
         began = time.monotonic()
         deadline = began + timeout_s
@@ -339,7 +339,8 @@ class HTTPServer(TornadoHTTPServer):
         if self.counters.in_flight or not (self.container is None or self.container.pool.idle):
             return False
         if self._shared is not None:
-            return not (self._shared.connections if lingers else self._shared.owes_bytes)
+            shared = self._shared
+            return not (shared.taken or (shared.connections if lingers else shared.owes_bytes))
         return not (lingers and tornado_private.has_connections(self))
 
 

@@ -29,6 +29,9 @@ class LeftConnection(Protocol):
     socket: socket.socket
     """A blocking socket; whoever has it closes it, and says so."""
 
+    cut_off: Callable[[], None]
+    """What closes the socket while others may use it, on the loop's thread; set by who has it."""
+
     def closed(self, sent_bytes: int) -> None:
         """Say that the socket has been closed, and how much was sent on it; once."""
 

@@ -142,11 +142,12 @@ class ApplicationContainer:
     def held_up(self) -> int:
         """How many requests wait, or were just refused, because of streams. Any thread.
 
-        None do while the pool can make up for the threads of streams.
+        None are while the pool makes up for the threads of streams.
         """
-        if not self.streams.limit:
-            return self.pool.queued
-        return max(self.pool.queued, 1) if self.streams.in_demand else 0
+        streams = self.streams
+        if streams.limit and not streams.full:
+            return 0
+        return max(self.pool.queued, int(streams.refused_lately))
 
     def max_body_bytes_for(self, head: RequestHead) -> int:
         """Return the largest body accepted for this request."""
@@ -219,9 +220,6 @@ class ApplicationContainer:
             self._sweeping.cancel()
         if self._waking_more is not None:
             self._waking_more.cancel()
-        for task in self._running():
-            if task.socket is not None:
-                task.socket.cut_off()
         self._pacer.stop()
         self.pool.stop()
 

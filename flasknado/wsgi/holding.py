@@ -5,8 +5,9 @@ view that waits for another thread of this process, such as a long poll for the 
 another request will bring. What computes is not, nor what waits for a database or another
 server: more threads would only move the queue there.
 
-Python does not say whether a thread waits. One that does uses little of the processor; and one
-that waits for the interpreter wakes at every switch interval, which the system counts.
+Python does not say whether a thread waits. One that does uses little of the processor, and does
+not wait for it; and one that waits for the interpreter wakes at every switch interval. The
+system counts all three.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ LASTING_S = 1.0
 LONG_POLL_S = 0.25
 """Views that have run for less, and begun no response, stay."""
 
-WINDOW_S = 0.015
+WINDOW_S = 0.03
 """How long a thread is watched at least before it is said to wait."""
 
 WAITING_SHARE = 0.35
-"""The share of a processor that a thread which waits may use."""
+"""The share of the time in which a thread that waits may use the processor, or want it."""
 
 CONTENDING_SHARE = 0.5
 """The share of the time in which a thread may wait for the interpreter."""
@@ -56,7 +57,8 @@ class _Use(NamedTuple):
 
     task: Task
     at: float
-    processor_s: float
+    wanted_s: float
+    """For how long it has used a processor, or waited for one."""
     switches: int
 
 
@@ -120,17 +122,23 @@ def waits_for_thread(frame: FrameType | None) -> bool:
 
 def _waited(before: _Use, now: _Use) -> bool:
     window_s = now.at - before.at
-    share = (now.processor_s - before.processor_s) / window_s
+    share = (now.wanted_s - before.wanted_s) / window_s
     contending = (now.switches - before.switches) * sys.getswitchinterval() / window_s
     return share < WAITING_SHARE and contending < CONTENDING_SHARE
 
 
 def _use_of(task: Task, thread: threading.Thread, now: float) -> _Use:
-    """Return what a thread has used so far; nothing where the system does not tell."""
-    switches = 0
+    """Return what a thread has used so far; nothing where the system does not tell (proc(5))."""
+    folder = Path(f"/proc/self/task/{thread.native_id}")
+    wanted_s, switches = 0.0, 0
     try:
-        status = Path(f"/proc/self/task/{thread.native_id}/status").read_text()
+        used_ns, waited_ns, _ = (folder / "schedstat").read_text().split()
+        wanted_s = (int(used_ns) + int(waited_ns)) / 1e9
+    except (OSError, ValueError):
+        wanted_s = processor_seconds(thread)
+    try:
+        status = (folder / "status").read_text()
         switches = int(status.rpartition("\nvoluntary_ctxt_switches:")[2].split()[0])
     except (OSError, ValueError, IndexError):
         pass
-    return _Use(task, now, processor_seconds(thread), switches)
+    return _Use(task, now, wanted_s, switches)

@@ -79,6 +79,7 @@ class RequestSocket:
                     raise ClientDisconnected("the socket has been closed")
                 self._taking()
                 self._left = self._reply.take_socket()
+                self._left.cut_off = self.cut_off
             return self._left
 
     # The addresses are the connection's, also if the socket is one end of a bridge.
@@ -143,12 +144,23 @@ class RequestSocket:
             self._closed = True
             return
         left.later(LAST_WORD_S, self._say_no_more)
-        left.later(LINGER_S, self.cut_off)
 
-    def _say_no_more(self) -> None:
-        if self._left is not None and not self._closed:
-            with contextlib.suppress(OSError):
-                self._left.socket.shutdown(socket.SHUT_WR)
+    def _say_no_more(self, looks: int = int(LINGER_S / LAST_WORD_S)) -> None:
+        """Send an end, and close once the client's has come; on the loop's thread."""
+        left = self._left
+        if left is None or self._closed:
+            return
+        try:
+            left.socket.shutdown(socket.SHUT_WR)
+            ended = left.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+        except BlockingIOError:
+            ended = False
+        except OSError:
+            ended = True
+        if ended or not looks:
+            self.cut_off()
+        else:
+            left.later(LAST_WORD_S, lambda: self._say_no_more(looks - 1))
 
     def cut_off(self) -> None:
         """Close it now, whoever reads or writes."""

@@ -33,7 +33,7 @@ class Streams:
         self._pool = pool
         self._lock = threading.Lock()
         self._open: set[Task] = set()
-        self._refused_at = 0.0
+        self._refused_at = -PRESSED_S
 
     def begin(self, task: Task) -> bool:
         """Count a task whose response has no known end, unless there are too many."""
@@ -62,11 +62,14 @@ class Streams:
             return self._used()
 
     @property
-    def in_demand(self) -> bool:
-        """Whether somebody waits, or was just refused, because of those there are."""
-        if not self.limit:
-            return True
-        return self.used >= self.limit or monotonic() - self._refused_at < PRESSED_S
+    def full(self) -> bool:
+        """Whether one more would be refused."""
+        return bool(self.limit) and self.used >= self.limit
+
+    @property
+    def refused_lately(self) -> bool:
+        """Whether one has been refused in the last `PRESSED_S`."""
+        return monotonic() - self._refused_at < PRESSED_S
 
     def _used(self) -> int:
         others = 0

@@ -39,6 +39,7 @@ class TakenConnection(Flow):
         self.write_paused = connection.write_paused
         self.socket: socket.socket
         """What the application gets."""
+        self.cut_off: Callable[[], None] = self.transport.abort
         self._secure = connection.secure
         self._eof = connection.eof
         self._taken = taken
@@ -50,6 +51,8 @@ class TakenConnection(Flow):
         self._cut_off_timer: asyncio.TimerHandle | None = None
         self._delivered = False
         """Whether the application has got its socket, and will say when it is closed."""
+        self._closed = False
+        """Whether it has said so."""
 
     def begin(self) -> None:
         """Leave the connection to the application, once it has been detached to this."""
@@ -92,6 +95,7 @@ class TakenConnection(Flow):
 
     def _deliver(self) -> None:
         self._delivered = True
+        self.shared.taken.add(self)
         self._taken.set_result(self)
 
     # On a bridge.
@@ -193,10 +197,17 @@ class TakenConnection(Flow):
             with contextlib.suppress(OSError):
                 inner.send(self._to_application)
             inner.close()
+            self._leave_if_over()
         if not self._delivered:
             if not self._taken.done():
                 self._taken.set_exception(ClientDisconnected("the client closed the connection"))
             self._count_out(0)
+
+    def abort(self) -> None:
+        """Cut the client off, and wake the application."""
+        self.shared.taken.discard(self)
+        self.cut_off()
+        self.transport.abort()
 
     def closed(self, sent_bytes: int) -> None:
         """Say that the application's end has been closed; once, on any thread."""
@@ -206,7 +217,13 @@ class TakenConnection(Flow):
         """Have `call()` made on the loop's thread in a while. Any thread."""
         self.shared.mailbox.post(self.shared.loop.call_later, delay_s, call)
 
+    def _leave_if_over(self) -> None:
+        if self._closed and self._inner is None:
+            self.shared.taken.discard(self)
+
     def _count_out(self, sent_bytes: int) -> None:
+        self._closed = True
+        self._leave_if_over()
         counters = self.shared.counters
         counters.connections_open -= 1
         counters.connections_upgraded -= 1

@@ -79,9 +79,7 @@ class Watch:
         """Answer 504 where it is due, and log what hangs."""
         now = time.monotonic()
         running = [
-            (thread, task)
-            for thread, task in self._pool.all_running()
-            if isinstance(task, Run)
+            (thread, task) for thread, task in self._pool.all_running() if isinstance(task, Run)
         ]
         timeout_s, slow_s = self.request_timeout_s, self.slow_request_s
         for thread, task in running:

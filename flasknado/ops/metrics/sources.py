@@ -108,11 +108,13 @@ def pool(server: HTTPServer) -> list[Family]:
         labelled(
             GAUGE,
             "streams",
-            "Responses that hold a thread: streams, taken sockets, long polls.",
+            "Streams, taken sockets and long polls; each holds a thread.",
             "state",
             held._asdict(),
         ),
-        single(GAUGE, "stream_threads", "Of those, with a thread of their own.", len(threads.aside)),
+        single(
+            GAUGE, "stream_threads", "Threads that hold one beside the pool.", len(threads.aside)
+        ),
         single(GAUGE, "stream_threads_limit", "How many may have one.", streams.limit),
         single(COUNTER, "streams_refused", "Streams answered 503.", streams.refused),
     ]

@@ -31,7 +31,7 @@ def events():
 
 @app.post("/publish")
 def publish():
-    for listener in list(listeners):
+    for listener in listeners[:]:
         listener.put(flask.request.get_data(as_text=True))
     return str(len(listeners))
 

@@ -1,6 +1,6 @@
 """Talks to the applications whose connections stay open, and prints what it hears as JSON.
 
-    python long_answers.py KIND http://127.0.0.1:PORT
+python long_answers.py KIND http://127.0.0.1:PORT
 """
 
 import json
@@ -133,9 +133,7 @@ def socket_io(url):
 
 
 def events(url):
-    streams = [
-        requests.get(url + "/events", stream=True, timeout=TIMEOUT_S) for _ in range(20)
-    ]
+    streams = [requests.get(url + "/events", stream=True, timeout=TIMEOUT_S) for _ in range(20)]
     lines = [stream.iter_lines(chunk_size=1, decode_unicode=True) for stream in streams]
     heard = [[next(each) for _ in range(3)] for each in lines]
     polls, answers = [], []
@@ -165,4 +163,4 @@ def events(url):
 KINDS = {"sock": sock, "raw": raw, "socketio": socket_io, "queue": events}
 
 if __name__ == "__main__":
-    print(json.dumps(KINDS[sys.argv[1]](sys.argv[2])))
+    json.dump(KINDS[sys.argv[1]](sys.argv[2]), sys.stdout)
