@@ -8,6 +8,7 @@ application's own threads.
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import threading
 from collections.abc import Callable
@@ -152,9 +153,10 @@ class RequestSocket:
             return
         try:
             left.socket.shutdown(socket.SHUT_WR)
-            ended = left.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
-        except BlockingIOError:
-            ended = False
+            ended = (
+                _is_ready(left.socket, select.POLLIN)
+                and left.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b""
+            )
         except OSError:
             ended = True
         if ended or not looks:
@@ -181,7 +183,7 @@ class RequestSocket:
             return
         if self._speaks_frames and self._sent_bytes and self._sending.acquire(blocking=False):
             try:
-                if self._whole:
+                if self._whole and _is_ready(left.socket, select.POLLOUT):
                     frame = close_frame(GOING_AWAY, "the server restarts")
                     with contextlib.suppress(OSError):
                         left.socket.send(frame, socket.MSG_DONTWAIT)
@@ -189,3 +191,10 @@ class RequestSocket:
                 self._sending.release()
         with contextlib.suppress(OSError):
             left.socket.shutdown(socket.SHUT_RD)
+
+
+def _is_ready(sock: socket.socket, event: int) -> bool:
+    """Return whether a call would not wait: with a timeout set Python waits whatever the flags."""
+    poll = select.poll()
+    poll.register(sock, event)
+    return bool(poll.poll(0))
