@@ -162,6 +162,8 @@ class HTTPServer(TornadoHTTPServer):
         self.draining = False
         self._on_response: ResponseHook | None = None
         self._drain_callbacks: list[DrainCallback] = []
+        if self.container is not None:
+            self._drain_callbacks.append(self.container.end_sockets)
         self._close_callbacks: list[CloseCallback] = []
         if self.container is not None:
             self.add_close_callback(self.container.loop_host.ended)
@@ -229,7 +231,7 @@ class HTTPServer(TornadoHTTPServer):
         await super().close_all_connections()
         if self._shared is not None:
             # Again and again: a TLS handshake that ends meanwhile makes one more.
-            while self._shared.connections:
+            while self._shared.connections or self._shared.taken:
                 self._shared.close_connections()
                 await asyncio.sleep(0)
 
@@ -252,7 +254,7 @@ class HTTPServer(TornadoHTTPServer):
             ),
             open_native=self._native_exchange,
             open_stream=TransportStream.over,
-            requests_waiting=lambda: container.requests_waiting if container is not None else 0,
+            requests_waiting=lambda: container.held_up if container is not None else 0,
             budget=self.budget,
             protocol=self.protocol,
             keep_alive=not self.conn_params.no_keep_alive,
@@ -310,8 +312,8 @@ class HTTPServer(TornadoHTTPServer):
 
         From now on every response closes its connection (`Connection: close`); idle connections
         have `DRAIN_LINGER_S` to send one more request. Requests that still wait for a thread at
-        the end get 503. Drain callbacks get the window. Detached connections (WebSocket) are not
-        waited for: whoever detached them closes them.
+        the end get 503. Drain callbacks get the window. Connections that native handlers have
+        detached (WebSocket) are not waited for: whoever detached them closes them.
         """
         began = time.monotonic()
         deadline = began + timeout_s
@@ -341,7 +343,8 @@ class HTTPServer(TornadoHTTPServer):
         if self.counters.in_flight or not (self.container is None or self.container.idle):
             return False
         if self._shared is not None:
-            return not (self._shared.connections if lingers else self._shared.owes_bytes)
+            shared = self._shared
+            return not (shared.taken or (shared.connections if lingers else shared.owes_bytes))
         return not (lingers and tornado_private.has_connections(self))
 
 

@@ -39,7 +39,7 @@ STOREYS = {
     "http pool websocket": GROUND,
     "environ": f"{GROUND} http",
     "on_loop": f"{GROUND} http",
-    "wsgi": f"{GROUND} http environ on_loop pool",
+    "wsgi": f"{GROUND} http environ on_loop pool websocket.codec",
     "native": f"{GROUND} http environ pool websocket",
     "stock": f"{GROUND} http wsgi native",
     "streaming": f"{GROUND} http on_loop wsgi.handoff",

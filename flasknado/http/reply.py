@@ -7,6 +7,7 @@ Whoever answers either calls `send()` once, or `start()`, any number of `write()
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any, Final, Protocol
@@ -60,10 +61,27 @@ BeginOnLoop = Callable[[LoopReply], None]
 """Called on the loop's thread with a response that was left to it."""
 
 
+class LeftConnection(Protocol):
+    """A connection that has left HTTP for a thread of the application. Any thread may call it."""
+
+    socket: socket.socket
+    """A blocking socket; whoever has it closes it, and says so."""
+
+    cut_off: Callable[[], None]
+    """What closes the socket while others may use it, on the loop's thread; set by who has it."""
+
+    def closed(self, sent_bytes: int) -> None:
+        """Say that the socket has been closed, and how much was sent on it; once."""
+
+    def later(self, delay_s: float, call: Callable[[], None]) -> None:
+        """Have `call()` made on the loop's thread in a while."""
+
+
 class Reply(Protocol):
     """One response on its way to one client.
 
-    Its methods may be called on any thread, but by one thread at a time. Only `write()` waits.
+    Its methods may be called on any thread, but by one thread at a time. Only `write()` and
+    `take_socket()` wait.
     What is written to a client that has gone is dropped, except that `write()` raises, so that
     a stream ends.
     """
@@ -75,6 +93,18 @@ class Reply(Protocol):
     @property
     def begun(self) -> bool:
         """Whether a stream has been started. May be read on any thread."""
+
+    @property
+    def stalled(self) -> bool:
+        """Whether a stream waits for its client to read. May be read on any thread."""
+
+    @property
+    def leaves_http(self) -> bool:
+        """Whether `take_socket()` can be called."""
+
+    @property
+    def addresses(self) -> tuple[Any, Any]:
+        """The addresses of the connection, on this side and on the other, as sockets have them."""
 
     def send(self, head: ResponseHead, body: bytes) -> None:
         """Send a whole response. Never waits: the body is in memory already."""
@@ -107,6 +137,12 @@ class Reply(Protocol):
         Returns false, and does not call `begin`, if the client has been answered already.
         """
 
+    def take_socket(self) -> LeftConnection:
+        """Take the connection out of HTTP, instead of a response. Waits for the loop.
+
+        Raises `ClientDisconnected` if the client has gone.
+        """
+
     def finish(self) -> None:
         """Say that the body is complete. Never waits."""
 
@@ -123,6 +159,11 @@ class Room:
         self._changed = threading.Condition()
         self._closed = False
         self._waiting_bytes = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether the writing thread waits. May be read on any thread."""
+        return self._waiting_bytes >= HIGH_WATER_BYTES
 
     def enter(self, size_bytes: int) -> None:
         """Count bytes that are to be sent, once there is room; on the writing thread.
@@ -157,6 +198,7 @@ class WatchedRoom(Room):
 
     def __init__(self, on_gone: Callable[[], None]) -> None:  # without what a thread waits with
         self._on_gone = on_gone
+        self._waiting_bytes = 0
 
     def close(self) -> None:
         self._on_gone()

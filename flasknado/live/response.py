@@ -66,7 +66,7 @@ def _began_at(server: Any) -> float:
     The application may run it on a thread that it starts itself: then no later than the
     request that has run for longest.
     """
-    running = server.container.pool.running_longer_than(0.0)
+    running = server.container.pool.all_running()
     thread = threading.current_thread()
     own = [task.started_at for other, task in running if other is thread]
     return min(own or [task.started_at for _, task in running], default=time.monotonic())

@@ -39,7 +39,7 @@ from flasknado.ops.metrics.access import MIN_TOKEN_CHARS, NOBODY, is_token
 from flasknado.ops.vitals import DEFAULT_STUCK_AFTER_S
 from flasknado.server import LAYERS, default_layer
 from flasknado.sizes import size_bytes
-from flasknado.wsgi.container import ABANDONED_AFTER_S
+from flasknado.wsgi.container import ABANDONED_AFTER_S, STREAM_THREADS
 
 SECTION = "Flasknado"
 LIMITS = Limits()
@@ -310,6 +310,21 @@ class MaxLoopStreams(Setting):
     desc = """\
         How many responses the event loop of a worker may make at once (flasknado.stream); further
         ones get 503.
+        """
+
+
+class StreamThreads(Setting):
+    name = "stream_threads"
+    section = SECTION
+    cli = ["--stream-threads"]
+    meta = "INT"
+    validator = validate_pos_int
+    type = int
+    default = STREAM_THREADS
+    desc = """\
+        How many streams, WebSockets of libraries and long polls may hold a thread each, in each
+        worker, beside --threads; one more stream gets 503. 0 means that they hold those of
+        --threads.
         """
 
 
@@ -596,6 +611,7 @@ OWN = (
     SlowRequest,
     AbandonedAfter,
     MaxLoopStreams,
+    StreamThreads,
     MaxMemory,
     StuckAfter,
     MaxBody,

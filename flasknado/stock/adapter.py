@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from tornado import httputil
 
-from flasknado.errors import RequestError
+from flasknado.errors import ClientDisconnected, RequestError
 from flasknado.http.body import BodyBuffer
 from flasknado.http.body_limits import body_too_large
 from flasknado.http.mailbox import mailbox_of
@@ -23,7 +23,14 @@ from flasknado.http.message import (
     ResponseHead,
     error_response,
 )
-from flasknado.http.reply import BeginOnLoop, Container, Room, TakeConnection, WatchedRoom
+from flasknado.http.reply import (
+    BeginOnLoop,
+    Container,
+    LeftConnection,
+    Room,
+    TakeConnection,
+    WatchedRoom,
+)
 from flasknado.native import tornado_private
 from flasknado.native.heads import head_from
 from flasknado.native.heads import head_of as head_of
@@ -157,6 +164,18 @@ class StockReply:
     def begun(self) -> bool:
         return self._room is not None
 
+    @property
+    def stalled(self) -> bool:
+        return self._room is not None and self._room.full
+
+    @property
+    def leaves_http(self) -> bool:
+        return False
+
+    @property
+    def addresses(self) -> tuple[Any, Any]:
+        return None, None
+
     def send(self, head: ResponseHead, body: bytes) -> None:
         self._mailbox.post(self._send, head, body)
 
@@ -176,6 +195,9 @@ class StockReply:
 
     def hand_over(self, head: ResponseHead, take: TakeConnection) -> None:
         self._mailbox.post(self._leave, head, take)
+
+    def take_socket(self) -> LeftConnection:
+        raise ClientDisconnected("connections of Tornado's own layer cannot be taken")
 
     def finish(self) -> None:
         self._mailbox.post(self._end)

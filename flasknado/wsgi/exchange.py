@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Final
 
-from flasknado.errors import RequestError
+from flasknado.errors import ClientDisconnected, RequestError
 from flasknado.http.body import BodyBuffer
 from flasknado.http.body_limits import body_too_large
 from flasknado.http.counters import ORDINARY
@@ -27,15 +28,26 @@ from flasknado.http.encode import (
 from flasknado.http.exchange import Exchange
 from flasknado.http.mailbox import Delivery
 from flasknado.http.message import RequestHead, ResponseHead
-from flasknado.http.reply import BeginOnLoop, Container, Room, TakeConnection, WatchedRoom
+from flasknado.http.reply import (
+    BeginOnLoop,
+    Container,
+    LeftConnection,
+    Room,
+    TakeConnection,
+    WatchedRoom,
+)
 from flasknado.wsgi.file_wrapper import PartOfFile
 from flasknado.wsgi.sendfile import OutgoingFile
+from flasknado.wsgi.taken import TakenConnection
 
 if TYPE_CHECKING:
     from flasknado.http.connection import Connection
 
 ONE_BUFFER_BYTES: Final = 64 * 1024
 """Bodies up to this size are joined with their head."""
+
+TAKE_TIMEOUT_S: Final = 30.0
+"""How long the loop may take to leave a connection to a thread."""
 
 
 class OrdinaryExchange(Exchange, Delivery):
@@ -180,6 +192,19 @@ class OrdinaryExchange(Exchange, Delivery):
     def begun(self) -> bool:
         return self._room is not None
 
+    @property
+    def stalled(self) -> bool:
+        return self._room is not None and self._room.full
+
+    @property
+    def leaves_http(self) -> bool:
+        return True
+
+    @property
+    def addresses(self) -> tuple[Any, Any]:
+        info = self._connection.transport.get_extra_info
+        return info("sockname"), info("peername")
+
     def send(self, head: ResponseHead, body: bytes) -> None:
         framing = self._connection_field()
         if head.content_length is None and head.has_body:
@@ -207,6 +232,11 @@ class OrdinaryExchange(Exchange, Delivery):
 
     def hand_over(self, head: ResponseHead, take: TakeConnection) -> None:
         self._mailbox.post(self._leave, head, take)
+
+    def take_socket(self) -> LeftConnection:
+        taken: Future[TakenConnection] = Future()
+        self._mailbox.post(self._leave_socket, taken)
+        return taken.result(TAKE_TIMEOUT_S)
 
     def finish(self) -> None:
         self._mailbox.post(self._end_response)
@@ -340,6 +370,15 @@ class OrdinaryExchange(Exchange, Delivery):
         connection.live_begun()
         if not connection.transport.is_closing():
             take(connection.leave(), chunked)
+
+    def _leave_socket(self, taken: Future[TakenConnection]) -> None:
+        connection = self._connection
+        if self.gone or connection.active is not self:
+            taken.set_exception(ClientDisconnected("the client closed the connection"))
+            return
+        stream = TakenConnection(connection, taken)
+        connection.leave(stream)
+        stream.begin()
 
     def _end_response(self) -> None:
         if self.gone:

@@ -60,20 +60,30 @@ class Watch:
 
     @property
     def stuck(self) -> int:
-        """How many threads run a request that was answered 504, or was abandoned. Any thread."""
+        """How many threads run a request that was answered 504, or was abandoned. Any thread.
+
+        Without the abandoned ones that were set aside: those are no threads of the pool's.
+        """
         abandoned = self._abandoned
-        return sum(
-            isinstance(task, Run) and (task.timed_out or task in abandoned)
-            for _, task in self._pool.running_longer_than(0.0)
+        in_pool = self._pool.running_longer_than(0.0)
+        timed_out = sum(
+            isinstance(task, Run) and task.timed_out for _, task in self._pool.all_running()
         )
+        return timed_out + sum(
+            isinstance(task, Run) and not task.timed_out and task in abandoned
+            for _, task in in_pool
+        )
+
+    @property
+    def abandoned(self) -> frozenset[Run]:
+        """The requests that run on although their client left long ago. Any thread."""
+        return self._abandoned
 
     def look(self) -> None:
         """Answer 504 where it is due, and log what hangs."""
         now = time.monotonic()
         running = [
-            (thread, task)
-            for thread, task in self._pool.running_longer_than(0.0)
-            if isinstance(task, Run)
+            (thread, task) for thread, task in self._pool.all_running() if isinstance(task, Run)
         ]
         timeout_s, slow_s = self.request_timeout_s, self.slow_request_s
         for thread, task in running:
