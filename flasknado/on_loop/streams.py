@@ -12,7 +12,7 @@ import contextlib
 import contextvars
 import logging
 from collections.abc import AsyncIterable, Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from flasknado.http.message import RequestHead, ResponseHead, plain_response
 from flasknado.http.reply import LoopReply
@@ -38,13 +38,16 @@ COMMENT: Final = b":\n\n"
 EVENT_END: Final = b"\n\n"
 
 
-class Ending(Exception):
+class Ending(NamedTuple):
     """Why a stream is ended from outside; `status` is the answer if it has not begun."""
 
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status = status
-        self.reason = reason
+    status: int
+    reason: str
+
+    @property
+    def level(self) -> int:
+        """At which level it is logged: a limit is worth a look, the end of the server is not."""
+        return logging.INFO if self.status == 503 else logging.WARNING
 
 
 class LoopStream:
@@ -211,10 +214,10 @@ class LoopStream:
         if reply.gone or not ending.status:
             log.info("%s ended: %s", self, ending.reason)
         elif self.begun:
-            log.warning("%s was cut off: %s", self, ending.reason)
+            log.log(ending.level, "%s was cut off: %s", self, ending.reason)
             reply.cut_off()
         else:
-            log.warning("%s was answered %s: %s", self, ending.status, ending.reason)
+            log.log(ending.level, "%s was answered %s: %s", self, ending.status, ending.reason)
             message = _MESSAGES.get(ending.status, "The server ended this response.")
             reply.send(*plain_response(self._request, ending.status, message))
         task = self.task
