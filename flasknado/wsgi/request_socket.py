@@ -63,7 +63,8 @@ class RequestSocket:
         recv_into: Callable[..., int]
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # asked of every object, as by `copy`
+        if name.startswith("__") or not hasattr(socket.socket, name):
+            # What every object may be asked for, and what sockets of TLS have besides.
             raise AttributeError(name)
         return getattr(self._socket(), name)
 
