@@ -129,9 +129,9 @@ def _findings(uri: str, cfg: Config, over: _thread.LockType) -> Iterator[Finding
     if "flask_socketio" in sys.modules:
         yield Finding(
             Weight.DIFFERS,
-            "Flask-SocketIO runs in threads here (async_mode='threading'), without monkey patching: "
-            "each of its clients holds one of --stream-threads; events sent with live.publish() "
-            "(docs/live.md) hold none",
+            "Flask-SocketIO runs in threads here (async_mode='threading'), without monkey "
+            "patching: each of its clients holds one of --stream-threads; events sent with "
+            "live.publish() (docs/live.md) hold none",
         )
 
 
@@ -212,8 +212,8 @@ def _sockets() -> Iterator[Finding]:
         else:
             yield Finding(
                 Weight.DIFFERS,
-                f"{where} takes the client's socket from the environ, which has it here only if the "
-                f"request asks for an upgrade, such as to WebSocket; certificates are in "
+                f"{where} takes the client's socket from the environ, which has it here only if "
+                f"the request asks for an upgrade, such as to WebSocket; certificates are in "
                 f"flasknado.peer_certificate, and addresses in REMOTE_ADDR and SERVER_NAME",
             )
 

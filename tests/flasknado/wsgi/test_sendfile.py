@@ -19,6 +19,7 @@ import flask
 import pytest
 import requests
 import uvloop
+from tornado.netutil import bind_sockets
 
 from flasknado import HTTPServer, WSGIContainer
 from flasknado.http.limits import Limits
@@ -210,8 +211,15 @@ def test_a_hundred_clients_of_tls_that_read_nothing_hold_no_thread(file: Path, t
 
 @pytest.mark.parametrize("size_bytes", [65_537, 140_000, sendfile.LEAST_BYTES - 1])
 def test_file_too_small_for_the_kernel_is_whole_and_holds_no_thread(
-    tmp_path: Path, sent_by_kernel: list[int], size_bytes: int
+    tmp_path: Path, sent_by_kernel: list[int], size_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def bind_with_little_room(*arguments: Any) -> list[socket.socket]:
+        bound = bind_sockets(*arguments)
+        for listener in bound:  # what it accepts has the same
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        return bound
+
+    monkeypatch.setattr("tests.support.serving.bind_sockets", bind_with_little_room)
     file = tmp_path / "small.bin"
     file.write_bytes(CONTENT[:size_bytes])
     with serve(file) as server, contextlib.ExitStack() as clients:
