@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from flasknado.process.logger import Logger as Logger
     from flasknado.process.serve import serve as serve
     from flasknado.process.worker import Worker as Worker
+    from flasknado.route_table import url_map as url_map
     from flasknado.server import HTTPServer as HTTPServer
     from flasknado.stock.container import WSGIContainer as WSGIContainer
     from flasknado.streaming import json_line as json_line
@@ -56,6 +57,7 @@ __all__ = [
     "serve",
     "server_sent_event",
     "stream",
+    "url_map",
 ]
 
 if not TYPE_CHECKING:  # else every name would exist for type checkers
@@ -80,6 +82,7 @@ if not TYPE_CHECKING:  # else every name would exist for type checkers
             "serve": "flasknado.process.serve",
             "server_sent_event": "flasknado.streaming",
             "stream": "flasknado.streaming",
+            "url_map": "flasknado.route_table",
         },
     )
 

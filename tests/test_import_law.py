@@ -44,7 +44,7 @@ STOREYS = {
     "stock": f"{GROUND} http wsgi native",
     "streaming": f"{GROUND} http on_loop wsgi.handoff",
     "server": f"{GROUND} http wsgi native stock",
-    "route_table": f"{GROUND} native",
+    "route_table": f"{GROUND} native ops",
     "ops": f"{GROUND} http environ pool wsgi native server",
     "process": f"{GROUND} http environ on_loop pool wsgi native stock server ops",
     "__main__": "errors process",

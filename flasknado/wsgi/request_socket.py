@@ -58,8 +58,13 @@ class RequestSocket:
         """Whether everything that was to be sent has been: what comes now begins a frame."""
         self._closed = False
 
+    if TYPE_CHECKING:
+        recv: Callable[..., bytes]
+        recv_into: Callable[..., int]
+
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):  # asked of every object, as by `copy`
+        if name.startswith("__") or not hasattr(socket.socket, name):
+            # What every object may be asked for, and what sockets of TLS have besides.
             raise AttributeError(name)
         return getattr(self._socket(), name)
 
@@ -79,8 +84,11 @@ class RequestSocket:
                 if self._closed:
                     raise ClientDisconnected("the socket has been closed")
                 self._taking()
-                self._left = self._reply.take_socket()
-                self._left.cut_off = self.cut_off
+                left = self._reply.take_socket()
+                left.cut_off = self.cut_off
+                # What is called most is found at once.
+                self.recv, self.recv_into = left.socket.recv, left.socket.recv_into
+                self._left = left
             return self._left
 
     # The addresses are the connection's, also if the socket is one end of a bridge.
@@ -102,10 +110,11 @@ class RequestSocket:
     def send(self, data: Any, flags: int = 0) -> int:
         """Send what the client takes now; returns how much of it that was."""
         sock = self._socket()
+        size_bytes = len(data) if type(data) is bytes else memoryview(data).nbytes
         with self._sending:
             sent_bytes = sock.send(data, flags)
             self._sent_bytes += sent_bytes
-            self._whole = sent_bytes == memoryview(data).nbytes
+            self._whole = sent_bytes == size_bytes
         return sent_bytes
 
     def sendall(self, data: Any, flags: int = 0) -> None:

@@ -26,7 +26,7 @@ from flasknado.http.reply import Reply
 from flasknado.http.request_id import current_request_id
 from flasknado.pool import Task
 from flasknado.wsgi.deadline import DeadlineReply
-from flasknado.wsgi.file_wrapper import FILE_TYPES, part_of_file
+from flasknado.wsgi.file_wrapper import BLOCK_SIZE_BYTES, FILE_TYPES, part_of_file
 from flasknado.wsgi.handoff import HANDOFF_KEY, Handoff
 from flasknado.wsgi.request_socket import RequestSocket
 from flasknado.wsgi.response_head import ApplicationError, checked_head
@@ -266,15 +266,20 @@ class Run(Task):
     def _leave_file(self, iterable: Any) -> bool:
         """Leave a regular file to the loop if the response is one; returns whether it is.
 
-        The application may close its own descriptor of it at once.
+        The application may close its own descriptor of it at once. A small one is sent in one
+        piece: between two a client that does not read would hold the thread.
         """
         head = self._head
         if head is None or not head.has_body or self._started or head.content_length is None:
             return False
         size_bytes = head.content_length
-        part = part_of_file(iterable) if size_bytes >= LEAST_BYTES else None
+        part = part_of_file(iterable) if size_bytes > BLOCK_SIZE_BYTES else None
         if part is None or part.size_bytes < size_bytes:
             return False
+        if size_bytes < LEAST_BYTES:
+            self._push(_read(iterable, size_bytes))
+            self._end()
+            return True
         try:
             file_fd = os.dup(part.file_fd)
         except OSError:  # too many are open
@@ -382,6 +387,17 @@ class Run(Task):
         elif not self._complete:
             self._complete = True
             self.reply.abort()
+
+
+def _read(blocks: Iterable[bytes], size_bytes: int) -> bytes:
+    """Return blocks as one, as many as it takes."""
+    read: list[bytes] = []
+    for block in blocks:
+        read.append(block)
+        size_bytes -= len(block)
+        if size_bytes <= 0:
+            break
+    return b"".join(read)
 
 
 def close_body(body: Body | None) -> None:

@@ -41,9 +41,7 @@ class Trickle(threading.Thread):
 
 
 @pytest.fixture(params=[0])
-def slow_server(
-    llhttp: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> Iterator[Serving]:
+def slow_server(llhttp: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Serving]:
     """A server with few threads, of a stream, a file and a small answer.
 
     Its parameter is how many threads of their own streams may have.
