@@ -165,6 +165,8 @@ class HTTPServer(TornadoHTTPServer):
         if self.container is not None:
             self._drain_callbacks.append(self.container.end_sockets)
         self._close_callbacks: list[CloseCallback] = []
+        if self.container is not None:
+            self.add_close_callback(self.container.loop_host.ended)
         self._shared: Shared | None = None
         self._listeners: Listeners | None = None
         super().initialize(request_callback, **options)
@@ -205,6 +207,8 @@ class HTTPServer(TornadoHTTPServer):
 
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
         """Accept connections on bound sockets, TCP or Unix."""
+        if self.container is not None:
+            self.container.begin(_current_loop())
         if self.layer == TORNADO:
             super().add_sockets(sockets)
             return
@@ -236,7 +240,7 @@ class HTTPServer(TornadoHTTPServer):
         from flasknado.http.shared import Shared
 
         container = self.container
-        loop: asyncio.AbstractEventLoop = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
+        loop = _current_loop()
         shared = self._shared = Shared(
             loop,
             mailbox_of(loop),
@@ -336,7 +340,7 @@ class HTTPServer(TornadoHTTPServer):
 
     def _is_quiet(self, lingers: bool) -> bool:
         """Whether nobody loses anything by the end; while it lingers, only if nobody is there."""
-        if self.counters.in_flight or not (self.container is None or self.container.pool.idle):
+        if self.counters.in_flight or not (self.container is None or self.container.idle):
             return False
         if self._shared is not None:
             shared = self._shared
@@ -356,6 +360,11 @@ async def _call_each(callbacks: Iterable[Callable[..., Any]], *args: float, limi
             log.error("a server callback did not finish in time: %r", callback)
         except Exception:
             log.exception("a server callback failed: %r", callback)
+
+
+def _current_loop() -> asyncio.AbstractEventLoop:
+    loop: asyncio.AbstractEventLoop = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
+    return loop
 
 
 def _has_llhttp() -> bool:

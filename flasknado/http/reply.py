@@ -6,6 +6,7 @@ Whoever answers either calls `send()` once, or `start()`, any number of `write()
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import threading
 from collections.abc import Callable
@@ -21,6 +22,43 @@ HIGH_WATER_BYTES: Final = 128 * 1024
 TakeConnection = Callable[[Any, bool], None]
 """Called on the loop's thread with a connection that has left HTTP, as an `IOStream`, and
 whether what is written to it must be in chunks."""
+
+
+class LoopReply(Protocol):
+    """One response that a thread has left to the event loop; all of it on the loop's thread.
+
+    Whoever answers calls `watch()` first, and then either `send()`, or `begin_body()`, any number
+    of `push()` and `end_body()`; or `cut_off()` at any point.
+    """
+
+    @property
+    def gone(self) -> bool:
+        """True once the client has disconnected."""
+
+    def watch(self, on_gone: Callable[[], None]) -> None:
+        """Have `on_gone()` called when the client disconnects; half-closing is that, too."""
+
+    def send(self, head: ResponseHead, body: bytes) -> None:
+        """Send a whole response instead."""
+
+    def begin_body(self, head: ResponseHead) -> None:
+        """Send the head of a response whose body follows by `push()`."""
+
+    def push(self, chunk: bytes) -> asyncio.Future[None] | None:
+        """Send a part of the body; returns `None`, or what to await before the next one.
+
+        The future fails if the client goes. To one that has gone nothing is sent.
+        """
+
+    def end_body(self) -> None:
+        """Say that the body is complete."""
+
+    def cut_off(self) -> None:
+        """Close the connection at once: what was promised cannot be kept."""
+
+
+BeginOnLoop = Callable[[LoopReply], None]
+"""Called on the loop's thread with a response that was left to it."""
 
 
 class LeftConnection(Protocol):
@@ -93,6 +131,12 @@ class Reply(Protocol):
         If the client has gone, `take` is not called.
         """
 
+    def leave_to_loop(self, begin: BeginOnLoop) -> bool:
+        """Leave the whole response to the event loop. Never waits.
+
+        Returns false, and does not call `begin`, if the client has been answered already.
+        """
+
     def take_socket(self) -> LeftConnection:
         """Take the connection out of HTTP, instead of a response. Waits for the loop.
 
@@ -145,6 +189,19 @@ class Room:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+
+class WatchedRoom(Room):
+    """The room of a response that the loop writes: nobody waits in it."""
+
+    __slots__ = ("_on_gone",)
+
+    def __init__(self, on_gone: Callable[[], None]) -> None:  # without what a thread waits with
+        self._on_gone = on_gone
+        self._waiting_bytes = 0
+
+    def close(self) -> None:
+        self._on_gone()
 
 
 class Container(Protocol):

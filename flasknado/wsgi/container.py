@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -15,6 +16,8 @@ from flasknado.http.admit import RequestIds
 from flasknado.http.body_limits import DEFAULT_MAX_BODY_BYTES, BodyLimits
 from flasknado.http.message import Body, RequestHead, plain_response
 from flasknado.http.reply import Reply
+from flasknado.on_loop import HOST_KEY
+from flasknado.on_loop.host import DEFAULT_MAX_STREAMS, LoopHost
 from flasknado.pool import Pool, PoolFull
 from flasknado.wsgi.deadline import DeadlineReply
 from flasknado.wsgi.file_wrapper import FileWrapper
@@ -73,6 +76,7 @@ class ApplicationContainer:
         request_timeout_s: float | None = None,
         slow_request_s: float | None = None,
         abandoned_after_s: float | None = ABANDONED_AFTER_S,
+        max_loop_streams: int = DEFAULT_MAX_STREAMS,
         stream_threads: int = STREAM_THREADS,
         max_body_bytes: int | str = DEFAULT_MAX_BODY_BYTES,
         body_limits: Mapping[str, int | str] | None = None,
@@ -95,6 +99,7 @@ class ApplicationContainer:
         if queue_limit is None:
             queue_limit = 64 * threads
         _check_range("queue_limit", queue_limit, 1)
+        _check_range("max_loop_streams", max_loop_streams, 1)
         _check_range("stream_threads", stream_threads, 0)
         if mount and _MOUNT.match(mount) is None:
             raise ConfigurationError(
@@ -108,12 +113,21 @@ class ApplicationContainer:
         self._pacer = Pacer(self.pool, self._make_up)
         self.queue_timeout_s = queue_timeout_s
         self.request_timeout_s = request_timeout_s
-        self._watch = Watch(self.pool, request_timeout_s, slow_request_s, abandoned_after_s)
+        self.loop_host = LoopHost(max_loop_streams, request_timeout_s)
+        """What the application leaves to the event loop."""
+        self._watch = Watch(
+            self.pool,
+            request_timeout_s,
+            slow_request_s,
+            abandoned_after_s,
+            self.loop_host.cancel_call,
+        )
         self.body_limits = BodyLimits(max_body_bytes, body_limits)
         """Set by the server to those of both halves, before the first request."""
         self.mount = mount
         self.base_environ = base_environ(multiprocess=multiprocess, mount=mount)
         self.base_environ["wsgi.file_wrapper"] = FileWrapper
+        self.base_environ[HOST_KEY] = self.loop_host
         self.request_ids = RequestIds()
         self._sweeping: asyncio.TimerHandle | None = None
         self._waking = False
@@ -152,6 +166,15 @@ class ApplicationContainer:
     def max_body_bytes_for(self, head: RequestHead) -> int:
         """Return the largest body accepted for this request."""
         return self.body_limits.limit_bytes(head.method, head.path)
+
+    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Prepare for serving on this loop; may be called again. On the loop's thread."""
+        if self.loop_host.begin(loop) and "flask" in sys.modules:
+            from flasknado.flask_apps import flask_apps_of
+            from flasknado.on_loop.async_views import install
+
+            for app in flask_apps_of(self.application):
+                install(app, self.loop_host)
 
     def handle(self, head: RequestHead, body: Body | None, reply: Reply) -> None:
         """Queue one complete request for a thread, or refuse it (503); does not block."""
@@ -221,7 +244,13 @@ class ApplicationContainer:
         if self._waking_more is not None:
             self._waking_more.cancel()
         self._pacer.stop()
+        self.loop_host.stop()
         self.pool.stop()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of the application runs, in threads or behind requests."""
+        return self.pool.idle and not self.loop_host.background
 
     @property
     def stuck(self) -> int:
@@ -259,6 +288,7 @@ class ApplicationContainer:
 
     def _sweep_later(self) -> None:
         loop = asyncio.get_running_loop()
+        self.begin(loop)
         self._sweeping = loop.call_later(SWEEP_INTERVAL_S, self._sweep)
 
     def _sweep(self) -> None:

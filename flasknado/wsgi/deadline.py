@@ -11,7 +11,7 @@ from typing import Any
 
 from flasknado.errors import ClientDisconnected
 from flasknado.http.message import RequestHead, ResponseHead, plain_response
-from flasknado.http.reply import LeftConnection, Reply, TakeConnection
+from flasknado.http.reply import BeginOnLoop, LeftConnection, Reply, TakeConnection
 
 
 class DeadlineReply:
@@ -71,6 +71,10 @@ class DeadlineReply:
         """Leave the connection to another, or drop it if the client has had its 504."""
         if self._begin():
             self._reply.hand_over(head, take)
+
+    def leave_to_loop(self, begin: BeginOnLoop) -> bool:
+        """Leave the response to the loop, unless the client has had its 504."""
+        return self._begin() and self._reply.leave_to_loop(begin)
 
     def take_socket(self) -> LeftConnection:
         """Take the connection; raises `ClientDisconnected` if the client has had its 504."""

@@ -182,7 +182,7 @@ class Run(Task):
                 except BaseException:
                     log.exception("close() of the response failed in %s", _request_line(environ))
         if handoff is not None and self._head is not None:
-            self.reply.hand_over(self._head, handoff.take)
+            handoff.leave(self.reply, self._request, self._head)
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo = None

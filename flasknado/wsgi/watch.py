@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 
 from flasknado.pool import Pool
 from flasknado.stacks import log_stack
@@ -27,6 +28,7 @@ class Watch:
     abandoned_after_s: how long a request may run on after its client has gone, before its
         thread counts as stuck, and the log says where it is, once.
     Each is `None` for ever.
+    cancel_call: cancels the coroutine that a thread, by its identifier, waits for; with a reason.
     """
 
     def __init__(
@@ -35,8 +37,10 @@ class Watch:
         request_timeout_s: float | None,
         slow_request_s: float | None,
         abandoned_after_s: float | None,
+        cancel_call: Callable[[int, str], None],
     ) -> None:
         self._pool = pool
+        self._cancel_call = cancel_call
         self.request_timeout_s = request_timeout_s
         self.slow_request_s = slow_request_s
         self.abandoned_after_s = abandoned_after_s
@@ -86,6 +90,9 @@ class Watch:
             ran_s = now - task.started_at
             if timeout_s is not None and ran_s > timeout_s and task.time_out():
                 _say(thread, task, ran_s, "its client was answered 504")
+                self._cancel_call(
+                    thread.ident or 0, f"its request took longer than {timeout_s:g} s"
+                )
             if slow_s is not None and ran_s > slow_s and task not in self._slow:
                 self._slow.add(task)
                 _say(thread, task, ran_s, "which is slow", logging.WARNING)
@@ -106,6 +113,7 @@ class Watch:
                 self._abandoned |= {task}
                 ran_s = now - task.started_at
                 _say(thread, task, ran_s, f"its client left {after_s:g} s ago")
+                self._cancel_call(thread.ident or 0, f"its client left {after_s:g} s ago")
 
 
 def _say(

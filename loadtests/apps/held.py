@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from flask import Flask, Response
 from flask_sock import Sock  # type: ignore[import-not-found]
 
+from flasknado import stream as stream_on_loop
 from loadtests.apps.views import blueprint
 
 PART_INTERVAL_S = 1.0
+LOOP_INTERVAL_S = 1 / 30
 STREAM_S = 120.0
 
 app = Flask(__name__)
@@ -30,6 +33,24 @@ def stream() -> Response:
             time.sleep(PART_INTERVAL_S)
 
     return Response(parts(), mimetype="text/event-stream")
+
+
+@app.get("/loop")
+def loop() -> Response:
+    """Send 30 parts a second, from an asynchronous generator on the event loop."""
+
+    async def parts() -> AsyncIterator[str]:
+        ends_at = time.monotonic() + STREAM_S
+        while time.monotonic() < ends_at:
+            yield "data: part\n\n"
+            await asyncio.sleep(LOOP_INTERVAL_S)
+
+    return stream_on_loop(parts(), "text/event-stream")
+
+
+@app.get("/async")
+async def hello_of_coroutine() -> str:
+    return "Hello, World!"
 
 
 @sock.route("/socket")  # type: ignore[untyped-decorator]

@@ -25,7 +25,9 @@ from loadtests.servers import INSTALL_BENCH, OURS, SERVERS, Server
 
 SETTLE_S = 1.5
 CONNECTIONS = 8
+COST_CONNECTIONS = 32
 ROUND_TRIPS = 2_000
+ASYNC = "async_times_sync"
 ECHO = "echo_us"
 _HELLO = b"\x81\x85\0\0\0\0hello"
 _ECHO = b"\x81\x05hello"
@@ -44,6 +46,7 @@ class Kind(NamedTuple):
 OTHERS = ("gunicorn-gthread", "gunicorn-gevent")
 KINDS = (
     Kind("streams", "/stream", 200, "200 streams of views", (OURS, *OTHERS)),
+    Kind("loop", "/loop", 1000, "1,000 streams on the event loop, 30 parts a second each", (OURS,)),
     Kind("sockets", SOCKET, 250, "250 Flask-Sock clients", (OURS, *OTHERS)),
 )
 
@@ -55,6 +58,9 @@ def measure(running: Running, plan: Plan) -> Values:
         if running.server.name in kind.servers:
             _measure_kind(kind, running, plan, values)
     values[ECHO] = _round_trip_us(running)
+    if running.server.name == OURS:
+        sync_us, async_us = (_cost_us(running, path, plan, values) for path in ("/", "/async"))
+        values |= {"sync_us": sync_us, "async_us": async_us, ASYNC: async_us / sync_us}
     return values
 
 
@@ -77,6 +83,15 @@ def _p99_ms(running: Running, path: str, plan: Plan, values: Values) -> float:
     report = wrk.run(running.url + path, load, plan.cores.generator)
     values[FAILURES] = values.get(FAILURES, 0.0) + report.failures
     return report.p99_ms
+
+
+def _cost_us(running: Running, path: str, plan: Plan, values: Values) -> float:
+    """Return the processor time of one request on busy connections."""
+    before_s = running.processor_s()
+    load = wrk.Load(COST_CONNECTIONS, plan.seconds)
+    report = wrk.run(running.url + path, load, plan.cores.generator)
+    values[FAILURES] += report.failures
+    return 1e6 * (running.processor_s() - before_s) / max(report.requests, 1)
 
 
 def _round_trip_us(running: Running) -> float:
@@ -123,6 +138,12 @@ def goals(medians: Medians) -> list[Goal]:
         p99_ms = median(medians, OURS, f"{kind.name}_p99_ms")
         if p99_ms is not None:
             found.append(Goal(f"p99 ms beside {kind.heading}", p99_ms, 20, False))
+    kept_kb = median(medians, OURS, "loop_kb")
+    if kept_kb is not None:
+        found.append(Goal("KB for each stream on the event loop", kept_kb, 12, False))
+    times = median(medians, OURS, ASYNC)
+    if times is not None:
+        found.append(Goal("async view, times a sync one", times, 1.5, False))
     return found
 
 
@@ -133,6 +154,9 @@ def _metrics() -> Iterator[Metric]:
         yield Metric(f"{kind.name}_kb", f"{kind.name}: KB each", 1)
     yield Metric("alone_p99_ms", "p99 ms alone", 2)
     yield Metric(ECHO, "echo us")
+    yield Metric("sync_us", "sync view: us", 1)
+    yield Metric("async_us", "async view: us", 1)
+    yield Metric(ASYNC, "async / sync", 2)
     yield Metric(FAILURES, "failures")
 
 
@@ -142,7 +166,8 @@ BENCHMARK = Benchmark(
     method="`GET /` on 8 connections while "
     + ", then ".join(kind.heading for kind in KINDS)
     + " are held; resident memory of the server's processes; the median round trip of a message to"
-    " a Flask-Sock view and back. gunicorn's threads are 300, ours 16 and the streams' own.",
+    " a Flask-Sock view and back; the processor time of an `async def` view and of the same as"
+    " `def`. gunicorn's threads are 300, ours 16 and the streams' own.",
     servers=(OURS, *OTHERS),
     metrics=tuple(_metrics()),
     measure=measure,

@@ -116,6 +116,12 @@ def test_python_of_the_page_serves_both_halves_and_health(folder: Path) -> None:
             assert session.get(url + "/", timeout=TIMEOUT_S).text == "Shop, at / for Ann\n"
             counted = session.get(url + "/countdown", timeout=TIMEOUT_S).text
             assert counted == "3, Ann\n2, Ann\n1, Ann\n"
+        ticks = get(url + "/ticks")
+        assert ticks.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+        assert ticks.text.startswith('event: tick\ndata: {"path": "/ticks", "tick": 0}\n\n')
+        assert ticks.text.count("event: tick") == 3
+        assert get(url + "/export").text == '{"row": 0}\n{"row": 1}\n{"row": 2}\n'
+        assert get(url + "/later").text == "/later, later\n"
         answer = get(url + "/-/healthz")
         assert answer.text.strip() in PAGE
         assert answer.json() == {"status": "ok"}
@@ -156,7 +162,16 @@ def look_at_orders(server: ServerProcess) -> None:
             session.post(server.url + "/orders", data={"item": item}, timeout=TIMEOUT_S)
         after = {"channel": "orders", "after": polled["cursor"]}
         found = session.get(server.url + "/live/poll", params=after, timeout=TIMEOUT_S).json()
-    assert [event["data"]["item"] for event in found["events"]] == ["tea", "milk"]
+        assert [event["data"]["item"] for event in found["events"]] == ["tea", "milk"]
+        asked = session.post(server.url + "/ask", data={"prompt": "why?"}, timeout=TIMEOUT_S)
+        assert asked.status_code == 202
+        after = {"channel": "orders", "after": asked.json()["cursor"]}
+        names: list[str] = []
+        while "run.finished" not in names:
+            found = session.get(server.url + "/live/poll", params=after, timeout=TIMEOUT_S).json()
+            names += [event["event"] for event in found["events"]]
+            after["after"] = found["cursor"]
+        assert names == ["run.started", "token", "token", "token", "run.finished"]
 
 
 def test_help_of_the_command_has_every_option_of_the_page(folder: Path) -> None:

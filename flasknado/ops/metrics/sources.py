@@ -105,6 +105,12 @@ def pool(server: HTTPServer) -> list[Family]:
         single(
             GAUGE, "pool_threads_stuck", "Threads with a request answered 504 or abandoned.", stuck
         ),
+        single(
+            GAUGE,
+            "loop_streams",
+            "Responses that the event loop makes now.",
+            server.container.loop_host.stream_count,
+        ),
         labelled(
             GAUGE,
             "streams",

@@ -21,7 +21,7 @@ from typing import Any
 from gunicorn.config import Config
 
 from flasknado.errors import ConfigurationError
-from flasknado.native.in_flask import flask_app_of
+from flasknado.flask_apps import flask_app_of
 from flasknado.process.boot import serving_call
 from flasknado.process.build import build_server, import_application
 from flasknado.process.doctor.findings import Finding, Weight

@@ -8,6 +8,7 @@ from typing import Any
 from flask import Flask, request, session
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from shop import answers
 from shop.models import Order, db, live, migrate
 
 
@@ -19,6 +20,7 @@ def create_app(title: str = "Shop") -> Flask:
     db.init_app(app)
     migrate.init_app(app, db)
     live.init_app(app, db)
+    app.register_blueprint(answers.bp)
 
     @app.get("/")
     def index() -> str:
