@@ -323,8 +323,8 @@ class StreamThreads(Setting):
     default = STREAM_THREADS
     desc = """\
         How many streams, WebSockets of libraries and long polls may hold a thread each, in each
-        worker, beside --threads; one more stream gets 503. 0 means that they hold those of
-        --threads.
+        worker, beside the threads that run views; one more stream gets 503. 0 means that they
+        hold those that run views.
         """
 
 

@@ -10,13 +10,14 @@ from time import monotonic
 
 from werkzeug.exceptions import ServiceUnavailable
 
+from flasknado.errors import FlasknadoError
 from flasknado.pool import Pool, Task
 
 PRESSED_S = 5.0
 """How long streams count as in demand after one has been refused."""
 
 
-class StreamsFull(ServiceUnavailable):
+class StreamsFull(FlasknadoError, ServiceUnavailable):
     """As many responses hold a thread as may; its client has been answered 503 already."""
 
 
