@@ -637,3 +637,20 @@ def test_log_names_the_request_that_a_producer_serves(
         pass
     poll(lambda: "GET /held/named [" in caplog.text)
     assert "ended: its client left" in caplog.text
+
+
+def test_chunks_that_are_ready_at_once_leave_requests_their_turns(
+    site: Site, served: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "CHUNKS_PER_TURN", 2)
+    with contextlib.ExitStack() as stack:
+        connections = [
+            stack.enter_context(contextlib.closing(http.client.HTTPConnection(*served.address)))
+            for _ in range(20)
+        ]
+        for connection in connections:
+            connection.request("GET", "/count?to=50")
+        assert requests.get(f"{served.url}/page", timeout=10).text == "page"
+        for connection in connections:
+            said = connection.getresponse().read()
+            assert said == b"".join(b"%d\n" % number for number in range(50))
