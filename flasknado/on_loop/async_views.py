@@ -58,8 +58,9 @@ def _async_to_sync_of(
 def _host(hosts: list[LoopHost]) -> LoopHost | None:
     if has_request_context():
         host: LoopHost | None = request.environ.get(HOST_KEY)
-        if host is not None and host.stopped:
-            raise CoroutineCancelled("the server has stopped")
-        if host is not None and host.loop is not None:
-            return host
+        if host is not None:
+            if host.loop is not None:
+                return host
+            if host.stopped:
+                raise CoroutineCancelled("the server has stopped")
     return next((host for host in reversed(hosts) if host.loop is not None), None)

@@ -44,11 +44,6 @@ class BlockingWatch:
         self._stopping = threading.Event()
         self._thread = LastingThread("flasknado-loop-watch", self._run)
 
-    @property
-    def running(self) -> bool:
-        """Whether the thread runs. May be read on any thread."""
-        return self._thread.is_alive()
-
     def ensure(self) -> None:
         """Start the thread unless it runs; on the loop's thread."""
         if not self._thread.is_alive() and not self._stopping.is_set():

@@ -37,6 +37,8 @@ class LoopHost:
         """What goes on behind the requests, and should end before the server does. Any thread."""
         self._streams: LoopStreams | None = None
         self._watch: BlockingWatch | None = None
+        self._watched = False
+        """Whether a coroutine has asked for the watch."""
 
     def begin(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Note the loop; may be called again. Returns whether it is another one."""
@@ -47,6 +49,7 @@ class LoopHost:
             self._streams = LoopStreams(loop, self.max_streams, self._first_timeout_s)
             if self._watch is not None:
                 self._watch.stop()
+            self._watched = False
             self._watch = BlockingWatch(loop, self._is_active, self._describe)
             self._loop = loop
         return is_new
@@ -86,9 +89,9 @@ class LoopHost:
         loop, mailbox = self._loop, self._mailbox
         assert loop is not None, "begin() comes first"
         assert mailbox is not None
-        watch = self._watch
-        if watch is not None and not watch.running:
-            mailbox.post(watch.ensure)
+        if not self._watched:
+            self._watched = True
+            mailbox.post(self.watch_blocking)
         call = CoroutineCall(loop, function, args, kwargs)
         thread = threading.get_ident()
         self._calls[thread] = call
