@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import contextvars
 import logging
+from collections import deque
 from collections.abc import AsyncIterable, Callable
 from typing import Any, Final, NamedTuple
 
@@ -28,6 +29,8 @@ HEARTBEAT_S: Final = 15.0
 """After how long without a chunk a stream of events gets a comment."""
 CLEANUP_S: Final = 10.0
 """How long a cancelled iterator may take to end before the log says where it is."""
+CHUNKS_PER_TURN: Final = 32
+"""How many chunks all streams together may send before others have their turn of the loop."""
 WORK_PER_TURN: Final = 8
 """How many chunks one stream may write before others have their turn of the loop."""
 BYTES_PER_WORK: Final = 16 * 1024
@@ -142,6 +145,9 @@ class LoopStream:
                     self.begun = True
                     reply.begin_body(self._head)
                     del self._head  # thousands are held
+                turn = self._streams.turn()
+                if turn is not None:
+                    await turn
                 self.moved_at = self._streams.now
                 self._last = chunk[-2:]
                 room = reply.push(chunk)
@@ -323,6 +329,10 @@ class LoopStreams:
         self.now = loop.time()
         """The loop's time at the last sweep: exact enough for what is counted in seconds."""
         self.stopping = False
+        self._left_in_turn = CHUNKS_PER_TURN
+        self._turns: deque[asyncio.Future[None]] = deque()
+        """Who waits for a later turn of the loop."""
+        self._turning = False
         self._streams: set[LoopStream] = set()
         self._leaving: set[asyncio.Future[Any]] = set()
         self._sweeping: asyncio.TimerHandle | None = None
@@ -344,6 +354,33 @@ class LoopStreams:
     def discard(self, stream: LoopStream) -> None:
         """Count a stream out."""
         self._streams.discard(stream)
+
+    def turn(self) -> asyncio.Future[None] | None:
+        """Return `None` if a chunk may be sent in this turn of the loop, else what to await before.
+
+        Thousands of chunks that are ready at once leave requests their turns between them.
+        """
+        if not self._turning:
+            self._turning = True
+            self.loop.call_soon(self._next_turn)
+        if self._left_in_turn > 0 and not self._turns:
+            self._left_in_turn -= 1
+            return None
+        future = self.loop.create_future()
+        self._turns.append(future)
+        return future
+
+    def _next_turn(self) -> None:
+        self._left_in_turn = CHUNKS_PER_TURN
+        turns = self._turns
+        while turns and self._left_in_turn:
+            future = turns.popleft()
+            if not future.done():
+                future.set_result(None)
+                self._left_in_turn -= 1
+        self._turning = bool(turns)
+        if turns:
+            self.loop.call_soon(self._next_turn)
 
     def in_thread(self, function: Callable[..., object], *args: Any) -> None:
         """Have a function called on a thread of the loop's executor; what it raises is logged."""

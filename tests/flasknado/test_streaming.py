@@ -9,8 +9,8 @@ import json
 import logging
 import socket
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import flask
@@ -37,6 +37,7 @@ class Site:
         self.story: list[str] = []
         self.gates: dict[str, asyncio.Event] = {}
         self.yielded = 0
+        self.unblocked = threading.Event()
         self.app.add_url_rule("/held/<name>", view_func=self.held)
         self.app.add_url_rule("/count", view_func=self.count, methods=["GET", "POST"])
         self.app.add_url_rule("/context/<name>", view_func=self.context)
@@ -136,7 +137,7 @@ class Site:
     def blocks(self) -> flask.Response:
         async def produce() -> AsyncIterator[str]:
             yield "now "
-            time.sleep(0.5)
+            self.unblocked.wait(20)
             yield "done"
 
         return stream(produce())
@@ -388,13 +389,17 @@ def test_silent_stream_of_events_gets_comments_between_two_events(
 def test_producer_that_blocks_the_loop_is_told_with_its_stack(
     site: Site, served: Serving, caplog: pytest.LogCaptureFixture
 ) -> None:
-    response = requests.get(f"{served.url}/blocks", timeout=10)
+    with ThreadPoolExecutor(1) as executor:
+        asked = executor.submit(requests.get, f"{served.url}/blocks", timeout=20)
+        poll(lambda: "has blocked the event loop" in caplog.text)
+        site.unblocked.set()
+        response = asked.result()
     assert response.text == "now done"
     record = next(r for r in caplog.records if "has blocked the event loop" in r.getMessage())
     assert (
         f"the producer of GET /blocks [{response.headers['X-Request-ID']}]" in record.getMessage()
     )
-    assert "time.sleep(0.5)" in str(record.stack_info)
+    assert "self.unblocked.wait(20)" in str(record.stack_info)
 
 
 def test_cancelled_producer_that_goes_on_is_told_with_its_stack(
@@ -449,7 +454,6 @@ def test_deadline_of_a_request_holds_for_the_first_byte_of_a_stream(layer: str) 
     with serving(make) as served:
         assert requests.get(f"{served.url}/silent", timeout=10).status_code == 504
         with begun(served, "/held/long"):
-            poll(lambda: site.story, lambda story: True)
             assert streams_of(served) == 1
             assert converse_open(served, "/silent?first=x&timeout_s=0.6").endswith(b"1\r\nx\r\n")
             assert site.story == []  # one that has begun goes on
@@ -633,3 +637,20 @@ def test_log_names_the_request_that_a_producer_serves(
         pass
     poll(lambda: "GET /held/named [" in caplog.text)
     assert "ended: its client left" in caplog.text
+
+
+def test_chunks_that_are_ready_at_once_leave_requests_their_turns(
+    site: Site, served: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "CHUNKS_PER_TURN", 2)
+    with contextlib.ExitStack() as stack:
+        connections = [
+            stack.enter_context(contextlib.closing(http.client.HTTPConnection(*served.address)))
+            for _ in range(20)
+        ]
+        for connection in connections:
+            connection.request("GET", "/count?to=50")
+        assert requests.get(f"{served.url}/page", timeout=10).text == "page"
+        for connection in connections:
+            said = connection.getresponse().read()
+            assert said == b"".join(b"%d\n" % number for number in range(50))

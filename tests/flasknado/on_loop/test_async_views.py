@@ -8,9 +8,9 @@ import functools
 import socket
 import struct
 import threading
-import time
 import traceback
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import flask
@@ -36,6 +36,7 @@ class Site:
         self.app = app = flask.Flask("coroutines")
         app.secret_key = "of a test"
         self.story: list[str] = []
+        self.unblocked = threading.Event()
         self.loops: set[asyncio.AbstractEventLoop] = set()
         app.before_request(self.before)
         app.after_request(self.after)
@@ -100,7 +101,7 @@ class Site:
         return "never"
 
     async def blocks(self) -> str:
-        time.sleep(0.5)
+        self.unblocked.wait(20)
         return "at last"
 
     async def nested(self) -> str:
@@ -140,7 +141,7 @@ def served(running: tuple[Site, Serving]) -> Serving:
 
 
 def get(served: Serving, path: str) -> requests.Response:
-    return requests.get(f"{served.url}{path}", timeout=10)
+    return requests.get(f"{served.url}{path}", timeout=20)
 
 
 def test_coroutines_of_a_request_run_on_the_loop_that_serves(site: Site, served: Serving) -> None:
@@ -183,12 +184,16 @@ def test_call_on_the_loop_itself_is_refused_with_the_way_out(site: Site, served:
 def test_coroutine_that_blocks_the_loop_is_told_with_its_stack(
     site: Site, served: Serving, caplog: pytest.LogCaptureFixture
 ) -> None:
-    response = get(served, "/blocks")
+    with ThreadPoolExecutor(1) as executor:
+        asked = executor.submit(get, served, "/blocks")
+        poll(lambda: "has blocked the event loop" in caplog.text)
+        site.unblocked.set()
+        response = asked.result()
     assert response.text == "at last"
     record = next(r for r in caplog.records if "has blocked the event loop" in r.getMessage())
     assert "Site.blocks" in record.getMessage()
     assert response.headers["X-Request-ID"] in record.getMessage()
-    assert "time.sleep(0.5)" in str(record.stack_info)
+    assert "self.unblocked.wait(20)" in str(record.stack_info)
 
 
 def test_coroutine_past_the_deadline_of_its_request_is_cancelled_and_frees_its_thread(

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import threading
-import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -468,7 +467,7 @@ def test_drain_waits_for_runs_and_then_interrupts_them(run_app: RunApp) -> None:
     with run_app.serve() as served:
         ask(served, "wait", "three")
         draining = drained(served, 15)
-        time.sleep(0.2)
+        wait_for(lambda: served.server.draining)
         assert not draining.done()
         run_app.producers.go_on.set()
         assert draining.result(15)
