@@ -60,6 +60,8 @@ class _Use(NamedTuple):
     wanted_s: float
     """For how long it has used a processor, or waited for one."""
     switches: int
+    runs: bool
+    """Whether it ran just then, or waited for a processor: that is counted only when it is over."""
 
 
 class Holding:
@@ -121,6 +123,8 @@ def waits_for_thread(frame: FrameType | None) -> bool:
 
 
 def _waited(before: _Use, now: _Use) -> bool:
+    if before.runs or now.runs:
+        return False
     window_s = now.at - before.at
     share = (now.wanted_s - before.wanted_s) / window_s
     contending = (now.switches - before.switches) * sys.getswitchinterval() / window_s
@@ -130,7 +134,7 @@ def _waited(before: _Use, now: _Use) -> bool:
 def _use_of(task: Task, thread: threading.Thread, now: float) -> _Use:
     """Return what a thread has used so far; nothing where the system does not tell (proc(5))."""
     folder = Path(f"/proc/self/task/{thread.native_id}")
-    wanted_s, switches = 0.0, 0
+    wanted_s, switches, runs = 0.0, 0, False
     try:
         used_ns, waited_ns, _ = (folder / "schedstat").read_text().split()
         wanted_s = (int(used_ns) + int(waited_ns)) / 1e9
@@ -139,6 +143,7 @@ def _use_of(task: Task, thread: threading.Thread, now: float) -> _Use:
     try:
         status = (folder / "status").read_text()
         switches = int(status.rpartition("\nvoluntary_ctxt_switches:")[2].split()[0])
+        runs = "\nState:\tR" in status
     except (OSError, ValueError, IndexError):
         pass
-    return _Use(task, now, wanted_s, switches)
+    return _Use(task, now, wanted_s, switches, runs)

@@ -75,6 +75,11 @@ def contexts(tmp_path_factory: pytest.TempPathFactory) -> tuple[ssl.SSLContext, 
     return server, client
 
 
+@pytest.fixture(autouse=True)
+def prompt_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flasknado.wsgi.request_socket.LAST_WORD_S", 0.05)
+
+
 @pytest.fixture(params=["plain", "tls"])
 def secure(request: pytest.FixtureRequest) -> bool:
     return bool(request.param == "tls")
@@ -87,7 +92,7 @@ def server(
     def make() -> HTTPServer:
         container = WSGIContainer(site, threads=2, stream_threads=2)
         options = {"ssl_options": contexts[0]} if secure else {}
-        limits = Limits(write_timeout_s=2.0)
+        limits = Limits(write_timeout_s=0.6)
         return HTTPServer(container, http="llhttp", limits=limits, **options)
 
     with serving(make, new_loop=uvloop.new_event_loop) as running:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ import pytest
 import requests
 
 from flasknado import WSGIContainer
+from flasknado.server import LAYERS
 from flasknado.wsgi.holding import waits_for_thread
 from tests.flasknado.wsgi.conftest import Serve
 from tests.flasknado.wsgi.wire import Wire
@@ -79,6 +81,17 @@ class Site:
 
 
 @pytest.fixture
+def layer(request: pytest.FixtureRequest) -> str:
+    """The connection layer; most of this is the same on each."""
+    return str(getattr(request, "param", "llhttp"))
+
+
+@pytest.fixture(autouse=True)
+def prompt_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flasknado.server.DRAIN_LINGER_S", 0.05)
+
+
+@pytest.fixture
 def site() -> Iterator[Site]:
     site = Site()
     yield site
@@ -124,6 +137,7 @@ def in_background(call: Callable[[], object]) -> threading.Thread:
     return thread
 
 
+@pytest.mark.parametrize("layer", LAYERS, indirect=True)
 def test_more_streams_than_threads_leave_pages_theirs(server: Serving, site: Site) -> None:
     pool = container_of(server).pool
     with ExitStack() as streams:
@@ -160,6 +174,7 @@ def test_without_threads_of_their_own_streams_hold_those_of_the_pool(
         site.ended.set()
 
 
+@pytest.mark.parametrize("layer", LAYERS, indirect=True)
 def test_stream_whose_client_does_not_read_is_set_aside_as_waiting(server: Serving) -> None:
     with ExitStack() as clients:
         for _ in range(THREADS + 1):
@@ -239,34 +254,33 @@ def test_long_poll_that_was_set_aside_has_its_deadline(site: Site, serve: Serve)
     poll(lambda: container_of(server).stuck == 0)
 
 
-def test_who_waits_for_a_thread_is_told_from_who_waits_for_a_connection_of_a_pool() -> None:
-    def frame_of(source: str, name: str) -> bool:
-        ready = threading.Event()
-        space = {"__name__": name, "threading": threading, "ready": ready}
-        exec(source, space)
-        thread = threading.Thread(target=space["wait"])  # type: ignore[arg-type]
-        thread.start()
-        try:
-            return poll_frame(thread)
-        finally:
-            ready.set()
-            thread.join()
+@pytest.mark.parametrize(
+    ("waiting", "module", "expected"),
+    [
+        ("ready.wait(10)", "shop.views", True),
+        ("queue.Queue().get(timeout=0.5)", "shop.views", True),
+        ("ready.wait(10)", "sqlalchemy.util.queue", False),
+        ("time.sleep(0.5)", "shop.views", False),
+    ],
+)
+def test_who_waits_for_a_thread_is_told_from_who_waits_for_something_else(
+    waiting: str, module: str, expected: bool
+) -> None:
+    ready = threading.Event()
+    space = {"__name__": module, "queue": queue, "time": time, "ready": ready}
+    exec(f"def wait():\n try: {waiting}\n except queue.Empty: pass", space)
+    thread = threading.Thread(target=space["wait"])  # type: ignore[arg-type]
+    thread.start()
+    seen = []
+    for _ in range(20):
+        seen.append(waits_for_thread(sys._current_frames().get(thread.ident or 0)))
+        time.sleep(0.01)
+    ready.set()
+    thread.join()
+    assert any(seen) == expected
 
-    def poll_frame(thread: threading.Thread) -> bool:
-        import sys
 
-        ends = time.monotonic() + 1.0
-        while time.monotonic() < ends:
-            if waits_for_thread(sys._current_frames().get(thread.ident or 0)):
-                return True
-            time.sleep(0.01)
-        return False
-
-    assert frame_of("def wait(): ready.wait(10)", "shop.views")
-    assert not frame_of("def wait(): ready.wait(10)", "sqlalchemy.util.queue")
-    assert not frame_of(
-        "import time\ndef wait():\n while not ready.is_set(): time.sleep(0.01)", "shop.views"
-    )
+def test_thread_that_has_ended_waits_for_nobody() -> None:
     assert not waits_for_thread(None)
 
 
