@@ -268,6 +268,24 @@ def test_page_of_another_origin_is_let_in_by_policy_and_token(
     assert error["code"] == 403
 
 
+@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("kind", TRANSPORTS)
+def test_page_of_another_origin_sends_its_cookies_where_it_is_told_to(
+    kind: str, share: bool, site: Site, make_site: MakeSite, open_page: OpenPage
+) -> None:
+    other = make_site(database="other.db")
+    other.live_app.app.extensions[CORS_KEY] = OriginPolicy([site.url])
+    cursor = other.cursor
+    other.publish("user:ann", 1)
+    page = open_page(site.url + "/open")
+    page.log_in("ann")
+    options = {"url": f"{other.url}/live", "transports": [kind], "share": share}
+    page.connect("user:ann", after=cursor, credentials="include", **options).wait_for([1])
+    other.publish("user:ann", 2)
+    page.wait_for([1, 2])
+    assert page.read("errors") == []
+
+
 def test_module_is_cached_and_revalidated(site: Site, open_page: OpenPage) -> None:
     page = open_page(site.url)
     fetched = page.browser.execute_async_script(

@@ -81,6 +81,8 @@ const TICKET_MARK = "~";
 const ANONYMOUS = "anonymous"; // the key of nobody's pages
 const WHO_FIELD = "Live-Who";
 const PINGS = 3; // how many a page that holds the connection leaves unanswered
+const ANSWER_MS = 3_000; // how long a connection that is asked whether it lives may take
+const FRESH_MS = 1_000; // in which all pages have said that the network has changed
 const MAX_ASKING_MS = 10_000;
 // What pages tell the one that holds the connection; everything else comes from that.
 const FROM_PAGES = ["hello", "bye", "nudge", "send", "ping"];
@@ -194,6 +196,7 @@ class Client {
   #checking = null;
   #checkedAt = 0;
   #heardLeader = false;
+  #heardServerAt = 0;
   #unanswered = 0;
   #barred = false;
   #leader = null;
@@ -222,9 +225,9 @@ class Client {
     addEventListener("pageshow", ({ persisted }) => persisted && this.#enter(), { signal });
     document.addEventListener("freeze", () => this.#leave(), { signal });
     document.addEventListener("resume", () => this.#enter(), { signal });
-    addEventListener("online", () => this.#nudge(true), { signal });
+    addEventListener("online", () => this.#nudge("online"), { signal });
     addEventListener("offline", () => this.#leader?.offline(), { signal });
-    const onVisible = () => document.visibilityState === "visible" && this.#nudge(true);
+    const onVisible = () => document.visibilityState === "visible" && this.#nudge("visible");
     document.addEventListener("visibilitychange", onVisible, { signal });
     this.#enter();
   }
@@ -330,17 +333,24 @@ class Client {
   /** Overtake a page that leads but does not answer; its connection is of no use to anybody. */
   #checkLeader() {
     const now = Date.now();
-    const slept = now - this.#checkedAt > 3 * this.#checkMs; // then this page has heard nothing
+    const late = now - this.#checkedAt > 3 * this.#checkMs;
     this.#checkedAt = now;
     if (this.#leader) return;
-    this.#unanswered = this.#heardLeader || slept ? 0 : this.#unanswered + 1;
+    if (this.#heardLeader) this.#unanswered = 0;
+    // After a sleep this page has heard nothing, and asks. If an answer is missing at the next late
+    // tick, too, this is a page whose timers the browser has slowed down to one tick a minute.
+    else if (late) this.#unanswered = this.#unanswered > 0 ? PINGS + 1 : 1;
+    else this.#unanswered += 1;
     this.#heardLeader = false;
     if (this.#unanswered > PINGS) {
       this.#unanswered = 0;
       this.#compete({ steal: true });
-    } else if (this.#unanswered > 0) {
-      this.#radio.postMessage({ type: "ping" });
+      return;
     }
+    if (this.#unanswered > 0) this.#radio.postMessage({ type: "ping" });
+    // The leader may be a hidden page, which notices late that the server is silent.
+    const silent = now - this.#heardServerAt > silenceMsOf(this.#options);
+    if (this.#status.state === "connecting" || silent) this.#nudge("due");
   }
 
   #leave() {
@@ -390,12 +400,19 @@ class Client {
     this.#tell({ type: "hello", from: this.#id, places: [...this.#places], presence });
   }
 
-  #nudge(now) {
-    if (this.#status.state === "waiting") this.#tell({ type: "nudge", now });
+  /**
+   * Have the leader do what is due; and at once, where there is reason to. `why` is `online` if the
+   * network has changed, `visible` if this page is looked at again, else `due`.
+   */
+  #nudge(why) {
+    this.#tell({ type: "nudge", now: why !== "due", why });
   }
 
   #hear(message) {
-    if (!FROM_PAGES.includes(message.type)) this.#heardLeader = true;
+    if (!FROM_PAGES.includes(message.type)) {
+      this.#heardLeader = true;
+      if (message.type !== "pong") this.#heardServerAt = Date.now();
+    }
     switch (message.type) {
       case "leader":
         return this.#hello();
@@ -472,7 +489,7 @@ class Client {
     clearTimeout(this.#nudging);
     if (shown.state === "waiting" && !this.#leader && !document.hidden) {
       // The leader may be a hidden page, whose timers a browser slows down.
-      this.#nudging = setTimeout(() => this.#nudge(false), shown.retryMs + 100);
+      this.#nudging = setTimeout(() => this.#nudge("due"), shown.retryMs + 100);
     }
     if (changed) this.#call("onStatus", { ...shown });
   }
@@ -550,6 +567,8 @@ class Leader {
   #candidate = null; // the one that has not yet
   #plan = []; // transports still to try in this round
   #bound = null;
+  #boundAt = 0;
+  #renewedAt = 0;
   #waiting = null;
   #dueAt = 0;
   #failures = 0;
@@ -577,6 +596,8 @@ class Leader {
 
   /** The browser has lost its network: what seems open is not. */
   offline() {
+    this.#plan = [];
+    this.#candidate?.end();
     this.#connection?.end();
   }
 
@@ -589,7 +610,7 @@ class Leader {
       this.#counting.delete(message.from);
       this.#updateSoon();
     } else if (message.type === "nudge") {
-      if (this.#waiting !== null && (message.now || Date.now() >= this.#dueAt)) this.#startRound();
+      this.#nudged(message);
     } else if (message.type === "ping") {
       this.#announce({ type: "pong" });
     } else if (message.type === "send") {
@@ -600,6 +621,41 @@ class Leader {
       else if (this.#connection?.send) this.#connection.send(message.message);
       else this.onReply(ref, { message: "there is no WebSocket at present" });
     }
+  }
+
+  #nudged({ now, why }) {
+    // The timers of this page may be slow, if it is hidden: do what they would have done.
+    const tried = this.#candidate;
+    if (tried !== null && Date.now() > this.#boundAt) this.#giveUp(tried);
+    this.#connection?.endIfSilent();
+    if (this.#waiting !== null) {
+      if (now || Date.now() >= this.#dueAt) this.#startRound();
+    } else if (why === "online") {
+      this.#renew();
+    } else if (why === "visible") {
+      const connection = this.#connection;
+      connection?.prove(() => {
+        connection.end();
+        if (this.#waiting !== null) this.#startRound();
+      });
+    }
+  }
+
+  /** The network has changed: what was made over the old one is not worth waiting for. */
+  #renew() {
+    const now = Date.now();
+    if (now - this.#renewedAt < FRESH_MS) return; // each page says so
+    this.#renewedAt = now;
+    this.#candidate?.close();
+    this.#candidate = null;
+    if (this.#connection === null) {
+      if (this.#wanted().size > 0) this.#startRound();
+      return;
+    }
+    // Beside the old connection, which may be good: the new one takes over without a gap.
+    clearTimeout(this.#upgrading);
+    this.#plan = [this.#connection.kind];
+    this.#tryNext();
   }
 
   #welcome({ from, places, presence }) {
@@ -709,11 +765,14 @@ class Leader {
     const ticket = Date.now() < this.#ticket.until ? this.#ticket.text : null;
     const connection = new CONNECTIONS[kind](this.#options, this, ticket);
     this.#candidate = connection;
-    this.#bound = setTimeout(() => {
-      connection.close();
-      this.onEnd(connection, {});
-    }, this.#options.timeoutMs);
+    this.#boundAt = Date.now() + this.#options.timeoutMs;
+    this.#bound = setTimeout(() => this.#giveUp(connection), this.#options.timeoutMs);
     connection.follow(wanted, this.#counting.size > 0);
+  }
+
+  #giveUp(connection) {
+    connection.close();
+    this.onEnd(connection, {});
   }
 
   /** A connection has delivered: the first sign that its transport works here. */
@@ -748,7 +807,8 @@ class Leader {
       this.#connection = null;
       clearTimeout(this.#upgrading);
       this.#judge(connection.kind, retryMs ?? withinMs);
-      if (!this.#candidate) this.#wait(retryMs, withinMs);
+      if (this.#candidate) this.#showStatus("connecting");
+      else this.#wait(retryMs, withinMs);
     }
   }
 
@@ -931,6 +991,7 @@ class Connection {
   #settled = false; // complete up to the head since it last asked for anything
   #heardAt = 0;
   #listening = null;
+  #proving = null;
 
   constructor(options, owner, ticket) {
     this.options = options;
@@ -941,6 +1002,7 @@ class Connection {
   close() {
     this.closed = true;
     clearInterval(this.#listening);
+    clearTimeout(this.#proving);
   }
 
   end(reason = {}) {
@@ -953,10 +1015,30 @@ class Connection {
   heard() {
     this.#heardAt = Date.now();
     if (this.#listening !== null) return;
-    const silenceMs = this.options.silenceMs ?? HEARTBEATS_MISSED * this.options.heartbeatMs;
-    this.#listening = setInterval(() => {
-      if (Date.now() - this.#heardAt > silenceMs) this.end();
-    }, silenceMs / 16);
+    this.#listening = setInterval(() => this.endIfSilent(), silenceMsOf(this.options) / 16);
+  }
+
+  endIfSilent() {
+    const silentMs = Date.now() - this.#heardAt;
+    if (this.#listening !== null && silentMs > silenceMsOf(this.options)) this.end();
+  }
+
+  /** Find out whether this connection is alive; `failed()` is called if it does not answer soon. */
+  prove(failed) {
+    if (this.closed) return;
+    const askedAt = Date.now();
+    if (!this.ping()) {
+      // It cannot be asked, but a heartbeat that is late says something.
+      if (askedAt - this.#heardAt > this.options.heartbeatMs + ANSWER_MS) failed();
+      return;
+    }
+    clearTimeout(this.#proving);
+    this.#proving = setTimeout(() => this.#heardAt < askedAt && failed(), ANSWER_MS);
+  }
+
+  /** Ask the server for a sign of life; returns whether this transport can. */
+  ping() {
+    return false;
   }
 
   /** Note that channels are followed from these places on. */
@@ -1018,6 +1100,11 @@ class Connection {
     }
     return missing;
   }
+}
+
+/** After how long without a byte a connection is taken for dead. */
+function silenceMsOf({ silenceMs, heartbeatMs }) {
+  return silenceMs ?? HEARTBEATS_MISSED * heartbeatMs;
 }
 
 async function tokenOf({ token }) {
@@ -1094,6 +1181,12 @@ class SocketConnection extends Connection {
       ...(this.presence && { presence: true }),
       ...(this.#opening && this.ticket && { ticket: this.ticket }),
     });
+  }
+
+  ping() {
+    const able = this.#socket?.readyState === WebSocket.OPEN;
+    if (able) this.#say({ type: "ping" });
+    return able;
   }
 
   #say(message) {
