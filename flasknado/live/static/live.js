@@ -18,6 +18,9 @@
 //   url         where the live endpoints are; by default where this module came from
 //   channels    names to follow                     after   cursor to begin after; else from now on
 //   onEvent     called for each event               onReset called when events were missed
+//   seen        what the page shows already, such as the ids of its rows (none); and
+//   identify    ({ id, channel, event, data }) => what an event creates, named as in seen, else
+//               null: onEvent is not called for what was committed between the cursor and the rows
 //   onError     ({ channel, code, message }): the server refused a channel, which is let go
 //   onPresence  ({ channel, event, data }): who reads a channel, if the application keeps count
 //   onStatus    ({ state, transport, leader, retryMs }); state is connecting, open, waiting or closed
@@ -32,10 +35,11 @@
 //   retryMs     first wait before connecting again (1,000); doubles up to maxRetryMs (60,000)
 //   upgradeMs   how long a lesser transport is used before a better one is tried (300,000)
 //   overtakeMs  after how long a page that holds the connection and does not answer the others,
-//               because it is frozen or in alert(), is overtaken by one of them (5,000)
+//               because it is frozen or in alert(), is overtaken by one of them (5,000); at least
+//               2,500 if it answers, but its timers stand still
 //
 // The object that connect() returns:
-//   subscribe(channels, { after })   unsubscribe(channels)   close()
+//   subscribe(channels, { after, seen })   unsubscribe(channels)   close()
 //   send(channel, data)   give the application a message, over WebSocket; promises its reply
 //   cursor   a cursor that misses nothing, to resume from       status   as onStatus has it
 //
@@ -55,6 +59,8 @@
 const DEFAULTS = {
   channels: [],
   after: null,
+  seen: [],
+  identify: null,
   share: true,
   key: null,
   token: null,
@@ -75,17 +81,21 @@ const SHORT_LIFE_MS = 5_000;
 const SHORT_LIVES = 3;
 const GATHER_MS = 20;
 const ASK_AGAIN_MS = 1_000;
+const SEEN_MS = 60_000; // an id may be used again
 const MAX_UNSENT = 100;
 const TICKET_MS = 55_000;
 const TICKET_MARK = "~";
 const ANONYMOUS = "anonymous"; // the key of nobody's pages
 const WHO_FIELD = "Live-Who";
 const PINGS = 3; // how many a page that holds the connection leaves unanswered
+// What proves that the page that holds the connection is alive. It may still answer when it is
+// frozen, and hear nothing from the server: so its timers have to run, too.
+const SIGNS_OF_LIFE = ["leader", "event", "presence", "reply", "reset"];
+const SLOWED_MS = 2_500; // timers of a hidden page tick once a second,
+const SLOWED_FURTHER_MS = 150_000; // and later once a minute
 const ANSWER_MS = 3_000; // how long a connection that is asked whether it lives may take
 const FRESH_MS = 1_000; // in which all pages have said that the network has changed
 const MAX_ASKING_MS = 10_000;
-// What pages tell the one that holds the connection; everything else comes from that.
-const FROM_PAGES = ["hello", "bye", "nudge", "send", "ping"];
 
 const CLOSES_OF_A_LOST_CONNECTION = [1005, 1006, 1009];
 // Logged out, revoked or expired: who may still read, or has a new token, gets in again at once.
@@ -186,6 +196,8 @@ class Places extends Map {
 class Client {
   #options;
   #places = new Places();
+  #seen = new Set();
+  #forgetting = null;
   /** @type {Status} */
   #status = { state: "connecting", transport: null, leader: false, retryMs: null };
   #id = "";
@@ -218,6 +230,7 @@ class Client {
       throw new TypeError(`transports are ${Object.keys(CONNECTIONS)}, not ${unknown}`);
     }
     for (const channel of channels) this.#places.set(channel, after);
+    this.#remember(this.#options.seen);
 
     const { signal } = this.#listening;
     // A page in the back-forward cache holds nothing, and catches up when it comes back.
@@ -240,7 +253,8 @@ class Client {
     return this.#places.least;
   }
 
-  subscribe(channels, { after = null } = {}) {
+  subscribe(channels, { after = null, seen = [] } = {}) {
+    this.#remember(seen);
     for (const channel of [channels].flat()) {
       if (after !== null || !this.#places.has(channel)) this.#places.set(channel, after);
     }
@@ -269,6 +283,7 @@ class Client {
   }
 
   close() {
+    clearTimeout(this.#forgetting);
     this.#listening.abort();
     this.#leave();
     this.#showStatus({ state: "closed", transport: null, retryMs: null });
@@ -328,6 +343,14 @@ class Client {
 
   get #checkMs() {
     return this.#options.overtakeMs / (PINGS + 1);
+  }
+
+  /**
+   * For how long the timers of the page that leads may not have run. A page that is looked at does
+   * not wait for one whose timers the browser has slowed down.
+   */
+  get #maxIdleMs() {
+    return Math.max(this.#options.overtakeMs, document.hidden ? SLOWED_FURTHER_MS : SLOWED_MS);
   }
 
   /** Overtake a page that leads but does not answer; its connection is of no use to anybody. */
@@ -409,11 +432,19 @@ class Client {
   }
 
   #hear(message) {
-    if (!FROM_PAGES.includes(message.type)) {
-      this.#heardLeader = true;
-      if (message.type !== "pong") this.#heardServerAt = Date.now();
+    if (SIGNS_OF_LIFE.includes(message.type)) this.#heardLeader = true;
+    if (SIGNS_OF_LIFE.includes(message.type) || message.type === "head") {
+      this.#heardServerAt = Date.now();
     }
     switch (message.type) {
+      case "ping":
+        if (this.#leader) {
+          this.#radio.postMessage({ type: "pong", idleMs: Date.now() - this.#checkedAt });
+        }
+        return undefined;
+      case "pong":
+        if (message.idleMs <= this.#maxIdleMs) this.#heardLeader = true;
+        return undefined;
       case "leader":
         return this.#hello();
       case "stranger":
@@ -425,7 +456,8 @@ class Client {
       case "reply":
         return this.#settle(message.ref, message.error, message.data);
       case "head":
-        return this.#places.meet(message.from, message.to);
+        this.#places.meet(message.from, message.to);
+        return this.#forgetSoon();
       case "reset": {
         const channels = this.#places.reset(message.head, message.asked);
         if (channels.length) this.#call("onReset", { cursor: message.head, channels });
@@ -463,10 +495,31 @@ class Client {
 
   #take({ from, event }) {
     if (this.#places.advance(event.channel, from, event.id)) {
-      this.#call("onEvent", event);
+      if (!this.#hasSeen(event)) this.#call("onEvent", event);
     } else if (this.#places.lags(event.channel, from) && Date.now() - this.#asked > ASK_AGAIN_MS) {
       this.#hello(); // the leader does not know how far this page is
     }
+  }
+
+  // What the page has read after its cursor.
+
+  #remember(seen) {
+    clearTimeout(this.#forgetting);
+    this.#forgetting = null;
+    for (const name of seen) this.#seen.add(String(name));
+  }
+
+  /** Forget once everything that the page can have read must have come as an event, too. */
+  #forgetSoon() {
+    if (this.#forgetting !== null || this.#seen.size === 0) return;
+    this.#forgetting = setTimeout(() => this.#seen.clear(), SEEN_MS);
+  }
+
+  /** Whether the page shows what an event creates; said once of each. */
+  #hasSeen(event) {
+    if (this.#seen.size === 0) return false;
+    const name = this.#call("identify", event) ?? null;
+    return name !== null && this.#seen.delete(String(name));
   }
 
   #settle(ref, error, data) {
@@ -496,11 +549,12 @@ class Client {
 
   #call(name, argument) {
     try {
-      this.#options[name]?.(argument);
+      return this.#options[name]?.(argument);
     } catch (error) {
       // The page's own mistake: told to the console, and the next event still comes.
       if (typeof reportError === "function") reportError(error);
       else console.error(error);
+      return undefined;
     }
   }
 }
@@ -611,8 +665,6 @@ class Leader {
       this.#updateSoon();
     } else if (message.type === "nudge") {
       this.#nudged(message);
-    } else if (message.type === "ping") {
-      this.#announce({ type: "pong" });
     } else if (message.type === "send") {
       const { ref } = message.message;
       // What has waited while this page was frozen has been given up by who sent it.
