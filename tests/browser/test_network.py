@@ -166,8 +166,7 @@ def test_page_whose_timers_are_slow_overtakes_a_leader_that_hangs(
     stuck = open_page(site.url).connect("a", after=cursor).wait_until_open()
     slow = open_page(site.url)
     slow.run(
-        "const real = window.setInterval;"
-        "window.setInterval = (call, ms) => real(call, 5 * ms);"
+        "const real = window.setInterval;window.setInterval = (call, ms) => real(call, 5 * ms);"
     )
     slow.connect("a", after=cursor, overtakeMs=400).wait_until_open()
     assert stuck.status["leader"]

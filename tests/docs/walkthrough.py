@@ -3,9 +3,10 @@
 - A block in Python that begins with `# name.py` is written to that file; another is run, and the
   `text` block behind it is what it prints.
 - Each line `$ command` of a `console` block is run in a shell that remembers its environment; the
-  lines below it are what it prints. A command that serves stays until the next one that serves.
+  lines below it are what it prints, where the page shows that. A command that serves stays until
+  the next one that serves. The package is installed already.
 
-Only what a test cannot have is another: the port (8000 on the page) and the epoch of a log
+Only what a test cannot have is another: the address (port 8000 on the page) and the epoch of a log
 (`3f2a9c01`).
 """
 
@@ -25,14 +26,16 @@ from typing import NamedTuple
 from tests.support.process import PROJECT_ROOT, ServerProcess, server_process
 from tests.support.programs import need
 
+INSTALL = "pip install path/to/flasknado"
 PLACE = "127.0.0.1:8000"
 EPOCH = "3f2a9c01"
+ANY_PORT = {"FLASKNADO_BIND": "127.0.0.1:0", "GUNICORN_CMD_ARGS": "--bind 127.0.0.1:0"}
 DEADLINE_S = 60
 
 _FENCED = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 _FILE = re.compile(r"# (\S+\.py)\n")
 _PLACE_IN_LOG = re.compile(r"\b[0-9a-f]{8}(?=:\d)")
-_SERVES = re.compile(r"(?:\w+=\S+ )*(?:flasknado (?!doctor|init|--)|flasknado --config|python serve)")
+_SERVES = re.compile(r"(?:\w+=\S+ )*(?:(?:flasknado|gunicorn) (?!doctor|init|--help)|python serve)")
 
 
 class Block(NamedTuple):
@@ -92,10 +95,12 @@ class Walk:
         expected = next(following)
         assert expected.language == "text", f"nothing says what this prints:\n{source}"
         printed = self._run([sys.executable, "-c", self._here(source)])
-        assert _alike(printed) == expected.text, source
+        assert self._alike(printed) == expected.text, source
         self.ran.append(source)
 
     def command(self, command: str, printed: list[str]) -> None:
+        if command == INSTALL:
+            return
         self.ran.append(command)
         if _SERVES.match(command):
             self.serve(command)
@@ -103,20 +108,21 @@ class Walk:
             assert self.stream(command, len(printed)) == printed, command
         else:
             said = self._run(["bash", "-c", self._in_shell(command)])
-            assert _alike(said).strip("\n").splitlines() == printed, command
+            alike = self._alike(said).strip("\n").splitlines()
+            assert alike == printed or not printed, f"{command}\n{said}"
 
     def serve(self, command: str) -> None:
         """Run a command that serves, on a free port, in place of the one before it."""
         self._serving.close()
-        words = shlex.split(command.replace(PLACE, "127.0.0.1:0"))
+        words = shlex.split(re.sub(r"\b[0-9.]+:8000\b", "127.0.0.1:0", command))
         env = dict(word.split("=", 1) for word in words if re.match(r"[A-Z_]+=", word))
         program, *arguments = words[len(env) :]
-        first = ("-m", "flasknado") if program == "flasknado" else ()
+        first = ("-m", program) if program != "python" else ()
         self.server = self._serving.enter_context(
             server_process(
                 (*first, *arguments),
                 cwd=self.folder,
-                env={"FLASKNADO_BIND": "127.0.0.1:0", **self._environment(), **env},
+                env={**ANY_PORT, **self._environment(), **env},
             )
         )
 
@@ -132,7 +138,7 @@ class Walk:
             assert process.stdout is not None
             lines = [process.stdout.readline().rstrip("\n") for _ in range(count)]
             process.send_signal(signal.SIGKILL)
-        return [_alike(line) for line in lines]
+        return [self._alike(line) for line in lines]
 
     def _run(self, arguments: list[str]) -> str:
         done = subprocess.run(
@@ -156,7 +162,9 @@ class Walk:
             need("curl")
             command = re.sub(r"\bcurl\b", f"curl -sS --max-time {DEADLINE_S}", command)
         command = self._here(command)
-        return f"source {self._state}; {command}\nstatus=$?; export -p > {self._state}; exit $status"
+        return (
+            f"source {self._state}; {command}\nstatus=$?; export -p > {self._state}; exit $status"
+        )
 
     def _environment(self) -> dict[str, str]:
         """Return the environment of a reader who has the package installed, and nothing else."""
@@ -167,6 +175,8 @@ class Walk:
         path = os.pathsep.join((programs, os.environ["PATH"]))
         return {**kept, **chosen, "PATH": path}
 
-
-def _alike(printed: str) -> str:
-    return _PLACE_IN_LOG.sub(EPOCH, printed)
+    def _alike(self, printed: str) -> str:
+        """Return what was printed as the page has it."""
+        if self.server is not None:
+            printed = printed.replace(f"127.0.0.1:{self.server.port}", PLACE)
+        return _PLACE_IN_LOG.sub(EPOCH, printed)
