@@ -103,7 +103,9 @@ def test_page_can_be_followed_from_an_empty_folder(walk: Checked) -> None:
     page = blocks(PAGE)
     walk.follow(page)
     assert len(walk.served) >= 12
-    shown = [command for block in page if block.language == "console" for command in commands(block)]
+    shown = [
+        command for block in page if block.language == "console" for command in commands(block)
+    ]
     assert len(walk.ran) == len(shown) - 2  # the installation, and Tornado's program
     assert PLACE in TEXT
 
