@@ -20,7 +20,9 @@ PAGE = """
 <!doctype html>
 <title>Notes</title>
 <form method="post"><input name="text" autofocus> <button>Write</button></form>
-<ul id="notes">{% for note in notes %}<li id="note-{{ note.id }}">{{ note.text }}</li>{% endfor %}</ul>
+<ul id="notes">
+  {% for note in notes %}<li id="note-{{ note.id }}">{{ note.text }}</li>{% endfor %}
+</ul>
 <script>
   const events = new EventSource("/live/events?channel=notes&after={{ cursor }}");
   events.addEventListener("note.created", (message) => {
