@@ -36,6 +36,7 @@ TIMEOUT_S = 30.0
 _READ_BYTES = 65536
 _WARM_UPS = 10
 _WARM_UP_S = 3.0
+_QUIET_S = 0.3
 
 # As long as the envelope that flasknado puts around it makes its own.
 _TEXT = '{"n": "^", "text": "' + "x" * 120 + '"}'
@@ -122,6 +123,8 @@ class Clients:
             self._sockets[sock.fileno()] = sock
             self._epoll.register(sock, select.EPOLLIN)
         self.closed = 0
+        self.silent = set(self._sockets)
+        """The clients that have had no event yet."""
         self._buffer = bytearray(_READ_BYTES)
         self._sockets[self._publisher.fileno()] = self._publisher
         self._epoll.register(self._publisher, select.EPOLLIN)
@@ -173,6 +176,7 @@ class Clients:
                     self.closed += 1
                 elif events := buffer.count(MARK, 0, size_bytes):
                     got += events
+                    self.silent.discard(fd)
                     note(events, time.monotonic())
         return got
 
@@ -245,11 +249,15 @@ def burst_rate(clients: Clients, events: int, publish: Callable[[], None]) -> tu
 
 
 def warm_up(clients: Clients) -> bool:
-    """Publish until one event has reached everybody; whether it did."""
+    """Publish until everybody has had an event, and let what is under way come; whether it did."""
     wanted = clients.channels * clients.per_event
+    nothing = lambda _events, _at: None  # noqa: E731
     for _ in range(_WARM_UPS):
         clients.publish(clients.channels)
-        if clients.receive(wanted, _WARM_UP_S, lambda _events, _at: None) == wanted:
+        clients.receive(wanted, _WARM_UP_S, nothing)
+        if not clients.silent:
+            while clients.receive(wanted, _QUIET_S, nothing):
+                pass
             return True
     return False
 
@@ -273,6 +281,7 @@ def main(server: str, transport: str, port: int, count: int, channels: int = 1) 
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     clients = Clients(server, transport, port, count, channels)
     if not warm_up(clients):
+        sys.stderr.write(f"{len(clients.silent)} of {count} clients had no event\n")
         return 1
     answer_commands(lambda command: PHASES[command](clients))
     # Closing thousands of sockets one by one is nobody's concern.

@@ -61,9 +61,11 @@ def _measure_one(running: Running, transport: str, plan: Plan) -> Values:
             used_before_s = running.processor_s()
             values = helper.ask(phase)
             failures += values.pop(FAILURES)
-            measured[f"{phase}_{GENERATOR}"] = values[GENERATOR]
-            busiest = max(busiest, values.pop(GENERATOR))
-            measured |= values
+            share = values.pop(GENERATOR)
+            if values:  # else the server has no such thing, and nothing was done
+                measured |= values
+                measured[f"{phase}_{GENERATOR}"] = share
+                busiest = max(busiest, share)
             if key is not None:
                 measured[key] = 1e6 * (running.processor_s() - used_before_s) / (events * count)
     measured |= {FAILURES: failures, GENERATOR: busiest}
