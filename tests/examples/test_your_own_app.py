@@ -99,6 +99,7 @@ def run(arguments: Sequence[str], cwd: Path, **env: str) -> subprocess.Completed
     )
 
 
+@pytest.mark.timeout(300)  # a dozen servers, one after another
 def test_page_can_be_followed_from_an_empty_folder(walk: Checked) -> None:
     page = blocks(PAGE)
     walk.follow(page)
