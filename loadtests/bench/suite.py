@@ -12,6 +12,7 @@ from loadtests.bench import (
     latency_computing,
     latency_waiting,
     live_append,
+    live_channels,
     live_commit,
     live_fanout,
     live_latency,
@@ -30,6 +31,14 @@ BENCHMARKS: Mapping[str, Benchmark] = {
 
 LIVE: Mapping[str, tuple[Benchmark, Callable[[], dict[str, Server]]]] = {
     module.BENCHMARK.name: (module.BENCHMARK, module.servers)
-    for module in (held, live_fanout, live_latency, live_append, live_commit, live_resume)
+    for module in (
+        held,
+        live_fanout,
+        live_channels,
+        live_latency,
+        live_append,
+        live_commit,
+        live_resume,
+    )
 }
 """The benchmarks that have servers of their own: held answers, and live events."""

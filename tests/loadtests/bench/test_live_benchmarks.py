@@ -101,6 +101,7 @@ def test_live_benchmarks_are_run_by_their_names() -> None:
     assert list(LIVE) == [
         "held",
         "live",
+        "live-channels",
         "live-latency",
         "live-append",
         "live-commit",
