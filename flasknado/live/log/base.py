@@ -102,6 +102,13 @@ class Log(ABC):
         """Append an event, in the session's transaction where there is one."""
 
     @abstractmethod
+    def publish_now(self, draft: Draft) -> None:
+        """Append an event in a transaction of its own, whatever becomes of a session's.
+
+        Raises `TransactionEnded` where a session's transaction keeps every other from writing.
+        """
+
+    @abstractmethod
     def publish_buffered(self, draft: Draft) -> None:
         """Have an event appended soon, together with others."""
 
@@ -142,6 +149,9 @@ class Log(ABC):
         `busy_timeout_s`: how long it waits for what another has locked. `listening`: whether
         its `wait()` ends at the commits of other processes.
         """
+
+    def check(self) -> None:  # noqa: B027 (most take what they get)
+        """Raise `ConfigurationError` if it cannot be kept where it is to be; asks no database."""
 
     def settle(self) -> None:  # noqa: B027 (most have nothing to do)
         """Give its offset to everything that has been committed, as a server does by itself."""

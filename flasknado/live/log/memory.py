@@ -59,6 +59,9 @@ class MemoryLog(Log):
             )
         self.append([draft])
 
+    def publish_now(self, draft: Draft) -> None:
+        self.append([draft])
+
     def cursor(self) -> Cursor:
         with self._lock:
             return Cursor(self._epoch, self._head)

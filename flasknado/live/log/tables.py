@@ -209,9 +209,10 @@ def renew_epoch(connection: sa.Connection, followed: Cursor) -> None:
     )
 
 
-def read_head(connection: sa.Connection) -> Cursor | None:
+def read_head(connection: sa.Connection, schema: str | None = None) -> Cursor | None:
     """Return the log's present end, or `None` if the log has not been created."""
-    row = connection.execute(_HEAD).one_or_none()
+    options = {"schema_translate_map": {None: schema}} if schema is not None else {}
+    row = connection.execute(_HEAD, execution_options=options).one_or_none()
     return None if row is None else Cursor(row.epoch, row.head)
 
 
