@@ -59,10 +59,6 @@ class LiveState:
 
     def _log(self, db: SQLAlchemy | None, url: str | None, bind_key: str | None) -> Log:
         listen_url = self.app.config.get("LIVE_LISTEN_DATABASE_URI")
-        if listen_url is not None and not isinstance(listen_url, str):
-            raise ConfigurationError(
-                f"LIVE_LISTEN_DATABASE_URI must be the URL of a database, not {listen_url!r}"
-            )
         if db is not None:
             return SessionLog(
                 self._engine_of(db, bind_key),

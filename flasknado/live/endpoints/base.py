@@ -7,6 +7,7 @@ stream has begun.
 from __future__ import annotations
 
 import http
+import logging
 import sys
 from collections.abc import Collection
 from typing import Any, ClassVar
@@ -29,8 +30,10 @@ from flasknado.live.hub.hub import Hub, hub_of
 from flasknado.live.origins import CORS_KEY, NO_OTHER_ORIGIN, OriginPolicy, policy_in
 from flasknado.live.state import LiveState, state_of
 from flasknado.live.tickets import Access, Identity
-from flasknado.native.in_flask import Refused, app_of, in_flask
+from flasknado.native.in_flask import Refused, app_of, flask_app_of, in_flask
 from flasknado.native.methods import methods_of
+
+log = logging.getLogger("flasknado.live")
 
 ALLOWED_HEADERS = "Authorization, Cache-Control, Content-Type, Last-Event-ID"
 EXPOSED_HEADERS = f"Retry-After, X-Request-ID, {WHO_FIELD}"
@@ -50,6 +53,37 @@ class LiveHandler(RequestHandler):
     own_page = True
     """False if a page of another origin asks; known once the request is prepared."""
     _identity: Identity | None = None
+
+    @classmethod
+    def check_server(cls, server: Any) -> None:
+        """Raise `ConfigurationError` if the application's log cannot be kept where it is to be.
+
+        Called when a server is made with such handlers.
+        """
+        state = cls._state_beside(server)
+        if state is not None:
+            state.log.check()
+
+    @classmethod
+    def begin_serving(cls, server: Any) -> None:
+        """Begin to follow the log: what is published needs an offset, whoever is connected.
+
+        Called on the loop's thread once the server listens.
+        """
+        state = cls._state_beside(server)
+        if state is not None:
+            try:
+                hub_of(state, server)
+            except ConfigurationError as error:
+                log.error("live events are not available: %s", error)
+
+    @staticmethod
+    def _state_beside(server: Any) -> LiveState | None:
+        application = server.native.application.settings.get("wsgi_app")
+        try:
+            return state_of(flask_app_of(application))
+        except ConfigurationError:
+            return None  # as each request will be told
 
     @property
     def state(self) -> LiveState:

@@ -45,11 +45,13 @@ class OwnConnections:
         self, engine: Callable[[], sa.Engine], listen_url: str | None, schema: str | None = None
     ) -> None:
         self._engine = engine
-        self._listen_url = listen_url
+        self._listen_url = None if listen_url is None else _checked(listen_url)
         self._schema = schema
         self._lock = threading.Lock()
         self._listen_engine: sa.Engine | None = None
         self._warned = False
+        self._probed: bool | None = None
+        """Whether a pooler keeps a client its session; unknown until one was asked."""
         self.shared = False
         """Whether a pooler shares the sessions of the connections that were opened last."""
 
@@ -81,13 +83,7 @@ class OwnConnections:
             return self._engine()
         with self._lock:
             if self._listen_engine is None:
-                engine = sa.create_engine(with_driver(sa.make_url(self._listen_url)))
-                if engine.dialect.name != "postgresql":
-                    raise ConfigurationError(
-                        "LIVE_LISTEN_DATABASE_URI must be the URL of the same PostgreSQL database, "
-                        f"without the pooler between, not one of {engine.dialect.name}"
-                    )
-                self._listen_engine = engine
+                self._listen_engine = sa.create_engine(self._listen_url)
             return self._listen_engine
 
     @contextlib.contextmanager
@@ -104,7 +100,11 @@ class OwnConnections:
             yield connection
 
     def _set_up(self, connection: sa.Connection) -> None:
-        self.shared = postgres.is_pooled(connection) and not self._keeps_its_session(connection)
+        self.shared = postgres.is_pooled(connection)
+        if self.shared:
+            if self._probed is None:
+                self._probed = self._keeps_its_session(connection)
+            self.shared = not self._probed
         if not self.shared:
             connection.exec_driver_sql(
                 "SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL READ COMMITTED,"
@@ -151,6 +151,20 @@ def with_driver(url: sa.URL) -> sa.URL:
     """Return a URL of PostgreSQL with the driver that is used unless it says another."""
     if url.drivername in ("postgres", "postgresql"):
         return url.set(drivername="postgresql+psycopg")
+    return url
+
+
+def _checked(listen_url: object) -> sa.URL:
+    try:
+        url = with_driver(sa.make_url(listen_url))  # type: ignore[arg-type]  # it is asked
+    except sa.exc.ArgumentError:
+        url = None
+    if url is None or url.get_backend_name() != "postgresql":
+        what = "what it is" if url is None else f"one of {url.get_backend_name()}"
+        raise ConfigurationError(
+            "LIVE_LISTEN_DATABASE_URI must be the URL of the same PostgreSQL database, without the "
+            f"pooler between, not {what}"
+        )
     return url
 
 

@@ -200,9 +200,7 @@ class DatabaseLog(Log):
         with self.engine().connect() as connection:
             if not origin.is_checked(connection):
                 places = {"schema_translate_map": {None: self._schema}} if self._schema else {}
-                origin.check(
-                    connection.execution_options(isolation_level="AUTOCOMMIT", **places)
-                )
+                origin.check(connection.execution_options(isolation_level="AUTOCOMMIT", **places))
 
     def presence(self, channel: str) -> Presence:
         with self._read_committed() as connection:

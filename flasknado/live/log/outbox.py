@@ -115,9 +115,7 @@ def write(
     return [Event(NO_OFFSET, *draft[:3]) for draft in drafts]
 
 
-def insert(
-    connection: sa.Connection, drafts: Sequence[Draft], schema: str | None = None
-) -> None:
+def insert(connection: sa.Connection, drafts: Sequence[Draft], schema: str | None = None) -> None:
     """Insert events into the outbox, in the connection's transaction."""
     rows = [draft._asdict() for draft in drafts]
     if connection.dialect.paramstyle != "pyformat":

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -14,10 +15,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flasknado.errors import ConfigurationError
+from flasknado.live.log.followers import PostgresFollower
 from flasknado.live.log.wakeup import Wakeup
 from flasknado.live.options import LiveOptions
 from tests.flasknado.live.engine_modes import MODES, make_in_mode
 from tests.flasknado.live.helpers import LiveApp, make_app, wait_for
+from tests.support.pgbouncer import pgbouncer as run_pgbouncer
+from tests.support.postgres import PostgresServer
+
+Make = Callable[..., LiveApp]
 
 
 class Listener(threading.Thread):
@@ -60,11 +66,6 @@ class Listener(threading.Thread):
         self._state.remove_waker(self._wakeup.wake)
         self._wakeup.close()
         assert self.failure is None, self.failure
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("modes")
 
 
 @pytest.fixture(scope="module", params=MODES)
@@ -225,38 +226,48 @@ def test_views_that_only_read_leave_the_database_unlocked(
             live_app.db.session.commit()
 
 
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[..., LiveApp]]:
+    made: list[LiveApp] = []
+
+    def make(**options: Any) -> LiveApp:
+        made.append(make_app(tmp_path, **options))
+        return made[-1]
+
+    yield make
+    for live_app in made:
+        live_app.log.close()
+        with live_app.app.app_context():
+            for engine in live_app.db.engines.values():
+                engine.dispose()
+
+
 @pytest.mark.parametrize("database", ["sqlite", "postgresql"])
 def test_engine_that_commits_each_statement_is_refused_at_the_start(
-    database: str, tmp_path: Path, request: pytest.FixtureRequest
+    database: str, make: Make, request: pytest.FixtureRequest
 ) -> None:
     url = request.getfixturevalue("postgres").url() if database == "postgresql" else None
-    live_app = make_app(
-        tmp_path, url=url, SQLALCHEMY_ENGINE_OPTIONS={"isolation_level": "AUTOCOMMIT"}
-    )
+    live_app = make(url=url, SQLALCHEMY_ENGINE_OPTIONS={"isolation_level": "AUTOCOMMIT"})
     with pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
         live_app.server()
 
 
-def test_schema_of_sqlite_is_refused_at_the_start(tmp_path: Path) -> None:
-    attached = sa.MetaData(schema="main")
-    live_app = make_app(tmp_path, metadata=attached)
+def test_schema_of_sqlite_is_refused_at_the_start(make: Make) -> None:
+    live_app = make(metadata=sa.MetaData(schema="main"))
     with pytest.raises(ConfigurationError, match="attached database of SQLite"):
         live_app.server()
 
 
-def test_bind_that_does_not_exist_is_refused_at_the_start(tmp_path: Path) -> None:
-    live_app = make_app(tmp_path)
+def test_bind_that_does_not_exist_is_refused_at_the_start(make: Make) -> None:
+    live_app = make()
     live_app.live.init_app(live_app.app, live_app.db, bind_key="elsewhere")
     with pytest.raises(ConfigurationError, match="'elsewhere'"):
         live_app.server()
 
 
 def test_pooler_that_shares_sessions_is_warned_of_once(
-    tmp_path: Path, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
+    make: Make, tmp_path: Path, request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def make(**options: object) -> LiveApp:
-        return make_app(tmp_path, **options)  # type: ignore[arg-type]  # they are of many types
-
     live_app = make_in_mode("postgresql, pgbouncer", make, tmp_path, request)
     with caplog.at_level(logging.WARNING, "flasknado.live"):
         for _ in range(2):
@@ -264,6 +275,44 @@ def test_pooler_that_shares_sessions_is_warned_of_once(
             listener.start()
             listener.ready.wait(10)
             listener.stop()
-    live_app.log.close()
     told = [record.message for record in caplog.records if "LIVE_LISTEN" in record.message]
     assert len(told) == 1
+
+
+def test_pooler_that_keeps_sessions_is_listened_through(
+    make: Make, postgres: PostgresServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    with run_pgbouncer(postgres, pool_mode="session") as pgbouncer:
+        live_app = make(url=pgbouncer.url(postgres.url()))
+        wakeup = Wakeup()
+        with live_app.log.following(wakeup, LiveOptions()) as follower:
+            assert isinstance(follower, PostgresFollower)
+            assert follower._files != ()
+        wakeup.close()
+        live_app.log.close()
+        with live_app.app.app_context():
+            live_app.db.engine.dispose()
+    assert not [record for record in caplog.records if "LIVE_LISTEN" in record.message]
+
+
+def test_sessions_behind_a_pooler_are_left_as_they_are(
+    make: Make, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    live_app = make_in_mode("postgresql, pgbouncer", make, tmp_path, request)
+    listener = Listener(live_app)
+    listener.start()
+    assert listener.ready.wait(10)
+    live_app.publish("a")
+    wait_for(lambda: listener.names, "the event")
+    settings = ("statement_timeout", "lock_timeout", "enable_seqscan", "search_path")
+    with live_app.engine().connect() as one, live_app.engine().connect() as other:
+        for connection in (one, other):
+            values = [connection.exec_driver_sql(f"SHOW {name}").scalar() for name in settings]
+            assert values == ["0", "0", "on", '"$user", public']
+    listener.stop()
+
+
+@pytest.mark.parametrize("url", ["sqlite:///elsewhere.db", 7])
+def test_url_to_listen_at_that_is_none_of_postgresql_is_refused(make: Make, url: object) -> None:
+    with pytest.raises(ConfigurationError, match="LIVE_LISTEN_DATABASE_URI"):
+        make(LIVE_LISTEN_DATABASE_URI=url)

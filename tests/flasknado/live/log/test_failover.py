@@ -50,9 +50,7 @@ def test_log_that_goes_back_and_grows_past_a_cursor_before_anybody_looks_is_rese
         server.fail_over()
         publish(other, 4)  # two of them have the offsets of two that are lost
         assert other.cursor() == f"{parse_cursor(start).epoch}:7"
-        hub._reader = type(hub._reader)(
-            live_app.log, hub.options, hub.loop, hub._on_report
-        )
+        hub._reader = type(hub._reader)(live_app.log, hub.options, hub.loop, hub._on_report)
         hub._reader._cursor = hub.cursor
         hub._reader.start()
         await until(lambda: client.control("reset"), "a reset")
