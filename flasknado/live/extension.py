@@ -201,18 +201,26 @@ class Live(Hooks):
             )
         return state.log.presence(channel)
 
-    def stream(self, channels: str | Sequence[str], after: str | None = None) -> Response:
+    def stream(
+        self, channels: str | Sequence[str], after: str | None = None, *, last: int = 0
+    ) -> Response:
         """Return a response of server-sent events that the event loop holds; in a view.
 
         The view decides who may read: the stream is not authorised again. The view's thread,
-        context and transaction end with it. `after` is a cursor, by default the one that the
-        browser sends when it reconnects (`Last-Event-ID`), else the current end of the log. Under
+        context and transaction end with it. A browser that reconnects goes on
+        where it was (`Last-Event-ID`). Else the stream begins after the cursor `after`, or with the
+        `last` events of each channel, or at the current end of the log; an `after` that is no
+        cursor gives a reset. Under
         another server the response is a plain generator, which ends after LIVE_FALLBACK_STREAM_S
-        (in tests, once it has delivered the existing events). Raises `InvalidEvent` and
-        `InvalidCursor`.
+        (in tests, once it has delivered the existing events). Raises `InvalidEvent`.
         """
         names = [channels] if isinstance(channels, str) else list(channels)
-        return stream_response(current_state(), [check_channel(name) for name in names], after)
+        state = current_state()
+        if not 0 <= last <= state.options.max_last:
+            raise InvalidEvent(
+                f"last must be from 0 to {state.options.max_last} (LIVE_MAX_LAST), not {last!r}"
+            )
+        return stream_response(state, [check_channel(name) for name in names], after, last)
 
     @contextlib.contextmanager
     def capture(self) -> Iterator[list[Event]]:

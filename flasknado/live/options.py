@@ -39,6 +39,8 @@ class LiveOptions:
     """How much data may wait for a client; beyond it, the client is disconnected and may resume."""
     max_channels: int = 64
     """How many channels a connection may follow."""
+    max_last: int = 100
+    """How many of a channel's newest events a client may ask for when it subscribes."""
     max_subscribers: int = 20_000
     """How many live clients a process may have."""
     max_per_user: int = 200

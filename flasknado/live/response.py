@@ -13,8 +13,14 @@ from typing import Any
 
 from flask import Response, request
 
-from flasknado.live.event import REVOCATIONS, Cursor, parse_cursor
-from flasknado.live.formats import SSE, WHO_FIELD, cursor_of_last_event_id, last_event_id
+from flasknado.live.event import REVOCATIONS, Cursor
+from flasknado.live.formats import (
+    SSE,
+    WHO_FIELD,
+    cursor_of_last_event_id,
+    cursor_or_reset,
+    last_event_id,
+)
 from flasknado.live.revocation import revocation_of
 from flasknado.live.state import LiveState
 from flasknado.live.tickets import Access, Identity
@@ -24,20 +30,20 @@ LOOKING_INTERVAL_S = 0.5
 BATCH_EVENTS = 200
 
 
-def stream_response(state: LiveState, channels: Sequence[str], after: str | None) -> Response:
+def stream_response(
+    state: LiveState, channels: Sequence[str], after: str | None, last: int
+) -> Response:
     """Return the response of `Live.stream`, which says more; in a request context."""
-    if after is not None:
-        cursor: Cursor | None = parse_cursor(after)
-    else:
-        given_back = last_event_id(
-            request.headers.get("Last-Event-ID"), request.args.items(multi=True)
-        )
-        cursor = cursor_of_last_event_id(given_back)
+    # What the browser gives back goes first: `after` is where its page began.
+    given_back = last_event_id(request.headers.get("Last-Event-ID"), request.args.items(multi=True))
+    cursor = cursor_of_last_event_id(given_back)
+    if cursor is None and after is not None:
+        cursor = cursor_or_reset(after)
     server = request.environ.get(SERVER_KEY)
     # Here, while there is a context: the loop has none.
     identity = state.hooks.who()
     address = request.remote_addr
-    events = _fallback(state, channels, cursor, identity)
+    events = _fallback(state, channels, cursor, last, identity)
     response = Response(events, mimetype="text/event-stream")
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
@@ -50,7 +56,7 @@ def stream_response(state: LiveState, channels: Sequence[str], after: str | None
         def take(stream: Any, chunked: bool) -> None:
             from flasknado.live.endpoints.sse import hold
 
-            hold(state, server, stream, chunked, channels, cursor, access, address)
+            hold(state, server, stream, chunked, channels, cursor, last, access, address)
 
         request.environ[HANDOFF_KEY] = Handoff(response.headers["Content-Type"], take)
     return response
@@ -69,7 +75,11 @@ def _began_at(server: Any) -> float:
 
 
 def _fallback(
-    state: LiveState, channels: Sequence[str], after: Cursor | None, identity: Identity
+    state: LiveState,
+    channels: Sequence[str],
+    after: Cursor | None,
+    last: int,
+    identity: Identity,
 ) -> Iterator[bytes]:
     """Yield events for a while, looking now and then; the client reconnects at the end."""
     ends_at = time.monotonic() + state.options.fallback_stream_s
@@ -78,6 +88,10 @@ def _fallback(
     with state.app.app_context():
         head = state.log.cursor()
     place = after or head
+    if after is None and last:
+        with state.app.app_context():
+            for event in state.log.history(dict.fromkeys(channels, last), head.offset):
+                yield SSE.event(head.epoch, event)
     channels = [*channels, REVOCATIONS]
     if after is None:
         yield SSE.heartbeat(place)

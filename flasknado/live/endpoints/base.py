@@ -17,13 +17,14 @@ import flask
 from tornado.web import HTTPError, RequestHandler
 
 from flasknado.errors import ConfigurationError
-from flasknado.live.endpoints.access import authorize, check_channels, refusals
-from flasknado.live.event import Cursor, parse_cursor
+from flasknado.live.endpoints.access import authorize, check_channels, check_last, refusals
+from flasknado.live.event import Cursor
 from flasknado.live.flask_cors import FlaskCors, flask_cors_of
 from flasknado.live.formats import (
     TICKET_MARK,
     WHO_FIELD,
     cursor_of_last_event_id,
+    cursor_or_reset,
     last_event_id,
 )
 from flasknado.live.hub.hub import Hub, hub_of
@@ -117,16 +118,19 @@ class LiveHandler(RequestHandler):
     def after(self) -> Cursor | None:
         """Return the cursor to go on from: the last event id, else `after`.
 
-        Raises `Refused` (400) for an `after` that is no cursor.
+        One of no log, so that the client is reset, if that is no cursor.
         """
         given_back = self.last_event_id()
         if given_back is not None:
             return cursor_of_last_event_id(given_back)
         text = self.get_query_argument("after", None)
-        if text is None:
-            return None
+        return None if text is None else cursor_or_reset(text)
+
+    def last(self) -> int:
+        """Return how many of its newest events each channel begins with; raises `Refused` (400)."""
+        text = self.get_query_argument("last", None)
         with refusals():
-            return parse_cursor(text.partition(TICKET_MARK)[0])
+            return 0 if text is None else check_last(text, self.state.options.max_last)
 
     def last_event_id(self) -> str | None:
         """Return what a reconnecting EventSource gives back, if it does."""

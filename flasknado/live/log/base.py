@@ -54,6 +54,10 @@ class Follower(ABC):
     def newest(self, channel: str, limit_events: int) -> list[Event]:
         """Return the newest events of a channel, at most so many, oldest first."""
 
+    def history(self, newest: Mapping[str, int], head: int) -> list[Event]:
+        """Return the newest events of channels up to an offset, oldest first: see `history_of`."""
+        return history_of(self.newest, newest, head)
+
     @abstractmethod
     def append(self, drafts: Sequence[Draft]) -> None:
         """Append events in a transaction of their own; raises `Busy` if it has to wait."""
@@ -81,6 +85,30 @@ class Follower(ABC):
     @abstractmethod
     def gone_back(self, followed: Cursor) -> None:
         """The log ends before an offset that it once had."""
+
+
+HISTORY_BYTES = 512 * 1024
+"""How much of the newest events of its channels a client gets when it subscribes, about."""
+
+
+def history_of(
+    read_newest: Callable[[str, int], list[Event]], newest: Mapping[str, int], head: int
+) -> list[Event]:
+    """Return the newest events of each channel, as many as it says, up to the offset `head`.
+
+    Of each channel at least the last event, and no more than its part of `HISTORY_BYTES`.
+    """
+    events: list[Event] = []
+    for channel, count in newest.items():
+        left_bytes = HISTORY_BYTES // len(newest)
+        for event in reversed(read_newest(channel, count)):
+            if event.offset > head:
+                continue
+            events.append(event)
+            left_bytes -= len(event.data)
+            if left_bytes <= 0:
+                break
+    return sorted(events)
 
 
 READER_BUSY_TIMEOUT_S = 0.1
@@ -123,6 +151,14 @@ class Log(ABC):
     @abstractmethod
     def presence(self, channel: str) -> Presence:
         """Return who is on a channel."""
+
+    @abstractmethod
+    def newest(self, channel: str, limit_events: int) -> list[Event]:
+        """Return the newest events of a channel, at most so many, oldest first."""
+
+    def history(self, newest: Mapping[str, int], head: int) -> list[Event]:
+        """Return the newest events of channels up to an offset, oldest first: see `history_of`."""
+        return history_of(self.newest, newest, head)
 
     @abstractmethod
     def ping(self) -> None:

@@ -206,6 +206,10 @@ class DatabaseLog(Log):
         with self._read_committed() as connection:
             return presence.read(connection, channel)
 
+    def newest(self, channel: str, limit_events: int) -> list[Event]:
+        with self._read_committed() as connection:
+            return tables.read_newest(connection, channel, limit_events)
+
     def ping(self) -> None:
         with self.engine().connect() as connection:
             connection.execute(sa.select(sa.literal(1)))

@@ -129,8 +129,9 @@ class MemoryLog(Log):
     def newest(self, channel: str, limit_events: int) -> list[Event]:
         """Return the newest kept events of a channel, at most so many, oldest first."""
         with self._lock:
-            events = [entry.event for entry in self._kept if entry.event.channel == channel]
-        return events[-limit_events:]
+            entries = [e for e in (*self._kept, *self._buffered) if e.draft.kept]
+        events = [entry.event for entry in entries if entry.event.channel == channel]
+        return sorted(events)[-limit_events:]
 
     def see(self, changes: Mapping[Key, int]) -> None:
         """Note how many connections users have on channels."""

@@ -300,14 +300,15 @@ def read(
 
 
 def read_newest(connection: sa.Connection, channel: str, limit_events: int) -> list[Event]:
-    """Return the newest kept events of a channel, at most so many, oldest first."""
+    """Return the newest events of a channel, at most so many and no signals, oldest first."""
+    dialect_name = connection.dialect.name
     wanted = [
         sa.select(table.c.offset, table.c.channel, table.c.name, table.c.data)
-        .where(table.c.channel == channel, table.c.name != GONE)
+        .where(table.c.channel == channel, table.c.name != GONE, table.c.kept.is_(sa.true()))
         .order_by(table.c.offset.desc())
         .limit(limit_events)
         .subquery()
-        for table in KEPT_TABLES[connection.dialect.name]
+        for table in (*KEPT_TABLES[dialect_name], *BUFFERED_TABLES[dialect_name])
     ]
     newest = sa.union_all(*(sa.select(one) for one in wanted)).order_by(sa.desc("offset"))
     rows = connection.execute(newest.limit(limit_events))

@@ -200,11 +200,13 @@ def test_request_that_was_cancelled_is_not_read(
 
 
 class Outage:
-    """Makes every statement on an engine fail while it lasts."""
+    """Makes every statement of the reader on an engine's database fail while it lasts."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self.lasts = False
-        sa.event.listen(engine, "before_cursor_execute", self._fail)
+        # Of its dialect, since the reader's connections are not the engine's.
+        sa.event.listen(engine, "do_execute", self._fail)
+        sa.event.listen(engine, "do_execute_no_params", self._fail)
 
     def _fail(self, *args: Any) -> None:
         if self.lasts and threading.current_thread().name == "flasknado-live-log":
