@@ -36,7 +36,7 @@ class CatchUp:
         """Done when the log has been read for whoever waits for that."""
 
     def begin(self, channel: str, after: Cursor | None, last: int = 0) -> None:
-        """Take a channel in: after a cursor or, if it is new, with its `last` events at the head."""
+        """Take a channel in: after a cursor or, if it is new, at the head, with `last` events."""
         if after is None:
             if last and channel not in self.positions:
                 self.last[channel] = last

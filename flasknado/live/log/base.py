@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 
 from flasknado.live.errors import LiveError
 from flasknado.live.event import Cursor, Event
+from flasknado.live.log.channel_retention import Swept
 from flasknado.live.log.presence import Key, Presence, Seen
 from flasknado.live.log.tables import Batch, Draft
 from flasknado.live.log.wakeup import Wakeup
@@ -81,6 +82,10 @@ class Follower(ABC):
         Less than `batch_events` if there are no more at present. What is too old goes at a
         bounded rate, or with `everything` at once.
         """
+
+    @abstractmethod
+    def sweep(self, batch_events: int) -> Swept:
+        """Let some events go that are beyond their own channel's retention; raises `Busy`."""
 
     @abstractmethod
     def gone_back(self, followed: Cursor) -> None:

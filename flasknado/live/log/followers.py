@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from flasknado.live.event import Cursor, Event
 from flasknado.live.log import outbox, presence, retention, tables
 from flasknado.live.log.base import Busy, Follower, OnCommit
+from flasknado.live.log.channel_retention import NOTHING_SWEPT, Sweep, Swept
 from flasknado.live.log.presence import Key, Presence, Seen
 from flasknado.live.log.tables import Batch, Draft
 from flasknado.live.log.wakeup import Wakeup
@@ -46,6 +47,7 @@ class DatabaseFollower(Follower, ABC):
         self._wakeup = wakeup
         self._options = options
         self._allowance = retention.AgeAllowance(options.retention_s, options.prune_interval_s)
+        self._sweep = Sweep(options)
         self._prepare(busy_timeout_s)
 
     def _prepare(self, busy_timeout_s: float) -> None:
@@ -108,6 +110,12 @@ class DatabaseFollower(Follower, ABC):
     def prune(self, batch_events: int, *, everything: bool = False) -> int:
         with _busy():
             return self._prune(batch_events, None if everything else self._allowance)
+
+    def sweep(self, batch_events: int) -> Swept:
+        if not self._sweep.enabled:
+            return NOTHING_SWEPT
+        with self._transaction() as connection:
+            return self._sweep.step(connection, batch_events)
 
     def gone_back(self, followed: Cursor) -> None:
         tables.renew_epoch(self._connection, followed)

@@ -240,14 +240,10 @@ class Reader(FollowerThread):
                     self._start_from_new(follower, batch)
                     shared.clear()
                     continue
-                history: list[Event] | None = []
-                if request.newest:
-                    wanted = batch.head, tuple(request.newest.items())
-                    history = histories.get(wanted)
-                    if history is None:
-                        history = follower.history(request.newest, batch.head)
-                        histories[wanted] = history
-                self._send(Answer(request, batch, history))
+                wanted = batch.head, tuple(request.newest.items())
+                if request.newest and wanted not in histories:
+                    histories[wanted] = follower.history(request.newest, batch.head)
+                self._send(Answer(request, batch, histories.get(wanted, ())))
             requests.popleft()
         return bool(requests)
 
@@ -283,11 +279,12 @@ class Reader(FollowerThread):
         if time.monotonic() < self._prune_at:
             return False
         try:
-            deleted = follower.prune(PRUNE_BATCH_EVENTS)
+            more = follower.prune(PRUNE_BATCH_EVENTS) >= PRUNE_BATCH_EVENTS
+            more = follower.sweep(PRUNE_BATCH_EVENTS).more or more
         except Busy as error:
             log.debug("pruning live events has to wait: %s", error)
-            deleted = 0
-        if deleted < PRUNE_BATCH_EVENTS:
+            more = False
+        if not more:
             # Every process prunes, so that one may die; apart, so that they seldom meet.
             interval_s = self._options.prune_interval_s
             self._prune_at = time.monotonic() + interval_s * random.uniform(0.5, 1.5)
