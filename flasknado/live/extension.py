@@ -17,7 +17,7 @@ from flasknado.live import cli
 from flasknado.live.errors import InvalidEvent
 from flasknado.live.event import REVOCATIONS, Event, check_channel
 from flasknado.live.hooks import Hooks
-from flasknado.live.log import tables, transaction
+from flasknado.live.log import sql_publish, tables, transaction
 from flasknado.live.log.database import metadata_of
 from flasknado.live.log.presence import Presence
 from flasknado.live.log.presence_tracker import watched
@@ -84,7 +84,9 @@ class Live(Hooks):
             for table in tables.metadata.sorted_tables:
                 key = f"{metadata.schema}.{table.name}" if metadata.schema else table.name
                 if key not in metadata.tables:
-                    table.to_metadata(metadata)
+                    copied = table.to_metadata(metadata)
+                    if table is tables.live_outbox:
+                        sql_publish.create_with(copied)
             transaction.install()
         elif bind_key is not None:
             raise ConfigurationError("a bind_key names a bind of db: pass db, and no database_url")
