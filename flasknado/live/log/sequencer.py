@@ -30,14 +30,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from flasknado.errors import ConfigurationError
-from flasknado.live.log import outbox
+from flasknado.live.log import outbox, postgres
 from flasknado.live.log.wakeup import Wakeup
 
 log = logging.getLogger("flasknado.live")
 
 BATCH_INTERVAL_S = 0.005
 """The least time between two batches, and between two NOTIFY of a process."""
-MAX_BATCH_INTERVAL_S = 0.02
+MAX_BATCH_INTERVAL_S = 0.01
 ELECTION_INTERVAL_S = 0.4
 """How often each process that is not elected tries to be."""
 LOOK_INTERVAL_S = 1.0
@@ -271,6 +271,8 @@ class _Session:
 
         `told` says that there are some, else it looks first without a lock.
         """
+        if self.listens and postgres.take_notifications(self._driver):
+            told = True
         told = told or self._notified
         self._notified = False
         if not told and not outbox.pending(self._connection, self._horizon):
