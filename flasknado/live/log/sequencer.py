@@ -277,20 +277,24 @@ class _Session:
         self._notified = False
         if not told and not outbox.pending(self._connection, self._horizon):
             return 0
-        # The transaction that this connection's autocommit leaves to us: the order rests on each
-        # statement seeing what is committed when it begins.
+        if self.shared:
+            numbered = self._number_in_a_transaction()
+        else:
+            numbered = outbox.number(self._connection, self._horizon)
+        self._horizon = numbered.horizon
+        return numbered.events
+
+    def _number_in_a_transaction(self) -> outbox.Numbered:
         self._connection.exec_driver_sql("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
         try:
-            if self.shared:
-                self._set("SET LOCAL")
+            self._set("SET LOCAL")
             numbered = outbox.number(self._connection, self._horizon)
-            self._connection.exec_driver_sql("COMMIT" if numbered.events else "ROLLBACK")
+            self._connection.exec_driver_sql("COMMIT")
         except BaseException:
             if not self._connection.invalidated:
                 self._connection.exec_driver_sql("ROLLBACK")
             raise
-        self._horizon = numbered.horizon
-        return numbered.events
+        return numbered
 
     def move_what_waits_too_long(self) -> bool:
         """Give offsets if the elected one does not; return whether that was so."""
