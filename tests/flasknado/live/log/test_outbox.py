@@ -105,6 +105,7 @@ def test_publishing_waits_for_nobody_and_a_long_transaction_stalls_nobody(
 def test_numbering_that_waited_for_another_takes_nothing_twice_and_forgets_nothing(
     engine: sa.Engine, limit: int, more: bool
 ) -> None:
+    number(engine)  # which makes the log
     publish(engine, *"abcde")
     done: list[outbox.Numbered] = []
     second = threading.Thread(target=lambda: done.append(number(engine, limit=limit)))
