@@ -63,7 +63,8 @@ class StreamHandler(LiveHandler):
         hub = self.hub()
         chunked = self.request.version == "HTTP/1.1"
         wire_format = self.chunked_format if chunked else self.wire_format
-        subscriber = self.subscriber_type(hub, wire_format, access.identity, self.address())
+        address = access.address or self.address()
+        subscriber = self.subscriber_type(hub, wire_format, access.identity, address)
         with refusals():
             hub.admit(subscriber, access.asked_at)
         try:
