@@ -36,10 +36,13 @@ if TYPE_CHECKING:
     from flasknado.live.errors import LiveError as LiveError
     from flasknado.live.errors import LogUnavailable as LogUnavailable
     from flasknado.live.errors import TooManySubscribers as TooManySubscribers
+    from flasknado.live.errors import TransactionEnded as TransactionEnded
     from flasknado.live.event import Event as Event
     from flasknado.live.extension import Live as Live
+    from flasknado.live.log.postgres import limit_waits as limit_waits
     from flasknado.live.log.presence import Presence as Presence
     from flasknado.live.log.run_table import Run as Run
+    from flasknado.live.log.sql_publish import publish_function as publish_function
     from flasknado.live.origins import OriginPolicy as OriginPolicy
     from flasknado.live.runs.errors import TooManyRuns as TooManyRuns
     from flasknado.live.tickets import Identity as Identity
@@ -65,6 +68,9 @@ __all__ = [
     "SubscriptionRefused",
     "TooManyRuns",
     "TooManySubscribers",
+    "TransactionEnded",
+    "limit_waits",
+    "publish_function",
     "routes",
 ]
 
@@ -92,6 +98,9 @@ if not TYPE_CHECKING:  # else every name would exist for type checkers
             "SubscriptionRefused": "flasknado.live.client",
             "TooManyRuns": "flasknado.live.runs.errors",
             "TooManySubscribers": "flasknado.live.errors",
+            "TransactionEnded": "flasknado.live.errors",
+            "limit_waits": "flasknado.live.log.postgres",
+            "publish_function": "flasknado.live.log.sql_publish",
         },
     )
 

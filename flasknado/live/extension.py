@@ -17,7 +17,8 @@ from flasknado.live import cli
 from flasknado.live.errors import InvalidEvent
 from flasknado.live.event import REVOCATIONS, Event, check_channel, check_name
 from flasknado.live.hooks import Hooks
-from flasknado.live.log import tables, transaction
+from flasknado.live.log import sql_publish, tables, transaction
+from flasknado.live.log.database import metadata_of
 from flasknado.live.log.presence import Presence
 from flasknado.live.log.presence_tracker import watched
 from flasknado.live.log.run_table import Run
@@ -48,21 +49,29 @@ class Live(Hooks):
         db: SQLAlchemy | None = None,
         *,
         database_url: str | None = None,
+        bind_key: str | None = None,
     ) -> None:
         super().__init__()
         self._database_url = database_url
+        self._bind_key = bind_key
         self._captures: list[list[Event]] = []
         if app is not None:
             self.init_app(app, db)
 
     def init_app(
-        self, app: Flask, db: SQLAlchemy | None = None, *, database_url: str | None = None
+        self,
+        app: Flask,
+        db: SQLAlchemy | None = None,
+        *,
+        database_url: str | None = None,
+        bind_key: str | None = None,
     ) -> None:
         """Add this extension to `app`, and the log's tables to `db.metadata`.
 
         `db.create_all()` and Flask-Migrate then find the tables; the log's own database gets
-        them by itself. Raises `ConfigurationError` for a setting out of its range, and
-        if not exactly one of `db` and `database_url` is given.
+        them by itself. With a `bind_key` they are in that bind's database (SQLALCHEMY_BINDS):
+        the one with the rows that the events tell of. Raises `ConfigurationError` for a setting
+        out of its range, and if not exactly one of `db` and `database_url` is given.
         """
         url = database_url or self._database_url
         if (db is None) == (url is None):
@@ -70,12 +79,19 @@ class Live(Hooks):
                 "the live log needs one database: pass init_app the application's db "
                 "(Flask-SQLAlchemy), or a database_url, or memory://"
             )
+        bind_key = bind_key or self._bind_key
         if db is not None:
+            metadata = metadata_of(db, bind_key)
             for table in tables.metadata.sorted_tables:
-                if table.name not in db.metadata.tables:
-                    table.to_metadata(db.metadata)
+                key = f"{metadata.schema}.{table.name}" if metadata.schema else table.name
+                if key not in metadata.tables:
+                    copied = table.to_metadata(metadata)
+                    if table is tables.live_outbox:
+                        sql_publish.create_with(copied)
             transaction.install()
-        app.extensions[EXTENSION_KEY] = LiveState(app, self, self.captured, db, url)
+        elif bind_key is not None:
+            raise ConfigurationError("a bind_key names a bind of db: pass db, and no database_url")
+        app.extensions[EXTENSION_KEY] = LiveState(app, self, self.captured, db, url, bind_key)
         app.cli.add_command(cli.group)
 
     def page_key(self) -> str:
@@ -94,15 +110,21 @@ class Live(Hooks):
         data: Any = None,
         *,
         session: Session | scoped_session[Any] | None = None,
+        now: bool = False,
         buffered: bool = False,
     ) -> None:
         """Publish an event in the session's transaction: it exists if and only if that commits.
 
         `data` is anything that Flask's JSON provider can serialize. `session` is any session
         on the application's database, by default `db.session`. Needs an application
-        context, on any thread that may use the session. Raises `InvalidEvent`.
+        context, on any thread that may use the session. Raises `InvalidEvent`, and
+        `TransactionEnded` in a transaction that has been committed or rolled back already, as
+        in `after_commit` or Flask-SQLAlchemy's `models_committed`.
 
-        If the log has its own database, the event is committed at once.
+        With `now=True` the event is committed at once, by itself, in such places and anywhere
+        else. On SQLite this raises `TransactionEnded` while the transaction of `db.session` has
+        uncommitted writes, which keep every other from writing. If the log has its own database,
+        every event is committed at once.
 
         A `buffered` event belongs to no transaction: it is appended within 50 ms, together with
         all others of the process, and clients can resume from it for LIVE_BUFFERED_RETENTION_S.
@@ -112,14 +134,17 @@ class Live(Hooks):
         """
         state = _publishing_state()
         draft = draft_of(state, channel, name, data, buffered=buffered)
-        if not buffered:
-            state.log.publish(draft, session)
-        elif session is None:
-            state.log.publish_buffered(draft)
-        else:
+        if sum((buffered, now, session is not None)) > 1:
             raise InvalidEvent(
-                "a buffered event belongs to no transaction: publish it without a session"
+                "an event joins the transaction of a session, or is committed now, or is "
+                "buffered: pass one of session, now and buffered"
             )
+        if buffered:
+            state.log.publish_buffered(draft)
+        elif now:
+            state.log.publish_now(draft)
+        else:
+            state.log.publish(draft, session)
 
     def signal(self, channel: str, name: str, data: Any = None) -> None:
         """Send an event that is not kept ("is typing") to connected clients; no replay.
@@ -139,6 +164,7 @@ class Live(Hooks):
         *,
         generation: str | int | None = None,
         session: Session | scoped_session[Any] | None = None,
+        now: bool = False,
     ) -> None:
         """Disconnect a user's live clients everywhere, when the session's transaction commits.
 
@@ -147,11 +173,16 @@ class Live(Hooks):
 
         With a `generation`, only clients and tickets of other generations end: after a change of
         password the session that made it stays, if it carries the new generation. `user` and
-        `generation` are as in `Identity`. Raises `InvalidIdentity`.
+        `generation` are as in `Identity`. `session` and `now` are as in `publish`. Raises
+        `InvalidIdentity`.
         """
         state = _publishing_state()
         data = encode_json(revocation_data(user, generation), state.app)
-        state.log.publish(tables.Draft(REVOCATIONS, "revoke", data), session)
+        draft = tables.Draft(REVOCATIONS, "revoke", data)
+        if now:
+            state.log.publish_now(draft)
+        else:
+            state.log.publish(draft, session)
 
     def cursor(self) -> str:
         """Return the current end of the log, as a string.
@@ -173,18 +204,26 @@ class Live(Hooks):
             )
         return state.log.presence(channel)
 
-    def stream(self, channels: str | Sequence[str], after: str | None = None) -> Response:
+    def stream(
+        self, channels: str | Sequence[str], after: str | None = None, *, last: int = 0
+    ) -> Response:
         """Return a response of server-sent events that the event loop holds; in a view.
 
         The view decides who may read: the stream is not authorised again. The view's thread,
-        context and transaction end with it. `after` is a cursor, by default the one that the
-        browser sends when it reconnects (`Last-Event-ID`), else the current end of the log. Under
+        context and transaction end with it. A browser that reconnects goes on
+        where it was (`Last-Event-ID`). Else the stream begins after the cursor `after`, or with the
+        `last` events of each channel, or at the current end of the log; an `after` that is no
+        cursor gives a reset. Under
         another server the response is a plain generator, which ends after LIVE_FALLBACK_STREAM_S
-        (in tests, once it has delivered the existing events). Raises `InvalidEvent` and
-        `InvalidCursor`.
+        (in tests, once it has delivered the existing events). Raises `InvalidEvent`.
         """
         names = [channels] if isinstance(channels, str) else list(channels)
-        return stream_response(current_state(), [check_channel(name) for name in names], after)
+        state = current_state()
+        if not 0 <= last <= state.options.max_last:
+            raise InvalidEvent(
+                f"last must be from 0 to {state.options.max_last} (LIVE_MAX_LAST), not {last!r}"
+            )
+        return stream_response(state, [check_channel(name) for name in names], after, last)
 
     def run(
         self,

@@ -14,8 +14,14 @@ from typing import Any
 
 from flask import Response, has_request_context, request
 
-from flasknado.live.event import REVOCATIONS, Cursor, parse_cursor
-from flasknado.live.formats import SSE, WHO_FIELD, cursor_of_last_event_id, last_event_id
+from flasknado.live.event import REVOCATIONS, Cursor
+from flasknado.live.formats import (
+    SSE,
+    WHO_FIELD,
+    cursor_of_last_event_id,
+    cursor_or_reset,
+    last_event_id,
+)
 from flasknado.live.log.run_table import Run
 from flasknado.live.revocation import revocation_of
 from flasknado.live.runs.active import Source
@@ -28,20 +34,20 @@ LOOKING_INTERVAL_S = 0.5
 BATCH_EVENTS = 200
 
 
-def stream_response(state: LiveState, channels: Sequence[str], after: str | None) -> Response:
+def stream_response(
+    state: LiveState, channels: Sequence[str], after: str | None, last: int
+) -> Response:
     """Return the response of `Live.stream`, which says more; in a request context."""
-    if after is not None:
-        cursor: Cursor | None = parse_cursor(after)
-    else:
-        given_back = last_event_id(
-            request.headers.get("Last-Event-ID"), request.args.items(multi=True)
-        )
-        cursor = cursor_of_last_event_id(given_back)
+    # What the browser gives back goes first: `after` is where its page began.
+    given_back = last_event_id(request.headers.get("Last-Event-ID"), request.args.items(multi=True))
+    cursor = cursor_of_last_event_id(given_back)
+    if cursor is None and after is not None:
+        cursor = cursor_or_reset(after)
     server = request.environ.get(SERVER_KEY)
     # Here, while there is a context: the loop has none.
     identity = state.hooks.who()
     address = request.remote_addr
-    events = _fallback(state, channels, cursor, identity)
+    events = _fallback(state, channels, cursor, last, identity)
     response = Response(events, mimetype="text/event-stream")
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
@@ -54,7 +60,7 @@ def stream_response(state: LiveState, channels: Sequence[str], after: str | None
         def take(stream: Any, chunked: bool) -> None:
             from flasknado.live.endpoints.sse import hold
 
-            hold(state, server, stream, chunked, channels, cursor, access, address)
+            hold(state, server, stream, chunked, channels, cursor, last, access, address)
 
         request.environ[HANDOFF_KEY] = ConnectionHandoff(response.headers["Content-Type"], take)
     return response
@@ -73,7 +79,11 @@ def _began_at(server: Any) -> float:
 
 
 def _fallback(
-    state: LiveState, channels: Sequence[str], after: Cursor | None, identity: Identity
+    state: LiveState,
+    channels: Sequence[str],
+    after: Cursor | None,
+    last: int,
+    identity: Identity,
 ) -> Iterator[bytes]:
     """Yield events for a while, looking now and then; the client reconnects at the end."""
     ends_at = time.monotonic() + state.options.fallback_stream_s
@@ -82,6 +92,10 @@ def _fallback(
     with state.app.app_context():
         head = state.log.cursor()
     place = after or head
+    if after is None and last:
+        with state.app.app_context():
+            for event in state.log.history(dict.fromkeys(channels, last), head.offset):
+                yield SSE.event(head.epoch, event)
     channels = [*channels, REVOCATIONS]
     if after is None:
         yield SSE.heartbeat(place)
@@ -121,10 +135,10 @@ def run_response(
     given_back = last_event_id(request.headers.get("Last-Event-ID"), request.args.items(multi=True))
     if streams and given_back is not None:
         close_unused(source)
-        return stream_response(state, [channel], None)
+        return stream_response(state, [channel], None, 0)
     run = start_run(state, source, channel, output, keep_result=keep_result)
     if streams:
-        response = stream_response(state, [channel], run.cursor)
+        response = stream_response(state, [channel], run.cursor, 0)
         response.headers["X-Run"] = run.id
         return response
     said = {"run": run.id, "channel": channel, "cursor": run.cursor}

@@ -97,6 +97,10 @@ class Access(NamedTuple):
 
     identity: Identity
     asked_at: float
+    address: str | None = None
+    """The client's address as the application has it, behind its own middleware."""
+    by_ticket: bool = False
+    """Whether a ticket says so, and its address is the one of before."""
 
 
 class Ticket(NamedTuple):
@@ -105,6 +109,7 @@ class Ticket(NamedTuple):
     identity: Identity
     channels: frozenset[str]
     place: Cursor
+    address: str | None = None
 
 
 class Tickets:
@@ -123,10 +128,15 @@ class Tickets:
         return ANONYMOUS if user is None else self._pages.get_signature(user).decode()
 
     def issue(
-        self, identity: Identity, channels: Collection[str], place: Cursor, now: float
+        self,
+        identity: Identity,
+        channels: Collection[str],
+        place: Cursor,
+        now: float,
+        address: str | None = None,
     ) -> str:
         """Return a ticket, of the characters of a URL."""
-        known = (identity.user, identity.expires_at, identity.generation)
+        known = (identity.user, identity.expires_at, identity.generation, address)
         # Not by itsdangerous's own timer, which takes nothing of a clock that is ahead of ours.
         return self._serializer.dumps([*known, str(place), round(now, 3), *channels])
 
@@ -134,7 +144,7 @@ class Tickets:
         """Return what a ticket says, or `None` if it is not one of ours or no longer good."""
         try:
             said = self._serializer.loads(text[:MAX_TICKET_CHARS])
-            user, expires_at, generation, place, issued_at, *channels = said
+            user, expires_at, generation, address, place, issued_at, *channels = said
             identity = Identity(user, expires_at, generation)
             cursor = parse_cursor(place)
             fresh = abs(now - float(issued_at)) <= LIFETIME_S
@@ -143,4 +153,4 @@ class Tickets:
             return None
         if not fresh or (expires_at is not None and expires_at <= now):
             return None
-        return Ticket(identity, frozenset(channels), cursor)
+        return Ticket(identity, frozenset(channels), cursor, address)

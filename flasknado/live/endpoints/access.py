@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Collection, Iterator
 
+import flask
 from tornado.web import RequestHandler
 
 from flasknado.errors import ConfigurationError
@@ -47,7 +49,7 @@ async def authorize(
     lane = LaneSettings("live-authorize", options.authorize_threads, options.authorize_queue)
     for _ in range(ASKED_AGAIN):
         asked_at = time.monotonic()
-        denied, identity = await in_flask(
+        denied, identity, address = await in_flask(
             source,
             examine,
             state.hooks,
@@ -57,17 +59,20 @@ async def authorize(
         )
         if denied is not None:
             raise Refused(403, f"you may not read the channel {denied!r}")
-        access = Access(identity, asked_at)
+        access = Access(identity, asked_at, sys.intern(address) if address else None)
         if hub.revocations.upholds(access):
             return access
         # What the application said is of before it took that user's access away.
     raise Refused(503, "your access is changing: try again", {"Retry-After": "2"})
 
 
-def examine(hooks: Hooks, channels: Collection[str]) -> tuple[str | None, Identity]:
-    """Return the first channel that may not be read, if any, and who asks; in a request context."""
+def examine(hooks: Hooks, channels: Collection[str]) -> tuple[str | None, Identity, str | None]:
+    """Return the first channel that may not be read, if any, who asks, and from which address.
+
+    In a request context.
+    """
     denied = next((channel for channel in channels if not hooks.may_read(channel)), None)
-    return denied, hooks.who()
+    return denied, hooks.who(), flask.request.remote_addr
 
 
 @contextlib.contextmanager
@@ -81,6 +86,18 @@ def refusals() -> Iterator[None]:
         raise Refused(error.status, str(error), {"Retry-After": str(RETRY_AFTER_S)}) from None
     except LiveError as error:
         raise Refused(503, str(error), {"Retry-After": str(RETRY_AFTER_S)}) from None
+
+
+def check_last(last: object, max_last: int) -> int:
+    """Return how many of a channel's newest events are asked for; raises `InvalidEvent`."""
+    if isinstance(last, str) and last.isascii() and last.isdecimal():
+        last = int(last[:10])
+    if not isinstance(last, int) or isinstance(last, bool) or not 0 <= last <= max_last:
+        raise InvalidEvent(
+            f"last must be a whole number from 0 to {max_last} (LIVE_MAX_LAST), "
+            f"not {str(last)[:80]!a}"
+        )
+    return last
 
 
 def check_channels(channels: Collection[str], max_channels: int) -> None:

@@ -1,7 +1,7 @@
 """What a WebSocket client may say, and the answers; every message is a JSON object.
 
-`{"type": "subscribe", "channels": ["posts"], "after": "CURSOR", "ticket": "..."}` (the last
-two may be left out), `{"type": "unsubscribe", "channels": [...]}`, `{"type": "ping"}` and
+`{"type": "subscribe", "channels": ["posts"], "after": "CURSOR", "last": 5, "ticket": "..."}` (the
+last three may be left out), `{"type": "unsubscribe", "channels": [...]}`, `{"type": "ping"}` and
 `{"type": "message", "channel": "chat:1", "data": ..., "ref": ...}`. The answers have a
 `type`: `subscribed`, `unsubscribed`, `pong`, `reply` and `error`. Events have `id`, `channel`,
 `event` and `data`, as on every transport.
@@ -16,12 +16,12 @@ from typing import Any
 
 from flask import current_app
 
-from flasknado.live.endpoints.access import authorize, check_channels
+from flasknado.live.endpoints.access import authorize, check_channels, check_last
 from flasknado.live.endpoints.base import error_body
 from flasknado.live.endpoints.socket_subscriber import SocketSubscriber
 from flasknado.live.errors import InvalidCursor, InvalidEvent, LiveError, TooManySubscribers
-from flasknado.live.event import Cursor, check_channel, parse_cursor
-from flasknado.live.formats import TICKET_MARK
+from flasknado.live.event import Cursor, check_channel
+from flasknado.live.formats import TICKET_MARK, cursor_or_reset
 from flasknado.live.hooks import Hooks
 from flasknado.live.log.presence import SUFFIX
 from flasknado.live.state import encode_json
@@ -96,6 +96,7 @@ class Conversation(SocketSubscriber):
         hub = self.hub
         channels = _channels(request)
         after, ticket = _after(request)
+        last = check_last(request.get("last", 0), hub.options.max_last)
         named = [channel for channel in self.channels if not channel.endswith(SUFFIX)]
         together = dict.fromkeys([*named, *channels])
         check_channels(together, hub.options.max_channels)
@@ -110,7 +111,8 @@ class Conversation(SocketSubscriber):
         said = self.frame({"type": "subscribed", "channels": channels, "who": who})
         # Interned: thousands of clients name the same few channels.
         interned = [sys.intern(channel) for channel in channels]
-        await hub.follow(self, interned, after, said, presence=request.get("presence") is True)
+        presence = request.get("presence") is True
+        await hub.follow(self, interned, after, said, last=last, presence=presence)
 
     async def _take_message(self, request: dict[str, Any]) -> None:
         channel = check_channel(request.get("channel"))  # type: ignore[arg-type]  # it checks that too
@@ -173,5 +175,4 @@ def _after(request: dict[str, Any]) -> tuple[Cursor | None, str | None]:
         return None, ticket
     if not isinstance(after, str):
         raise InvalidCursor("after must be a cursor, the id of an event")
-    cursor, _, behind = after.partition(TICKET_MARK)
-    return parse_cursor(cursor), ticket or behind or None
+    return cursor_or_reset(after), ticket or after.partition(TICKET_MARK)[2] or None

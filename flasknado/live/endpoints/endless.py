@@ -43,7 +43,8 @@ class ResponseSubscriber(StreamSubscriber):
 class StreamHandler(LiveHandler):
     """`GET ?channel=A&channel=B&after=CURSOR`, answered until somebody hangs up.
 
-    Without a cursor the stream begins at the present head. What an EventSource gives back
+    Without a cursor the stream begins at the present head, or with the `last` events of each
+    channel. What an EventSource gives back
     when it reconnects (`flasknado.live.formats.last_event_id`) wins over `after`, since it
     repeats the page's URL.
     """
@@ -55,14 +56,15 @@ class StreamHandler(LiveHandler):
 
     async def get(self) -> None:
         channels = self.channels()
-        after = self.after()
+        after, last = self.after(), self.last()
         access = await self.authorize(channels)
         if self.client_gone:
             return
         hub = self.hub()
         chunked = self.request.version == "HTTP/1.1"
         wire_format = self.chunked_format if chunked else self.wire_format
-        subscriber = self.subscriber_type(hub, wire_format, access.identity, self.address())
+        address = access.address or self.address()
+        subscriber = self.subscriber_type(hub, wire_format, access.identity, address)
         with refusals():
             hub.admit(subscriber, access.asked_at)
         try:
@@ -78,7 +80,7 @@ class StreamHandler(LiveHandler):
             raise
         if not subscriber.gone:
             # Interned: thousands of clients name the same few channels.
-            hub.subscribe(subscriber, map(sys.intern, channels), after)
+            hub.subscribe(subscriber, map(sys.intern, channels), after, last)
             if self.get_query_argument("presence", "") in ("1", "true"):
                 hub.tell_presence(subscriber, channels)
         self.application.log_request(self)
@@ -86,7 +88,7 @@ class StreamHandler(LiveHandler):
     async def head(self) -> None:
         """Answer as GET would begin."""
         channels = self.channels()
-        self.after()
+        self.last()
         await self.authorize(channels)
         for name, value in self._head_fields().items():
             self.set_header(name, value)

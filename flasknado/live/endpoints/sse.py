@@ -57,6 +57,7 @@ def hold(
     chunked: bool,
     channels: Sequence[str],
     after: Cursor | None,
+    last: int,
     access: Access,
     address: str | None,
 ) -> None:
@@ -68,7 +69,7 @@ def hold(
         subscriber.attach(stream)
     except StreamClosedError:
         return
-    joining = _join(hub, subscriber, channels, after, access.asked_at)
+    joining = _join(hub, subscriber, channels, after, last, access.asked_at)
     subscriber.joining = hub.loop.create_task(joining)
 
 
@@ -77,6 +78,7 @@ async def _join(
     subscriber: HeldSubscriber,
     channels: Sequence[str],
     after: Cursor | None,
+    last: int,
     asked_at: float,
 ) -> None:
     try:
@@ -93,6 +95,6 @@ async def _join(
     else:
         subscriber.write(subscriber.format.opening(hub.options.retry_s))
         if not subscriber.gone:
-            hub.subscribe(subscriber, map(sys.intern, channels), after)
+            hub.subscribe(subscriber, map(sys.intern, channels), after, last)
     finally:
         subscriber.joining = None

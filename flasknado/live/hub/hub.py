@@ -27,7 +27,7 @@ from flasknado.live.log.tables import Batch
 from flasknado.live.revocation import Revocation, revocation_of
 from flasknado.live.runs.store import RUNS
 from flasknado.live.state import LiveState
-from flasknado.live.tickets import Access, Identity
+from flasknado.live.tickets import Access
 
 log = logging.getLogger("flasknado.live")
 
@@ -188,7 +188,7 @@ class Hub(Subscriptions):
         self.check(access)
         identity = access.identity
         if subscriber in self._guests:
-            self._count_guest_in(subscriber, identity)
+            self._count_guest_in(subscriber, access)
         elif subscriber.user is None and identity.user is not None:
             self._quota.name(subscriber, identity.user)
             subscriber.generation = identity.generation
@@ -200,15 +200,24 @@ class Hub(Subscriptions):
             self._heartbeats.expire(subscriber, identity.expires_at)
         return True
 
-    def _count_guest_in(self, guest: Subscriber, identity: Identity) -> None:
+    def _count_guest_in(self, guest: Subscriber, access: Access) -> None:
+        identity = access.identity
+        counted_as = guest.address
+        if access.address is not None and access.address != guest.address:
+            if not access.by_ticket:
+                # Middleware of the application knows better than the server (`ProxyFix`), and a
+                # guest has not been through it: many of them may have one proxy's address.
+                self._guest_quota.forget_addresses()
+            guest.address = access.address
         guest.user, guest.generation = identity.user, identity.generation
         try:
             self.admit(guest)
         except LiveError:
             guest.user = guest.generation = None
+            guest.address = counted_as
             raise
         del self._guests[guest]
-        self._guest_quota.leave(guest, None)
+        self._guest_quota.leave_address(counted_as)
 
     def kick(self, subscriber: Subscriber, reason: str) -> None:
         """Disconnect a client whose access has ended."""

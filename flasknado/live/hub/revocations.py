@@ -97,7 +97,9 @@ class Revocations:
         if self._tickets is None or self._place is None or not subscriber.channels:
             return None
         identity = subscriber.identity
-        return self._tickets.issue(identity, subscriber.channels, self._place, time.time())
+        return self._tickets.issue(
+            identity, subscriber.channels, self._place, time.time(), subscriber.address
+        )
 
     def admits_by(self, text: str, channels: Collection[str]) -> Access | None:
         """Return who may read these channels by a ticket, if it is good for all of them."""
@@ -106,7 +108,7 @@ class Revocations:
             return None
         if not self._is_since(ticket.identity, ticket.place):
             return None
-        return Access(ticket.identity, time.monotonic())
+        return Access(ticket.identity, time.monotonic(), ticket.address, by_ticket=True)
 
     def _is_since(self, identity: Identity, place: Cursor) -> bool:
         """Return whether a user was not revoked after a place in the log, as far as is known."""
