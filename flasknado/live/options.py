@@ -60,6 +60,10 @@ class LiveOptions:
     """How long `live.stream()` holds a thread under a server that cannot take it over."""
     presence: tuple[str, ...] = ()
     """Channels with presence enabled, as glob patterns such as `post:*`."""
+    presence_users: tuple[str, ...] = ()
+    """Channels with presence enabled whose readers may also know who is there, by id and `info`."""
+    presence_grace_s: float = 5
+    """How long a connection that has ended still counts as present, unless its user is back."""
     authorize_timeout_s: float = 10
     """How long the application may take to authorise a client before the client gets 503."""
     authorize_threads: int = 4
@@ -79,7 +83,7 @@ class LiveOptions:
         values: dict[str, Any] = {}
         for field in dataclasses.fields(cls):
             key = f"LIVE_{field.name.upper()}"
-            if key == "LIVE_PRESENCE" and key in config:
+            if field.type.startswith("tuple") and key in config:
                 values[field.name] = _patterns(key, config[key])
             elif key in config:
                 values[field.name] = _positive(key, config[key], whole=field.type == "int")

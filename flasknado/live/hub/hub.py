@@ -7,6 +7,7 @@ Each event is encoded once per format. A client that does not read is never wait
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections import Counter
@@ -17,16 +18,18 @@ from flasknado.live.errors import AccessChanged, LiveError, LogUnavailable, TooM
 from flasknado.live.event import REVOCATIONS, Cursor
 from flasknado.live.formats import GoAway
 from flasknado.live.hub.heartbeats import Heartbeats
+from flasknado.live.hub.presence_calls import PresenceCalls
 from flasknado.live.hub.quotas import ConnectionQuota
 from flasknado.live.hub.revocations import Revocations
 from flasknado.live.hub.subscriber import Subscriber
 from flasknado.live.hub.subscriptions import Subscriptions
+from flasknado.live.log.presence import Presence
 from flasknado.live.log.presence_writer import PresenceWriter
 from flasknado.live.log.reader import Answer, LiveBatch, Reader, Report, Started, Stopped
 from flasknado.live.log.tables import Batch
 from flasknado.live.revocation import Revocation, revocation_of
 from flasknado.live.state import LiveState
-from flasknado.live.tickets import Access, Identity
+from flasknado.live.tickets import NOBODY, Access, Identity
 
 log = logging.getLogger("flasknado.live")
 
@@ -58,8 +61,12 @@ class Hub(Subscriptions):
         self.revocations = Revocations(state.tickets)
         self._heartbeats = Heartbeats(loop, options.heartbeat_s, self.place_of, self._expire)
         self._presence: PresenceWriter | None = None
-        if options.presence:
-            self._presence = PresenceWriter(state.log, options, loop, self._presence_tracker)
+        self._presence_calls = PresenceCalls(state)
+        if options.presence or options.presence_users:
+            tracker = self._presence_tracker
+            self._presence = PresenceWriter(state.log, options, loop, tracker)
+            tracker.on_changes = self._presence_calls.put
+            tracker.on_presence = self._report_presence
         self._watch_timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
@@ -83,6 +90,7 @@ class Hub(Subscriptions):
         self._fanout.close()
         if self._presence is not None:
             self._presence.stop()
+            self._presence_calls.stop()
         self._reader.stop()
 
     async def drain(self, window_s: float) -> None:
@@ -188,9 +196,8 @@ class Hub(Subscriptions):
             self._count_guest_in(subscriber, identity)
         elif subscriber.user is None and identity.user is not None:
             self._quota.name(subscriber, identity.user)
-            subscriber.generation = identity.generation
-            self._presence_tracker.leave(subscriber.channels, None)
-            self._presence_tracker.enter(subscriber.channels, identity.user)
+            subscriber.become(identity)
+            self._presence_tracker.move(subscriber.channels, identity.user, identity.info_json)
         elif not identity.is_same_user(subscriber.identity):
             return False
         if identity.expires_at is not None:
@@ -198,11 +205,11 @@ class Hub(Subscriptions):
         return True
 
     def _count_guest_in(self, guest: Subscriber, identity: Identity) -> None:
-        guest.user, guest.generation = identity.user, identity.generation
+        guest.become(identity)
         try:
             self.admit(guest)
         except LiveError:
-            guest.user = guest.generation = None
+            guest.become(NOBODY)
             raise
         del self._guests[guest]
         self._guest_quota.leave(guest, None)
@@ -268,6 +275,11 @@ class Hub(Subscriptions):
             "delivered_total": self._fanout.delivered,
             "dropped_slow_total": self.dropped_slow,
         }
+
+    def _report_presence(self, channel: str, presence: Presence) -> None:
+        """Have who asks told who is on a channel; on the presence writer's thread."""
+        with contextlib.suppress(RuntimeError):  # the loop has just closed
+            self.loop.call_soon_threadsafe(self._on_presence, channel, presence)
 
     def _on_report(self, report: Report) -> None:
         if isinstance(report, LiveBatch):

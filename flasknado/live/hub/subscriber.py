@@ -40,7 +40,9 @@ class Subscriber(ABC):
         "format",
         "generation",
         "gone",
+        "info_json",
         "place",
+        "session_id",
         "user",
     )
 
@@ -51,9 +53,8 @@ class Subscriber(ABC):
         self, wire_format: Format, identity: Identity = NOBODY, address: str | None = None
     ) -> None:
         self.format = wire_format
-        self.user = identity.user
         self.expires_at = identity.expires_at
-        self.generation = identity.generation
+        self.become(identity)
         self.address = address
         self.channels: tuple[str, ...] = ()
         self.place: int | None = None
@@ -67,7 +68,16 @@ class Subscriber(ABC):
     @property
     def identity(self) -> Identity:
         """Who it is of, and until when."""
-        return Identity(self.user, self.expires_at, self.generation)
+        return Identity.of(
+            self.user, self.expires_at, self.generation, self.session_id, self.info_json
+        )
+
+    def become(self, identity: Identity) -> None:
+        """Note who it is of; not until when."""
+        self.user = identity.user
+        self.generation = identity.generation
+        self.session_id = identity.session_id
+        self.info_json = identity.info_json
 
     @property
     def idle(self) -> bool:

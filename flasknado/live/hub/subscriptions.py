@@ -15,13 +15,14 @@ import asyncio
 import sys
 from collections.abc import Collection, Iterable
 
-from flasknado.live.event import Cursor
+from flasknado.live.event import Cursor, Event
+from flasknado.live.formats import Format
 from flasknado.live.hub.catch_up import CatchUp
 from flasknado.live.hub.fanout import Fanout
 from flasknado.live.hub.log_health import READY_TIMEOUT_S, LogHealth, unavailable
 from flasknado.live.hub.subscriber import Subscriber
-from flasknado.live.log.presence import SUFFIX
-from flasknado.live.log.presence_tracker import PresenceTracker
+from flasknado.live.log.presence import SUFFIX, Presence
+from flasknado.live.log.presence_tracker import PresenceTracker, snapshot
 from flasknado.live.log.reader import Answer, Reader, Request
 from flasknado.live.options import LiveOptions
 
@@ -40,7 +41,9 @@ class Subscriptions:
         self._reader = reader
         self._health = LogHealth(reader, loop)
         self._fanout = Fanout(loop, reader.taken)
-        self._presence_tracker = PresenceTracker(options.presence)
+        self._presence_tracker = PresenceTracker(options)
+        self._presence_asked: dict[str, set[Subscriber]] = {}
+        """Who is to be told who is on a channel, by the channel."""
 
     async def follow(
         self,
@@ -96,7 +99,7 @@ class Subscriptions:
             catch_up.begin(channel, after)
         followed = tuple(catch_up.positions)
         entered = [channel for channel in followed if channel not in subscriber.channels]
-        self._presence_tracker.enter(entered, subscriber.user)
+        self._presence_tracker.enter(entered, subscriber.user, subscriber.info_json)
         subscriber.channels = followed
         self._read_on(subscriber)
 
@@ -183,11 +186,31 @@ class Subscriptions:
         for channel in subscriber.channels:
             if channel.endswith(SUFFIX):
                 # Whatever was told while it caught up is not replayed.
-                self._presence_tracker.touch(channel.removesuffix(SUFFIX))
+                self._presence_asked.setdefault(channel, set()).add(subscriber)
+                self._presence_tracker.ask(channel.removesuffix(SUFFIX))
+
+    def _on_presence(self, channel: str, presence: Presence) -> None:
+        """Tell who has just come who is on a channel."""
+        told = channel + SUFFIX
+        data = snapshot(presence, named=self._presence_tracker.names(channel))
+        encoded: dict[tuple[Format, Cursor], bytes] = {}
+        for subscriber in self._presence_asked.pop(told, ()):
+            place = self.place_of(subscriber)
+            # Who catches up again asks again.
+            if subscriber.gone or place is None or told not in subscriber.channels:
+                continue
+            key = (subscriber.format, place)
+            if key not in encoded:
+                event = Event(place.offset, told, "presence", data)
+                encoded[key] = subscriber.format.event(place.epoch, event)
+            subscriber.send(encoded[key], place)
 
     def _forget(self, subscriber: Subscriber) -> None:
         """Let go all that a client follows."""
         self._presence_tracker.leave(subscriber.channels, subscriber.user)
         self._fanout.leave(subscriber, subscriber.channels)
+        for channel in subscriber.channels:
+            if channel in self._presence_asked:
+                self._presence_asked[channel].discard(subscriber)
         if subscriber.catch_up is not None:
             subscriber.catch_up.cancel()

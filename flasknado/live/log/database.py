@@ -27,7 +27,7 @@ from flasknado.live.event import Cursor, Event
 from flasknado.live.log import outbox, postgres, presence, retention, tables, transaction
 from flasknado.live.log.base import READER_BUSY_TIMEOUT_S, Busy, Follower, Log, OnCommit
 from flasknado.live.log.buffered import Buffer, Take
-from flasknado.live.log.presence import Key, Presence, Seen
+from flasknado.live.log.presence import Change, Key, Presence, Seen, Strays
 from flasknado.live.log.sequencer import Sequencer
 from flasknado.live.log.tables import Batch, Draft
 from flasknado.live.log.wakeup import Wakeup
@@ -346,6 +346,15 @@ class DatabaseFollower(Follower, ABC):
     def forget(self, worker: str) -> set[str]:
         with self._transaction() as connection:
             return presence.forget(connection, [worker])
+
+    def announce(
+        self, changes: Mapping[Key, str | None], gone: Collection[Key]
+    ) -> Sequence[Change]:
+        with self._transaction() as connection:
+            return presence.announce(connection, changes, gone)
+
+    def strays(self, worker: str, limit: int) -> Strays:
+        return presence.strays(self._connection, worker, limit)
 
     def presence(self, channel: str) -> Presence:
         return presence.read(self._connection, channel)

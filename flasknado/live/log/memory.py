@@ -15,7 +15,7 @@ from flasknado.errors import ConfigurationError
 from flasknado.live.event import Cursor, Event
 from flasknado.live.log import retention, tables
 from flasknado.live.log.base import READER_BUSY_TIMEOUT_S, Follower, Log, OnCommit
-from flasknado.live.log.presence import Key, Presence, Seen, presence_of
+from flasknado.live.log.presence import Change, Key, Presence, Seen, Strays, presence_of
 from flasknado.live.log.tables import Batch, Draft
 from flasknado.live.log.wakeup import Wakeup
 from flasknado.live.options import LiveOptions
@@ -49,6 +49,7 @@ class MemoryLog(Log):
         self._gone: dict[str, int] = {}
         """The last buffered event that was pruned, by channel."""
         self._present: dict[Key, int] = {}
+        self._roster: dict[Key, str | None] = {}
         self._head = 0
         self._floor = 0
 
@@ -146,8 +147,27 @@ class MemoryLog(Log):
 
     def presence(self, channel: str) -> Presence:
         with self._lock:
-            there = [(user, n) for (name, user), n in self._present.items() if name == channel]
-        return presence_of(dict(there))
+            there = {user: n for (name, user), n in self._present.items() if name == channel}
+            info = {user: self._roster.get((channel, user)) for user in there}
+        return presence_of(there, info)
+
+    def announce(self, changes: Mapping[Key, str | None], gone: Collection[Key]) -> list[Change]:
+        """Bring the roster up to date; see `flasknado.live.log.presence.announce`."""
+        told: list[Change] = []
+        with self._lock:
+            for key, info in changes.items():
+                if key[1] and self._roster.get(key, "") != info:
+                    told.append(Change(*key, info, "update" if key in self._roster else "join"))
+                    self._roster[key] = info
+            for key in gone:
+                if key in self._roster and key not in self._present:
+                    told.append(Change(*key, self._roster.pop(key), "leave"))
+        return told
+
+    def strays(self, limit: int) -> Strays:
+        """Return some of who is on the roster, and not there."""
+        with self._lock:
+            return Strays([], [key for key in self._roster if key not in self._present][:limit])
 
     def prune(self, options: LiveOptions, batch_events: int) -> int:
         """Delete at most `batch_events` of the oldest of each kind beyond its retention."""
@@ -232,6 +252,14 @@ class MemoryFollower(Follower):
 
     def forget(self, worker: str) -> set[str]:  # noqa: ARG002
         return self._log.forget_all()
+
+    def announce(
+        self, changes: Mapping[Key, str | None], gone: Collection[Key]
+    ) -> Sequence[Change]:
+        return self._log.announce(changes, gone)
+
+    def strays(self, worker: str, limit: int) -> Strays:  # noqa: ARG002
+        return self._log.strays(limit)
 
     def presence(self, channel: str) -> Presence:
         return self._log.presence(channel)
