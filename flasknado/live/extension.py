@@ -166,7 +166,8 @@ class Live(Hooks):
         Needs an application context. Raises `ConfigurationError` if presence is not enabled.
         """
         state = current_state()
-        if not watched(check_channel(channel), state.options.presence):
+        patterns = (*state.options.presence, *state.options.presence_users)
+        if not watched(check_channel(channel), patterns):
             raise ConfigurationError(
                 f"presence is not enabled for channel {channel!r}: add it to LIVE_PRESENCE"
             )
