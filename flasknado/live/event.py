@@ -8,6 +8,8 @@ another database is recognised.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -24,6 +26,13 @@ REVOCATIONS = "!revoke"
 MAX_OFFSET = 2**63 - 1
 """The largest offset: that of a BIGINT."""
 
+BY = "\x1f"
+"""In the stored name of an event that is not for the connection that caused it, between its name
+and the digest of that connection. No name can have it, and no channel's index has to know."""
+
+DIGEST_CHARS = 16
+_CONNECTION = re.compile(r"[A-Za-z0-9_-]{16,64}\Z")
+
 RESERVED_NAMES = frozenset(("open", "error", "reset", "heartbeat", "reconnect", "presence"))
 """Event names that the protocol, or a browser's EventSource, uses itself."""
 
@@ -34,7 +43,10 @@ _CURSOR = re.compile(r"([A-Za-z0-9]{1,32}):(0|[1-9][0-9]{0,18})\Z")
 
 
 class Event(NamedTuple):
-    """One committed event. `data` is JSON text, encoded once when it was published."""
+    """One committed event. `data` is JSON text, encoded once when it was published.
+
+    `name` is as stored: see `BY`.
+    """
 
     offset: int
     channel: str
@@ -73,6 +85,60 @@ def check_channel(channel: str) -> str:
             "digits and ._:/@+=- and begin with a letter or digit"
         )
     return channel
+
+
+def is_pattern(channel: str) -> bool:
+    """Return whether a subscription to this follows many channels, as `post:*` does."""
+    return channel.endswith("*")
+
+
+def check_pattern(pattern: str) -> str:
+    """Return `pattern` if it is a channel's beginning and a star; raises `InvalidEvent`."""
+    if not isinstance(pattern, str) or not is_pattern(pattern):
+        raise InvalidEvent(f"{str(pattern)[:80]!a} is not a pattern, such as post:*")
+    check_channel(pattern[:-1])
+    return pattern
+
+
+def matches(channel: str, pattern: str) -> bool:
+    """Return whether a channel is one of a pattern's; what is said about a channel is not."""
+    return channel.startswith(pattern[:-1]) and "!" not in channel
+
+
+def connection_digest(connection: str) -> str:
+    """Return what stands for a connection's id in events; raises `InvalidEvent`.
+
+    The first 16 characters of its SHA-256 in base64 (of the URL's alphabet): who reads an event
+    cannot find the id, without which nobody can keep an event from that connection.
+    """
+    if _CONNECTION.match(connection) is None:
+        raise InvalidEvent(
+            f"{connection[:80]!a} is not a connection's id: use 16 to 64 random characters "
+            "out of A-Z, a-z, 0-9, _ and -"
+        )
+    digest = hashlib.sha256(connection.encode()).digest()
+    return base64.urlsafe_b64encode(digest)[:DIGEST_CHARS].decode()
+
+
+def marked(name: str, by: str | None) -> str:
+    """Return an event's name as it is stored, with the digest of the connection it is not for.
+
+    Raises `InvalidEvent` if it becomes too long.
+    """
+    if by is None:
+        return name
+    longest = MAX_NAME_CHARS - DIGEST_CHARS - 1
+    if len(name) > longest:
+        raise InvalidEvent(
+            f"{name[:80]!a} is too long: with to_others, an event's name may have at most "
+            f"{longest} characters"
+        )
+    return f"{name}{BY}{by}"
+
+
+def is_by(event: Event, digest: str | None) -> bool:
+    """Return whether a connection caused an event that is for others only."""
+    return digest is not None and event.name.partition(BY)[2] == digest
 
 
 def check_name(name: str) -> str:

@@ -9,13 +9,14 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, has_request_context, request
+from flask import Flask, abort, has_request_context, request
 from sqlalchemy.orm import scoped_session
 
 from flasknado.errors import ConfigurationError
 from flasknado.live import cli
 from flasknado.live.errors import InvalidEvent
-from flasknado.live.event import REVOCATIONS, Event, check_channel
+from flasknado.live.event import BY, REVOCATIONS, Event, check_channel, connection_digest
+from flasknado.live.formats import CONNECTION_FIELD
 from flasknado.live.hooks import Hooks
 from flasknado.live.log import tables, transaction
 from flasknado.live.log.presence import Presence
@@ -94,6 +95,7 @@ class Live(Hooks):
         *,
         session: Session | scoped_session[Any] | None = None,
         buffered: bool = False,
+        to_others: bool = False,
     ) -> None:
         """Publish an event in the session's transaction: it exists if and only if that commits.
 
@@ -108,9 +110,14 @@ class Live(Hooks):
         It is meant for streams such as the tokens of a language model, and keeps its order with
         everything that the thread publishes. If too many are waiting, this waits for 5 seconds
         (not at all on a thread with a running event loop) and raises `BufferFull`.
+
+        With `to_others` it does not go to the connection that caused it: the one with the id
+        that this request gives in `X-Live-Connection` (or as `live_connection` in its query or
+        form). Without such an id, or a request, it goes to all.
         """
         state = _publishing_state()
-        draft = draft_of(state, channel, name, data, buffered=buffered)
+        by = _digest_of_request() if to_others else None
+        draft = draft_of(state, channel, name, data, buffered=buffered, by=by)
         if not buffered:
             state.log.publish(draft, session)
         elif session is None:
@@ -120,15 +127,18 @@ class Live(Hooks):
                 "a buffered event belongs to no transaction: publish it without a session"
             )
 
-    def signal(self, channel: str, name: str, data: Any = None) -> None:
+    def signal(
+        self, channel: str, name: str, data: Any = None, *, to_others: bool = False
+    ) -> None:
         """Send an event that is not kept ("is typing") to connected clients; no replay.
 
         It is sent at once, whether or not the session commits; on SQLite, a session that has
         uncommitted writes takes it along, since no other transaction can write before it.
-        Needs an application context. Raises `InvalidEvent`.
+        `to_others` is as in `publish`. Needs an application context. Raises `InvalidEvent`.
         """
         state = _publishing_state()
-        draft = draft_of(state, channel, name, data, kept=False)
+        by = _digest_of_request() if to_others else None
+        draft = draft_of(state, channel, name, data, kept=False, by=by)
         if not state.signal(draft):
             state.log.append([draft])
 
@@ -137,6 +147,8 @@ class Live(Hooks):
         user: str | int,
         *,
         generation: str | int | None = None,
+        session_id: str | int | None = None,
+        channel: str | None = None,
         session: Session | scoped_session[Any] | None = None,
     ) -> None:
         """Disconnect a user's live clients everywhere, when the session's transaction commits.
@@ -145,11 +157,14 @@ class Live(Hooks):
         log has its own database, this takes effect at once.
 
         With a `generation`, only clients and tickets of other generations end: after a change of
-        password the session that made it stays, if it carries the new generation. `user` and
-        `generation` are as in `Identity`. Raises `InvalidIdentity`.
+        password the session that made it stays, if it carries the new generation. With a
+        `session_id` only clients and tickets of that session end, as for a log-out on one of
+        several devices, and with a `channel` only those that follow it. `user`, `generation` and
+        `session_id` are as in `Identity`. Raises `InvalidIdentity`, and `InvalidEvent` for a
+        channel that is none.
         """
         state = _publishing_state()
-        data = encode_json(revocation_data(user, generation), state.app)
+        data = encode_json(revocation_data(user, generation, session_id, channel), state.app)
         state.log.publish(tables.Draft(REVOCATIONS, "revoke", data), session)
 
     def cursor(self) -> str:
@@ -199,9 +214,24 @@ class Live(Hooks):
 
     def captured(self, events: Sequence[Event]) -> None:
         """Give committed events to every running capture."""
-        events = [event for event in events if "!" not in event.channel]
+        events = [
+            event._replace(name=event.name.partition(BY)[0])
+            for event in events
+            if "!" not in event.channel
+        ]
         for capture in self._captures:
             capture.extend(events)
+
+
+def _digest_of_request() -> str | None:
+    """Return the digest of the connection that a request says it has; aborts with 400."""
+    if not has_request_context():
+        return None
+    connection = request.headers.get(CONNECTION_FIELD) or request.values.get("live_connection")
+    try:
+        return connection_digest(connection) if connection else None
+    except InvalidEvent as error:
+        abort(400, str(error))
 
 
 def _publishing_state() -> LiveState:

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from flasknado.live.errors import InvalidCursor
-from flasknado.live.event import Cursor, Event, parse_cursor
+from flasknado.live.event import BY, Cursor, Event, parse_cursor
 from flasknado.websocket import codec
 
 NO_LOG = Cursor("", 0)
@@ -23,6 +23,9 @@ NO_LOG = Cursor("", 0)
 
 WHO_FIELD = "Live-Who"
 """The header field that says whose answer it is, as `Live.page_key` does to a page."""
+
+CONNECTION_FIELD = "X-Live-Connection"
+"""The header field in which a page gives the id that its connection has."""
 
 TICKET_MARK = "~"
 """Between cursor and ticket, where a client can give back one text only."""
@@ -50,11 +53,14 @@ _SSE_FORBIDDEN = re.compile("[\r\n\0]")
 def json_event(epoch: str, event: Event) -> bytes:
     """Return an event as a JSON object on one line; `data` is embedded as published.
 
-    A channel about another (`post:1!presence`) is shown under the other's name.
+    A channel about another (`post:1!presence`) is shown under the other's name. `by` is there
+    if the event is for others than the connection with that digest.
     """
+    name, _, by = event.name.partition(BY)
+    caused = f',"by":"{by}"' if by else ""
     return (
         f'{{"id":"{epoch}:{event.offset}","channel":"{event.channel.partition("!")[0]}",'
-        f'"event":{json.dumps(event.name, ensure_ascii=False)},"data":{event.data}}}'
+        f'"event":{json.dumps(name, ensure_ascii=False)},"data":{event.data}{caused}}}'
     ).encode()
 
 
@@ -177,7 +183,7 @@ class Sse(Format):
         return b"id: %b:%d\nevent: %b\ndata: %b\n\n" % (
             epoch.encode(),
             event.offset,
-            event.name.encode(),
+            event.name.partition(BY)[0].encode(),
             json_event(epoch, event),
         )
 

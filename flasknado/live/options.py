@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from flasknado.errors import ConfigurationError
+from flasknado.live.errors import InvalidEvent
+from flasknado.live.event import check_pattern
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -39,6 +41,10 @@ class LiveOptions:
     """How much data may wait for a client; beyond it, the client is disconnected and may resume."""
     max_channels: int = 64
     """How many channels a connection may follow."""
+    patterns: tuple[str, ...] = ()
+    """Patterns such as `post:*` that clients may follow; each of its channels is authorised."""
+    max_pattern_channels: int = 1000
+    """For how many channels of its patterns a client's access is remembered."""
     max_subscribers: int = 20_000
     """How many live clients a process may have."""
     max_per_user: int = 200
@@ -85,6 +91,8 @@ class LiveOptions:
             key = f"LIVE_{field.name.upper()}"
             if field.type.startswith("tuple") and key in config:
                 values[field.name] = _patterns(key, config[key])
+                if field.name == "patterns":
+                    _check_patterns(key, values[field.name])
             elif key in config:
                 values[field.name] = _positive(key, config[key], whole=field.type == "int")
         return cls(**values)
@@ -96,6 +104,14 @@ def _patterns(key: str, value: Any) -> tuple[str, ...]:
             f"{key} must be a list of channels or patterns such as ['post:*'], not {value!r}"
         )
     return tuple(value)
+
+
+def _check_patterns(key: str, patterns: tuple[str, ...]) -> None:
+    for pattern in patterns:
+        try:
+            check_pattern(pattern)
+        except InvalidEvent as error:
+            raise ConfigurationError(f"{key} must hold patterns: {error}") from None
 
 
 def _positive(key: str, value: Any, *, whole: bool) -> float:

@@ -45,7 +45,7 @@ def stream_response(state: LiveState, channels: Sequence[str], after: str | None
     if who is not None:
         response.headers[WHO_FIELD] = who
     if server is not None:
-        access = Access(identity, _began_at(server))
+        access = Access(identity, _began_at(server), frozenset(channels))
 
         def take(stream: Any, chunked: bool) -> None:
             from flasknado.live.endpoints.sse import hold
@@ -93,7 +93,7 @@ def _fallback(
                 yield SSE.event(batch.epoch, event)
             elif event.offset > head.offset:
                 revocation = revocation_of(event)
-                if revocation and revocation.ends(identity.user, identity.generation):
+                if revocation and revocation.ends(identity) and revocation.concerns(channels):
                     return
         place = Cursor(batch.epoch, batch.complete_to)
         if batch.complete_to < batch.head:

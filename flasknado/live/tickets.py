@@ -163,6 +163,8 @@ class Access(NamedTuple):
 
     identity: Identity
     asked_at: float
+    channels: frozenset[str] | None = None
+    """What may be read; `None` if that was not asked, or is not known."""
 
 
 class Ticket(NamedTuple):

@@ -7,12 +7,15 @@ import time
 from collections.abc import Collection, Iterator
 
 from tornado.web import RequestHandler
+from werkzeug.exceptions import HTTPException
 
 from flasknado.errors import ConfigurationError
 from flasknado.live.errors import InvalidCursor, InvalidEvent, LiveError, TooManySubscribers
-from flasknado.live.event import check_channel
+from flasknado.live.event import check_channel, is_pattern
 from flasknado.live.hooks import Hooks
+from flasknado.live.hub.grants import Grants
 from flasknado.live.hub.hub import hub_of
+from flasknado.live.options import LiveOptions
 from flasknado.live.state import LiveState
 from flasknado.live.tickets import Access, Identity
 from flasknado.native.in_flask import Caller, Refused, in_flask
@@ -57,7 +60,7 @@ async def authorize(
         )
         if denied is not None:
             raise Refused(403, f"you may not read the channel {denied!r}")
-        access = Access(identity, asked_at)
+        access = Access(identity, asked_at, frozenset(channels))
         if hub.revocations.upholds(access):
             return access
         # What the application said is of before it took that user's access away.
@@ -65,9 +68,53 @@ async def authorize(
 
 
 def examine(hooks: Hooks, channels: Collection[str]) -> tuple[str | None, Identity]:
-    """Return the first channel that may not be read, if any, and who asks; in a request context."""
-    denied = next((channel for channel in channels if not hooks.may_read(channel)), None)
+    """Return the first channel that may not be read, if any, and who asks; in a request context.
+
+    The channels of a pattern are asked for one by one, when they have an event (`grants`).
+    """
+    named = [channel for channel in channels if not is_pattern(channel)]
+    denied = next((channel for channel in named if not hooks.may_read(channel)), None)
     return denied, hooks.who()
+
+
+def grants(caller: Caller, state: LiveState) -> Grants:
+    """Return what decides for one client about the channels of its patterns."""
+
+    async def ask(channels: Collection[str]) -> tuple[frozenset[str], Access]:
+        options = state.options
+        lane = LaneSettings("live-authorize", options.authorize_threads, options.authorize_queue)
+        hub = hub_of(state, caller.settings.get("http_server"))
+        for _ in range(ASKED_AGAIN):
+            asked_at = time.monotonic()
+            granted, identity = await in_flask(
+                caller,
+                _readable,
+                state.hooks,
+                channels,
+                timeout_s=options.authorize_timeout_s,
+                lane=lane,
+            )
+            access = Access(identity, asked_at, granted)
+            if hub.revocations.upholds(access):
+                return granted, access
+        raise Refused(503, "your access is changing: try again", {"Retry-After": "2"})
+
+    return Grants(ask, state.options.max_pattern_channels)
+
+
+def _readable(hooks: Hooks, channels: Collection[str]) -> tuple[frozenset[str], Identity]:
+    """Return those of some channels that may be read, and who asks; in a request context."""
+    return frozenset(channel for channel in channels if _may_read(hooks, channel)), hooks.who()
+
+
+def _may_read(hooks: Hooks, channel: str) -> bool:
+    try:
+        return hooks.may_read(channel)
+    except HTTPException as error:
+        # A refusal with a reason, which nobody has asked for here.
+        if (error.code or 500) >= 500:
+            raise
+        return False
 
 
 @contextlib.contextmanager
@@ -83,12 +130,14 @@ def refusals() -> Iterator[None]:
         raise Refused(503, str(error), {"Retry-After": str(RETRY_AFTER_S)}) from None
 
 
-def check_channels(channels: Collection[str], max_channels: int) -> None:
-    """Raise `InvalidEvent` if these are too many channels, or one is none."""
+def check_channels(channels: Collection[str], options: LiveOptions) -> None:
+    """Raise `InvalidEvent` if these are too many channels, or one may not be followed by anybody."""
+    max_channels = options.max_channels
     if len(channels) > max_channels:
         raise InvalidEvent(
             f"a connection may follow at most {max_channels} channels (LIVE_MAX_CHANNELS), "
             f"not {len(channels)}"
         )
     for channel in channels:
-        check_channel(channel)
+        if channel not in options.patterns:
+            check_channel(channel)

@@ -16,23 +16,25 @@ import flask
 from tornado.web import HTTPError, RequestHandler
 
 from flasknado.errors import ConfigurationError
-from flasknado.live.endpoints.access import authorize, check_channels, refusals
-from flasknado.live.event import Cursor, parse_cursor
+from flasknado.live.endpoints.access import authorize, check_channels, grants, refusals
+from flasknado.live.event import Cursor, connection_digest, is_pattern, parse_cursor
 from flasknado.live.flask_cors import FlaskCors, flask_cors_of
 from flasknado.live.formats import (
+    CONNECTION_FIELD,
     TICKET_MARK,
     WHO_FIELD,
     cursor_of_last_event_id,
     last_event_id,
 )
 from flasknado.live.hub.hub import Hub, hub_of
+from flasknado.live.hub.subscriber import Subscriber
 from flasknado.live.origins import CORS_KEY, NO_OTHER_ORIGIN, OriginPolicy, policy_in
 from flasknado.live.state import LiveState, state_of
 from flasknado.live.tickets import Access, Identity
-from flasknado.native.in_flask import Refused, app_of, in_flask
+from flasknado.native.in_flask import Caller, Refused, app_of, in_flask
 from flasknado.native.methods import methods_of
 
-ALLOWED_HEADERS = "Authorization, Cache-Control, Content-Type, Last-Event-ID"
+ALLOWED_HEADERS = f"Authorization, Cache-Control, Content-Type, Last-Event-ID, {CONNECTION_FIELD}"
 EXPOSED_HEADERS = f"Retry-After, X-Request-ID, {WHO_FIELD}"
 PREFLIGHT_MAX_AGE_S = 600
 
@@ -77,8 +79,22 @@ class LiveHandler(RequestHandler):
         if not channels:
             raise Refused(400, "no channel is given: ask for ?channel=NAME, once for each channel")
         with refusals():
-            check_channels(channels, self.state.options.max_channels)
+            check_channels(channels, self.state.options)
         return channels
+
+    def introduce(self, subscriber: Subscriber, channels: Collection[str]) -> None:
+        """Note what a client has told of itself beside who it is; raises `Refused` (400)."""
+        subscriber.digest = self.digest()
+        if any(map(is_pattern, channels)):
+            subscriber.grants = grants(Caller(self), self.state)
+
+    def digest(self) -> str | None:
+        """Return the digest of the connection's id, if there is one; raises `Refused` (400)."""
+        connection = self.get_query_argument("connection", None)
+        if connection is None:
+            connection = self.request.headers.get(CONNECTION_FIELD)
+        with refusals():
+            return None if connection is None else connection_digest(connection)
 
     def after(self) -> Cursor | None:
         """Return the cursor to go on from: the last event id, else `after`.

@@ -16,11 +16,17 @@ from typing import Any
 
 from flask import current_app
 
-from flasknado.live.endpoints.access import authorize, check_channels
+from flasknado.live.endpoints.access import authorize, check_channels, grants
 from flasknado.live.endpoints.base import error_body
 from flasknado.live.endpoints.socket_subscriber import SocketSubscriber
 from flasknado.live.errors import InvalidCursor, InvalidEvent, LiveError, TooManySubscribers
-from flasknado.live.event import Cursor, check_channel, parse_cursor
+from flasknado.live.event import (
+    Cursor,
+    check_channel,
+    connection_digest,
+    is_pattern,
+    parse_cursor,
+)
 from flasknado.live.formats import TICKET_MARK
 from flasknado.live.hooks import Hooks
 from flasknado.live.log.presence import SUFFIX
@@ -98,13 +104,18 @@ class Conversation(SocketSubscriber):
         after, ticket = _after(request)
         named = [channel for channel in self.channels if not channel.endswith(SUFFIX)]
         together = dict.fromkeys([*named, *channels])
-        check_channels(together, hub.options.max_channels)
+        check_channels(together, hub.options)
+        connection = request.get("connection")
+        if connection is not None:
+            self.digest = connection_digest(str(connection))
         access = await authorize(self.caller, self.state, channels, ticket)
         if self.gone:
             return
         if not hub.identify(self, access):
             hub.kick(self, "changed")
             return
+        if self.grants is None and any(map(is_pattern, channels)):
+            self.grants = grants(self.caller, self.state)
         who = self.state.page_key(access.identity.user)
         # Said when the log has been read, and not before: a reader that hangs reads nothing.
         said = self.frame({"type": "subscribed", "channels": channels, "who": who})
@@ -114,7 +125,8 @@ class Conversation(SocketSubscriber):
 
     async def _take_message(self, request: dict[str, Any]) -> None:
         channel = check_channel(request.get("channel"))  # type: ignore[arg-type]  # it checks that too
-        if channel not in self.channels:
+        granted = self.grants is not None and self.grants.allows(channel)
+        if channel not in self.channels and not granted:
             raise Refused(403, f"subscribe to the channel {channel!r} before you send to it")
         options = self.state.options
         answer = await in_flask(

@@ -63,8 +63,9 @@ class StreamHandler(LiveHandler):
         chunked = self.request.version == "HTTP/1.1"
         wire_format = self.chunked_format if chunked else self.wire_format
         subscriber = self.subscriber_type(hub, wire_format, access.identity, self.address())
+        self.introduce(subscriber, channels)
         with refusals():
-            hub.admit(subscriber, access.asked_at)
+            hub.admit(subscriber, access.asked_at, access.channels)
         try:
             self._write_head(chunked)
             subscriber.attach(self.detach())

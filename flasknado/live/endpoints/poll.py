@@ -85,9 +85,10 @@ class PollHandler(LiveHandler):
             return
         hub = self.hub()
         subscriber = PollSubscriber(hub, after, access.identity, self.address())
+        self.introduce(subscriber, channels)
         self.subscriber = subscriber
         with refusals():
-            hub.admit(subscriber, access.asked_at)
+            hub.admit(subscriber, access.asked_at, access.channels)
             answer = await self._wait(hub, subscriber, channels, after, timeout_s)
         self.set_header("Content-Type", "application/json")
         for name, value in self.who_headers().items():

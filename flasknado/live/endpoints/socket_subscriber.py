@@ -44,6 +44,7 @@ class SocketSubscriber(StreamSubscriber):
 
     __slots__ = (
         "_answering",
+        "_asked_at",
         "_messages",
         "_rate",
         "_reading",
@@ -64,6 +65,7 @@ class SocketSubscriber(StreamSubscriber):
         self._messages: deque[bytes] | None = None
         """What waits while a message is being answered; `None` while none is."""
         self._answering: asyncio.Task[None] | None = None
+        self._asked_at: float | None = None
         self._rate: TokenBucket | None = None
         self._skipped_bytes = 0
         self._reading = False
@@ -93,8 +95,8 @@ class SocketSubscriber(StreamSubscriber):
         return codec.frame(codec.TEXT, json.dumps(message, separators=(",", ":")).encode())
 
     @property
-    def busy(self) -> bool:
-        return self._answering is not None
+    def asked_at(self) -> float | None:
+        return self._asked_at
 
     def beat(self, data: bytes | None) -> None:
         if self._unanswered_pings >= SILENT_BEATS and self._reading:
@@ -206,7 +208,9 @@ class SocketSubscriber(StreamSubscriber):
                 self.close(codec.CLOSE_POLICY, f"too many messages: {per_s:g} a second are allowed")
                 shut_down_writing(self._stream)
                 break
+            self._asked_at = self._hub.loop.time()
             await self.answer(messages[0], within_rate=left >= 0)
+            self._asked_at = None
             messages.popleft()
             self._read_on()
         self._messages = self._answering = None

@@ -68,7 +68,7 @@ def hold(
         subscriber.attach(stream)
     except StreamClosedError:
         return
-    joining = _join(hub, subscriber, channels, after, access.asked_at)
+    joining = _join(hub, subscriber, channels, after, access)
     subscriber.joining = hub.loop.create_task(joining)
 
 
@@ -77,13 +77,13 @@ async def _join(
     subscriber: HeldSubscriber,
     channels: Sequence[str],
     after: Cursor | None,
-    asked_at: float,
+    access: Access,
 ) -> None:
     try:
         await hub.ready()  # else it does not know who was revoked since the view decided
         if subscriber.gone:
             return
-        hub.admit(subscriber, asked_at)
+        hub.admit(subscriber, access.asked_at, access.channels)
     except LiveError as error:
         log.info("a live stream was ended: %s", error)
         if not subscriber.gone:

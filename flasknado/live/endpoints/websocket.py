@@ -37,6 +37,7 @@ class SocketHandler(LiveHandler):
         if self.client_gone:
             return
         subscriber = Conversation(hub, Caller(self), self.state, self.address())
+        self.introduce(subscriber, ())
         self.set_status(101)
         try:
             stream = handshake.accept(self)

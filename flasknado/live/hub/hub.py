@@ -139,17 +139,22 @@ class Hub(Subscriptions):
         if self.draining:
             raise LogUnavailable("the server is restarting: reconnect in a moment")
 
-    def admit(self, subscriber: Subscriber, asked_at: float | None = None) -> None:
+    def admit(
+        self,
+        subscriber: Subscriber,
+        asked_at: float | None = None,
+        channels: frozenset[str] | None = None,
+    ) -> None:
         """Count a client in; `remove()` counts it out.
 
-        `asked_at` is when its access was asked for, in seconds of `time.monotonic`; without
-        one the client is yet to be identified. From here on a revocation finds it, so nothing
+        `asked_at` is when its access to these channels was asked for, in seconds of
+        `time.monotonic`; without one the client is yet to be identified. From here on a revocation finds it, so nothing
         may be awaited between the answer and this. Raises `AccessChanged` if it was revoked
         meanwhile, `TooManySubscribers`, and `LogUnavailable` while the hub is draining.
         """
         self._refuse_when_draining()
         if asked_at is not None:
-            self.check(Access(subscriber.identity, asked_at))
+            self.check(Access(subscriber.identity, asked_at, channels))
         self._check_room(len(self._subscribers))
         self._quota.enter(subscriber)
         self._subscribers.add(subscriber)
@@ -318,9 +323,14 @@ class Hub(Subscriptions):
         self._fanout.deliver(batch)
 
     def _revoke(self, revocation: Revocation, offset: int) -> None:
-        """Disconnect a user, except where its generation is spared."""
+        """Disconnect a user, except where its generation, session or channels are spared."""
         self.revocations.revoke(revocation, offset)
-        ended = [s for s in self._subscribers if revocation.ends(s.user, s.generation)]
+        user = revocation.user
+        ended = [
+            s
+            for s in self._subscribers
+            if s.user == user and revocation.ends(s.identity) and _is_about(revocation, s)
+        ]
         for subscriber in ended:
             self.kick(subscriber, "revoked")
 
@@ -336,10 +346,20 @@ class Hub(Subscriptions):
         for guest, came_at in list(self._guests.items()):
             if came_at > overdue:
                 break
-            # Whoever is being authorised just now gets its answer.
-            if not guest.busy or came_at + options.authorize_timeout_s <= overdue:
+            # Who is being authorised gets its answer, if it asked in time; what it asks next is
+            # too late, so that this ends.
+            asked_at = guest.asked_at
+            if asked_at is None or asked_at > came_at + options.subscribe_timeout_s:
                 limit = f"{options.subscribe_timeout_s:g} s (LIVE_SUBSCRIBE_TIMEOUT_S)"
                 self.give_up(guest, "unsubscribed", f"it subscribed to nothing within {limit}")
+
+
+def _is_about(revocation: Revocation, subscriber: Subscriber) -> bool:
+    """Return whether a revocation is about a channel that a client gets."""
+    grants, channel = subscriber.grants, revocation.channel
+    if channel is not None and grants is not None and grants.allows(channel):
+        return True
+    return revocation.concerns(subscriber.channels)
 
 
 def hub_of(state: LiveState, http_server: Any = None) -> Hub:

@@ -16,6 +16,7 @@ from tornado.iostream import IOStream, StreamClosedError
 from flasknado.live.event import Cursor
 from flasknado.live.formats import Format, GoAway
 from flasknado.live.hub.catch_up import CatchUp
+from flasknado.live.hub.grants import Grants
 from flasknado.live.options import LiveOptions
 from flasknado.live.tickets import NOBODY, Identity
 from flasknado.native.iostream import TransportStream
@@ -36,10 +37,12 @@ class Subscriber(ABC):
         "beat_slot",
         "catch_up",
         "channels",
+        "digest",
         "expires_at",
         "format",
         "generation",
         "gone",
+        "grants",
         "info_json",
         "place",
         "session_id",
@@ -61,6 +64,11 @@ class Subscriber(ABC):
         """Up to where it had everything when it joined the live flow, or was last written to
         since; `None` before. It has what the hub has delivered to all, too."""
         self.catch_up: CatchUp | None = None
+        self.grants: Grants | None = None
+        """What it may read of the patterns that it follows, if it follows some."""
+        self.digest: str | None = None
+        """That of its connection's id, if it has told one: it gets nothing that it has caused for
+        others."""
         self.gone = False
         """True once the hub has removed it."""
         self.beat_slot = 0
@@ -85,9 +93,9 @@ class Subscriber(ABC):
         return True
 
     @property
-    def busy(self) -> bool:
-        """Whether something that it has asked for is being done."""
-        return False
+    def asked_at(self) -> float | None:
+        """Since when something that it has asked for is being done, by the loop's clock."""
+        return None
 
     @abstractmethod
     def send(self, data: bytes, cursor: Cursor) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from flasknado.errors import ConfigurationError
-from flasknado.live.event import Cursor, Event
+from flasknado.live.event import Cursor, Event, is_pattern, matches
 from flasknado.live.log import retention, tables
 from flasknado.live.log.base import READER_BUSY_TIMEOUT_S, Follower, Log, OnCommit
 from flasknado.live.log.presence import Change, Key, Presence, Seen, Strays, presence_of
@@ -110,11 +110,12 @@ class MemoryLog(Log):
             if channels is None:
                 oldest = max(oldest, max(self._gone.values(), default=0) + 1)
             else:
-                oldest = max(oldest, *(self._gone.get(channel, 0) + 1 for channel in channels), 1)
+                gone = (at + 1 for c, at in self._gone.items() if _is_among(c, channels))
+                oldest = max(oldest, *gone, 1)
             entries = heapq.merge(self._kept, self._buffered, key=_offset)
             for event, draft, _ in entries:
                 if event.offset <= after or not (
-                    channels is None or (draft.kept and event.channel in channels)
+                    channels is None or (draft.kept and _is_among(event.channel, channels))
                 ):
                     continue
                 if len(events) == limit_events or size_bytes >= limit_bytes:
@@ -195,6 +196,11 @@ class MemoryLog(Log):
                     e for e in self._buffered if e.draft.kept or e.created_at >= signals_from
                 )
             return kept + buffered
+
+
+def _is_among(channel: str, followed: Collection[str]) -> bool:
+    """Return whether a channel is one of these, or of one of the patterns among them."""
+    return channel in followed or any(is_pattern(c) and matches(channel, c) for c in followed)
 
 
 def _offset(entry: _Entry) -> int:
