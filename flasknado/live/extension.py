@@ -127,9 +127,7 @@ class Live(Hooks):
                 "a buffered event belongs to no transaction: publish it without a session"
             )
 
-    def signal(
-        self, channel: str, name: str, data: Any = None, *, to_others: bool = False
-    ) -> None:
+    def signal(self, channel: str, name: str, data: Any = None, *, to_others: bool = False) -> None:
         """Send an event that is not kept ("is typing") to connected clients; no replay.
 
         It is sent at once, whether or not the session commits; on SQLite, a session that has

@@ -51,7 +51,7 @@ class Identity:
     under the rules of `user`. `Live.revoke` says what it does."""
 
     session_id: str | None
-    """What names the session of this user that asks, for `Live.revoke`; under the rules of `user`."""
+    """What names this session of the user, for `Live.revoke`; under the rules of `user`."""
     info_json: str | None
     """What presence tells about the user, as JSON text; `info` is its value."""
 

@@ -131,7 +131,7 @@ def refusals() -> Iterator[None]:
 
 
 def check_channels(channels: Collection[str], options: LiveOptions) -> None:
-    """Raise `InvalidEvent` if these are too many channels, or one may not be followed by anybody."""
+    """Raise `InvalidEvent` if these are too many channels, or nobody may follow one of them."""
     max_channels = options.max_channels
     if len(channels) > max_channels:
         raise InvalidEvent(

@@ -29,7 +29,7 @@ class CatchUp:
         self.asked: dict[str, int | None] = {}
         """The positions when the request was made."""
         self.deciding: asyncio.Task[None] | None = None
-        """While the application is asked about channels of a pattern; until then nothing is read."""
+        """While the application is asked about channels of a pattern; nothing is read meanwhile."""
         self.greeting = b""
         """What to send before anything else."""
         self.greeted: asyncio.Future[None] | None = None

@@ -33,7 +33,7 @@ SHARED_FRAMES = 64
 """How many combinations of format and channels a round keeps written frames for."""
 
 
-def _undecided(subscriber: Subscriber, channels: Collection[str]) -> None:
+def _undecided(subscriber: Subscriber, channels: Collection[str]) -> None:  # noqa: ARG001
     """Have a client come back, and ask then."""
     subscriber.abort()
 
@@ -203,9 +203,11 @@ class _Round:
                     self.excluded.add(event.name.partition(BY)[2])
         self.first = min((events[0].offset for events in self._events.values()), default=0)
         members = [joined[channel] for channel in self._events if channel in joined]
-        for pattern in patterns:
-            if any(matches(channel, pattern) for channel in self._events):
-                members.append(joined[pattern])
+        members += [
+            joined[pattern]
+            for pattern in patterns
+            if any(matches(channel, pattern) for channel in self._events)
+        ]
         # A copy: clients come and go while the round lasts.
         self.targets: Iterator[Subscriber] = iter(
             tuple(members[0]) if len(members) == 1 else frozenset[Subscriber]().union(*members)

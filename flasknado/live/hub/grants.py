@@ -1,4 +1,4 @@
-"""What a client that follows patterns may read: each channel is asked for when it first has an event.
+"""What a client of patterns may read: each channel is asked for when it first has an event.
 
 On the loop's thread.
 """
@@ -14,7 +14,7 @@ Ask = Callable[[Collection[str]], Awaitable[tuple[frozenset[str], Access]]]
 """Returns those of some channels that a client may read, and who it is."""
 
 
-class Undecided(Exception):  # noqa: N818 (nothing is wrong)
+class Undecided(Exception):
     """Nobody has said yet if a client may read these channels."""
 
     def __init__(self, channels: Collection[str]) -> None:

@@ -148,8 +148,8 @@ class Hub(Subscriptions):
         """Count a client in; `remove()` counts it out.
 
         `asked_at` is when its access to these channels was asked for, in seconds of
-        `time.monotonic`; without one the client is yet to be identified. From here on a revocation finds it, so nothing
-        may be awaited between the answer and this. Raises `AccessChanged` if it was revoked
+        `time.monotonic`; without one the client is yet to be identified. From here on a
+        revocation finds it, so nothing may be awaited between the answer and this. Raises `AccessChanged` if it was revoked
         meanwhile, `TooManySubscribers`, and `LogUnavailable` while the hub is draining.
         """
         self._refuse_when_draining()

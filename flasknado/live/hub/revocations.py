@@ -19,7 +19,6 @@ from flasknado.live.log.reader import REVOCATIONS_LIMIT
 from flasknado.live.revocation import Revocation, revocation_of
 from flasknado.live.tickets import Access, Identity, Tickets
 
-
 MAX_OF_ONE_USER = 32
 """How many partial revocations of one user are told apart; one more counts as a whole one."""
 
@@ -92,9 +91,7 @@ class Revocations:
             for ended in self._ended_for(access.identity, access.channels)
         )
 
-    def _ended_for(
-        self, identity: Identity, channels: Collection[str] | None
-    ) -> Iterator[_Ended]:
+    def _ended_for(self, identity: Identity, channels: Collection[str] | None) -> Iterator[_Ended]:
         """Yield the revocations that take such access away, if it is from before them."""
         for ended in self._ended.get(identity.user or "", ()):
             if ended.revocation.ends(identity) and ended.revocation.concerns(channels):
@@ -127,9 +124,7 @@ class Revocations:
             return False
         if place.offset < self._known_from:
             return False
-        return not any(
-            place.offset < ended.offset for ended in self._ended_for(identity, channels)
-        )
+        return not any(place.offset < ended.offset for ended in self._ended_for(identity, channels))
 
 
 def _same(before: Revocation, now: Revocation) -> bool:

@@ -118,9 +118,7 @@ class Subscriptions:
         """Have a client catch up once it is known if it may read channels of its patterns."""
         self._ask(subscriber, self._leave_flow(subscriber), channels)
 
-    def _ask(
-        self, subscriber: Subscriber, catch_up: CatchUp, channels: Collection[str]
-    ) -> None:
+    def _ask(self, subscriber: Subscriber, catch_up: CatchUp, channels: Collection[str]) -> None:
         asking = self._decide(subscriber, catch_up, channels)
         catch_up.deciding = self.loop.create_task(asking)
 
@@ -215,7 +213,7 @@ class Subscriptions:
         if subscriber.grants is not None:
             try:
                 wanted = subscriber.grants.among(
-                    subscriber.channels, {event.channel for event in batch.events}
+                    subscriber.channels, dict.fromkeys(event.channel for event in batch.events)
                 )
             except Undecided as undecided:
                 # What is asked now is read again after the answer: the log goes on meanwhile.

@@ -160,9 +160,8 @@ class MemoryLog(Log):
                 if key[1] and self._roster.get(key, "") != info:
                     told.append(Change(*key, info, "update" if key in self._roster else "join"))
                     self._roster[key] = info
-            for key in gone:
-                if key in self._roster and key not in self._present:
-                    told.append(Change(*key, self._roster.pop(key), "leave"))
+            left = [key for key in gone if key in self._roster and key not in self._present]
+            told += [Change(*key, self._roster.pop(key), "leave") for key in left]
         return told
 
     def strays(self, limit: int) -> Strays:

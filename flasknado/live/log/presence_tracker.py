@@ -290,17 +290,15 @@ class PresenceTracker:
             if presence is not None:
                 self.on_presence(channel, presence)
 
-    def _tell(
-        self, follower: Follower, channels: Iterable[str], changes: Sequence[Change]
-    ) -> None:
+    def _tell(self, follower: Follower, channels: Iterable[str], changes: Sequence[Change]) -> None:
         drafts: list[Draft] = []
         for channel in sorted({*channels, *(change.channel for change in changes)}):
             presence = _read(follower, channel)
             if presence is None:
                 continue
             own = [c for c in changes if c.channel == channel] if self.names(channel) else []
-            for data in _told(presence.count, own):
-                drafts.append(Draft(channel + SUFFIX, "presence", data, kept=False))
+            told = _told(presence.count, own)
+            drafts += [Draft(channel + SUFFIX, "presence", data, kept=False) for data in told]
         if drafts:
             follower.append(drafts)
 

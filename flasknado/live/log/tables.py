@@ -158,7 +158,6 @@ def _read_channels(dialect_name: str, patterns: tuple[str, ...]) -> sa.Select[An
     return _read_statement(dialect_name, all_channels=False, patterns=patterns)
 
 
-
 class Draft(NamedTuple):
     """An event that is not committed yet, so it has no offset."""
 
