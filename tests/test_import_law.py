@@ -29,7 +29,7 @@ WEBAPP_OF_FLASKNADO = "flasknado.live"
 
 GROUND = "durations error_stream errors exports sizes stacks threads token_bucket unix_path"
 LIVE_GROUND = (
-    "live.errors live.event live.flask_cors live.formats live.options live.origins "
+    "live.errors live.event live.flask_cors live.formats live.html live.options live.origins "
     "live.revocation live.tickets"
 )
 STOREYS = {
@@ -52,9 +52,10 @@ STOREYS = {
     "live.hub": f"{GROUND} {LIVE_GROUND} live.log live.state native.iostream",
     "live.endpoints": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.state live.hub "
     "http.message native pool websocket.codec",
+    "live.rendering": "",
     "live.response": f"{GROUND} {LIVE_GROUND} live.state live.endpoints wsgi.handoff",
     "live.extension": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.state live.cli "
-    "live.response",
+    "live.rendering live.response",
 }
 """The parts of `flasknado`, packages or modules, and what each may use beside itself."""
 
@@ -71,6 +72,7 @@ PURE = [
     "flasknado.websocket.codec",
     "flasknado.live.event",
     "flasknado.live.formats",
+    "flasknado.live.html",
     "flasknado.live.tickets",
 ]
 NOT_PURE = {"asyncio", "httptools", "selectors", "socket", "tornado", "uvloop"}

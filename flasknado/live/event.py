@@ -30,6 +30,9 @@ BY = "\x1f"
 """In the stored name of an event that is not for the connection that caused it, between its name
 and the digest of that connection. No name can have it, and no channel's index has to know."""
 
+HTML = "\x1e"
+"""After the name of an event with HTML, in the same way (`flasknado.live.html`)."""
+
 DIGEST_CHARS = 16
 _CONNECTION = re.compile(r"[A-Za-z0-9_-]{16,64}\Z")
 
@@ -120,20 +123,24 @@ def connection_digest(connection: str) -> str:
     return base64.urlsafe_b64encode(digest)[:DIGEST_CHARS].decode()
 
 
-def marked(name: str, by: str | None) -> str:
-    """Return an event's name as it is stored, with the digest of the connection it is not for.
+def marked(name: str, *, html: bool = False, by: str | None = None) -> str:
+    """Return an event's name as it is stored: that it has HTML, and which connection it is not for.
 
     Raises `InvalidEvent` if it becomes too long.
     """
-    if by is None:
-        return name
-    longest = MAX_NAME_CHARS - DIGEST_CHARS - 1
+    marks = (HTML if html else "") + ("" if by is None else BY + by)
+    longest = MAX_NAME_CHARS - len(marks)
     if len(name) > longest:
         raise InvalidEvent(
-            f"{name[:80]!a} is too long: with to_others, an event's name may have at most "
-            f"{longest} characters"
+            f"{name[:80]!a} is too long: rendered, or with to_others, an event's name may have "
+            f"at most {longest} characters"
         )
-    return f"{name}{BY}{by}"
+    return name + marks
+
+
+def shown_name(event: Event) -> str:
+    """Return an event's name, as it was published."""
+    return event.name.partition(BY)[0].removesuffix(HTML)
 
 
 def is_by(event: Event, digest: str | None) -> bool:

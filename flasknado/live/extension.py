@@ -6,7 +6,8 @@ No Tornado here: a view, a command line or another program publishes without a s
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, abort, has_request_context, request
@@ -15,12 +16,20 @@ from sqlalchemy.orm import scoped_session
 from flasknado.errors import ConfigurationError
 from flasknado.live import cli
 from flasknado.live.errors import InvalidEvent
-from flasknado.live.event import BY, REVOCATIONS, Event, check_channel, connection_digest
+from flasknado.live.event import (
+    REVOCATIONS,
+    Event,
+    check_channel,
+    connection_digest,
+    shown_name,
+)
 from flasknado.live.formats import CONNECTION_FIELD
 from flasknado.live.hooks import Hooks
+from flasknado.live.html import SSE_FORMATS, check_format, check_fragment
 from flasknado.live.log import tables, transaction
 from flasknado.live.log.presence import Presence
 from flasknado.live.log.presence_tracker import watched
+from flasknado.live.rendering import render_for_all
 from flasknado.live.response import stream_response
 from flasknado.live.revocation import revocation_data
 from flasknado.live.state import EXTENSION_KEY, LiveState, current_state, draft_of, encode_json
@@ -58,7 +67,7 @@ class Live(Hooks):
     def init_app(
         self, app: Flask, db: SQLAlchemy | None = None, *, database_url: str | None = None
     ) -> None:
-        """Add this extension to `app`, and the log's tables to `db.metadata`.
+        """Add this extension to `app` and its templates (`live`), and its tables to `db.metadata`.
 
         `db.create_all()` and Flask-Migrate then find the tables; the log's own database gets
         them by itself. Raises `ConfigurationError` for a setting out of its range, and
@@ -77,6 +86,7 @@ class Live(Hooks):
             transaction.install()
         app.extensions[EXTENSION_KEY] = LiveState(app, self, self.captured, db, url)
         app.cli.add_command(cli.group)
+        app.context_processor(lambda: {"live": self})
 
     def page_key(self) -> str:
         """Return the key of a page, for `connect({ key })` of live.js.
@@ -118,14 +128,59 @@ class Live(Hooks):
         state = _publishing_state()
         by = _digest_of_request() if to_others else None
         draft = draft_of(state, channel, name, data, buffered=buffered, by=by)
-        if not buffered:
-            state.log.publish(draft, session)
-        elif session is None:
-            state.log.publish_buffered(draft)
-        else:
-            raise InvalidEvent(
-                "a buffered event belongs to no transaction: publish it without a session"
-            )
+        _publish(state, draft, session)
+
+    def render(
+        self,
+        channel: str,
+        template: str | None,
+        /,
+        *,
+        target: str | None = None,
+        action: str | None = None,
+        event: str = "html",
+        session: Session | scoped_session[Any] | None = None,
+        buffered: bool = False,
+        to_others: bool = False,
+        context: Mapping[str, Any] | None = None,
+        **values: Any,
+    ) -> None:
+        """Publish a fragment of HTML, rendered from a template, as `publish` does an event.
+
+        `target` is the id of an element, and `action` what to do with it: `append`, `prepend`,
+        `before`, `after`, `replace` (the default), `update` or `remove`, which needs no template
+        (`None`). Without a target the fragment itself says where it goes. Pages take it with the
+        `format` of their library; for other clients its data is `{"html", "action", "target"}`,
+        under the name `event`.
+
+        The template gets `values`, and `context` for names that this function has itself. It is
+        rendered for all subscribers at once, so as nobody: in a request context of its own,
+        without the session, the user and the address of this request. `url_for` makes
+        paths. Raises as `publish` does, and what rendering raises.
+        """
+        state = _publishing_state()
+        html = "" if template is None else render_for_all(state.app, template, context, values)
+        data = check_fragment(html, action, target)._asdict()
+        by = _digest_of_request() if to_others else None
+        draft = draft_of(state, channel, event, data, buffered=buffered, html=True, by=by)
+        _publish(state, draft, session)
+
+    def tag(self, *channels: str) -> str:
+        """Return what lets this page subscribe to some channels: the view has decided that it may.
+
+        For `?tag=` of the endpoints, in a template `{{ live.tag("post:7") }}`. It is signed, names
+        the user that `@live.identity` returns, and is good for LIVE_TAG_LIFETIME_S, for that
+        user only, unless a revocation takes the access away. `@live.authorize` is not asked.
+        Needs a request context. Raises `InvalidEvent`, and `ConfigurationError` without a secret
+        key.
+        """
+        state = current_state()
+        if state.tickets is None:
+            raise ConfigurationError("live.tag() signs with app.secret_key, which is not set")
+        if not channels:
+            raise InvalidEvent("a tag needs a channel: live.tag('post:7')")
+        names = [check_channel(channel) for channel in channels]
+        return state.tickets.issue_tag(self.who(), names, state.log.cursor(), time.time())
 
     def signal(self, channel: str, name: str, data: Any = None, *, to_others: bool = False) -> None:
         """Send an event that is not kept ("is typing") to connected clients; no replay.
@@ -186,18 +241,27 @@ class Live(Hooks):
             )
         return state.log.presence(channel)
 
-    def stream(self, channels: str | Sequence[str], after: str | None = None) -> Response:
+    def stream(
+        self,
+        channels: str | Sequence[str],
+        after: str | None = None,
+        *,
+        format: str = "json",  # noqa: A002 (as in the query of GET events)
+    ) -> Response:
         """Return a response of server-sent events that the event loop holds; in a view.
 
         The view decides who may read: the stream is not authorised again. The view's thread,
         context and transaction end with it. `after` is a cursor, by default the one that the
         browser sends when it reconnects (`Last-Event-ID`), else the current end of the log. Under
         another server the response is a plain generator, which ends after LIVE_FALLBACK_STREAM_S
-        (in tests, once it has delivered the existing events). Raises `InvalidEvent` and
-        `InvalidCursor`.
+        (in tests, once it has delivered the existing events). `format` is that of `GET events`.
+        Raises `InvalidEvent` and `InvalidCursor`.
         """
+        check_format(format, SSE_FORMATS)
         names = [channels] if isinstance(channels, str) else list(channels)
-        return stream_response(current_state(), [check_channel(name) for name in names], after)
+        return stream_response(
+            current_state(), [check_channel(name) for name in names], after, format
+        )
 
     @contextlib.contextmanager
     def capture(self) -> Iterator[list[Event]]:
@@ -213,12 +277,23 @@ class Live(Hooks):
     def captured(self, events: Sequence[Event]) -> None:
         """Give committed events to every running capture."""
         events = [
-            event._replace(name=event.name.partition(BY)[0])
-            for event in events
-            if "!" not in event.channel
+            event._replace(name=shown_name(event)) for event in events if "!" not in event.channel
         ]
         for capture in self._captures:
             capture.extend(events)
+
+
+def _publish(
+    state: LiveState, draft: tables.Draft, session: Session | scoped_session[Any] | None
+) -> None:
+    if not draft.buffered:
+        state.log.publish(draft, session)
+    elif session is None:
+        state.log.publish_buffered(draft)
+    else:
+        raise InvalidEvent(
+            "a buffered event belongs to no transaction: publish it without a session"
+        )
 
 
 def _digest_of_request() -> str | None:

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from flasknado.live.errors import InvalidCursor
-from flasknado.live.event import BY, Cursor, Event, parse_cursor
+from flasknado.live.event import BY, HTML, Cursor, Event, parse_cursor, shown_name
 from flasknado.websocket import codec
 
 NO_LOG = Cursor("", 0)
@@ -57,6 +57,7 @@ def json_event(epoch: str, event: Event) -> bytes:
     if the event is for others than the connection with that digest.
     """
     name, _, by = event.name.partition(BY)
+    name = name.removesuffix(HTML)
     caused = f',"by":"{by}"' if by else ""
     return (
         f'{{"id":"{epoch}:{event.offset}","channel":"{event.channel.partition("!")[0]}",'
@@ -183,7 +184,7 @@ class Sse(Format):
         return b"id: %b:%d\nevent: %b\ndata: %b\n\n" % (
             epoch.encode(),
             event.offset,
-            event.name.partition(BY)[0].encode(),
+            shown_name(event).encode(),
             json_event(epoch, event),
         )
 
@@ -219,6 +220,10 @@ class WebSocket(Format):
     def heartbeat(self, cursor: Cursor) -> bytes:
         text = codec.frame(codec.TEXT, json_control("heartbeat", cursor))
         return text + codec.frame(codec.PING)
+
+    def message(self, text: str) -> bytes:
+        """Return a message of the protocol itself, which is JSON."""
+        return codec.frame(codec.TEXT, text.encode())
 
     def closing(self, notice: GoAway) -> bytes:
         text = codec.frame(codec.TEXT, json_reconnect(notice))

@@ -64,6 +64,8 @@ class LiveOptions:
     """The longest wait that a long-poll may ask for."""
     fallback_stream_s: float = 25
     """How long `live.stream()` holds a thread under a server that cannot take it over."""
+    tag_lifetime_s: float = 24 * 3600
+    """How long a page may subscribe with what `live.tag()` has given it."""
     presence: tuple[str, ...] = ()
     """Channels with presence enabled, as glob patterns such as `post:*`."""
     presence_users: tuple[str, ...] = ()

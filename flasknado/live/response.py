@@ -14,7 +14,8 @@ from typing import Any
 from flask import Response, request
 
 from flasknado.live.event import REVOCATIONS, Cursor, parse_cursor
-from flasknado.live.formats import SSE, WHO_FIELD, cursor_of_last_event_id, last_event_id
+from flasknado.live.formats import WHO_FIELD, cursor_of_last_event_id, last_event_id
+from flasknado.live.html import SSE_FORMATS
 from flasknado.live.revocation import revocation_of
 from flasknado.live.state import LiveState
 from flasknado.live.tickets import Access, Identity
@@ -24,7 +25,9 @@ LOOKING_INTERVAL_S = 0.5
 BATCH_EVENTS = 200
 
 
-def stream_response(state: LiveState, channels: Sequence[str], after: str | None) -> Response:
+def stream_response(
+    state: LiveState, channels: Sequence[str], after: str | None, wire_format: str
+) -> Response:
     """Return the response of `Live.stream`, which says more; in a request context."""
     if after is not None:
         cursor: Cursor | None = parse_cursor(after)
@@ -37,7 +40,7 @@ def stream_response(state: LiveState, channels: Sequence[str], after: str | None
     # Here, while there is a context: the loop has none.
     identity = state.hooks.who()
     address = request.remote_addr
-    events = _fallback(state, channels, cursor, identity)
+    events = _fallback(state, channels, cursor, identity, wire_format)
     response = Response(events, mimetype="text/event-stream")
     response.headers["Cache-Control"] = "no-store"
     response.headers["X-Accel-Buffering"] = "no"
@@ -50,7 +53,7 @@ def stream_response(state: LiveState, channels: Sequence[str], after: str | None
         def take(stream: Any, chunked: bool) -> None:
             from flasknado.live.endpoints.sse import hold
 
-            hold(state, server, stream, chunked, channels, cursor, access, address)
+            hold(state, server, stream, chunked, channels, cursor, access, address, wire_format)
 
         request.environ[HANDOFF_KEY] = Handoff(response.headers["Content-Type"], take)
     return response
@@ -69,28 +72,33 @@ def _began_at(server: Any) -> float:
 
 
 def _fallback(
-    state: LiveState, channels: Sequence[str], after: Cursor | None, identity: Identity
+    state: LiveState,
+    channels: Sequence[str],
+    after: Cursor | None,
+    identity: Identity,
+    wire_format: str,
 ) -> Iterator[bytes]:
     """Yield events for a while, looking now and then; the client reconnects at the end."""
     ends_at = time.monotonic() + state.options.fallback_stream_s
     testing = state.app.testing
-    yield SSE.opening(state.options.retry_s)
+    writer, _ = SSE_FORMATS[wire_format]
+    yield writer.opening(state.options.retry_s)
     with state.app.app_context():
         head = state.log.cursor()
     place = after or head
     channels = [*channels, REVOCATIONS]
     if after is None:
-        yield SSE.heartbeat(place)
+        yield writer.heartbeat(place)
     while True:
         with state.app.app_context():
             batch = state.log.read(place.offset, channels, BATCH_EVENTS)
         if not batch.resumable(place):
             place = Cursor(batch.epoch, batch.head)
-            yield SSE.reset(place)
+            yield writer.reset(place)
             continue
         for event in batch.events:
             if event.channel != REVOCATIONS:
-                yield SSE.event(batch.epoch, event)
+                yield writer.event(batch.epoch, event)
             elif event.offset > head.offset:
                 revocation = revocation_of(event)
                 if revocation and revocation.ends(identity) and revocation.concerns(channels):
@@ -98,7 +106,7 @@ def _fallback(
         place = Cursor(batch.epoch, batch.complete_to)
         if batch.complete_to < batch.head:
             continue
-        yield SSE.heartbeat(place)
+        yield writer.heartbeat(place)
         if testing or time.monotonic() >= ends_at:
             return
         time.sleep(LOOKING_INTERVAL_S)

@@ -131,15 +131,17 @@ def draft_of(
     *,
     kept: bool = True,
     buffered: bool = False,
+    html: bool = False,
     by: str | None = None,
 ) -> tables.Draft:
     """Return an event that is not committed yet; raises `InvalidEvent`.
 
-    `by` is the digest of the connection that is not to get it.
+    `html`: whether its data is a fragment (`flasknado.live.html`). `by` is the digest of the
+    connection that is not to get it.
     """
     return tables.Draft(
         check_channel(channel),
-        marked(check_name(name), by),
+        marked(check_name(name), html=html, by=by),
         encode_json(data, state.app, state.options.max_data_bytes),
         kept,
         buffered,

@@ -29,6 +29,7 @@ MAX_INFO_BYTES = 1024
 ANONYMOUS = "anonymous"
 """The key of the pages that nobody in particular has loaded."""
 _SALT = b"flasknado live reconnect ticket"
+_TAG_SALT = b"flasknado live tag"
 _PAGE_SALT = b"flasknado live page key"
 _SIGNING: dict[str, Any] = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
 """As Flask signs its sessions, with a digest of today."""
@@ -184,6 +185,7 @@ class Tickets:
 
     def __init__(self, keys: str | bytes | Sequence[bytes]) -> None:
         self._serializer = URLSafeSerializer(keys, salt=_SALT, signer_kwargs=_SIGNING)
+        self._tags = URLSafeSerializer(keys, salt=_TAG_SALT, signer_kwargs=_SIGNING)
         self._pages = Signer(keys, _PAGE_SALT, **_SIGNING)
 
     def page_key(self, user: str | None) -> str:
@@ -198,6 +200,29 @@ class Tickets:
         known = (identity.user, identity.expires_at, identity.generation, identity.session_id, info)
         # Not by itsdangerous's own timer, which takes nothing of a clock that is ahead of ours.
         return self._serializer.dumps([[*known], str(place), round(now, 3), *channels])
+
+    def issue_tag(
+        self, identity: Identity, channels: Collection[str], place: Cursor, now: float
+    ) -> str:
+        """Return the proof that a page of this user may read some channels."""
+        return self._tags.dumps(
+            [[identity.user, identity.generation], str(place), round(now), *channels]
+        )
+
+    def check_tag(self, text: str, now: float, lifetime_s: float) -> Ticket | None:
+        """Return what a tag says, or `None` if it is not one of ours or too old."""
+        try:
+            (user, generation), place, issued_at, *channels = self._tags.loads(
+                text[:MAX_TICKET_CHARS]
+            )
+            identity = Identity(user, None, generation)
+            cursor = parse_cursor(place)
+            age_s = now - float(issued_at)
+        except (BadData, ValueError, TypeError, InvalidCursor):
+            return None
+        # The clock of the machine that has issued it may be a little ahead.
+        fresh = -LIFETIME_S <= age_s <= lifetime_s
+        return Ticket(identity, frozenset(channels), cursor) if fresh else None
 
     def check(self, text: str, now: float) -> Ticket | None:
         """Return what a ticket says, or `None` if it is not one of ours or no longer good."""

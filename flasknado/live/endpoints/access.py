@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from tornado.web import RequestHandler
 from werkzeug.exceptions import HTTPException
@@ -17,11 +17,12 @@ from flasknado.live.hub.grants import Grants
 from flasknado.live.hub.hub import hub_of
 from flasknado.live.options import LiveOptions
 from flasknado.live.state import LiveState
-from flasknado.live.tickets import Access, Identity
+from flasknado.live.tickets import Access, Identity, Ticket
 from flasknado.native.in_flask import Caller, Refused, in_flask
 from flasknado.native.lane import LaneSettings
 
 RETRY_AFTER_S = 2
+MAX_TAGS = 16
 ASKED_AGAIN = 3
 """How often the application is asked when it revokes a user while it answers."""
 
@@ -31,10 +32,13 @@ async def authorize(
     state: LiveState,
     channels: Collection[str],
     ticket: str | None = None,
+    tags: Sequence[Ticket] = (),
 ) -> Access:
     """Return who asks, once it may read all these channels; raises `Refused`.
 
-    The application is asked, unless a ticket of a minute ago says so. On the loop's thread.
+    The application is asked, unless a ticket of a minute ago says so. It is asked who asks only,
+    not if that one may read it, about a channel that a tag of the same user names. On the loop's
+    thread.
     """
     try:
         hub = hub_of(state, source.settings.get("http_server"))
@@ -48,6 +52,12 @@ async def authorize(
             return admitted
     options = state.options
     lane = LaneSettings("live-authorize", options.authorize_threads, options.authorize_queue)
+    by_tags = [
+        (channel, tag.identity)
+        for tag in tags
+        for channel in tag.channels.intersection(channels)
+        if hub.revocations.is_since(tag.identity, (channel,), tag.place)
+    ]
     for _ in range(ASKED_AGAIN):
         asked_at = time.monotonic()
         denied, identity = await in_flask(
@@ -55,6 +65,7 @@ async def authorize(
             examine,
             state.hooks,
             channels,
+            by_tags,
             timeout_s=options.authorize_timeout_s,
             lane=lane,
         )
@@ -67,14 +78,35 @@ async def authorize(
     raise Refused(503, "your access is changing: try again", {"Retry-After": "2"})
 
 
-def examine(hooks: Hooks, channels: Collection[str]) -> tuple[str | None, Identity]:
+def tags_of(texts: Sequence[str], state: LiveState) -> list[Ticket]:
+    """Return what the tags of a page say (`Live.tag`); raises `Refused` for one that is no good."""
+    if len(texts) > MAX_TAGS:
+        raise Refused(400, f"a connection may have at most {MAX_TAGS} tags, not {len(texts)}")
+    now = time.time()
+    tags: list[Ticket] = []
+    for text in texts:
+        tag = None
+        if state.tickets is not None:
+            tag = state.tickets.check_tag(text, now, state.options.tag_lifetime_s)
+        if tag is None:
+            raise Refused(403, "the tag is not valid, or has expired: reload the page")
+        tags.append(tag)
+    return tags
+
+
+def examine(
+    hooks: Hooks, channels: Collection[str], by_tags: Collection[tuple[str, Identity]] = ()
+) -> tuple[str | None, Identity]:
     """Return the first channel that may not be read, if any, and who asks; in a request context.
 
     The channels of a pattern are asked for one by one, when they have an event (`grants`).
     """
-    named = [channel for channel in channels if not is_pattern(channel)]
+    identity = hooks.who()
+    # The tag of a page that nobody in particular has loaded is good for everybody.
+    tagged = {c for c, user in by_tags if user.user is None or user.is_same_user(identity)}
+    named = [c for c in channels if not is_pattern(c) and c not in tagged]
     denied = next((channel for channel in named if not hooks.may_read(channel)), None)
-    return denied, hooks.who()
+    return denied, identity
 
 
 def grants(caller: Caller, state: LiveState) -> Grants:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import http
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -16,7 +16,13 @@ import flask
 from tornado.web import HTTPError, RequestHandler
 
 from flasknado.errors import ConfigurationError
-from flasknado.live.endpoints.access import authorize, check_channels, grants, refusals
+from flasknado.live.endpoints.access import (
+    authorize,
+    check_channels,
+    grants,
+    refusals,
+    tags_of,
+)
 from flasknado.live.event import Cursor, connection_digest, is_pattern, parse_cursor
 from flasknado.live.flask_cors import FlaskCors, flask_cors_of
 from flasknado.live.formats import (
@@ -26,11 +32,12 @@ from flasknado.live.formats import (
     cursor_of_last_event_id,
     last_event_id,
 )
+from flasknado.live.html import check_format
 from flasknado.live.hub.hub import Hub, hub_of
 from flasknado.live.hub.subscriber import Subscriber
 from flasknado.live.origins import CORS_KEY, NO_OTHER_ORIGIN, OriginPolicy, policy_in
 from flasknado.live.state import LiveState, state_of
-from flasknado.live.tickets import Access, Identity
+from flasknado.live.tickets import Access, Identity, Ticket
 from flasknado.native.in_flask import Caller, Refused, app_of, in_flask
 from flasknado.native.methods import methods_of
 
@@ -74,10 +81,17 @@ class LiveHandler(RequestHandler):
         return sys.intern(address) if address else None
 
     def channels(self) -> list[str]:
-        """Return the channels asked for, each once; raises `Refused` (400)."""
-        channels = list(dict.fromkeys(self.get_query_arguments("channel", strip=False)))
+        """Return the channels asked for, by name or by tag, each once; raises `Refused`."""
+        channels = self.optional_channels()
         if not channels:
             raise Refused(400, "no channel is given: ask for ?channel=NAME, once for each channel")
+        return channels
+
+    def optional_channels(self) -> list[str]:
+        """Return the same, or none."""
+        named = self.get_query_arguments("channel", strip=False)
+        tagged = [channel for tag in self.tags() for channel in sorted(tag.channels)]
+        channels = list(dict.fromkeys([*named, *tagged]))
         with refusals():
             check_channels(channels, self.state.options)
         return channels
@@ -119,6 +133,15 @@ class LiveHandler(RequestHandler):
         )
         return last_event_id(self.request.headers.get("Last-Event-ID"), parameters)
 
+    def tags(self) -> list[Ticket]:
+        """Return what the tags of the page say (`Live.tag`); raises `Refused`."""
+        return tags_of(self.get_query_arguments("tag"), self.state)
+
+    def format_name(self, formats: Mapping[str, object]) -> str:
+        """Return the name of the format that is asked for; raises `Refused` (400)."""
+        with refusals():
+            return check_format(self.get_query_argument("format", "json"), formats)
+
     def ticket(self) -> str | None:
         """Return the reconnect ticket, if one is there: apart, or behind a cursor."""
         behind = self.last_event_id() or self.get_query_argument("after", "")
@@ -130,7 +153,7 @@ class LiveHandler(RequestHandler):
 
         To be acted on without awaiting anything else, see `Hub.admit`.
         """
-        access = await authorize(self, self.state, channels, self.ticket())
+        access = await authorize(self, self.state, channels, self.ticket(), self.tags())
         self._identity = access.identity
         return access
 

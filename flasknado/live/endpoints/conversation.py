@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Collection
 from typing import Any
 
 from flask import current_app
@@ -27,11 +28,11 @@ from flasknado.live.event import (
     is_pattern,
     parse_cursor,
 )
-from flasknado.live.formats import TICKET_MARK
+from flasknado.live.formats import TICKET_MARK, WEBSOCKET
 from flasknado.live.hooks import Hooks
 from flasknado.live.log.presence import SUFFIX
 from flasknado.live.state import encode_json
-from flasknado.live.tickets import Identity
+from flasknado.live.tickets import Access, Identity
 from flasknado.native.in_flask import Refused, in_flask
 from flasknado.native.lane import LaneSettings
 from flasknado.websocket import codec
@@ -80,6 +81,10 @@ class Conversation(SocketSubscriber):
 
     async def _act(self, request: dict[str, Any]) -> None:
         kind = request.get("type")
+        if self.format is not WEBSOCKET and ("HEADERS" in request or "headers" in request):
+            # A form that htmx sends: its fields are the message.
+            request = self._message_of_form(request)
+            kind = "message"
         if kind == "ping":
             place = self.hub.place_of(self)
             self.say({"type": "pong", "id": None if place is None else str(place)})
@@ -123,6 +128,13 @@ class Conversation(SocketSubscriber):
         interned = [sys.intern(channel) for channel in channels]
         await hub.follow(self, interned, after, said, presence=request.get("presence") is True)
 
+    def begin(self, channels: Collection[str], after: Cursor | None, access: Access) -> None:
+        """Follow the channels of the handshake's query, which may be read."""
+        who = self.state.page_key(access.identity.user)
+        self.say({"type": "subscribed", "channels": list(channels), "who": who})
+        if not self.gone:
+            self.hub.subscribe(self, map(sys.intern, channels), after)
+
     async def _take_message(self, request: dict[str, Any]) -> None:
         channel = check_channel(request.get("channel"))  # type: ignore[arg-type]  # it checks that too
         granted = self.grants is not None and self.grants.allows(channel)
@@ -143,6 +155,15 @@ class Conversation(SocketSubscriber):
         if answer is not None or "ref" in request:
             data = None if answer is None else json.loads(answer)
             self.say({"type": "reply", "ref": request.get("ref"), "data": data})
+
+    def _message_of_form(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Return the message to the channel that a form names, or the only one that there is."""
+        fields = {k: v for k, v in request.items() if k not in ("HEADERS", "headers", "channel")}
+        followed = [channel for channel in self.channels if not channel.endswith(SUFFIX)]
+        channel = request.get("channel", followed[0] if len(followed) == 1 else None)
+        if channel is None:
+            raise Refused(400, "the form has no field channel, and this follows not just one")
+        return {"channel": channel, "data": fields}
 
     def _complain(self, request: dict[str, Any], status: int, message: str) -> None:
         about = {key: value for key, value in request.items() if key in _REPEATED}

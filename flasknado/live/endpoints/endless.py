@@ -56,12 +56,13 @@ class StreamHandler(LiveHandler):
     async def get(self) -> None:
         channels = self.channels()
         after = self.after()
+        self.formats()
         access = await self.authorize(channels)
         if self.client_gone:
             return
         hub = self.hub()
         chunked = self.request.version == "HTTP/1.1"
-        wire_format = self.chunked_format if chunked else self.wire_format
+        wire_format = self.formats()[chunked]
         subscriber = self.subscriber_type(hub, wire_format, access.identity, self.address())
         self.introduce(subscriber, channels)
         with refusals():
@@ -84,10 +85,15 @@ class StreamHandler(LiveHandler):
                 hub.tell_presence(subscriber, channels)
         self.application.log_request(self)
 
+    def formats(self) -> tuple[Format, Format]:
+        """Return the format that is asked for, plain and chunked; raises `Refused` (400)."""
+        return self.wire_format, self.chunked_format
+
     async def head(self) -> None:
         """Answer as GET would begin."""
         channels = self.channels()
         self.after()
+        self.formats()
         await self.authorize(channels)
         for name, value in self._head_fields().items():
             self.set_header(name, value)

@@ -13,7 +13,7 @@ from typing import Any
 
 from tornado.iostream import IOStream, StreamClosedError
 
-from flasknado.live.formats import WEBSOCKET
+from flasknado.live.formats import WEBSOCKET, WebSocket
 from flasknado.live.hub.hub import Hub
 from flasknado.live.hub.subscriber import GOODBYE_TIMEOUT_S, StreamSubscriber
 from flasknado.live.state import LiveState
@@ -57,8 +57,17 @@ class SocketSubscriber(StreamSubscriber):
     transport = "websocket"
     _hub: Hub
 
-    def __init__(self, hub: Hub, caller: Caller, state: LiveState, address: str | None) -> None:
-        super().__init__(hub, WEBSOCKET, address=address)
+    format: WebSocket
+
+    def __init__(
+        self,
+        hub: Hub,
+        caller: Caller,
+        state: LiveState,
+        address: str | None,
+        wire_format: WebSocket = WEBSOCKET,
+    ) -> None:
+        super().__init__(hub, wire_format, address=address)
         self.caller = caller
         self.state = state
         self._receiver = Receiver(state.options.max_message_bytes)
@@ -89,10 +98,9 @@ class SocketSubscriber(StreamSubscriber):
         if not self.gone:
             self.write(self.frame(message))
 
-    @staticmethod
-    def frame(message: dict[str, Any]) -> bytes:
+    def frame(self, message: dict[str, Any]) -> bytes:
         """Return the bytes of a message of the protocol itself."""
-        return codec.frame(codec.TEXT, json.dumps(message, separators=(",", ":")).encode())
+        return self.format.message(json.dumps(message, separators=(",", ":")))
 
     @property
     def asked_at(self) -> float | None:

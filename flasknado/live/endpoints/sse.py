@@ -13,7 +13,8 @@ from tornado.iostream import IOStream, StreamClosedError
 from flasknado.live.endpoints.endless import ResponseSubscriber, StreamHandler
 from flasknado.live.errors import LiveError
 from flasknado.live.event import Cursor
-from flasknado.live.formats import SSE, SSE_CHUNKED, GoAway
+from flasknado.live.formats import SSE, SSE_CHUNKED, Format, GoAway
+from flasknado.live.html import SSE_FORMATS
 from flasknado.live.hub.hub import Hub, hub_of
 from flasknado.live.state import LiveState
 from flasknado.live.tickets import Access
@@ -40,6 +41,9 @@ class EventsHandler(StreamHandler):
     chunked_format = SSE_CHUNKED
     subscriber_type = EventsSubscriber
 
+    def formats(self) -> tuple[Format, Format]:
+        return SSE_FORMATS[self.format_name(SSE_FORMATS)]
+
 
 class HeldSubscriber(EventsSubscriber):
     """An EventSource whose request a view has answered."""
@@ -59,11 +63,11 @@ def hold(
     after: Cursor | None,
     access: Access,
     address: str | None,
+    wire_format: str = "json",
 ) -> None:
     """Hold a connection that a view has handed over (`Live.stream`); on the loop's thread."""
     hub = hub_of(state, http_server)
-    wire_format = SSE_CHUNKED if chunked else SSE
-    subscriber = HeldSubscriber(hub, wire_format, access.identity, address)
+    subscriber = HeldSubscriber(hub, SSE_FORMATS[wire_format][chunked], access.identity, address)
     try:
         subscriber.attach(stream)
     except StreamClosedError:

@@ -149,8 +149,9 @@ class Hub(Subscriptions):
 
         `asked_at` is when its access to these channels was asked for, in seconds of
         `time.monotonic`; without one the client is yet to be identified. From here on a
-        revocation finds it, so nothing may be awaited between the answer and this. Raises `AccessChanged` if it was revoked
-        meanwhile, `TooManySubscribers`, and `LogUnavailable` while the hub is draining.
+        revocation finds it, so nothing may be awaited between the answer and this. Raises
+        `AccessChanged` if it was revoked meanwhile, `TooManySubscribers`, and `LogUnavailable`
+        while the hub is draining.
         """
         self._refuse_when_draining()
         if asked_at is not None:
