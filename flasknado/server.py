@@ -165,6 +165,7 @@ class HTTPServer(TornadoHTTPServer):
         self._close_callbacks: list[CloseCallback] = []
         self._shared: Shared | None = None
         self._listeners: Listeners | None = None
+        self._ask_handlers("check_server")
         super().initialize(request_callback, **options)
 
     @property
@@ -187,6 +188,22 @@ class HTTPServer(TornadoHTTPServer):
     def add_handlers(self, handlers: Iterable[NativeRoute]) -> None:
         """Add native routes, below the mount, after the existing ones."""
         self.native.add(mounted(handlers, self._mount))
+        self._ask_handlers("check_server")
+
+    def _ask_handlers(self, name: str) -> None:
+        """Call a class method of every kind of handler that has it, such as those of live events.
+
+        `check_server(server)` raises `ConfigurationError` for what it cannot work with, and
+        `begin_serving(server)` is called on the loop once the server listens.
+        """
+        for kind in dict.fromkeys(spec.handler_class for spec in self.native.specs):
+            method = getattr(kind, name, None)
+            if method is not None:
+                method(self)
+
+    def _begin_serving(self) -> None:
+        if not self.draining:
+            self._ask_handlers("begin_serving")
 
     def add_drain_callback(self, callback: DrainCallback) -> None:
         """Call `callback(window_s)` when draining begins. May be a coroutine function.
@@ -203,6 +220,7 @@ class HTTPServer(TornadoHTTPServer):
 
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
         """Accept connections on bound sockets, TCP or Unix."""
+        IOLoop.current().add_callback(self._begin_serving)
         if self.layer == TORNADO:
             super().add_sockets(sockets)
             return

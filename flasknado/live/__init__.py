@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from flasknado.live.errors import LiveError as LiveError
     from flasknado.live.errors import LogUnavailable as LogUnavailable
     from flasknado.live.errors import TooManySubscribers as TooManySubscribers
+    from flasknado.live.errors import TransactionEnded as TransactionEnded
     from flasknado.live.event import Event as Event
     from flasknado.live.extension import Live as Live
     from flasknado.live.log.presence import Presence as Presence
@@ -61,6 +62,7 @@ __all__ = [
     "Reset",
     "SubscriptionRefused",
     "TooManySubscribers",
+    "TransactionEnded",
     "routes",
 ]
 
@@ -86,6 +88,7 @@ if not TYPE_CHECKING:  # else every name would exist for type checkers
             "Reset": "flasknado.live.client",
             "SubscriptionRefused": "flasknado.live.client",
             "TooManySubscribers": "flasknado.live.errors",
+            "TransactionEnded": "flasknado.live.errors",
         },
     )
 

@@ -109,12 +109,17 @@ def tail(channels: tuple[str, ...], after: str | None, count: int | None) -> Non
 @group.command("prune")
 @in_one_sentence
 def prune() -> None:
-    """Delete what is older or more than LIVE_RETENTION_S and LIVE_RETENTION_EVENTS allow."""
+    """Delete what is older or more than LIVE_RETENTION_S, LIVE_CHANNEL_RETENTION_S etc. allow."""
     state = _state()
     deleted = 0
     with _following(state) as follower:
         while batch := follower.prune(BATCH_EVENTS, everything=True):
             deleted += batch
+        swept = follower.sweep(BATCH_EVENTS)
+        while swept.more:
+            deleted += swept.events
+            swept = follower.sweep(BATCH_EVENTS)
+        deleted += swept.events
     click.echo(f"{deleted} events deleted.")
 
 

@@ -23,16 +23,18 @@ from flasknado.live.event import (
     connection_digest,
     shown_name,
 )
-from flasknado.live.formats import CONNECTION_FIELD
+from flasknado.live.formats import CONNECTION_FIELD, cursor_or_reset
 from flasknado.live.hooks import Hooks
 from flasknado.live.html import SSE_FORMATS, check_format, check_fragment
 from flasknado.live.log import tables, transaction
+from flasknado.live.log.database import metadata_of
 from flasknado.live.log.presence import Presence
 from flasknado.live.log.presence_tracker import watched
 from flasknado.live.rendering import render_for_all
 from flasknado.live.response import stream_response
 from flasknado.live.revocation import revocation_data
 from flasknado.live.state import EXTENSION_KEY, LiveState, current_state, draft_of, encode_json
+from flasknado.live.wanted import Wanted
 
 if TYPE_CHECKING:
     from flask import Response
@@ -57,21 +59,29 @@ class Live(Hooks):
         db: SQLAlchemy | None = None,
         *,
         database_url: str | None = None,
+        bind_key: str | None = None,
     ) -> None:
         super().__init__()
         self._database_url = database_url
+        self._bind_key = bind_key
         self._captures: list[list[Event]] = []
         if app is not None:
             self.init_app(app, db)
 
     def init_app(
-        self, app: Flask, db: SQLAlchemy | None = None, *, database_url: str | None = None
+        self,
+        app: Flask,
+        db: SQLAlchemy | None = None,
+        *,
+        database_url: str | None = None,
+        bind_key: str | None = None,
     ) -> None:
         """Add this extension to `app` and its templates (`live`), and its tables to `db.metadata`.
 
         `db.create_all()` and Flask-Migrate then find the tables; the log's own database gets
-        them by itself. Raises `ConfigurationError` for a setting out of its range, and
-        if not exactly one of `db` and `database_url` is given.
+        them by itself. With a `bind_key` they are in that bind's database (SQLALCHEMY_BINDS):
+        the one with the rows that the events tell of. Raises `ConfigurationError` for a setting
+        out of its range, and if not exactly one of `db` and `database_url` is given.
         """
         url = database_url or self._database_url
         if (db is None) == (url is None):
@@ -79,12 +89,17 @@ class Live(Hooks):
                 "the live log needs one database: pass init_app the application's db "
                 "(Flask-SQLAlchemy), or a database_url, or memory://"
             )
+        bind_key = bind_key or self._bind_key
         if db is not None:
+            metadata = metadata_of(db, bind_key)
             for table in tables.metadata.sorted_tables:
-                if table.name not in db.metadata.tables:
-                    table.to_metadata(db.metadata)
+                key = f"{metadata.schema}.{table.name}" if metadata.schema else table.name
+                if key not in metadata.tables:
+                    table.to_metadata(metadata)
             transaction.install()
-        app.extensions[EXTENSION_KEY] = LiveState(app, self, self.captured, db, url)
+        elif bind_key is not None:
+            raise ConfigurationError("a bind_key names a bind of db: pass db, and no database_url")
+        app.extensions[EXTENSION_KEY] = LiveState(app, self, self.captured, db, url, bind_key)
         app.cli.add_command(cli.group)
         app.context_processor(lambda: {"live": self})
 
@@ -104,6 +119,7 @@ class Live(Hooks):
         data: Any = None,
         *,
         session: Session | scoped_session[Any] | None = None,
+        now: bool = False,
         buffered: bool = False,
         to_others: bool = False,
     ) -> None:
@@ -111,9 +127,14 @@ class Live(Hooks):
 
         `data` is anything that Flask's JSON provider can serialize. `session` is any session
         on the application's database, by default `db.session`. Needs an application
-        context, on any thread that may use the session. Raises `InvalidEvent`.
+        context, on any thread that may use the session. Raises `InvalidEvent`, and
+        `TransactionEnded` in a transaction that has been committed or rolled back already, as
+        in `after_commit` or Flask-SQLAlchemy's `models_committed`.
 
-        If the log has its own database, the event is committed at once.
+        With `now=True` the event is committed at once, by itself, in such places and anywhere
+        else. On SQLite this raises `TransactionEnded` while the transaction of `db.session` has
+        uncommitted writes, which keep every other from writing. If the log has its own database,
+        every event is committed at once.
 
         A `buffered` event belongs to no transaction: it is appended within 50 ms, together with
         all others of the process, and clients can resume from it for LIVE_BUFFERED_RETENTION_S.
@@ -128,7 +149,7 @@ class Live(Hooks):
         state = _publishing_state()
         by = _digest_of_request() if to_others else None
         draft = draft_of(state, channel, name, data, buffered=buffered, by=by)
-        _publish(state, draft, session)
+        _publish(state, draft, session, now)
 
     def render(
         self,
@@ -141,6 +162,7 @@ class Live(Hooks):
         event: str = "html",
         session: Session | scoped_session[Any] | None = None,
         buffered: bool = False,
+        now: bool = False,
         to_others: bool = False,
         context: Mapping[str, Any] | None = None,
         **values: Any,
@@ -163,7 +185,7 @@ class Live(Hooks):
         data = check_fragment(html, action, target)._asdict()
         by = _digest_of_request() if to_others else None
         draft = draft_of(state, channel, event, data, buffered=buffered, html=True, by=by)
-        _publish(state, draft, session)
+        _publish(state, draft, session, now)
 
     def tag(self, *channels: str) -> str:
         """Return what lets this page subscribe to some channels: the view has decided that it may.
@@ -203,6 +225,7 @@ class Live(Hooks):
         session_id: str | int | None = None,
         channel: str | None = None,
         session: Session | scoped_session[Any] | None = None,
+        now: bool = False,
     ) -> None:
         """Disconnect a user's live clients everywhere, when the session's transaction commits.
 
@@ -213,12 +236,12 @@ class Live(Hooks):
         password the session that made it stays, if it carries the new generation. With a
         `session_id` only clients and tickets of that session end, as for a log-out on one of
         several devices, and with a `channel` only those that follow it. `user`, `generation` and
-        `session_id` are as in `Identity`. Raises `InvalidIdentity`, and `InvalidEvent` for a
-        channel that is none.
+        `session_id` are as in `Identity`, `session` and `now` as in `publish`. Raises
+        `InvalidIdentity`, and `InvalidEvent` for a channel that is none.
         """
         state = _publishing_state()
         data = encode_json(revocation_data(user, generation, session_id, channel), state.app)
-        state.log.publish(tables.Draft(REVOCATIONS, "revoke", data), session)
+        _publish(state, tables.Draft(REVOCATIONS, "revoke", data), session, now)
 
     def cursor(self) -> str:
         """Return the current end of the log, as a string.
@@ -246,22 +269,31 @@ class Live(Hooks):
         channels: str | Sequence[str],
         after: str | None = None,
         *,
+        last: int = 0,
         format: str = "json",  # noqa: A002 (as in the query of GET events)
     ) -> Response:
         """Return a response of server-sent events that the event loop holds; in a view.
 
         The view decides who may read: the stream is not authorised again. The view's thread,
-        context and transaction end with it. `after` is a cursor, by default the one that the
-        browser sends when it reconnects (`Last-Event-ID`), else the current end of the log. Under
+        context and transaction end with it. A browser that reconnects goes on
+        where it was (`Last-Event-ID`). Else the stream begins after the cursor `after`, or with the
+        `last` events of each channel, or at the current end of the log; an `after` that is no
+        cursor gives a reset. Under
         another server the response is a plain generator, which ends after LIVE_FALLBACK_STREAM_S
         (in tests, once it has delivered the existing events). `format` is that of `GET events`.
-        Raises `InvalidEvent` and `InvalidCursor`.
+        Raises `InvalidEvent`.
         """
         check_format(format, SSE_FORMATS)
         names = [channels] if isinstance(channels, str) else list(channels)
-        return stream_response(
-            current_state(), [check_channel(name) for name in names], after, format
-        )
+        state = current_state()
+        if not 0 <= last <= state.options.max_last:
+            raise InvalidEvent(
+                f"last must be from 0 to {state.options.max_last} (LIVE_MAX_LAST), not {last!r}"
+            )
+        names = [check_channel(name) for name in names]
+        cursor = None if after is None else cursor_or_reset(after)
+        wanted = Wanted(tuple(names), cursor, last, format)
+        return stream_response(state, wanted)
 
     @contextlib.contextmanager
     def capture(self) -> Iterator[list[Event]]:
@@ -284,16 +316,22 @@ class Live(Hooks):
 
 
 def _publish(
-    state: LiveState, draft: tables.Draft, session: Session | scoped_session[Any] | None
+    state: LiveState,
+    draft: tables.Draft,
+    session: Session | scoped_session[Any] | None,
+    now: bool,
 ) -> None:
-    if not draft.buffered:
-        state.log.publish(draft, session)
-    elif session is None:
-        state.log.publish_buffered(draft)
-    else:
+    if sum((draft.buffered, now, session is not None)) > 1:
         raise InvalidEvent(
-            "a buffered event belongs to no transaction: publish it without a session"
+            "an event joins the transaction of a session, or is committed now, or is "
+            "buffered: pass one of session, now and buffered"
         )
+    if draft.buffered:
+        state.log.publish_buffered(draft)
+    elif now:
+        state.log.publish_now(draft)
+    else:
+        state.log.publish(draft, session)
 
 
 def _digest_of_request() -> str | None:

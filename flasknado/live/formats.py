@@ -289,12 +289,15 @@ def last_event_id(field: str | None, parameters: Iterable[tuple[str, str]]) -> s
 
 
 def cursor_of_last_event_id(text: str | None) -> Cursor | None:
-    """Return the cursor in what a reconnecting EventSource gives back, if there is one.
+    """Return the cursor in what a reconnecting EventSource gives back, if there is one."""
+    return cursor_or_reset(text) if text else None
+
+
+def cursor_or_reset(text: str) -> Cursor:
+    """Return the cursor that a client gives, perhaps with a ticket behind it.
 
     A text that is no cursor leads to a reset: an error would end an EventSource for good.
     """
-    if not text:
-        return None
     try:
         return parse_cursor(text.partition(TICKET_MARK)[0])
     except InvalidCursor:

@@ -23,6 +23,12 @@ class LiveOptions:
     """How many kept events the log holds; clients cannot resume from older ones."""
     retention_s: float = 24 * 3600
     """How long the log keeps an event."""
+    channel_retention_s: tuple[tuple[str, float], ...] = ()
+    """For which channels the log keeps events for a shorter time: glob patterns with seconds, such
+    as `{"telemetry:*": 300}`; the first that matches counts. No event goes within a minute."""
+    channel_retention_events: tuple[tuple[str, int], ...] = ()
+    """For which channels the log keeps fewer kept events: glob patterns with the number that each
+    channel has, such as `{"chat:*": 500}`."""
     buffered_retention_events: int = 100_000
     """How many buffered events clients can resume from; kept events do not count."""
     buffered_retention_s: float = 300
@@ -45,6 +51,8 @@ class LiveOptions:
     """Patterns such as `post:*` that clients may follow; each of its channels is authorised."""
     max_pattern_channels: int = 1000
     """For how many channels of its patterns a client's access is remembered."""
+    max_last: int = 100
+    """How many of a channel's newest events a client may ask for when it subscribes."""
     max_subscribers: int = 20_000
     """How many live clients a process may have."""
     max_per_user: int = 200
@@ -91,13 +99,23 @@ class LiveOptions:
         values: dict[str, Any] = {}
         for field in dataclasses.fields(cls):
             key = f"LIVE_{field.name.upper()}"
-            if field.type.startswith("tuple") and key in config:
+            if field.type == "tuple[str, ...]" and key in config:
                 values[field.name] = _patterns(key, config[key])
                 if field.name == "patterns":
                     _check_patterns(key, values[field.name])
+            elif key.startswith("LIVE_CHANNEL_RETENTION_") and key in config:
+                values[field.name] = _limits(key, config[key], whole=key.endswith("_EVENTS"))
             elif key in config:
                 values[field.name] = _positive(key, config[key], whole=field.type == "int")
-        return cls(**values)
+        options = cls(**values)
+        for pattern, age_s in options.channel_retention_s:
+            if age_s > options.retention_s:
+                raise ConfigurationError(
+                    f"LIVE_CHANNEL_RETENTION_S must not be longer than LIVE_RETENTION_S, which is "
+                    f"that of the whole log: {pattern!r} has {age_s:g} s, and the log "
+                    f"{options.retention_s:g} s"
+                )
+        return options
 
 
 def _patterns(key: str, value: Any) -> tuple[str, ...]:
@@ -114,6 +132,17 @@ def _check_patterns(key: str, patterns: tuple[str, ...]) -> None:
             check_pattern(pattern)
         except InvalidEvent as error:
             raise ConfigurationError(f"{key} must hold patterns: {error}") from None
+
+
+def _limits(key: str, value: Any, *, whole: bool) -> tuple[tuple[str, float], ...]:
+    if not isinstance(value, Mapping) or not all(isinstance(pattern, str) for pattern in value):
+        raise ConfigurationError(
+            f"{key} must be a dict of patterns such as {{'chat:*': 300}}, not {value!r}"
+        )
+    return tuple(
+        (pattern, _positive(f"{key}[{pattern!r}]", limit, whole=whole))
+        for pattern, limit in value.items()
+    )
 
 
 def _positive(key: str, value: Any, *, whole: bool) -> float:

@@ -108,7 +108,7 @@ def test_reset_of_one_tab_is_none_of_the_others(
     one = open_page(site.url).connect("a", after=oldest, transports=[kind]).wait_until_open(kind)
     site.publish("a", 1, 2)
     one.wait_for([1, 2])
-    with site.live_app.engine().connect() as connection:
+    with site.live_app.engine().begin() as connection:
         options = LiveOptions(retention_events=1)
         retention.prune_batch(connection, options, 10, retention.cut_of(connection, options))
     ahead = site.cursor.split(":")[0] + ":999"

@@ -7,6 +7,7 @@ stream has begun.
 from __future__ import annotations
 
 import http
+import logging
 import sys
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
@@ -19,17 +20,19 @@ from flasknado.errors import ConfigurationError
 from flasknado.live.endpoints.access import (
     authorize,
     check_channels,
+    check_last,
     grants,
     refusals,
     tags_of,
 )
-from flasknado.live.event import Cursor, connection_digest, is_pattern, parse_cursor
+from flasknado.live.event import Cursor, connection_digest, is_pattern
 from flasknado.live.flask_cors import FlaskCors, flask_cors_of
 from flasknado.live.formats import (
     CONNECTION_FIELD,
     TICKET_MARK,
     WHO_FIELD,
     cursor_of_last_event_id,
+    cursor_or_reset,
     last_event_id,
 )
 from flasknado.live.html import check_format
@@ -38,8 +41,10 @@ from flasknado.live.hub.subscriber import Subscriber
 from flasknado.live.origins import CORS_KEY, NO_OTHER_ORIGIN, OriginPolicy, policy_in
 from flasknado.live.state import LiveState, state_of
 from flasknado.live.tickets import Access, Identity, Ticket
-from flasknado.native.in_flask import Caller, Refused, app_of, in_flask
+from flasknado.native.in_flask import Caller, Refused, app_of, flask_app_of, in_flask
 from flasknado.native.methods import methods_of
+
+log = logging.getLogger("flasknado.live")
 
 ALLOWED_HEADERS = f"Authorization, Cache-Control, Content-Type, Last-Event-ID, {CONNECTION_FIELD}"
 EXPOSED_HEADERS = f"Retry-After, X-Request-ID, {WHO_FIELD}"
@@ -59,6 +64,37 @@ class LiveHandler(RequestHandler):
     own_page = True
     """False if a page of another origin asks; known once the request is prepared."""
     _identity: Identity | None = None
+
+    @classmethod
+    def check_server(cls, server: Any) -> None:
+        """Raise `ConfigurationError` if the application's log cannot be kept where it is to be.
+
+        Called when a server is made with such handlers.
+        """
+        state = cls._state_beside(server)
+        if state is not None:
+            state.log.check()
+
+    @classmethod
+    def begin_serving(cls, server: Any) -> None:
+        """Begin to follow the log: what is published needs an offset, whoever is connected.
+
+        Called on the loop's thread once the server listens.
+        """
+        state = cls._state_beside(server)
+        if state is not None:
+            try:
+                hub_of(state, server)
+            except ConfigurationError as error:
+                log.error("live events are not available: %s", error)
+
+    @staticmethod
+    def _state_beside(server: Any) -> LiveState | None:
+        application = server.native.application.settings.get("wsgi_app")
+        try:
+            return state_of(flask_app_of(application))
+        except ConfigurationError:
+            return None  # as each request will be told
 
     @property
     def state(self) -> LiveState:
@@ -113,16 +149,19 @@ class LiveHandler(RequestHandler):
     def after(self) -> Cursor | None:
         """Return the cursor to go on from: the last event id, else `after`.
 
-        Raises `Refused` (400) for an `after` that is no cursor.
+        One of no log, so that the client is reset, if that is no cursor.
         """
         given_back = self.last_event_id()
         if given_back is not None:
             return cursor_of_last_event_id(given_back)
         text = self.get_query_argument("after", None)
-        if text is None:
-            return None
+        return None if text is None else cursor_or_reset(text)
+
+    def last(self) -> int:
+        """Return how many of its newest events each channel begins with; raises `Refused` (400)."""
+        text = self.get_query_argument("last", None)
         with refusals():
-            return parse_cursor(text.partition(TICKET_MARK)[0])
+            return 0 if text is None else check_last(text, self.state.options.max_last)
 
     def last_event_id(self) -> str | None:
         """Return what a reconnecting EventSource gives back, if it does."""

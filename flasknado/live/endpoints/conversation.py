@@ -1,7 +1,7 @@
 """What a WebSocket client may say, and the answers; every message is a JSON object.
 
-`{"type": "subscribe", "channels": ["posts"], "after": "CURSOR", "ticket": "..."}` (the last
-two may be left out), `{"type": "unsubscribe", "channels": [...]}`, `{"type": "ping"}` and
+`{"type": "subscribe", "channels": ["posts"], "after": "CURSOR", "last": 5, "ticket": "..."}` (the
+last three may be left out), `{"type": "unsubscribe", "channels": [...]}`, `{"type": "ping"}` and
 `{"type": "message", "channel": "chat:1", "data": ..., "ref": ...}`. The answers have a
 `type`: `subscribed`, `unsubscribed`, `pong`, `reply` and `error`. Events have `id`, `channel`,
 `event` and `data`, as on every transport.
@@ -17,7 +17,7 @@ from typing import Any
 
 from flask import current_app
 
-from flasknado.live.endpoints.access import authorize, check_channels, grants
+from flasknado.live.endpoints.access import authorize, check_channels, check_last, grants
 from flasknado.live.endpoints.base import error_body
 from flasknado.live.endpoints.socket_subscriber import SocketSubscriber
 from flasknado.live.errors import InvalidCursor, InvalidEvent, LiveError, TooManySubscribers
@@ -26,9 +26,8 @@ from flasknado.live.event import (
     check_channel,
     connection_digest,
     is_pattern,
-    parse_cursor,
 )
-from flasknado.live.formats import TICKET_MARK, WEBSOCKET
+from flasknado.live.formats import TICKET_MARK, WEBSOCKET, cursor_or_reset
 from flasknado.live.hooks import Hooks
 from flasknado.live.log.presence import SUFFIX
 from flasknado.live.state import encode_json
@@ -107,6 +106,7 @@ class Conversation(SocketSubscriber):
         hub = self.hub
         channels = _channels(request)
         after, ticket = _after(request)
+        last = check_last(request.get("last", 0), hub.options.max_last)
         named = [channel for channel in self.channels if not channel.endswith(SUFFIX)]
         together = dict.fromkeys([*named, *channels])
         check_channels(together, hub.options)
@@ -126,7 +126,8 @@ class Conversation(SocketSubscriber):
         said = self.frame({"type": "subscribed", "channels": channels, "who": who})
         # Interned: thousands of clients name the same few channels.
         interned = [sys.intern(channel) for channel in channels]
-        await hub.follow(self, interned, after, said, presence=request.get("presence") is True)
+        presence = request.get("presence") is True
+        await hub.follow(self, interned, after, said, last=last, presence=presence)
 
     def begin(self, channels: Collection[str], after: Cursor | None, access: Access) -> None:
         """Follow the channels of the handshake's query, which may be read."""
@@ -206,5 +207,4 @@ def _after(request: dict[str, Any]) -> tuple[Cursor | None, str | None]:
         return None, ticket
     if not isinstance(after, str):
         raise InvalidCursor("after must be a cursor, the id of an event")
-    cursor, _, behind = after.partition(TICKET_MARK)
-    return parse_cursor(cursor), ticket or behind or None
+    return cursor_or_reset(after), ticket or after.partition(TICKET_MARK)[2] or None

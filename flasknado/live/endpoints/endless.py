@@ -43,7 +43,8 @@ class ResponseSubscriber(StreamSubscriber):
 class StreamHandler(LiveHandler):
     """`GET ?channel=A&channel=B&after=CURSOR`, answered until somebody hangs up.
 
-    Without a cursor the stream begins at the present head. What an EventSource gives back
+    Without a cursor the stream begins at the present head, or with the `last` events of each
+    channel. What an EventSource gives back
     when it reconnects (`flasknado.live.formats.last_event_id`) wins over `after`, since it
     repeats the page's URL.
     """
@@ -55,7 +56,7 @@ class StreamHandler(LiveHandler):
 
     async def get(self) -> None:
         channels = self.channels()
-        after = self.after()
+        after, last = self.after(), self.last()
         self.formats()
         access = await self.authorize(channels)
         if self.client_gone:
@@ -80,7 +81,7 @@ class StreamHandler(LiveHandler):
             raise
         if not subscriber.gone:
             # Interned: thousands of clients name the same few channels.
-            hub.subscribe(subscriber, map(sys.intern, channels), after)
+            hub.subscribe(subscriber, map(sys.intern, channels), after, last)
             if self.get_query_argument("presence", "") in ("1", "true"):
                 hub.tell_presence(subscriber, channels)
         self.application.log_request(self)
@@ -92,7 +93,7 @@ class StreamHandler(LiveHandler):
     async def head(self) -> None:
         """Answer as GET would begin."""
         channels = self.channels()
-        self.after()
+        self.last()
         self.formats()
         await self.authorize(channels)
         for name, value in self._head_fields().items():

@@ -71,14 +71,15 @@ class PollHandler(LiveHandler):
     """`GET ?channel=A&after=CURSOR&timeout_s=25`, answered `{"events": [...], "cursor": "..."}`.
 
     At once if events wait after the cursor, otherwise when the first comes, or empty after
-    the timeout. Without `after` it waits for what comes from now on.
+    the timeout. Without `after` it waits for what comes from now on, or answers with the `last`
+    events of each channel.
     """
 
     subscriber: PollSubscriber | None = None
 
     async def get(self) -> None:
         channels = self.channels()
-        after = self.after()
+        after, last = self.after(), self.last()
         timeout_s = self._timeout_s()
         access = await self.authorize(channels)
         if self.client_gone:
@@ -89,7 +90,7 @@ class PollHandler(LiveHandler):
         self.subscriber = subscriber
         with refusals():
             hub.admit(subscriber, access.asked_at, access.channels)
-            answer = await self._wait(hub, subscriber, channels, after, timeout_s)
+            answer = await self._wait(hub, subscriber, channels, after, last, timeout_s)
         self.set_header("Content-Type", "application/json")
         for name, value in self.who_headers().items():
             self.set_header(name, value)
@@ -99,7 +100,7 @@ class PollHandler(LiveHandler):
     async def head(self) -> None:
         """Answer as GET would, without events and at once."""
         channels = self.channels()
-        self.after()
+        self.last()
         self._timeout_s()
         await self.authorize(channels)
         self.set_header("Content-Type", "application/json")
@@ -110,11 +111,12 @@ class PollHandler(LiveHandler):
         subscriber: PollSubscriber,
         channels: list[str],
         after: Cursor | None,
+        last: int,
         timeout_s: float,
     ) -> PollAnswer:
         timer = hub.loop.call_later(timeout_s, subscriber.expire)
         try:
-            hub.subscribe(subscriber, channels, after)
+            hub.subscribe(subscriber, channels, after, last)
             return await asyncio.wait_for(subscriber.answer, timeout_s + READY_TIMEOUT_S)
         except TimeoutError:
             raise unavailable() from None

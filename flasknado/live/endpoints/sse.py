@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 from tornado.iostream import IOStream, StreamClosedError
 
 from flasknado.live.endpoints.endless import ResponseSubscriber, StreamHandler
 from flasknado.live.errors import LiveError
-from flasknado.live.event import Cursor
 from flasknado.live.formats import SSE, SSE_CHUNKED, Format, GoAway
 from flasknado.live.html import SSE_FORMATS
 from flasknado.live.hub.hub import Hub, hub_of
 from flasknado.live.state import LiveState
 from flasknado.live.tickets import Access
+from flasknado.live.wanted import Wanted
 
 log = logging.getLogger("flasknado.live")
 
@@ -59,30 +58,23 @@ def hold(
     http_server: Any,
     stream: IOStream,
     chunked: bool,
-    channels: Sequence[str],
-    after: Cursor | None,
+    wanted: Wanted,
     access: Access,
     address: str | None,
-    wire_format: str = "json",
 ) -> None:
     """Hold a connection that a view has handed over (`Live.stream`); on the loop's thread."""
     hub = hub_of(state, http_server)
-    subscriber = HeldSubscriber(hub, SSE_FORMATS[wire_format][chunked], access.identity, address)
+    wire_format = SSE_FORMATS[wanted.wire_format][chunked]
+    subscriber = HeldSubscriber(hub, wire_format, access.identity, address)
+    subscriber.digest = wanted.digest
     try:
         subscriber.attach(stream)
     except StreamClosedError:
         return
-    joining = _join(hub, subscriber, channels, after, access)
-    subscriber.joining = hub.loop.create_task(joining)
+    subscriber.joining = hub.loop.create_task(_join(hub, subscriber, wanted, access))
 
 
-async def _join(
-    hub: Hub,
-    subscriber: HeldSubscriber,
-    channels: Sequence[str],
-    after: Cursor | None,
-    access: Access,
-) -> None:
+async def _join(hub: Hub, subscriber: HeldSubscriber, wanted: Wanted, access: Access) -> None:
     try:
         await hub.ready()  # else it does not know who was revoked since the view decided
         if subscriber.gone:
@@ -93,10 +85,10 @@ async def _join(
         if not subscriber.gone:
             # The head has been sent, so it is by reconnecting that the client asks again.
             subscriber.gone = True
-            subscriber.go_away(GoAway(hub.options.retry_s, after))
+            subscriber.go_away(GoAway(hub.options.retry_s, wanted.after))
     else:
         subscriber.write(subscriber.format.opening(hub.options.retry_s))
         if not subscriber.gone:
-            hub.subscribe(subscriber, map(sys.intern, channels), after)
+            hub.subscribe(subscriber, map(sys.intern, wanted.channels), wanted.after, wanted.last)
     finally:
         subscriber.joining = None

@@ -19,12 +19,23 @@ class CatchUp:
     is when it is read.
     """
 
-    __slots__ = ("asked", "deciding", "epoch", "greeted", "greeting", "positions", "request")
+    __slots__ = (
+        "asked",
+        "deciding",
+        "epoch",
+        "greeted",
+        "greeting",
+        "last",
+        "positions",
+        "request",
+    )
 
     def __init__(self) -> None:
         self.epoch: str | None = None
         """The log that the positions are of; empty if they are of several, so of none."""
         self.positions: dict[str, int | None] = {}
+        self.last: dict[str, int] = {}
+        """How many of its newest events a channel that begins at the head begins with."""
         self.request: Request | None = None
         self.asked: dict[str, int | None] = {}
         """The positions when the request was made."""
@@ -35,9 +46,11 @@ class CatchUp:
         self.greeted: asyncio.Future[None] | None = None
         """Done when the log has been read for whoever waits for that."""
 
-    def begin(self, channel: str, after: Cursor | None) -> None:
-        """Take a channel in, after a cursor or, if it is new, from the head."""
+    def begin(self, channel: str, after: Cursor | None, last: int = 0) -> None:
+        """Take a channel in: after a cursor or, if it is new, at the head, with `last` events."""
         if after is None:
+            if last and channel not in self.positions:
+                self.last[channel] = last
             self.positions.setdefault(channel, None)
             return
         self.positions[channel] = after.offset
@@ -50,6 +63,12 @@ class CatchUp:
         """Let a channel go, also from the request under way: it may come back from elsewhere."""
         self.positions.pop(channel, None)
         self.asked.pop(channel, None)
+        self.last.pop(channel, None)
+
+    def history(self, events: Iterable[Event]) -> list[Event]:
+        """Return the newest events that were asked for, each channel's once."""
+        wanted, self.last = self.last, {}
+        return [event for event in events if event.channel in wanted]
 
     def after(self) -> int | None:
         """Return the offset to read from; `None` if every channel begins at the head."""

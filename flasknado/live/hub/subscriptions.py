@@ -58,6 +58,7 @@ class Subscriptions:
         after: Cursor | None,
         greeting: bytes,
         *,
+        last: int = 0,
         presence: bool = False,
     ) -> None:
         """Subscribe a client, and return once the log has been read for it.
@@ -67,7 +68,7 @@ class Subscriptions:
         then follows what it followed before.
         """
         before = frozenset(subscriber.channels)
-        self.subscribe(subscriber, channels, after)
+        self.subscribe(subscriber, channels, after, last)
         if presence:
             self.tell_presence(subscriber, channels)
         catch_up = subscriber.catch_up
@@ -85,16 +86,22 @@ class Subscriptions:
         raise unavailable()
 
     def subscribe(
-        self, subscriber: Subscriber, channels: Iterable[str], after: Cursor | None
+        self,
+        subscriber: Subscriber,
+        channels: Iterable[str],
+        after: Cursor | None,
+        last: int = 0,
     ) -> None:
         """Have a client follow more channels: after a cursor, or from the log's present head.
+
+        Without a cursor it gets the `last` events of each channel first.
 
         A client that follows some already leaves the live flow at its place and catches up
         with all its channels together, so that what it gets stays in order.
         """
         catch_up = self._leave_flow(subscriber)
         for channel in channels:
-            catch_up.begin(channel, after)
+            catch_up.begin(channel, after, last)
         followed = tuple(catch_up.positions)
         entered = [channel for channel in followed if channel not in subscriber.channels]
         self._presence_tracker.enter(entered, subscriber.user, subscriber.info_json)
@@ -198,7 +205,8 @@ class Subscriptions:
         if catch_up.deciding is not None:
             return
         catch_up.asked = dict(catch_up.positions)
-        catch_up.request = Request(subscriber, tuple(catch_up.asked), catch_up.after())
+        newest = {c: n for c, n in catch_up.last.items() if catch_up.asked.get(c, 0) is None}
+        catch_up.request = Request(subscriber, tuple(catch_up.asked), catch_up.after(), newest)
         self._reader.request(catch_up.request)
 
     def _on_answer(self, answer: Answer) -> None:
@@ -229,6 +237,7 @@ class Subscriptions:
             subscriber.send(greeting + subscriber.format.reset(head), head)
             return
         events, complete = catch_up.advance(batch.events, batch.complete_to, batch.head)
+        events[:0] = catch_up.history(answer.history)
         data = greeting
         if subscriber.digest is not None:
             events = [event for event in events if not is_by(event, subscriber.digest)]

@@ -7,7 +7,7 @@ import heapq
 import itertools
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -15,6 +15,14 @@ from flasknado.errors import ConfigurationError
 from flasknado.live.event import Cursor, Event, is_pattern, matches
 from flasknado.live.log import retention, tables
 from flasknado.live.log.base import READER_BUSY_TIMEOUT_S, Follower, Log, OnCommit
+from flasknado.live.log.channel_retention import (
+    NOTHING_SWEPT,
+    YOUNG_S,
+    Limits,
+    Sweep,
+    Swept,
+    limits_of,
+)
 from flasknado.live.log.presence import Change, Key, Presence, Seen, Strays, presence_of
 from flasknado.live.log.tables import Batch, Draft
 from flasknado.live.log.wakeup import Wakeup
@@ -58,6 +66,9 @@ class MemoryLog(Log):
             raise ConfigurationError(
                 "an in-memory log belongs to no transaction: publish without a session"
             )
+        self.append([draft])
+
+    def publish_now(self, draft: Draft) -> None:
         self.append([draft])
 
     def cursor(self) -> Cursor:
@@ -128,8 +139,9 @@ class MemoryLog(Log):
     def newest(self, channel: str, limit_events: int) -> list[Event]:
         """Return the newest kept events of a channel, at most so many, oldest first."""
         with self._lock:
-            events = [entry.event for entry in self._kept if entry.event.channel == channel]
-        return events[-limit_events:]
+            entries = [e for e in (*self._kept, *self._buffered) if e.draft.kept]
+        events = [entry.event for entry in entries if entry.event.channel == channel]
+        return sorted(events)[-limit_events:]
 
     def see(self, changes: Mapping[Key, int]) -> None:
         """Note how many connections users have on channels."""
@@ -195,6 +207,32 @@ class MemoryLog(Log):
                     e for e in self._buffered if e.draft.kept or e.created_at >= signals_from
                 )
             return kept + buffered
+
+    def sweep(self, options: LiveOptions) -> Swept:
+        """Let go what is beyond its own channel's retention."""
+        limits: dict[str, Limits | None] = {}
+        held: Counter[str] = Counter()
+        now = time.monotonic()
+        with self._lock:
+            left: deque[_Entry] = deque()
+            for entry in reversed(self._kept):  # the newest count first
+                channel = entry.event.channel
+                if channel not in limits:
+                    limits[channel] = limits_of(channel, options)
+                its = limits[channel]
+                held[channel] += 1
+                age_s = now - entry.created_at
+                if (
+                    its is None
+                    or age_s < YOUNG_S
+                    or (age_s < its.age_s and held[channel] <= its.events)
+                ):
+                    left.appendleft(entry)
+                else:
+                    self._gone[channel] = max(self._gone.get(channel, 0), entry.offset)
+            deleted = len(self._kept) - len(left)
+            self._kept = left
+        return Swept(deleted, more=False)
 
 
 def _is_among(channel: str, followed: Collection[str]) -> bool:
@@ -271,6 +309,11 @@ class MemoryFollower(Follower):
 
     def prune(self, batch_events: int, *, everything: bool = False) -> int:  # noqa: ARG002
         return self._log.prune(self._options, batch_events)
+
+    def sweep(self, batch_events: int) -> Swept:  # noqa: ARG002
+        if not Sweep(self._options).enabled:
+            return NOTHING_SWEPT
+        return self._log.sweep(self._options)
 
     def gone_back(self, followed: Cursor) -> None:
         """A log in memory never does."""

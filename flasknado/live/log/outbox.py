@@ -98,35 +98,41 @@ class Numbered(NamedTuple):
     wanted_offset: int | None
 
 
-def write(connection: sa.Connection, drafts: Sequence[Draft]) -> list[Event]:
+def write(
+    connection: sa.Connection, drafts: Sequence[Draft], schema: str | None = None
+) -> list[Event]:
     """Write events in the connection's transaction; it belongs right before the commit.
 
-    On SQLite they have their offsets then, on PostgreSQL `NO_OFFSET`.
+    `schema` is that of the tables, where the connection does not find them by itself. On SQLite
+    events have their offsets then, on PostgreSQL `NO_OFFSET`.
     """
     tables.check_dialect(connection.dialect.name)
     if not drafts:
         return []
     if connection.dialect.name == "sqlite":
         return tables.append(connection, drafts)[1]
-    insert(connection, drafts)
+    insert(connection, drafts, schema)
     return [Event(NO_OFFSET, *draft[:3]) for draft in drafts]
 
 
-def insert(connection: sa.Connection, drafts: Sequence[Draft]) -> None:
+def insert(connection: sa.Connection, drafts: Sequence[Draft], schema: str | None = None) -> None:
     """Insert events into the outbox, in the connection's transaction."""
     rows = [draft._asdict() for draft in drafts]
     if connection.dialect.paramstyle != "pyformat":
-        connection.execute(_INSERT, rows)
+        options = {"schema_translate_map": {None: schema}} if schema is not None else {}
+        connection.execute(_INSERT, rows, execution_options=options)
         return
     # Every commit that publishes does this, and SQLAlchemy's own way takes half as long again.
-    statement = _insert_statement(connection.dialect)
+    statement = _insert_statement(connection.dialect, schema)
     connection.exec_driver_sql(statement, rows[0] if len(rows) == 1 else rows)
 
 
 @functools.lru_cache(maxsize=8)
-def _insert_statement(dialect: sa.Dialect) -> str:
+def _insert_statement(dialect: sa.Dialect, schema: str | None) -> str:
     """Return the INSERT as text for a driver that takes parameters by name."""
-    return str(_INSERT.compile(dialect=dialect, column_keys=Draft._fields))
+    table = live_outbox if schema is None else live_outbox.to_metadata(sa.MetaData(schema=schema))
+    statement = sa.insert(table).values(xid=sa.func.txid_current()).inline()
+    return str(statement.compile(dialect=dialect, column_keys=Draft._fields))
 
 
 def append(connection: sa.Connection, drafts: Sequence[Draft]) -> Cursor:

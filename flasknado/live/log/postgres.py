@@ -55,6 +55,7 @@ _SET_UP = "SELECT " + ", ".join(
         _unless_set("tcp_user_timeout", LOST_AFTER_S),
     )
 )
+_BACKEND_PID = "SELECT pg_backend_pid()"
 _STATEMENT_TIMEOUT_MS = "SELECT setting FROM pg_settings WHERE name = 'statement_timeout'"
 
 
@@ -65,6 +66,16 @@ def limit_waits(engine: sa.Engine) -> None:
     """
     if engine.dialect.driver in LIBPQ:
         sa.event.listen(engine, "do_connect", _connect)
+
+
+def is_pooled(connection: sa.Connection) -> bool:
+    """Return whether there is a pooler between, by whose process it says that it is."""
+    driver: Any = connection.connection.dbapi_connection
+    if connection.dialect.driver not in LIBPQ:
+        return False
+    pid: int = connection.exec_driver_sql(_BACKEND_PID).scalar_one()
+    backend_pid: int = driver.info.backend_pid
+    return pid != backend_pid
 
 
 @contextlib.contextmanager
@@ -109,7 +120,10 @@ def _connect(
     connection = connect(*cargs, **parameters)
     try:
         with contextlib.closing(connection.cursor()) as cursor:
-            cursor.execute(_SET_UP)
+            cursor.execute(_BACKEND_PID)
+            if cursor.fetchone()[0] == connection.info.backend_pid:
+                # Not through a pooler: others might get the session next.
+                cursor.execute(_SET_UP)
             cursor.execute(_STATEMENT_TIMEOUT_MS)
             statement_timeout_s = int(cursor.fetchone()[0]) / 1000
         connection.commit()

@@ -224,9 +224,10 @@ def renew_epoch(connection: sa.Connection, followed: Cursor) -> None:
     )
 
 
-def read_head(connection: sa.Connection) -> Cursor | None:
+def read_head(connection: sa.Connection, schema: str | None = None) -> Cursor | None:
     """Return the log's present end, or `None` if the log has not been created."""
-    row = connection.execute(_HEAD).one_or_none()
+    options = {"schema_translate_map": {None: schema}} if schema is not None else {}
+    row = connection.execute(_HEAD, execution_options=options).one_or_none()
     return None if row is None else Cursor(row.epoch, row.head)
 
 
@@ -315,14 +316,15 @@ def read(
 
 
 def read_newest(connection: sa.Connection, channel: str, limit_events: int) -> list[Event]:
-    """Return the newest kept events of a channel, at most so many, oldest first."""
+    """Return the newest events of a channel, at most so many and no signals, oldest first."""
+    dialect_name = connection.dialect.name
     wanted = [
         sa.select(table.c.offset, table.c.channel, table.c.name, table.c.data)
-        .where(table.c.channel == channel, table.c.name != GONE)
+        .where(table.c.channel == channel, table.c.name != GONE, table.c.kept.is_(sa.true()))
         .order_by(table.c.offset.desc())
         .limit(limit_events)
         .subquery()
-        for table in KEPT_TABLES[connection.dialect.name]
+        for table in (*KEPT_TABLES[dialect_name], *BUFFERED_TABLES[dialect_name])
     ]
     newest = sa.union_all(*(sa.select(one) for one in wanted)).order_by(sa.desc("offset"))
     rows = connection.execute(newest.limit(limit_events))

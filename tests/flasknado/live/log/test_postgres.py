@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from flasknado.live.log import postgres as limits
-from flasknado.live.log.database import PostgresFollower
+from flasknado.live.log.followers import PostgresFollower
 from flasknado.live.log.wakeup import Wakeup
 from flasknado.live.options import LiveOptions
 from flasknado.live.state import state_of

@@ -331,7 +331,7 @@ def test_change_of_presence_is_written_without_waiting_for_the_next_look(
 ) -> None:
     # Nothing that takes longer than the interval of presence itself.
     monkeypatch.setattr("flasknado.live.log.memory.LOOKING_INTERVAL_S", 3600.0)
-    monkeypatch.setattr("flasknado.live.log.database.LISTENING_POLL_S", 3600.0)
+    monkeypatch.setattr("flasknado.live.log.followers.LISTENING_POLL_S", 3600.0)
     monkeypatch.setattr("flasknado.live.log.presence_tracker.BEAT_INTERVAL_S", 3600.0)
     live_app = make(kind, LIVE_PRESENCE=["a"], LIVE_PRESENCE_GRACE_S=0.01, LIVE_POLL_S=3600)
 
