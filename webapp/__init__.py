@@ -67,7 +67,7 @@ def create_app(
     app.config.from_mapping(overrides or {})
 
     hooks.register(app)
-    database.bind(app)
+    database.bind(app, settings)
     for extension in (bcrypt, jwt, csrf):
         extension.init_app(app)
     live.init_app(app, db)

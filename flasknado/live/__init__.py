@@ -39,7 +39,9 @@ if TYPE_CHECKING:
     from flasknado.live.errors import TransactionEnded as TransactionEnded
     from flasknado.live.event import Event as Event
     from flasknado.live.extension import Live as Live
+    from flasknado.live.log.postgres import limit_waits as limit_waits
     from flasknado.live.log.presence import Presence as Presence
+    from flasknado.live.log.sql_publish import publish_function as publish_function
     from flasknado.live.origins import OriginPolicy as OriginPolicy
     from flasknado.live.tickets import Identity as Identity
 
@@ -63,6 +65,8 @@ __all__ = [
     "SubscriptionRefused",
     "TooManySubscribers",
     "TransactionEnded",
+    "limit_waits",
+    "publish_function",
     "routes",
 ]
 
@@ -89,6 +93,8 @@ if not TYPE_CHECKING:  # else every name would exist for type checkers
             "SubscriptionRefused": "flasknado.live.client",
             "TooManySubscribers": "flasknado.live.errors",
             "TransactionEnded": "flasknado.live.errors",
+            "limit_waits": "flasknado.live.log.postgres",
+            "publish_function": "flasknado.live.log.sql_publish",
         },
     )
 

@@ -16,6 +16,7 @@ from flasknado.errors import FlasknadoError
 from flasknado.live.event import Cursor, check_channel, parse_cursor
 from flasknado.live.formats import json_control, json_event
 from flasknado.live.log.base import Follower
+from flasknado.live.log.sql_publish import publish_function
 from flasknado.live.log.wakeup import Wakeup
 from flasknado.live.state import LiveState, current_state, draft_of
 
@@ -138,6 +139,17 @@ def stats() -> None:
         "retention_s": state.options.retention_s,
     }
     click.echo(json.dumps(said, indent=2))
+
+
+@group.command("sql")
+@in_one_sentence
+def sql() -> None:
+    """Print the statement that creates PostgreSQL's function live_publish, for psql."""
+    state = _state()
+    statement = publish_function(
+        schema=state.log.schema, max_data_bytes=state.options.max_data_bytes
+    )
+    click.echo(f"{statement.rstrip()};")
 
 
 @group.command("renew")

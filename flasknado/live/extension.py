@@ -25,8 +25,12 @@ from flasknado.live.event import (
 )
 from flasknado.live.formats import CONNECTION_FIELD, cursor_or_reset
 from flasknado.live.hooks import Hooks
+<<<<<<< HEAD
 from flasknado.live.html import SSE_FORMATS, check_format, check_fragment
 from flasknado.live.log import tables, transaction
+=======
+from flasknado.live.log import sql_publish, tables, transaction
+>>>>>>> livelog
 from flasknado.live.log.database import metadata_of
 from flasknado.live.log.presence import Presence
 from flasknado.live.log.presence_tracker import watched
@@ -95,7 +99,9 @@ class Live(Hooks):
             for table in tables.metadata.sorted_tables:
                 key = f"{metadata.schema}.{table.name}" if metadata.schema else table.name
                 if key not in metadata.tables:
-                    table.to_metadata(metadata)
+                    copied = table.to_metadata(metadata)
+                    if table is tables.live_outbox:
+                        sql_publish.create_with(copied)
             transaction.install()
         elif bind_key is not None:
             raise ConfigurationError("a bind_key names a bind of db: pass db, and no database_url")

@@ -47,18 +47,19 @@ def running_shop(directory: Path) -> Iterator[ServerProcess]:
     [command] = re.findall(r"^\$ flasknado (.*)$", PAGE.read_text(), re.M)
     arguments = shlex.split(command.replace(PLACE, "127.0.0.1:0"))
     env = {"PYTHONPATH": str(PROJECT_ROOT)}
+    run([sys.executable, "-c", "import shop"], directory)  # which makes the tables
+    with sqlite3.connect(directory / "instance" / "shop.db") as database:
+        columns = [row[1] for row in database.execute("PRAGMA table_info(live_log)")]
+        values = {"id": 1, "epoch": EPOCH, "head": 0}
+        given = {name: values.get(name, 0) for name in columns}
+        database.execute(
+            f"INSERT INTO live_log ({', '.join(given)}) VALUES ({', '.join('?' * len(given))})",
+            list(given.values()),
+        )
+    database.close()
     with server_process(
         ("-m", "flasknado.process.cli", *arguments), cwd=directory, env=env
     ) as server:
-        with sqlite3.connect(directory / "instance" / "shop.db") as database:
-            columns = [row[1] for row in database.execute("PRAGMA table_info(live_log)")]
-            values = {"id": 1, "epoch": EPOCH, "head": 0}
-            given = {name: values.get(name, 0) for name in columns}
-            database.execute(
-                f"INSERT INTO live_log ({', '.join(given)}) VALUES ({', '.join('?' * len(given))})",
-                list(given.values()),
-            )
-        database.close()
         yield server
 
 

@@ -139,6 +139,8 @@ class Log(ABC):
 
     one_process = False
     """Whether other processes cannot see it."""
+    schema: str | None = None
+    """The schema of its tables, where they are not found by their names alone."""
 
     @abstractmethod
     def publish(self, draft: Draft, session: object = None) -> None:

@@ -25,6 +25,7 @@ from flasknado.live.log import (
     outbox,
     postgres,
     presence,
+    sql_publish,
     sqlite,
     tables,
     transaction,
@@ -86,7 +87,7 @@ class DatabaseLog(Log):
         listen_url: str | None,
         schema: str | None = None,
     ) -> None:
-        self._schema = schema
+        self.schema = schema
         self._own = OwnConnections(self.engine, listen_url, schema)
         self._on_commit = on_commit
         self._on_publish = on_publish
@@ -122,7 +123,7 @@ class DatabaseLog(Log):
     def write(self, connection: sa.Connection, drafts: Sequence[Draft]) -> list[Event]:
         """Write events in the connection's transaction; it belongs right before the commit."""
         _check_transactional(connection)
-        return outbox.write(connection, drafts, self._schema)
+        return outbox.write(connection, drafts, self.schema)
 
     def publish_buffered(self, draft: Draft) -> None:
         self.buffer.add(draft)
@@ -199,7 +200,7 @@ class DatabaseLog(Log):
     def _check_origin(self) -> None:
         with self.engine().connect() as connection:
             if not origin.is_checked(connection):
-                places = {"schema_translate_map": {None: self._schema}} if self._schema else {}
+                places = {"schema_translate_map": {None: self.schema}} if self.schema else {}
                 origin.check(connection.execution_options(isolation_level="AUTOCOMMIT", **places))
 
     def presence(self, channel: str) -> Presence:
@@ -233,7 +234,7 @@ class DatabaseLog(Log):
                 connection = connection.execution_options(isolation_level="READ COMMITTED")
             with connection.begin():
                 if connection.dialect.name == "postgresql":
-                    connections.set_search_path(connection, self._schema, local=True)
+                    connections.set_search_path(connection, self.schema, local=True)
                 yield connection
 
     @contextlib.contextmanager
@@ -308,9 +309,9 @@ class SessionLog(DatabaseLog):
     def check(self) -> None:
         engine = self.engine()
         tables.check_dialect(engine.dialect.name)
-        if engine.dialect.name == "sqlite" and self._schema is not None:
+        if engine.dialect.name == "sqlite" and self.schema is not None:
             raise ConfigurationError(
-                f"live events cannot be in an attached database of SQLite ({self._schema!r}, the "
+                f"live events cannot be in an attached database of SQLite ({self.schema!r}, the "
                 f"schema of db.metadata): give them a bind, or a database_url of their own"
             )
         level = engine.get_execution_options().get("isolation_level")
@@ -345,7 +346,7 @@ class SessionLog(DatabaseLog):
         if session.in_transaction() and not _takes_statements(session):
             return super().cursor()
         connection = self.connection_of(session)
-        cursor = tables.read_head(connection, self._schema)
+        cursor = tables.read_head(connection, self.schema)
         if cursor is not None:
             return cursor
         # Beside the session's transaction, so that it stays whatever becomes of that.
@@ -431,10 +432,28 @@ def _engine_with_tables(url: sa.URL) -> sa.Engine:
         engine = sa.create_engine(url, connect_args={"timeout": WRITER_BUSY_TIMEOUT_S})
     else:
         engine = sa.create_engine(url, pool_pre_ping=True, pool_timeout=POOL_TIMEOUT_S)
-        postgres.limit_waits(engine)
+        postgres.limit_waits(
+            engine, idle_in_transaction_timeout_s=postgres.IDLE_IN_TRANSACTION_TIMEOUT_S
+        )
     try:
         tables.metadata.create_all(engine)
     except (sa.exc.OperationalError, sa.exc.ProgrammingError, sa.exc.IntegrityError):
         # Another process made them in the meantime, or else this says what is wrong.
         tables.metadata.create_all(engine)
+    if engine.dialect.name == "postgresql":
+        _create_function(engine)
     return engine
+
+
+def _create_function(engine: sa.Engine) -> None:
+    """Create `live_publish` in the log of an earlier version, if it may be created."""
+    with engine.connect() as connection:
+        known = sa.text("SELECT to_regprocedure('live_publish(text, text, jsonb, boolean)')")
+        if connection.execute(known).scalar() is not None:
+            return
+        try:
+            connection.exec_driver_sql(sql_publish.publish_function())
+            connection.commit()
+        except sa.exc.DBAPIError as error:
+            # By another process meanwhile; or this one may not, and publishes all the same.
+            log.info("the function live_publish has not been created: %s", error.orig)
