@@ -51,11 +51,13 @@ STOREYS = {
     "live.cli": f"{GROUND} {LIVE_GROUND} live.log live.state",
     "live.hub": f"{GROUND} {LIVE_GROUND} live.log live.state native.iostream",
     "live.endpoints": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.state live.hub "
-    "http.message native pool websocket.codec",
+    "live.said http.message native pool websocket.codec",
     "live.rendering": "",
+    "live.said": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.state",
+    "live.blueprint": f"{GROUND} {LIVE_GROUND} live.said live.state live.response",
     "live.response": f"{GROUND} {LIVE_GROUND} live.state live.endpoints wsgi.handoff",
     "live.extension": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.state live.cli "
-    "live.rendering live.response",
+    "live.rendering live.response live.blueprint",
 }
 """The parts of `flasknado`, packages or modules, and what each may use beside itself."""
 
@@ -77,7 +79,7 @@ PURE = [
 ]
 NOT_PURE = {"asyncio", "httptools", "selectors", "socket", "tornado", "uvloop"}
 
-FLASK_SIDE = ["extension", "hooks", "state", "response", "cli"]
+FLASK_SIDE = ["extension", "hooks", "state", "response", "cli", "blueprint", "rendering"]
 
 
 def files_of(part: str) -> list[Path]:

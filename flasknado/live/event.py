@@ -165,6 +165,18 @@ def check_name(name: str) -> str:
     return name
 
 
+def check_last(last: object, max_last: int) -> int:
+    """Return how many of a channel's newest events are asked for; raises `InvalidEvent`."""
+    if isinstance(last, str) and last.isascii() and last.isdecimal():
+        last = int(last[:10])
+    if not isinstance(last, int) or isinstance(last, bool) or not 0 <= last <= max_last:
+        raise InvalidEvent(
+            f"last must be a whole number from 0 to {max_last} (LIVE_MAX_LAST), "
+            f"not {str(last)[:80]!a}"
+        )
+    return last
+
+
 def has_control_characters(text: str) -> bool:
     """Return whether a text has characters or surrogates, not {value[:80]!a}."""
     return _CONTROL.search(text) is not None

@@ -15,6 +15,7 @@ from sqlalchemy.orm import scoped_session
 
 from flasknado.errors import ConfigurationError
 from flasknado.live import cli
+from flasknado.live.blueprint import blueprint
 from flasknado.live.errors import InvalidEvent
 from flasknado.live.event import (
     REVOCATIONS,
@@ -25,12 +26,8 @@ from flasknado.live.event import (
 )
 from flasknado.live.formats import CONNECTION_FIELD, cursor_or_reset
 from flasknado.live.hooks import Hooks
-<<<<<<< HEAD
 from flasknado.live.html import SSE_FORMATS, check_format, check_fragment
-from flasknado.live.log import tables, transaction
-=======
 from flasknado.live.log import sql_publish, tables, transaction
->>>>>>> livelog
 from flasknado.live.log.database import metadata_of
 from flasknado.live.log.presence import Presence
 from flasknado.live.log.presence_tracker import watched
@@ -41,7 +38,7 @@ from flasknado.live.state import EXTENSION_KEY, LiveState, current_state, draft_
 from flasknado.live.wanted import Wanted
 
 if TYPE_CHECKING:
-    from flask import Response
+    from flask import Blueprint, Response
     from flask_sqlalchemy import SQLAlchemy
     from sqlalchemy.orm import Session
 
@@ -108,6 +105,15 @@ class Live(Hooks):
         app.extensions[EXTENSION_KEY] = LiveState(app, self, self.captured, db, url, bind_key)
         app.cli.add_command(cli.group)
         app.context_processor(lambda: {"live": self})
+
+    def blueprint(self, prefix: str = "/live") -> Blueprint:
+        """Return the live endpoints as Flask views, for `app.register_blueprint`.
+
+        For servers without an event loop of ours, such as `flask run` and gunicorn: `events`,
+        `ndjson` and `poll`, which hold a thread for LIVE_FALLBACK_STREAM_S at most, `send`, `who`,
+        `publish` and `live.js`. Under Flasknado with `routes()` at the same prefix they are not reached.
+        """
+        return blueprint(prefix)
 
     def page_key(self) -> str:
         """Return the key of a page, for `connect({ key })` of live.js.

@@ -27,6 +27,10 @@ WHO_FIELD = "Live-Who"
 CONNECTION_FIELD = "X-Live-Connection"
 """The header field in which a page gives the id that its connection has."""
 
+ALLOWED_HEADERS = f"Authorization, Cache-Control, Content-Type, Last-Event-ID, {CONNECTION_FIELD}"
+EXPOSED_HEADERS = f"Retry-After, X-Request-ID, {WHO_FIELD}"
+"""What pages of other origins may send, and see."""
+
 TICKET_MARK = "~"
 """Between cursor and ticket, where a client can give back one text only."""
 

@@ -17,6 +17,7 @@ from flask import Response, request
 from flasknado.live.event import REVOCATIONS, Cursor, Event
 from flasknado.live.formats import (
     JSON_LIST,
+    NDJSON,
     WHO_FIELD,
     Format,
     cursor_of_last_event_id,
@@ -38,7 +39,8 @@ def stream_response(state: LiveState, wanted: Wanted) -> Response:
     wanted = _resumed(state, wanted)
     server = request.environ.get(SERVER_KEY)
     address = request.remote_addr
-    response = Response(_stream(state, wanted), mimetype="text/event-stream")
+    writer, _ = SSE_FORMATS[wanted.wire_format]
+    response = Response(_stream(state, wanted, writer), mimetype="text/event-stream")
     response.headers["X-Accel-Buffering"] = "no"
     _say_who(state, wanted, response)
     if server is not None:
@@ -50,6 +52,14 @@ def stream_response(state: LiveState, wanted: Wanted) -> Response:
             hold(state, server, stream, chunked, wanted, access, address)
 
         request.environ[HANDOFF_KEY] = Handoff(response.headers["Content-Type"], take)
+    return response
+
+
+def lines_response(state: LiveState, wanted: Wanted) -> Response:
+    """Return the same as lines of JSON, which holds the thread; in a request context."""
+    wanted = _resumed(state, wanted)
+    response = Response(_stream(state, wanted, NDJSON), mimetype="application/x-ndjson")
+    _say_who(state, wanted, response)
     return response
 
 
@@ -147,12 +157,13 @@ class _Look:
         )
 
 
-def _stream(state: LiveState, wanted: Wanted) -> Iterator[bytes]:
+def _stream(state: LiveState, wanted: Wanted, writer: Format) -> Iterator[bytes]:
     """Yield events for a while, looking now and then; the client reconnects at the end."""
     ends_at = time.monotonic() + state.options.fallback_stream_s
     testing = state.app.testing
-    writer, _ = SSE_FORMATS[wanted.wire_format]
-    yield writer.opening(state.options.retry_s)
+    opening = writer.opening(state.options.retry_s)
+    if opening:
+        yield opening
     look = _Look(state, wanted, writer)
     newest = look.begin()
     if newest:

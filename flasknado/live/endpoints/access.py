@@ -162,18 +162,6 @@ def refusals() -> Iterator[None]:
         raise Refused(503, str(error), {"Retry-After": str(RETRY_AFTER_S)}) from None
 
 
-def check_last(last: object, max_last: int) -> int:
-    """Return how many of a channel's newest events are asked for; raises `InvalidEvent`."""
-    if isinstance(last, str) and last.isascii() and last.isdecimal():
-        last = int(last[:10])
-    if not isinstance(last, int) or isinstance(last, bool) or not 0 <= last <= max_last:
-        raise InvalidEvent(
-            f"last must be a whole number from 0 to {max_last} (LIVE_MAX_LAST), "
-            f"not {str(last)[:80]!a}"
-        )
-    return last
-
-
 def check_channels(channels: Collection[str], options: LiveOptions) -> None:
     """Raise `InvalidEvent` if these are too many channels, or nobody may follow one of them."""
     max_channels = options.max_channels

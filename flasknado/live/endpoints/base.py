@@ -20,15 +20,16 @@ from flasknado.errors import ConfigurationError
 from flasknado.live.endpoints.access import (
     authorize,
     check_channels,
-    check_last,
     grants,
     refusals,
     tags_of,
 )
-from flasknado.live.event import Cursor, connection_digest, is_pattern
+from flasknado.live.event import Cursor, check_last, connection_digest, is_pattern
 from flasknado.live.flask_cors import FlaskCors, flask_cors_of
 from flasknado.live.formats import (
+    ALLOWED_HEADERS,
     CONNECTION_FIELD,
+    EXPOSED_HEADERS,
     TICKET_MARK,
     WHO_FIELD,
     cursor_of_last_event_id,
@@ -46,8 +47,6 @@ from flasknado.native.methods import methods_of
 
 log = logging.getLogger("flasknado.live")
 
-ALLOWED_HEADERS = f"Authorization, Cache-Control, Content-Type, Last-Event-ID, {CONNECTION_FIELD}"
-EXPOSED_HEADERS = f"Retry-After, X-Request-ID, {WHO_FIELD}"
 PREFLIGHT_MAX_AGE_S = 600
 
 

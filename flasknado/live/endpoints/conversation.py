@@ -17,13 +17,14 @@ from typing import Any
 
 from flask import current_app
 
-from flasknado.live.endpoints.access import authorize, check_channels, check_last, grants
+from flasknado.live.endpoints.access import authorize, check_channels, grants
 from flasknado.live.endpoints.base import error_body
 from flasknado.live.endpoints.socket_subscriber import SocketSubscriber
 from flasknado.live.errors import InvalidCursor, InvalidEvent, LiveError, TooManySubscribers
 from flasknado.live.event import (
     Cursor,
     check_channel,
+    check_last,
     connection_digest,
     is_pattern,
 )

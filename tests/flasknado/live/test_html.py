@@ -24,7 +24,9 @@ from tests.flasknado.live.helpers import EventSourceParser, LiveApp, Message
 LI = '<li id="n1">\n  one &lt;\n</li>'
 
 
-def html_event(html: str = LI, action: str | None = "append", target: str | None = "notes") -> Event:
+def html_event(
+    html: str = LI, action: str | None = "append", target: str | None = "notes"
+) -> Event:
     data = json.dumps({"html": html, "action": action, "target": target}, ensure_ascii=False)
     return Event(7, "a", marked("note", html=True, by="b" * 16), data)
 
