@@ -30,7 +30,7 @@ WEBAPP_OF_FLASKNADO = "flasknado.live"
 GROUND = "durations error_stream errors exports sizes stacks threads token_bucket unix_path"
 LIVE_GROUND = (
     "live.errors live.event live.flask_cors live.formats live.html live.options live.origins "
-    "live.revocation live.tickets live.wanted live.javascript"
+    "live.revocation live.tickets live.wanted live.javascript live.compression"
 )
 STOREYS = {
     GROUND: GROUND,
@@ -74,6 +74,7 @@ PURE = [
     "flasknado.websocket.codec",
     "flasknado.live.event",
     "flasknado.live.formats",
+    "flasknado.live.compression",
     "flasknado.live.html",
     "flasknado.live.tickets",
 ]

@@ -111,7 +111,8 @@ class Live(Hooks):
 
         For servers without an event loop of ours, such as `flask run` and gunicorn: `events`,
         `ndjson` and `poll`, which hold a thread for LIVE_FALLBACK_STREAM_S at most, `send`, `who`,
-        `publish` and `live.js`. Under Flasknado with `routes()` at the same prefix they are not reached.
+        `publish` and `live.js`. Under Flasknado with `routes()` at the same prefix they are not
+        reached.
         """
         return blueprint(prefix)
 

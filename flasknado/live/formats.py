@@ -215,6 +215,11 @@ class Sse(Format):
 class WebSocket(Format):
     """JSON text messages; a heartbeat is also a ping, which finds clients that are gone."""
 
+    takes_forms = False
+    """Whether the client may send the fields of a form as a message."""
+    deflates = False
+    """Whether its messages may be compressed."""
+
     def event(self, epoch: str, event: Event) -> bytes:
         return codec.frame(codec.TEXT, json_event(epoch, event))
 

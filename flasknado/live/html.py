@@ -224,7 +224,7 @@ class HtmlSse(Sse):
 class HtmlWebSocket(WebSocket):
     """Text messages with HTML for one library; everything else is JSON."""
 
-    __slots__ = ("_dialect",)
+    takes_forms = True
 
     def __init__(self, dialect: Dialect) -> None:
         self._dialect = dialect

@@ -60,6 +60,8 @@ class LiveOptions:
     max_per_address: int = 20_000
     """How many live clients of one address; the default is no further limit, because all clients
     of a proxy may have one address."""
+    compression: bool = False
+    """Whether streams and WebSocket messages are compressed for clients that ask for it."""
     max_message_bytes: int = 16 * 1024
     """The largest message that a WebSocket client may send."""
     max_messages_per_s: float = 50
@@ -105,6 +107,8 @@ class LiveOptions:
                     _check_patterns(key, values[field.name])
             elif key.startswith("LIVE_CHANNEL_RETENTION_") and key in config:
                 values[field.name] = _limits(key, config[key], whole=key.endswith("_EVENTS"))
+            elif field.type == "bool" and key in config:
+                values[field.name] = _truth(key, config[key])
             elif key in config:
                 values[field.name] = _positive(key, config[key], whole=field.type == "int")
         options = cls(**values)
@@ -143,6 +147,12 @@ def _limits(key: str, value: Any, *, whole: bool) -> tuple[tuple[str, float], ..
         (pattern, _positive(f"{key}[{pattern!r}]", limit, whole=whole))
         for pattern, limit in value.items()
     )
+
+
+def _truth(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{key} must be True or False, not {value!r}")
+    return value
 
 
 def _positive(key: str, value: Any, *, whole: bool) -> float:

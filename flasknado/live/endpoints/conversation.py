@@ -28,7 +28,7 @@ from flasknado.live.event import (
     connection_digest,
     is_pattern,
 )
-from flasknado.live.formats import TICKET_MARK, WEBSOCKET, cursor_or_reset
+from flasknado.live.formats import TICKET_MARK, cursor_or_reset
 from flasknado.live.hooks import Hooks
 from flasknado.live.log.presence import SUFFIX
 from flasknado.live.state import encode_json
@@ -81,7 +81,7 @@ class Conversation(SocketSubscriber):
 
     async def _act(self, request: dict[str, Any]) -> None:
         kind = request.get("type")
-        if self.format is not WEBSOCKET and ("HEADERS" in request or "headers" in request):
+        if self.format.takes_forms and ("HEADERS" in request or "headers" in request):
             # A form that htmx sends: its fields are the message.
             request = self._message_of_form(request)
             kind = "message"

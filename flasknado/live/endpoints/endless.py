@@ -16,6 +16,7 @@ from tornado import httputil
 from tornado.iostream import IOStream, StreamClosedError
 
 from flasknado.http.message import SERVER_SOFTWARE
+from flasknado.live.compression import accepts_gzip, gzipped
 from flasknado.live.endpoints.access import refusals
 from flasknado.live.endpoints.base import LiveHandler
 from flasknado.live.formats import Format
@@ -63,7 +64,10 @@ class StreamHandler(LiveHandler):
             return
         hub = self.hub()
         chunked = self.request.version == "HTTP/1.1"
-        wire_format = self.formats()[chunked]
+        formats = self.formats()
+        if self._compressed():
+            formats = gzipped(formats)
+        wire_format = formats[chunked]
         subscriber = self.subscriber_type(hub, wire_format, access.identity, self.address())
         self.introduce(subscriber, channels)
         with refusals():
@@ -99,14 +103,24 @@ class StreamHandler(LiveHandler):
         for name, value in self._head_fields().items():
             self.set_header(name, value)
 
+    def _compressed(self) -> bool:
+        return self.state.options.compression and accepts_gzip(
+            self.request.headers.get("Accept-Encoding", "")
+        )
+
     def _head_fields(self) -> dict[str, str]:
-        return {
+        fields = {
             "Content-Type": self.content_type,
             "Cache-Control": "no-store",
             "X-Accel-Buffering": "no",
             **self.cors_headers(),
             **self.who_headers(),
         }
+        if self._compressed():
+            fields["Content-Encoding"] = "gzip"
+        if self.state.options.compression:
+            fields["Vary"] = "Origin, Accept-Encoding"
+        return fields
 
     def _write_head(self, chunked: bool) -> None:
         fields = httputil.HTTPHeaders(self._head_fields())

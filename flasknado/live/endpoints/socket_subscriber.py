@@ -70,7 +70,7 @@ class SocketSubscriber(StreamSubscriber):
         super().__init__(hub, wire_format, address=address)
         self.caller = caller
         self.state = state
-        self._receiver = Receiver(state.options.max_message_bytes)
+        self._receiver = Receiver(state.options.max_message_bytes, inflates=wire_format.deflates)
         self._messages: deque[bytes] | None = None
         """What waits while a message is being answered; `None` while none is."""
         self._answering: asyncio.Task[None] | None = None

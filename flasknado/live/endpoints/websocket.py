@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from tornado.iostream import StreamClosedError
 
+from flasknado.live.compression import deflated
 from flasknado.live.endpoints.access import refusals
 from flasknado.live.endpoints.base import LiveHandler
 from flasknado.live.endpoints.conversation import Conversation
@@ -39,6 +40,11 @@ class SocketHandler(LiveHandler):
             raise Refused(403, f"pages of {origin[:80]!a} may not connect")
         hub = self.hub()
         wire_format = WEBSOCKET_FORMATS[self.format_name(WEBSOCKET_FORMATS)]
+        extensions = None
+        if self.state.options.compression:
+            extensions = handshake.permessage_deflate(self.request)
+            if extensions is not None:
+                wire_format = deflated(wire_format)
         channels, after = self.optional_channels(), self.after()
         access: Access | None = None
         if channels:
@@ -52,7 +58,7 @@ class SocketHandler(LiveHandler):
         self.introduce(subscriber, channels)
         self.set_status(101)
         try:
-            stream = handshake.accept(self)
+            stream = handshake.accept(self, extensions)
             try:
                 hub.admit_guest(subscriber)
                 if access is not None:
