@@ -78,7 +78,9 @@ def rendering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LiveAp
 
     @live_app.live.on_message("a")
     def take(channel: str, data: Any) -> None:
-        live_app.live.render(channel, "note.html", target="notes", action="append", id="sent", **data)
+        live_app.live.render(
+            channel, "note.html", target="notes", action="append", id="sent", **data
+        )
         live_app.db.session.commit()
 
     with ExitStack() as stack:
@@ -128,7 +130,7 @@ def test_page_follows_what_is_rendered(
 def test_page_of_turbo_reloads_where_events_were_lost(
     rendering: tuple[LiveApp, Serving], open_page: Callable[[str], Page]
 ) -> None:
-    live_app, served = rendering
+    _, served = rendering
     page = open_page(f"{served.url}/page/turbo/sse")
     page.run("document.getElementById('status').textContent = 'stale'")
     stream = "/live/events?channel=a&format=turbo&after=another:1"
