@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable
 
+from flasknado.errors import FlasknadoError
 from flasknado.live.event import is_pattern, matches
 from flasknado.live.tickets import Access
 
@@ -14,11 +15,11 @@ Ask = Callable[[Collection[str]], Awaitable[tuple[frozenset[str], Access]]]
 """Returns those of some channels that a client may read, and who it is."""
 
 
-class Undecided(Exception):
+class Undecided(FlasknadoError):
     """Nobody has said yet if a client may read these channels."""
 
     def __init__(self, channels: Collection[str]) -> None:
-        super().__init__()
+        super().__init__("it is not known yet if a client may read a channel")
         self.channels = channels
 
 
