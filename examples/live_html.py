@@ -32,7 +32,9 @@ TEMPLATES = {
 """,
     "note.html": """
 <li id="note-{{ note.id }}">{{ note.text }}
-  <form method="post" action="{{ url_for('delete', note_id=note.id) }}"><button>Delete</button></form>
+  <form method="post" action="{{ url_for('delete', note_id=note.id) }}">
+    <button>Delete</button>
+  </form>
 </li>
 """,
 }

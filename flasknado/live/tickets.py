@@ -166,6 +166,10 @@ class Access(NamedTuple):
     asked_at: float
     channels: frozenset[str] | None = None
     """What may be read; `None` if that was not asked, or is not known."""
+    address: str | None = None
+    """The client's address as the application has it, behind its own middleware."""
+    by_ticket: bool = False
+    """Whether a ticket says so, and its address is the one of before."""
 
 
 class Ticket(NamedTuple):
@@ -174,6 +178,7 @@ class Ticket(NamedTuple):
     identity: Identity
     channels: frozenset[str]
     place: Cursor
+    address: str | None = None
 
 
 class Tickets:
@@ -193,11 +198,17 @@ class Tickets:
         return ANONYMOUS if user is None else self._pages.get_signature(user).decode()
 
     def issue(
-        self, identity: Identity, channels: Collection[str], place: Cursor, now: float
+        self,
+        identity: Identity,
+        channels: Collection[str],
+        place: Cursor,
+        now: float,
+        address: str | None = None,
     ) -> str:
         """Return a ticket, of the characters of a URL."""
         info = identity.info
-        known = (identity.user, identity.expires_at, identity.generation, identity.session_id, info)
+        user, session_id = identity.user, identity.session_id
+        known = (user, identity.expires_at, identity.generation, session_id, info, address)
         # Not by itsdangerous's own timer, which takes nothing of a clock that is ahead of ours.
         return self._serializer.dumps([[*known], str(place), round(now, 3), *channels])
 
@@ -229,7 +240,7 @@ class Tickets:
         try:
             said = self._serializer.loads(text[:MAX_TICKET_CHARS])
             known, place, issued_at, *channels = said
-            user, expires_at, generation, session_id, info = known
+            user, expires_at, generation, session_id, info, address = known
             identity = Identity(user, expires_at, generation, session_id=session_id, info=info)
             cursor = parse_cursor(place)
             fresh = abs(now - float(issued_at)) <= LIFETIME_S
@@ -238,4 +249,4 @@ class Tickets:
             return None
         if not fresh or (expires_at is not None and expires_at <= now):
             return None
-        return Ticket(identity, frozenset(channels), cursor)
+        return Ticket(identity, frozenset(channels), cursor, address)

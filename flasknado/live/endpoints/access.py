@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Collection, Iterator, Sequence
 
+import flask
 from tornado.web import RequestHandler
 from werkzeug.exceptions import HTTPException
 
@@ -60,7 +62,7 @@ async def authorize(
     ]
     for _ in range(ASKED_AGAIN):
         asked_at = time.monotonic()
-        denied, identity = await in_flask(
+        denied, identity, address = await in_flask(
             source,
             examine,
             state.hooks,
@@ -71,7 +73,8 @@ async def authorize(
         )
         if denied is not None:
             raise Refused(403, f"you may not read the channel {denied!r}")
-        access = Access(identity, asked_at, frozenset(channels))
+        known = sys.intern(address) if address else None
+        access = Access(identity, asked_at, frozenset(channels), known)
         if hub.revocations.upholds(access):
             return access
         # What the application said is of before it took that user's access away.
@@ -96,17 +99,18 @@ def tags_of(texts: Sequence[str], state: LiveState) -> list[Ticket]:
 
 def examine(
     hooks: Hooks, channels: Collection[str], by_tags: Collection[tuple[str, Identity]] = ()
-) -> tuple[str | None, Identity]:
-    """Return the first channel that may not be read, if any, and who asks; in a request context.
+) -> tuple[str | None, Identity, str | None]:
+    """Return the first channel that may not be read, if any, who asks, and from which address.
 
-    The channels of a pattern are asked for one by one, when they have an event (`grants`).
+    In a request context. The channels of a pattern are asked for one by one, when they have an
+    event (`grants`).
     """
     identity = hooks.who()
     # The tag of a page that nobody in particular has loaded is good for everybody.
     tagged = {c for c, user in by_tags if user.user is None or user.is_same_user(identity)}
     named = [c for c in channels if not is_pattern(c) and c not in tagged]
     denied = next((channel for channel in named if not hooks.may_read(channel)), None)
-    return denied, identity
+    return denied, identity, flask.request.remote_addr
 
 
 def grants(caller: Caller, state: LiveState) -> Grants:

@@ -68,7 +68,8 @@ class StreamHandler(LiveHandler):
         if self._compressed():
             formats = gzipped(formats)
         wire_format = formats[chunked]
-        subscriber = self.subscriber_type(hub, wire_format, access.identity, self.address())
+        address = access.address or self.address()
+        subscriber = self.subscriber_type(hub, wire_format, access.identity, address)
         self.introduce(subscriber, channels)
         with refusals():
             hub.admit(subscriber, access.asked_at, access.channels)

@@ -85,7 +85,8 @@ class PollHandler(LiveHandler):
         if self.client_gone:
             return
         hub = self.hub()
-        subscriber = PollSubscriber(hub, after, access.identity, self.address())
+        address = access.address or self.address()
+        subscriber = PollSubscriber(hub, after, access.identity, address)
         self.introduce(subscriber, channels)
         self.subscriber = subscriber
         with refusals():

@@ -29,7 +29,7 @@ from flasknado.live.log.reader import Answer, LiveBatch, Reader, Report, Started
 from flasknado.live.log.tables import Batch
 from flasknado.live.revocation import Revocation, revocation_of
 from flasknado.live.state import LiveState
-from flasknado.live.tickets import NOBODY, Access, Identity
+from flasknado.live.tickets import NOBODY, Access
 
 log = logging.getLogger("flasknado.live")
 
@@ -199,7 +199,7 @@ class Hub(Subscriptions):
         self.check(access)
         identity = access.identity
         if subscriber in self._guests:
-            self._count_guest_in(subscriber, identity)
+            self._count_guest_in(subscriber, access)
         elif subscriber.user is None and identity.user is not None:
             self._quota.name(subscriber, identity.user)
             subscriber.become(identity)
@@ -210,15 +210,23 @@ class Hub(Subscriptions):
             self._heartbeats.expire(subscriber, identity.expires_at)
         return True
 
-    def _count_guest_in(self, guest: Subscriber, identity: Identity) -> None:
-        guest.become(identity)
+    def _count_guest_in(self, guest: Subscriber, access: Access) -> None:
+        counted_as = guest.address
+        if access.address is not None and access.address != guest.address:
+            if not access.by_ticket:
+                # Middleware of the application knows better than the server (`ProxyFix`), and a
+                # guest has not been through it: many of them may have one proxy's address.
+                self._guest_quota.forget_addresses()
+            guest.address = access.address
+        guest.become(access.identity)
         try:
             self.admit(guest)
         except LiveError:
             guest.become(NOBODY)
+            guest.address = counted_as
             raise
         del self._guests[guest]
-        self._guest_quota.leave(guest, None)
+        self._guest_quota.leave_address(counted_as)
 
     def kick(self, subscriber: Subscriber, reason: str) -> None:
         """Disconnect a client whose access has ended."""

@@ -102,7 +102,9 @@ class Revocations:
         if self._tickets is None or self._place is None or not subscriber.channels:
             return None
         identity = subscriber.identity
-        return self._tickets.issue(identity, subscriber.channels, self._place, time.time())
+        return self._tickets.issue(
+            identity, subscriber.channels, self._place, time.time(), subscriber.address
+        )
 
     def admits_by(self, text: str, channels: Collection[str]) -> Access | None:
         """Return who may read these channels by a ticket, if it is good for all of them."""
@@ -111,7 +113,13 @@ class Revocations:
             return None
         if not self.is_since(ticket.identity, channels, ticket.place):
             return None
-        return Access(ticket.identity, time.monotonic(), frozenset(channels))
+        return Access(
+            ticket.identity,
+            time.monotonic(),
+            frozenset(channels),
+            ticket.address,
+            by_ticket=True,
+        )
 
     def is_since(self, identity: Identity, channels: Collection[str], place: Cursor) -> bool:
         """Return whether nobody took such access away after a place in the log.

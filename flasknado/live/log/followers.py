@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import sqlalchemy as sa
 
 from flasknado.live.event import Cursor, Event
-from flasknado.live.log import outbox, presence, retention, tables
+from flasknado.live.log import outbox, postgres, presence, retention, tables
 from flasknado.live.log.base import Busy, Follower, OnCommit
 from flasknado.live.log.channel_retention import NOTHING_SWEPT, Sweep, Swept
 from flasknado.live.log.presence import Change, Key, Presence, Seen, Strays
@@ -231,6 +231,8 @@ class PostgresFollower(DatabaseFollower):
             self._wakeup.wait(timeout_s, self._files)
 
     def changed(self) -> bool:
+        if self._files:
+            postgres.take_notifications(self._connection.connection.dbapi_connection)
         self._notified = False
         return True
 

@@ -94,6 +94,23 @@ def limit_waits(
         sa.event.listen(engine, "do_connect", functools.partial(_connect, limits))
 
 
+def take_notifications(driver: Any) -> bool:
+    """Take the notifications that psycopg 3's connection has been sent; return whether it has.
+
+    What a statement sees that begins from here on is what they tell of, so it need not be looked
+    for again when the statement comes across them.
+    """
+    connection = driver.pgconn
+    try:
+        connection.consume_input()
+    except Exception:  # psycopg's: the next statement says as SQLAlchemy's that it is lost
+        return True
+    told = False
+    while connection.notifies() is not None:
+        told = True
+    return told
+
+
 def is_pooled(connection: sa.Connection) -> bool:
     """Return whether there is a pooler between, by whose process it says that it is."""
     driver: Any = connection.connection.dbapi_connection

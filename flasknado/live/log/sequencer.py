@@ -30,14 +30,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from flasknado.errors import ConfigurationError
-from flasknado.live.log import outbox
+from flasknado.live.log import outbox, postgres
 from flasknado.live.log.wakeup import Wakeup
 
 log = logging.getLogger("flasknado.live")
 
 BATCH_INTERVAL_S = 0.005
 """The least time between two batches, and between two NOTIFY of a process."""
-MAX_BATCH_INTERVAL_S = 0.02
+MAX_BATCH_INTERVAL_S = 0.01
 ELECTION_INTERVAL_S = 0.4
 """How often each process that is not elected tries to be."""
 LOOK_INTERVAL_S = 1.0
@@ -271,24 +271,30 @@ class _Session:
 
         `told` says that there are some, else it looks first without a lock.
         """
+        if self.listens and postgres.take_notifications(self._driver):
+            told = True
         told = told or self._notified
         self._notified = False
         if not told and not outbox.pending(self._connection, self._horizon):
             return 0
-        # The transaction that this connection's autocommit leaves to us: the order rests on each
-        # statement seeing what is committed when it begins.
+        if self.shared:
+            numbered = self._number_in_a_transaction()
+        else:
+            numbered = outbox.number(self._connection, self._horizon)
+        self._horizon = numbered.horizon
+        return numbered.events
+
+    def _number_in_a_transaction(self) -> outbox.Numbered:
         self._connection.exec_driver_sql("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
         try:
-            if self.shared:
-                self._set("SET LOCAL")
+            self._set("SET LOCAL")
             numbered = outbox.number(self._connection, self._horizon)
-            self._connection.exec_driver_sql("COMMIT" if numbered.events else "ROLLBACK")
+            self._connection.exec_driver_sql("COMMIT")
         except BaseException:
             if not self._connection.invalidated:
                 self._connection.exec_driver_sql("ROLLBACK")
             raise
-        self._horizon = numbered.horizon
-        return numbered.events
+        return numbered
 
     def move_what_waits_too_long(self) -> bool:
         """Give offsets if the elected one does not; return whether that was so."""

@@ -12,14 +12,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from werkzeug.middleware.proxy_fix import ProxyFix
 
+from flasknado.live.event import parse_cursor
 from flasknado.live.hub import hub as hub_module
 from flasknado.live.hub.hub import Hub, hub_of
 from flasknado.live.log import presence_tracker
 from flasknado.live.log.presence import Presence
 from flasknado.live.state import state_of
+from flasknado.live.tickets import NOBODY
 from tests.flasknado.live.endpoints.test_websocket import opened, subscribers
-from tests.flasknado.live.helpers import LiveApp, SseClient, wait_for
+from tests.flasknado.live.helpers import LiveApp, SseClient, get, wait_for
 from tests.support.raw import connect
 from tests.support.serving import Serving
 
@@ -166,6 +169,60 @@ def test_sockets_that_have_not_subscribed_take_nobodys_place(
     assert live.stats()["guests"] == 0
     assert not live._quota._of_address
     assert not live._guest_quota._of_address
+
+
+def test_clients_are_counted_by_the_address_that_the_application_knows(
+    make_live_app: MakeApp, serve: Serve
+) -> None:
+    live_app = make_live_app(LIVE_MAX_PER_ADDRESS=1)
+    live_app.app.wsgi_app = ProxyFix(live_app.app.wsgi_app)  # type: ignore[method-assign]
+    served = serve(live_app)
+
+    def of(address: str) -> dict[str, str]:
+        return {"X-Forwarded-For": address}
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(SseClient(served, "a", headers=of("203.0.113.1")).opened())
+        second = stack.enter_context(opened(served, additional_headers=of("203.0.113.2")))
+        second.follow("a")
+        third = stack.enter_context(opened(served, additional_headers=of("203.0.113.3")))
+        fourth = stack.enter_context(opened(served, additional_headers=of("203.0.113.2")))
+        fourth.say(type="subscribe", channels=["a"])
+        assert "203.0.113.2 has 1 live connections" in str(fourth.closed()[1])
+        third.follow("a")
+        for path in ("/live/events", "/live/poll"):
+            status, _, body = get(served, path, of("203.0.113.1"), channel="a")
+            assert status == 429
+            assert "203.0.113.1 has 1 live connections" in body["message"]
+        assert get(served, "/live/poll", of("203.0.113.4"), channel="a", timeout_s=0)[0] == 200
+    wait_for(lambda: subscribers(served, live_app) == 0, "everybody to be gone")
+    assert not hub(served, live_app)._quota._of_address
+
+
+def test_client_with_a_ticket_is_counted_by_the_address_of_before(
+    make_live_app: MakeApp, serve: Serve
+) -> None:
+    live_app = make_live_app(LIVE_MAX_PER_ADDRESS=1)
+    served = serve(live_app)
+    tickets, place = state_of(live_app.app).tickets, parse_cursor(live_app.cursor())
+    assert tickets is not None
+    with contextlib.ExitStack() as stack:
+        for n in range(2):
+            ticket = tickets.issue(NOBODY, ["a"], place, time.time(), f"203.0.113.{n}")
+            client = stack.enter_context(opened(served))
+            client.follow("a", after=str(place), ticket=ticket)
+            stack.enter_context(
+                SseClient(
+                    served,
+                    "a",
+                    ticket=tickets.issue(NOBODY, ["a"], place, time.time(), f"203.0.113.1{n}"),
+                ).opened()
+            )
+        # Which says nothing of who has none.
+        idle = stack.enter_context(opened(served))
+        with opened(served) as another:
+            assert another.closed()[0] == 1013
+        idle.follow("a")
 
 
 def test_refused_subscription_leaves_a_socket_without_a_place(
