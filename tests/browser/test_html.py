@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import render_template_string, send_file
+from flask import render_template_string, request, send_file
 from jinja2 import DictLoader
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -36,7 +36,10 @@ STREAMS = {
         f'<turbo-stream-source src="ws://{{{{ request.host }}}}{SOCKET}turbo">'
         "</turbo-stream-source>"
     ),
-    ("htmx", "sse"): f'<div hx-sse:connect="{EVENTS}htmx"></div>',
+    ("htmx", "sse"): (
+        f'<div id="stream" hx-sse:connect="{EVENTS}htmx"></div>'
+        '<div hx-get="/again" hx-trigger="reset from:#stream" hx-target="#status"></div>'
+    ),
     ("htmx", "websocket"): (
         f'<div hx-ws:connect="{SOCKET}htmx"><form hx-ws:send>'
         '<input name="text" value="hello"><button>Send</button></form></div>'
@@ -68,9 +71,13 @@ def rendering(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LiveAp
 
     @app.get("/page/<library>/<transport>")
     def page(library: str, transport: str) -> str:
-        after = live_app.live.cursor()
+        after = request.args.get("after") or live_app.live.cursor()
         stream = render_template_string(STREAMS[library, transport], after=after)
         return render_template_string(PAGE, scripts=LIBRARIES[library], stream=stream)
+
+    @app.get("/again")
+    def again() -> str:
+        return "read again"
 
     @app.get("/library/<path:name>")
     def library(name: str) -> Any:
@@ -138,6 +145,15 @@ def test_page_of_turbo_reloads_where_events_were_lost(
     again = "document.body.append(document.querySelector('turbo-stream-source'))"
     page.run(script + again, stream)
     poll(lambda: page.run("return document.getElementById('status').textContent"), "none".__eq__)
+
+
+def test_page_of_htmx_is_told_that_events_were_lost(
+    rendering: tuple[LiveApp, Serving], open_page: Callable[[str], Page]
+) -> None:
+    _, served = rendering
+    page = open_page(f"{served.url}/page/htmx/sse?after=another:1")
+    status = "return document.getElementById('status').textContent"
+    poll(lambda: page.run(status), "read again".__eq__)
 
 
 def test_example_shows_notes_in_every_page(

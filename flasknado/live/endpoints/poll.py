@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from flasknado.live.endpoints.access import refusals
 from flasknado.live.endpoints.base import LiveHandler
+from flasknado.live.errors import LogUnavailable
 from flasknado.live.event import Cursor
 from flasknado.live.formats import JSON_LIST, GoAway
 from flasknado.live.hub.hub import Hub
@@ -60,6 +61,11 @@ class PollSubscriber(Subscriber):
 
     def kick(self) -> None:
         self.abort()
+
+    def give_up(self, reason: str) -> None:
+        # Not answered as if nothing had come: it would ask again at once.
+        if not self.answer.done():
+            self.answer.set_exception(LogUnavailable(f"try again shortly: {reason}"))
 
     def abort(self) -> None:
         if not self.answer.done():

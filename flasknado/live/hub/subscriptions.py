@@ -12,6 +12,7 @@ On the loop's thread.
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 from collections.abc import Collection, Iterable
 
@@ -26,6 +27,8 @@ from flasknado.live.log.presence import SUFFIX, Presence
 from flasknado.live.log.presence_tracker import PresenceTracker, snapshot
 from flasknado.live.log.reader import Answer, Reader, Request
 from flasknado.live.options import LiveOptions
+
+log = logging.getLogger("flasknado.live")
 
 PATIENCE_ROUNDS = 6
 """How often READY_TIMEOUT_S a client waits for its turn while the log is readable, but busy."""
@@ -140,7 +143,8 @@ class Subscriptions:
         except Exception as error:
             # It comes back and resumes.
             catch_up.deciding = None
-            self.give_up(subscriber, "undecided", f"it is not known what it may read: {error}")
+            log.info("a live client is sent away: %s", error)
+            self.give_up(subscriber, "undecided", "it is not known which channels it may read")
             return
         catch_up.deciding = None
         if subscriber.gone or subscriber.catch_up is not catch_up:

@@ -169,10 +169,13 @@ def test_application_that_cannot_decide_loses_the_client_nothing(
         live_app.publish("post:broken")
         stream.read_to_end()
         assert stream.parser.messages == []
+    cursor = live_app.cursor()
     with opened(served) as client:
         client.follow("post:*")
         live_app.publish("post:broken")
         assert client.closed()[0] == 1008
+    status, headers, _ = get(served, "/live/poll", channel="post:*", after=cursor)
+    assert (status, headers["Retry-After"]) == (503, "2")
 
 
 @pytest.mark.parametrize("pattern", ["user:*", "*", "post:1*", "po*st", "post:**"])

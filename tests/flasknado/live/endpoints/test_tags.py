@@ -90,7 +90,7 @@ def test_tag_that_is_old_or_not_ours_is_refused(
     bad = [
         "",
         "nonsense",
-        tagged(SECRET)[:-1] + "_",
+        tagged(SECRET)[::-1],
         tickets.issue(Identity("ann"), [SECRET], place, now),  # a ticket, and no tag
         tickets.issue_tag(Identity("ann"), [SECRET], place, now - day_s - 1),
         tickets.issue_tag(Identity("ann"), [SECRET], place, now + 3600),
