@@ -71,6 +71,11 @@ class OwnConnections:
                 self._set_up(connection)
             yield connection
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether they go to another URL than the application's."""
+        return self._listen_url is not None
+
     def close(self) -> None:
         """Let go what is kept open for the next connection."""
         with self._lock:

@@ -122,8 +122,13 @@ class DatabaseLog(Log):
 
     def write(self, connection: sa.Connection, drafts: Sequence[Draft]) -> list[Event]:
         """Write events in the connection's transaction; it belongs right before the commit."""
-        _check_transactional(connection)
-        return outbox.write(connection, drafts, self.schema)
+        driver: Any = connection.connection.dbapi_connection
+        if getattr(driver, "autocommit", False) is True:
+            raise _not_transactional()
+        events = outbox.write(connection, drafts, self.schema)
+        if events and connection.dialect.name == "sqlite" and not driver.in_transaction:
+            raise _not_transactional()
+        return events
 
     def publish_buffered(self, draft: Draft) -> None:
         self.buffer.add(draft)
@@ -197,6 +202,18 @@ class DatabaseLog(Log):
                 limit_bytes=READ_LIMIT_BYTES,
             )
 
+    def _check_place(self, connection: sa.Connection) -> None:
+        """Raise `ConfigurationError` if an own connection is not to the log's database."""
+        if not self._own.elsewhere:
+            return
+        with self._read_committed() as other:
+            there, here = tables.read_head(other), tables.read_head(connection)
+        if there is None or here is None or there.epoch != here.epoch:
+            raise ConfigurationError(
+                "LIVE_LISTEN_DATABASE_URI is the URL of another database than the one in which "
+                "live events are published: give the URL of that one, without the pooler between"
+            )
+
     def _check_origin(self) -> None:
         with self.engine().connect() as connection:
             if not origin.is_checked(connection):
@@ -260,6 +277,7 @@ class DatabaseLog(Log):
             follower: DatabaseFollower
             if engine.dialect.name == "postgresql":
                 origin.check(connection)
+                self._check_place(connection)
                 follower = PostgresFollower(
                     connection,
                     wakeup,
@@ -410,13 +428,6 @@ def _takes_statements(session: Session) -> bool:
     """Return whether the session's transaction has not been committed or rolled back."""
     current = session.get_nested_transaction() or session.get_transaction()
     return current is not None and current.is_active
-
-
-def _check_transactional(connection: sa.Connection) -> None:
-    """Raise `ConfigurationError` if each statement is committed by itself."""
-    driver: Any = connection.connection.dbapi_connection
-    if connection.dialect.name == "postgresql" and getattr(driver, "autocommit", False) is True:
-        raise _not_transactional()
 
 
 def _not_transactional() -> ConfigurationError:

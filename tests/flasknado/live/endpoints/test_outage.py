@@ -248,7 +248,6 @@ def test_threads_of_the_hub_that_could_not_be_started_are_started_later(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     live_app = make_live_app(LIVE_PRESENCE=["a"])
-    served = serve(live_app)
     start = threading.Thread.start
     may_start = threading.Event()
 
@@ -259,6 +258,7 @@ def test_threads_of_the_hub_that_could_not_be_started_are_started_later(
         start(thread)
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
+    served = serve(live_app)
     status, headers, _ = get(served, "/live/poll", channel="a", timeout_s=0)
     assert (status, headers["Retry-After"]) == (503, "2")
     may_start.set()

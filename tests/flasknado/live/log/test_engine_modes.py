@@ -252,6 +252,33 @@ def test_engine_that_commits_each_statement_is_refused_at_the_start(
         live_app.server()
 
 
+def test_driver_that_commits_each_statement_is_refused_when_an_event_is_written(
+    make: Make,
+) -> None:
+    arguments = {"connect_args": {"isolation_level": None}}
+    live_app = make(SQLALCHEMY_ENGINE_OPTIONS=arguments)
+    with pytest.raises(ConfigurationError, match="AUTOCOMMIT"):
+        live_app.publish("a")
+
+
+def test_url_to_listen_at_that_is_of_another_database_is_refused(
+    make: Make, postgres: PostgresServer
+) -> None:
+    other = make(url=postgres.url())
+    other.cursor()
+    with other.app.app_context():
+        url = other.db.engine.url.render_as_string(hide_password=False)
+    live_app = make(url=postgres.url(), LIVE_LISTEN_DATABASE_URI=url)
+    live_app.cursor()
+    wakeup = Wakeup()
+    with (
+        pytest.raises(ConfigurationError, match="another database"),
+        live_app.log.following(wakeup, LiveOptions()),
+    ):
+        pass
+    wakeup.close()
+
+
 def test_schema_of_sqlite_is_refused_at_the_start(make: Make) -> None:
     live_app = make(metadata=sa.MetaData(schema="main"))
     with pytest.raises(ConfigurationError, match="attached database of SQLite"):
