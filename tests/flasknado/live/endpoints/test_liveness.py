@@ -34,7 +34,11 @@ HANDSHAKE = (
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n"
     b"X-User: ann\r\n\r\n"
 )
-QUICK: dict[str, Any] = {"LIVE_HEARTBEAT_S": 0.5, "LIVE_PRESENCE": ["a"], "LIVE_PRESENCE_GRACE_S": 0.05}
+QUICK: dict[str, Any] = {
+    "LIVE_HEARTBEAT_S": 0.5,
+    "LIVE_PRESENCE": ["a"],
+    "LIVE_PRESENCE_GRACE_S": 0.05,
+}
 
 
 @pytest.fixture(autouse=True)
