@@ -32,6 +32,8 @@ HALVINGS = 64
 HEAL_INTERVAL_S = 10.0
 """How often each worker looks for what the roster has wrong."""
 HEALED_AT_ONCE = 500
+MAX_UNTOLD = 10_000
+"""How many changes are kept to be told while the database does not take them."""
 ROSTER_BYTES = 32 * 1024
 """The most users, as JSON, in one event of presence; more of them go into several events."""
 
@@ -67,6 +69,9 @@ class PresenceTracker:
         self._replaced: Counter[Key] = Counter()
         self._changed: set[Key] = set()
         self._asked: set[str] = set()
+        self._woken = False
+        self._untold: list[Change] = []
+        """Who joined and left, and nobody who watches has been told yet."""
         self._unwritable: set[Key] = set()
         """What the database refuses, as it did before there was a rule for a user's id."""
         self._write_at = 0.0
@@ -83,7 +88,8 @@ class PresenceTracker:
     def wait_s(self) -> float:
         """Return how long there is nothing to write, if nothing changes."""
         with self._lock:
-            due_at = self._write_at if self._changed or self._asked else self._beat_at
+            waiting = self._changed or self._asked or self._untold
+            due_at = self._write_at if waiting else self._beat_at
             if self._leaving:
                 due_at = min(due_at, max(self._leaving[0][0], self._write_at))
         return min(max(due_at - time.monotonic(), 0.0), WRITE_INTERVAL_S)
@@ -147,7 +153,9 @@ class PresenceTracker:
         self._wake()
 
     def _wake(self) -> None:
-        if self._changed or self._asked:
+        # Once until the writer has looked: thousands may come within its interval.
+        if not self._woken and (self._changed or self._asked):
+            self._woken = True
             self.wake()
 
     def _let_go(self, now: float) -> None:
@@ -177,10 +185,11 @@ class PresenceTracker:
         now = time.monotonic()
         with self._lock:
             self._let_go(now)
-            due = self._changed or self._asked or now >= self._beat_at
+            due = self._changed or self._asked or self._untold or now >= self._beat_at
             if not self._patterns or not due or now < self._write_at:
                 return
             self._write_at = now + WRITE_INTERVAL_S
+            self._woken = False
             changed, self._changed = self._changed, set()
             asked, self._asked = self._asked, set()
             self._unwritable &= self._connections.keys()
@@ -188,8 +197,9 @@ class PresenceTracker:
             info = {key: self._info.get(key) for key in changes}
         try:
             seen, written = self._see(follower, changes)
-            told = self._announce(follower, {key: info[key] for key in written}, changes)
-            self._tell(follower, {channel for channel, _ in written} | seen.lost, told)
+            self._announce(follower, {key: info[key] for key in written}, changes)
+            self._tell(follower, {channel for channel, _ in written} | seen.lost, self._untold)
+            self._untold = []
             self._answer(follower, asked)
         except Exception as error:
             self._again(changed)
@@ -211,7 +221,7 @@ class PresenceTracker:
 
     def _announce(
         self, follower: Follower, written: dict[Key, str | None], counts: dict[Key, int]
-    ) -> list[Change]:
+    ) -> None:
         """Bring the roster up to date with what was written, and with what it has wrong."""
         there = {key: text for key, text in written.items() if key[1] and counts[key]}
         gone = {key for key in written if key[1] and not counts[key]}
@@ -223,11 +233,12 @@ class PresenceTracker:
             with self._lock:
                 there |= {k: self._info.get(k) for k in strays.missing if k in self._connections}
         if not there and not gone:
-            return []
-        told = list(follower.announce(there, gone))
-        if told:
-            self.on_changes(told)
-        return told
+            return
+        changes = follower.announce(there, gone)
+        if changes:
+            # The roster has them now: nobody else tells them if the next statement fails.
+            self._untold = [*self._untold, *changes][-MAX_UNTOLD:]
+            self.on_changes(changes)
 
     def _see(self, follower: Follower, changes: dict[Key, int]) -> tuple[Seen, set[Key]]:
         """Write changes, those that the database refuses excepted; return which were written.

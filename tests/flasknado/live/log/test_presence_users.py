@@ -15,6 +15,7 @@ from flasknado.live.event import Cursor
 from flasknado.live.hub import presence_calls
 from flasknado.live.hub.hub import Hub, hub_of
 from flasknado.live.log import presence, presence_tracker
+from flasknado.live.log.base import Busy
 from flasknado.live.log.presence import Change, Presence
 from flasknado.live.log.presence_tracker import PresenceTracker, snapshot
 from flasknado.live.options import LiveOptions
@@ -189,6 +190,8 @@ def test_user_of_two_workers_joins_and_leaves_once(
             asker = ask(hub, "room:1")
             anns = [enter(h, "room:1", "ann", n=1) for h in (hub, other, hub, other)]
             await until(lambda: changes(asker) == [("join", "ann", {"n": 1})])
+            with first.app.app_context():  # both workers have written it
+                await until(lambda: first.live.presence("room:1").users == {"ann": 4})
             for client in anns[:3]:
                 client.hub.remove(client)
             enter(other, "room:1", "bob")
@@ -229,6 +232,35 @@ def test_roster_that_is_wrong_heals(make: Make, kind: str) -> None:
             connection.execute(sa.insert(roster).values(channel="room:1", user_id="ghost"))
         await until(lambda: ("leave", "ghost", None) in changes(asker))
         await until(lambda: changes(asker).count(("join", "ann", None)) == 2)
+
+    with_hub(live_app, body)
+
+
+@EVERY_LOG
+def test_change_that_could_not_be_told_at_once_is_told_later(
+    make: Make, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The roster has it already, so no other worker will."""
+    live_app = make(kind, **CONFIG)
+    busy = 0
+
+    async def body(hub: Hub) -> None:
+        nonlocal busy
+        asker = ask(hub, "room:1")
+        await until(lambda: told(asker))
+        tell = PresenceTracker._tell
+
+        def tell_later(self: PresenceTracker, *args: Any) -> None:
+            nonlocal busy
+            if busy < 3:
+                busy += 1
+                raise Busy("the database is locked")
+            tell(self, *args)
+
+        monkeypatch.setattr(PresenceTracker, "_tell", tell_later)
+        enter(hub, "room:1", "ann")
+        await until(lambda: changes(asker) == [("join", "ann", None)])
+        assert busy == 3
 
     with_hub(live_app, body)
 
