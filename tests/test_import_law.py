@@ -31,8 +31,8 @@ GROUND = (
     "durations error_stream errors exports flask_apps sizes stacks threads token_bucket unix_path"
 )
 LIVE_GROUND = (
-    "live.errors live.event live.flask_cors live.formats live.options live.origins "
-    "live.revocation live.tickets"
+    "live.errors live.event live.flask_cors live.formats live.html live.options live.origins "
+    "live.revocation live.tickets live.wanted live.javascript live.compression"
 )
 STOREYS = {
     GROUND: GROUND,
@@ -57,11 +57,15 @@ STOREYS = {
     "live.cli": f"{GROUND} {LIVE_GROUND} live.log live.state",
     "live.hub": f"{GROUND} {LIVE_GROUND} live.log live.runs live.state native.iostream",
     "live.endpoints": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.state live.hub "
-    "http.message native pool websocket.codec",
-    "live.response": f"{GROUND} {LIVE_GROUND} live.log live.runs live.state live.endpoints "
+    "live.said http.message native pool websocket.codec",
+    "live.rendering": "",
+    "live.said": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.state",
+    "live.blueprint": f"{GROUND} {LIVE_GROUND} live.said live.state live.response",
+    "live.response": f"{GROUND} {LIVE_GROUND} live.state live.endpoints wsgi.handoff",
+    "live.run_response": f"{GROUND} {LIVE_GROUND} live.log live.runs live.state live.response "
     "on_loop wsgi.handoff",
     "live.extension": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.state live.cli "
-    "live.response",
+    "live.rendering live.response live.run_response live.blueprint",
 }
 """The parts of `flasknado`, packages or modules, and what each may use beside itself."""
 
@@ -78,11 +82,13 @@ PURE = [
     "flasknado.websocket.codec",
     "flasknado.live.event",
     "flasknado.live.formats",
+    "flasknado.live.compression",
+    "flasknado.live.html",
     "flasknado.live.tickets",
 ]
 NOT_PURE = {"asyncio", "httptools", "selectors", "socket", "tornado", "uvloop"}
 
-FLASK_SIDE = ["extension", "hooks", "state", "response", "cli"]
+FLASK_SIDE = ["extension", "hooks", "state", "response", "cli", "blueprint", "rendering"]
 
 
 def files_of(part: str) -> list[Path]:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from flask import Flask, current_app
 
 from flasknado.errors import ConfigurationError
-from flasknado.live.event import Event, check_channel, check_name, encode_data
+from flasknado.live.event import Event, check_channel, check_name, encode_data, marked
 from flasknado.live.hooks import Hooks
 from flasknado.live.log import tables
 from flasknado.live.log.base import Log, OnCommit
@@ -159,11 +159,17 @@ def draft_of(
     *,
     kept: bool = True,
     buffered: bool = False,
+    html: bool = False,
+    by: str | None = None,
 ) -> tables.Draft:
-    """Return an event that is not committed yet; raises `InvalidEvent`."""
+    """Return an event that is not committed yet; raises `InvalidEvent`.
+
+    `html`: whether its data is a fragment (`flasknado.live.html`). `by` is the digest of the
+    connection that is not to get it.
+    """
     return tables.Draft(
         check_channel(channel),
-        check_name(name),
+        marked(check_name(name), html=html, by=by),
         encode_json(data, state.app, state.options.max_data_bytes),
         kept,
         buffered,
