@@ -101,7 +101,7 @@ def test_page_names_every_public_name_and_no_other(home: str) -> None:
     [
         (
             flasknado.live.Live,
-            {"answer", "captured", "hears_of", "may_read", "presence_changed", "who"},
+            {"answer", "captured", "hears_of", "may_read", "may_stop", "presence_changed", "who"},
         ),
         (flasknado.live.OriginPolicy, set()),
         (flasknado.live.Client, set()),

@@ -17,6 +17,7 @@ import flask
 from tornado.web import HTTPError, RequestHandler
 
 from flasknado.errors import ConfigurationError
+from flasknado.flask_apps import flask_app_of
 from flasknado.live.endpoints.access import (
     authorize,
     check_channels,
@@ -42,7 +43,7 @@ from flasknado.live.hub.subscriber import Subscriber
 from flasknado.live.origins import CORS_KEY, NO_OTHER_ORIGIN, OriginPolicy, policy_in
 from flasknado.live.state import LiveState, state_of
 from flasknado.live.tickets import Access, Identity, Ticket
-from flasknado.native.in_flask import Caller, Refused, app_of, flask_app_of, in_flask
+from flasknado.native.in_flask import Caller, Refused, app_of, in_flask
 from flasknado.native.methods import methods_of
 
 log = logging.getLogger("flasknado.live")
