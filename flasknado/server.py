@@ -224,9 +224,9 @@ class HTTPServer(TornadoHTTPServer):
 
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
         """Accept connections on bound sockets, TCP or Unix."""
-        IOLoop.current().add_callback(self._begin_serving)
         if self.container is not None:
             self.container.begin(_current_loop())
+        IOLoop.current().add_callback(self._begin_serving)
         if self.layer == TORNADO:
             super().add_sockets(sockets)
             return

@@ -61,10 +61,11 @@ STOREYS = {
     "live.rendering": "",
     "live.said": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.state",
     "live.blueprint": f"{GROUND} {LIVE_GROUND} live.said live.state live.response",
-    "live.response": f"{GROUND} {LIVE_GROUND} live.log live.runs live.state live.endpoints "
+    "live.response": f"{GROUND} {LIVE_GROUND} live.state live.endpoints wsgi.handoff",
+    "live.run_response": f"{GROUND} {LIVE_GROUND} live.log live.runs live.state live.response "
     "on_loop wsgi.handoff",
     "live.extension": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.state live.cli "
-    "live.rendering live.response live.blueprint",
+    "live.rendering live.response live.run_response live.blueprint",
 }
 """The parts of `flasknado`, packages or modules, and what each may use beside itself."""
 

@@ -34,8 +34,9 @@ from flasknado.live.log.presence import Presence
 from flasknado.live.log.presence_tracker import watched
 from flasknado.live.log.run_table import Run
 from flasknado.live.rendering import render_for_all
-from flasknado.live.response import run_response, start_run, stream_response
+from flasknado.live.response import stream_response
 from flasknado.live.revocation import revocation_data
+from flasknado.live.run_response import run_response, start_run
 from flasknado.live.state import EXTENSION_KEY, LiveState, current_state, draft_of, encode_json
 from flasknado.live.wanted import Wanted
 
@@ -404,6 +405,16 @@ class Live(Hooks):
             capture.extend(events)
 
 
+def _check_source(source: object) -> None:
+    if isinstance(source, (str, bytes, Mapping)) or not isinstance(
+        source, (AsyncIterable, Iterable)
+    ):
+        raise TypeError(
+            f"a run takes a generator, such as a call of a generator function, not "
+            f"{type(source).__name__}"
+        )
+
+
 def _publish(
     state: LiveState,
     draft: tables.Draft,
@@ -432,16 +443,6 @@ def _digest_of_request() -> str | None:
         return connection_digest(connection) if connection else None
     except InvalidEvent as error:
         abort(400, str(error))
-
-
-def _check_source(source: object) -> None:
-    if isinstance(source, (str, bytes, Mapping)) or not isinstance(
-        source, (AsyncIterable, Iterable)
-    ):
-        raise TypeError(
-            f"a run takes a generator, such as a call of a generator function, not "
-            f"{type(source).__name__}"
-        )
 
 
 def _publishing_state() -> LiveState:

@@ -7,15 +7,14 @@ generator under every other. No Tornado here: the loop's half is imported on the
 from __future__ import annotations
 
 import dataclasses
-import json
 import threading
 import time
 from collections.abc import Iterator
 from typing import Any
 
-from flask import Response, has_request_context, request
+from flask import Response, request
 
-from flasknado.live.event import REVOCATIONS, Cursor, Event, parse_cursor
+from flasknado.live.event import REVOCATIONS, Cursor, Event
 from flasknado.live.formats import (
     JSON_LIST,
     NDJSON,
@@ -25,13 +24,10 @@ from flasknado.live.formats import (
     last_event_id,
 )
 from flasknado.live.html import SSE_FORMATS
-from flasknado.live.log.run_table import Run
 from flasknado.live.revocation import revocation_of
-from flasknado.live.runs.active import Source
 from flasknado.live.state import LiveState
 from flasknado.live.tickets import Access
 from flasknado.live.wanted import Wanted
-from flasknado.on_loop import HOST_KEY
 from flasknado.wsgi.handoff import HANDOFF_KEY, SERVER_KEY, ConnectionHandoff
 
 LOOKING_INTERVAL_S = 0.5
@@ -204,57 +200,3 @@ def _poll(state: LiveState, wanted: Wanted, timeout_s: float) -> Iterator[bytes]
         elements.removesuffix(b","),
         str(look.place).encode(),
     )
-
-
-def run_response(
-    state: LiveState,
-    source: Source,
-    channel: str,
-    output: str,
-    *,
-    keep_result: bool,
-) -> Response:
-    """Return the response of `Live.run`, which says more; in a request context."""
-    streams = _prefers_events()
-    given_back = last_event_id(request.headers.get("Last-Event-ID"), request.args.items(multi=True))
-    if streams and given_back is not None:
-        close_unused(source)
-        return stream_response(state, Wanted((channel,)))
-    run = start_run(state, source, channel, output, keep_result=keep_result)
-    if streams:
-        response = stream_response(state, Wanted((channel,), parse_cursor(run.cursor)))
-        response.headers["X-Run"] = run.id
-        return response
-    said = {"run": run.id, "channel": channel, "cursor": run.cursor}
-    response = Response(json.dumps(said) + "\n", status=202, mimetype="application/json")
-    response.headers["Cache-Control"] = "no-store"
-    return response
-
-
-def start_run(
-    state: LiveState, source: Source, channel: str, output: str, *, keep_result: bool
-) -> Run:
-    """Start a run for the running request, or without one; in an application context."""
-    environ = request.environ if has_request_context() else {}
-    user = state.hooks.who().user if environ else None
-    return state.runs.start(
-        source,
-        channel,
-        output,
-        user,
-        keep_result=keep_result,
-        host=environ.get(HOST_KEY),
-        server=environ.get(SERVER_KEY),
-    )
-
-
-def _prefers_events() -> bool:
-    best = request.accept_mimetypes.best_match(["application/json", "text/event-stream"])
-    return best == "text/event-stream"
-
-
-def close_unused(source: Any) -> None:
-    """Close a generator that was never begun, so that it is not taken for a forgotten one."""
-    close = getattr(source, "close", None)
-    if close is not None:
-        close()
