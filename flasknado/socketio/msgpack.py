@@ -1,0 +1,53 @@
+"""Socket.IO packets as msgpack, as socket.io-msgpack-parser writes them. Pure.
+
+Needs the package msgpack (`pip install flasknado[socketio]`).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flasknado.errors import ConfigurationError
+from flasknado.socketio.engineio.packet import Data, ProtocolError
+from flasknado.socketio.packet import ROOT, Packet, Parser, checked
+
+
+class MsgpackParser(Parser):
+    """One binary message for each packet; bytes are among its data. Raises `ConfigurationError`."""
+
+    def __init__(self, max_bytes: int = 1_000_000) -> None:
+        try:
+            import msgpack
+        except ImportError:
+            raise ConfigurationError(
+                "SocketIO(serializer='msgpack') needs the package msgpack: "
+                "pip install flasknado[socketio]"
+            ) from None
+        self._msgpack: Any = msgpack
+        self._max_bytes = max_bytes
+
+    def encode(self, packet: Packet) -> list[Data]:
+        fields: dict[str, Any] = {"type": packet.type, "data": packet.data, "nsp": packet.namespace}
+        if packet.id is not None:
+            fields["id"] = packet.id
+        packed: bytes = self._msgpack.packb(fields)
+        return [packed]
+
+    def begin(self, data: Data) -> Packet:
+        if isinstance(data, str):
+            raise ProtocolError("text came where msgpack is spoken")
+        try:
+            fields = self._msgpack.unpackb(data, max_buffer_size=self._max_bytes)
+        except (ValueError, RecursionError, self._msgpack.exceptions.UnpackException):
+            raise ProtocolError("the packet is not msgpack") from None
+        if not isinstance(fields, dict):
+            raise ProtocolError("the packet is not a map")
+        kind, namespace, ack_id = fields.get("type"), fields.get("nsp", ROOT), fields.get("id")
+        if (
+            type(kind) is not int
+            or not isinstance(namespace, str)
+            or not namespace.startswith(ROOT)
+            or not (ack_id is None or type(ack_id) is int)
+        ):
+            raise ProtocolError("the packet's type, namespace or id is none")
+        return checked(Packet(kind, namespace, fields.get("data"), ack_id))
