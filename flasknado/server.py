@@ -11,6 +11,7 @@ layers behind one interface: `http="llhttp"`, which is `flasknado.http.connectio
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib.util
 import inspect
 import logging
@@ -41,9 +42,11 @@ from flasknado.http.tls import TLSAcceptor
 from flasknado.native import tornado_private
 from flasknado.native.application import HandlerDelegate
 from flasknado.native.exchange import NativeExchange, context_of
+from flasknado.native.in_flask import NoFlaskApplication, flask_app_of
 from flasknado.native.iostream import TransportStream
 from flasknado.native.mount import mounted
 from flasknado.native.routes import NativeRoute, NativeRoutes
+from flasknado.route_providers import provided_routes
 from flasknado.stock.dispatch import Dispatch
 from flasknado.stock.handlers import StockHandlerDelegate
 from flasknado.wsgi.container import ApplicationContainer
@@ -159,6 +162,10 @@ class HTTPServer(TornadoHTTPServer):
             trusted_proxies=self.trusted_proxies,
             trusted_hosts=self.trusted_hosts,
         )
+        if self.container is not None:
+            with contextlib.suppress(NoFlaskApplication):  # its extensions are not there to ask
+                app = flask_app_of(self.container.application)
+                self.add_handlers(provided_routes(app, self))
         self.draining = False
         self._on_response: ResponseHook | None = None
         self._drain_callbacks: list[DrainCallback] = []

@@ -86,6 +86,11 @@ class Hooks:
         self._who = function
         return function
 
+    @property
+    def identifies(self) -> bool:
+        """Whether a function says who asks."""
+        return self._who is not None
+
     def who(self) -> Identity:
         """Ask the registered function who asks, in a request context.
 

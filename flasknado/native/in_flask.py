@@ -43,12 +43,16 @@ DEFAULT_TIMEOUT_S = 10.0
 _WRAPPED_IN = ("app", "wsgi_app", "application", "_app", "__wrapped__", "__self__", "func")
 
 
+class NoFlaskApplication(ConfigurationError):
+    """No Flask application was found in a WSGI application."""
+
+
 def flask_app_of(wsgi_app: object) -> Flask:
     """Return the Flask application that is, or is wrapped in, a WSGI application.
 
     Middleware is looked through by the attributes that it usually keeps the application
     in, by the `mounts` of a dispatcher, and by what a function has closed over. Raises
-    `ConfigurationError` if none is found.
+    `NoFlaskApplication`, a `ConfigurationError`, if none is found.
     """
     seen: list[object] = []
     candidates = [wsgi_app]
@@ -59,7 +63,7 @@ def flask_app_of(wsgi_app: object) -> Flask:
         if len(seen) < 64 and not any(candidate is other for other in seen):
             seen.append(candidate)
             candidates.extend(_wrapped_in(candidate))
-    raise ConfigurationError(
+    raise NoFlaskApplication(
         f"no Flask application found in {wsgi_app!r}: host a Flask application, "
         f"or keep it in an attribute named 'app' of its middleware"
     )

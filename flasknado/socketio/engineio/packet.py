@@ -11,7 +11,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 from flasknado.errors import FlasknadoError
 from flasknado.websocket import codec
@@ -63,6 +63,9 @@ class Outgoing:
     """
 
     __slots__ = ("_frames", "_packets", "pieces", "size_bytes")
+
+    joins: ClassVar[bool] = True
+    """Whether it may be written together with others."""
 
     def __init__(self, pieces: Sequence[Data]) -> None:
         self.pieces = pieces

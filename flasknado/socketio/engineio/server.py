@@ -185,9 +185,9 @@ class Engine:
                 session.close(TRANSPORT_CLOSE)
                 return
             session.pinged = True
-            # From when it was due, as the client counts, unless this process is late.
+            # From when it was due, as the client counts, unless this process is very late.
             timeout_s = self.options.ping_timeout_s
-            session.due_at = max(session.due_at, now - self.options.sweep_s) + timeout_s
+            session.due_at = max(session.due_at, now - timeout_s / 2) + timeout_s
             session.send(packet.PING_PACKET)
             if session.closed:
                 return

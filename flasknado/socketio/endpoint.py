@@ -1,0 +1,117 @@
+"""The native endpoint of a `SocketIO`: its server on the loop, and what the log tells it.
+
+On the loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from typing import TYPE_CHECKING, Any
+
+from tornado.routing import URLSpec
+
+from flasknado.live.hub.hub import Hub, hub_of
+from flasknado.live.log.tables import Batch
+from flasknado.socketio import bus
+from flasknado.socketio.bus import message_of, target_of
+from flasknado.socketio.client import Client
+from flasknado.socketio.engineio.handler import EngineHandler
+from flasknado.socketio.engineio.server import Engine
+from flasknado.socketio.runtime import LoopRuntime
+from flasknado.socketio.server import Server
+
+if TYPE_CHECKING:
+    from flasknado.socketio.extension import SocketIO
+
+
+class Endpoint:
+    """The server of one `SocketIO` on one loop, with the sessions below it."""
+
+    def __init__(self, socketio: SocketIO, http_server: Any) -> None:
+        options = socketio.options
+        loop = asyncio.get_running_loop()
+        self._socketio = socketio
+        self._bus = socketio.server.bus
+        runtime = LoopRuntime(loop, http_server, options.threads, options.queue_limit)
+        self.hub: Hub = hub_of(socketio.state, http_server)
+        self.server = Server(socketio.core, runtime, self._bus)
+        self.engine = Engine(options.engine, loop, self.server)
+        self.hub.taps.append(self._on_batch)
+        socketio.server.servers.append(self.server)
+        budget = getattr(http_server, "budget", None)
+        if budget is not None:
+            budget.sources.append(self.engine.backlog_bytes)
+        http_server.add_drain_callback(self.engine.drain)
+        http_server.add_close_callback(self._close)
+
+    def _close(self) -> None:
+        self.engine.close()
+        self._socketio.server.servers.remove(self.server)
+        self.hub.taps.remove(self._on_batch)
+
+    # What the log tells.
+
+    def _on_batch(self, batch: Batch) -> None:
+        for told in self._bus.heard(batch.events):
+            own = told.origin == self._bus.origin
+            if told.what == bus.EMIT:
+                if "number" in told.fields:
+                    if not told.fields["number"]:
+                        self._deliver(told)
+                elif not own:
+                    self._deliver(told)
+            elif not own:
+                self._obey(told)
+
+    def _deliver(self, told: bus.Told) -> None:
+        fields = told.fields
+        number = fields.get("ack")
+        callback = None
+        if number is not None:
+
+            def callback(*args: Any) -> None:
+                self._bus.tell(bus.ACK, to=told.origin, number=number, args=list(args))
+
+        message = message_of(self._socketio.options.parser, fields)
+        self.server.deliver(target_of(fields), message, callback)
+
+    def _obey(self, told: bus.Told) -> None:
+        """Do what another process asks for."""
+        fields = told.fields
+        emitter = self._socketio.server
+        if told.what == bus.ACK:
+            if fields["to"] == self._bus.origin:
+                emitter.answered(fields["number"], fields["args"])
+            return
+        if told.what == bus.CLOSE_ROOM:
+            self.server.close_room(fields["namespace"], fields["key"])
+            return
+        client: Client | None = self.server.clients.get(fields["sid"])
+        if client is None or client.namespace != fields["namespace"]:
+            return
+        if told.what == bus.ENTER:
+            emitter.enter_room(client.sid, fields["room"], client.namespace)
+        elif told.what == bus.LEAVE:
+            emitter.leave_room(client.sid, fields["room"], client.namespace)
+        elif told.what == bus.DISCONNECT:
+            self.server.disconnect(client)
+
+
+def routes(socketio: SocketIO, http_server: Any) -> list[URLSpec]:
+    """Return the route of a `SocketIO` on a server; raises `ConfigurationError`."""
+    container = getattr(http_server, "container", None)
+    socketio.state.check_processes(bool(getattr(container, "multiprocess", False)))
+    endpoints: dict[asyncio.AbstractEventLoop, Endpoint] = {}
+
+    def find_engine(handler: EngineHandler) -> Engine:
+        loop = asyncio.get_running_loop()
+        endpoint = endpoints.get(loop)
+        if endpoint is None:
+            endpoint = endpoints[loop] = Endpoint(socketio, handler.settings["http_server"])
+        return endpoint.engine
+
+    limits = {"max_body_bytes": socketio.options.engine.max_payload_bytes}
+    handler = type("SocketIOHandler", (EngineHandler,), limits)
+    arguments = {"find_engine": find_engine, "policy": socketio.options.policy}
+    return [URLSpec(rf"/{re.escape(socketio.options.path)}/?", handler, arguments)]

@@ -1,0 +1,47 @@
+"""The exceptions of Socket.IO; those with names of python-socketio's are used in the same way."""
+
+from __future__ import annotations
+
+import builtins
+from typing import Any
+
+from flasknado.errors import FlasknadoError
+
+
+class SocketIOError(FlasknadoError):
+    """Base class of the exceptions of `flasknado.socketio`."""
+
+
+class ConnectionRefusedError(SocketIOError, builtins.ConnectionRefusedError):
+    """Raise it in a connect handler to refuse a client.
+
+    The first argument becomes the `message` of the client's error, what follows its `data`.
+    """
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.error_args: dict[str, Any] = {
+            "message": str(args[0]) if args else "Connection rejected by server"
+        }
+        if len(args) == 2:
+            self.error_args["data"] = args[1]
+        elif len(args) > 2:
+            self.error_args["data"] = list(args[1:])
+
+
+class TimeoutError(SocketIOError, builtins.TimeoutError):
+    """A client did not acknowledge an event in time."""
+
+
+class BacklogFull(SocketIOError):
+    """So many events wait to be delivered that no more are taken; try again later."""
+
+
+class Reason:
+    """Why a client was disconnected, as a disconnect handler is told."""
+
+    SERVER_DISCONNECT = "server disconnect"
+    CLIENT_DISCONNECT = "client disconnect"
+    PING_TIMEOUT = "ping timeout"
+    TRANSPORT_CLOSE = "transport close"
+    TRANSPORT_ERROR = "transport error"
