@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
+from tests.flasknado.live.helpers import wait_for
 from tests.support.serving import Serving
 
 DEADLINE_S = 15.0
@@ -116,6 +117,15 @@ def at_once(call: Callable[[], Answer]) -> Callable[[], Answer]:
         return answers[0]
 
     return wait
+
+
+def parked(session: PollingSession) -> Callable[[], Answer]:
+    """Begin a poll and return once it waits at the server."""
+    counters = session.requests.serving.server.counters
+    wait_for(lambda: not counters.in_flight, "earlier requests have ended")
+    answer = at_once(session.poll)
+    wait_for(lambda: counters.in_flight, "the poll waits")
+    return answer
 
 
 def receive(websocket: ClientConnection, *, pings: bool = False) -> str | bytes:

@@ -10,15 +10,14 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection
 
-from tests.flasknado.live.helpers import wait_for
-from tests.flasknado.socketio.clients import Requests, at_once, read_to_end, receive
+from tests.flasknado.socketio.clients import Requests, parked, read_to_end, receive
 from tests.protocol_servers import socketio_echo
 from tests.support.serving import serving
 
 
-@pytest.fixture(scope="module", params=["llhttp", "tornado"])
-def requests(request: pytest.FixtureRequest) -> Iterator[Requests]:
-    with serving(lambda: socketio_echo.server(request.param)) as served:
+@pytest.fixture(scope="module")
+def requests() -> Iterator[Requests]:
+    with serving(socketio_echo.server) as served:
         yield Requests(served)
 
 
@@ -98,8 +97,7 @@ def test_heartbeat_on_websocket_keeps_the_session(websocket: ClientConnection) -
 
 def test_close_packet_ends_the_session(requests: Requests, websocket: ClientConnection) -> None:
     session = requests.open()
-    poll = at_once(session.poll)
-    wait_for(lambda: requests.serving.server.counters.in_flight, "the poll waits")
+    poll = parked(session)
     assert session.post("1").status == 200
     assert (poll().status, poll().text) == (200, "6")
     assert session.poll().status == 400

@@ -14,7 +14,7 @@ from tests.flasknado.live.helpers import wait_for
 from tests.flasknado.socketio.clients import (
     DEADLINE_S,
     Requests,
-    at_once,
+    parked,
     read_to_end,
     receive,
 )
@@ -120,9 +120,7 @@ def test_packet_on_polling_that_is_none_closes_the_session(
 
 def test_second_poll_closes_the_session(requests: Requests) -> None:
     session = requests.open()
-    first = at_once(session.poll)
-    engine_session = requests.serving
-    wait_for(lambda: engine_session.server.counters.in_flight, "the poll waits")
+    first = parked(session)
     assert session.poll().status == 400
     assert (first().status, first().text) == (200, "1")
     assert session.poll().status == 400
@@ -187,8 +185,7 @@ def test_heartbeat_on_websocket_that_is_not_answered_closes_it(requests: Request
 
 def test_close_on_polling_ends_the_poll_and_the_session(requests: Requests) -> None:
     session = requests.open()
-    poll = at_once(session.poll)
-    wait_for(lambda: requests.serving.server.counters.in_flight, "the poll waits")
+    poll = parked(session)
     assert session.post("1").status == 200
     assert (poll().status, poll().text) == (200, "6")
     assert session.poll().status == 400
@@ -215,8 +212,7 @@ def test_upgrade_ends_the_poll_and_goes_on_over_websocket(requests: Requests) ->
 
 def test_upgrade_ends_a_poll_that_waits(requests: Requests) -> None:
     session = requests.open()
-    poll = at_once(session.poll)
-    wait_for(lambda: requests.serving.server.counters.in_flight, "the poll waits")
+    poll = parked(session)
     with session.upgrade() as websocket:
         websocket.send("2probe")
         assert receive(websocket) == "3probe"
