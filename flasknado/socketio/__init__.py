@@ -28,21 +28,23 @@ if TYPE_CHECKING:
     from flasknado.socketio.context import rooms as rooms
     from flasknado.socketio.context import send as send
     from flasknado.socketio.errors import BacklogFull as BacklogFull
-    from flasknado.socketio.errors import ConnectionRefusedError as ConnectionRefusedError
+    from flasknado.socketio.errors import CallTimeout as CallTimeout
+    from flasknado.socketio.errors import (  # noqa: A004
+        ConnectionRefusedError as ConnectionRefusedError,
+    )
     from flasknado.socketio.errors import SocketIOError as SocketIOError
-    from flasknado.socketio.errors import TimeoutError as TimeoutError
     from flasknado.socketio.extension import SocketIO as SocketIO
     from flasknado.socketio.namespace import Namespace as Namespace
     from flasknado.socketio.test_client import SocketIOTestClient as SocketIOTestClient
 
 _HOMES = {
     "BacklogFull": "errors",
+    "CallTimeout": "errors",
     "ConnectionRefusedError": "errors",
     "Namespace": "namespace",
     "SocketIO": "extension",
     "SocketIOError": "errors",
     "SocketIOTestClient": "test_client",
-    "TimeoutError": "errors",
     "call": "context",
     "close_room": "context",
     "disconnect": "context",
@@ -55,12 +57,12 @@ _HOMES = {
 
 __all__ = [
     "BacklogFull",
+    "CallTimeout",
     "ConnectionRefusedError",
     "Namespace",
     "SocketIO",
     "SocketIOError",
     "SocketIOTestClient",
-    "TimeoutError",
     "call",
     "close_room",
     "disconnect",
@@ -72,6 +74,4 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:  # else every name would exist for type checkers
-    __getattr__ = lazily(
-        __name__, {name: f"{__name__}.{home}" for name, home in _HOMES.items()}
-    )
+    __getattr__ = lazily(__name__, {name: f"{__name__}.{home}" for name, home in _HOMES.items()})

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from flasknado.socketio.engineio.packet import Outgoing
 from flasknado.socketio.errors import SocketIOError
 from flasknado.socketio.packet import Incomplete
-from flasknado.socketio.rooms import Room, room_key
+from flasknado.socketio.room_names import Room, room_key
 
 if TYPE_CHECKING:
     from flasknado.live.tickets import Identity

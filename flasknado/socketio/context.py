@@ -13,7 +13,7 @@ from flasknado.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from flasknado.socketio.extension import SocketIO
-    from flasknado.socketio.rooms import Room
+    from flasknado.socketio.room_names import Room
 
 
 def emit(event: str, *args: Any, **kwargs: Any) -> None:

@@ -14,9 +14,8 @@ from flasknado.live.hooks import Hooks
 from flasknado.live.tickets import NOBODY, Identity
 from flasknado.native.in_flask import Caller, environ_of
 from flasknado.native.stack import Refused
-from flasknado.socketio import calls, packet
+from flasknado.socketio import calls, errors, packet
 from flasknado.socketio.client import Client, Connection, Job, JobKind
-from flasknado.socketio.errors import ConnectionRefusedError
 from flasknado.socketio.handlers import CONNECT, DISCONNECT, NOT_HANDLED, Handlers, call_optional
 from flasknado.socketio.message import Message
 from flasknado.socketio.packet import Packet, Parser
@@ -25,7 +24,7 @@ log = logging.getLogger("flasknado.socketio")
 
 ErrorHandler = Callable[[BaseException], Any]
 
-REFUSED: dict[str, Any] = ConnectionRefusedError().error_args
+REFUSED: dict[str, Any] = errors.ConnectionRefusedError().error_args
 FAILED: dict[str, Any] = {"message": "the application failed; the error has been logged"}
 
 
@@ -67,9 +66,9 @@ class Core:
                 # Of middleware around the application, which answers by itself.
                 self._failed(job, {"message": refusal.message})
             except Exception:
-                self.app.logger.exception(
-                    "a Socket.IO handler failed: %s", _what(job), exc_info=True
-                )
+                if isinstance(caller, TestCaller):
+                    raise
+                self.app.logger.exception("a Socket.IO handler failed: %s", _what(job))
                 self._failed(job, FAILED)
 
     def _failed(self, job: Job, error: dict[str, Any]) -> None:
@@ -117,7 +116,7 @@ class Core:
         identity = self._who()
         try:
             said = self._trigger(client, CONNECT, environ, auth)
-        except ConnectionRefusedError as error:
+        except errors.ConnectionRefusedError as error:
             return error.error_args, identity
         except builtins.ConnectionRefusedError:
             return REFUSED, identity
@@ -158,7 +157,7 @@ class Core:
             if message in (CONNECT, DISCONNECT):
                 return call_optional(function, *args)
             return function(*args)
-        except ConnectionRefusedError:
+        except errors.ConnectionRefusedError:
             raise
         except Exception as error:
             on_error = self.exception_handlers.get(client.namespace, self.default_exception_handler)

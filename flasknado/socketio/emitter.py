@@ -12,14 +12,13 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-
 from flasknado.socketio.bus import CLOSE_ROOM, DISCONNECT, ENTER, LEAVE, Bus
 from flasknado.socketio.client import Client
 from flasknado.socketio.deliveries import Target
-from flasknado.socketio.errors import BacklogFull, Reason, SocketIOError, TimeoutError
+from flasknado.socketio.errors import BacklogFull, CallTimeout, Reason, SocketIOError
 from flasknado.socketio.message import Message, event_message
 from flasknado.socketio.options import SocketIOOptions
-from flasknado.socketio.rooms import Room, room_key, room_keys, sids_of
+from flasknado.socketio.room_names import Room, room_key, room_keys, sids_of
 
 BACKLOG_BYTES = 8 * 1024 * 1024
 """How much may wait to be delivered before whoever emits has to wait."""
@@ -135,7 +134,7 @@ class Emitter:
         timeout: float = CALL_TIMEOUT_S,
         **options: Any,
     ) -> Any:
-        """Emit an event to one client and return its answer; raises `TimeoutError`.
+        """Emit an event to one client and return its answer; raises `CallTimeout`.
 
         Not on an event loop's thread, which must not wait.
         """
@@ -158,7 +157,7 @@ class Emitter:
 
         self.emit(event, *args, to=to, namespace=namespace, callback=Waiter(take), **options)
         if not answered.wait(timeout):
-            raise TimeoutError(f"the client did not answer {event!r} within {timeout:g} s")
+            raise CallTimeout(f"the client did not answer {event!r} within {timeout:g} s")
         answer = answers[0]
         return None if not answer else answer[0] if len(answer) == 1 else answer
 

@@ -1,4 +1,4 @@
-"""The exceptions of Socket.IO; those with names of python-socketio's are used in the same way."""
+"""The exceptions of Socket.IO."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ class SocketIOError(FlasknadoError):
     """Base class of the exceptions of `flasknado.socketio`."""
 
 
-class ConnectionRefusedError(SocketIOError, builtins.ConnectionRefusedError):
+class ConnectionRefusedError(  # noqa: A001 (Flask-SocketIO's name)
+    SocketIOError, builtins.ConnectionRefusedError
+):
     """Raise it in a connect handler to refuse a client.
 
     The first argument becomes the `message` of the client's error, what follows its `data`.
@@ -29,7 +31,7 @@ class ConnectionRefusedError(SocketIOError, builtins.ConnectionRefusedError):
             self.error_args["data"] = list(args[1:])
 
 
-class TimeoutError(SocketIOError, builtins.TimeoutError):
+class CallTimeout(SocketIOError, TimeoutError):
     """A client did not acknowledge an event in time."""
 
 

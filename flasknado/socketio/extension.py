@@ -24,7 +24,7 @@ from flasknado.socketio.namespace import Namespace
 from flasknado.socketio.options import SocketIOOptions
 
 if TYPE_CHECKING:
-    from flasknado.socketio.rooms import Room
+    from flasknado.socketio.room_names import Room
     from flasknado.socketio.test_client import SocketIOTestClient
 
 HandlerT = TypeVar("HandlerT", bound=Handler)
@@ -171,7 +171,7 @@ class SocketIO:
             self._core.default_exception_handler = handler
 
     def _handle_event(
-        self, handler: Handler, message: str | None, namespace: str, sid: str, *args: Any
+        self, handler: Handler, message: str | None, _namespace: str, sid: str, *args: Any
     ) -> Any:
         """Call a handler in the request context that it is in; for `Namespace.trigger_event`."""
         client = self.server._of_request(sid, None)
@@ -232,7 +232,7 @@ class SocketIO:
         """Emit an event to one client, and return its answer.
 
         Keywords as for `emit`, and `timeout` in seconds (default 60), after which it raises
-        `TimeoutError`. Not on an event loop's thread.
+        `CallTimeout`. Not on an event loop's thread.
         """
         kwargs.pop("ignore_queue", None)
         to = kwargs.pop("to", None) or kwargs.pop("room", None)
@@ -344,4 +344,3 @@ def _wrong_server() -> Any:
     """Answer a client under a server that has no event loop for it."""
     current_app.logger.error(WRONG_SERVER)
     return {"code": 3, "message": WRONG_SERVER}, 501
-

@@ -5,6 +5,7 @@ Needs the package msgpack (`pip install flasknado[socketio]`).
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 from flasknado.errors import ConfigurationError
@@ -17,13 +18,12 @@ class MsgpackParser(Parser):
 
     def __init__(self, max_bytes: int = 1_000_000) -> None:
         try:
-            import msgpack
+            self._msgpack: Any = importlib.import_module("msgpack")
         except ImportError:
             raise ConfigurationError(
                 "SocketIO(serializer='msgpack') needs the package msgpack: "
                 "pip install flasknado[socketio]"
             ) from None
-        self._msgpack: Any = msgpack
         self._max_bytes = max_bytes
 
     def encode(self, packet: Packet) -> list[Data]:

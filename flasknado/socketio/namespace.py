@@ -9,7 +9,7 @@ from flasknado.socketio.handlers import DISCONNECT, takes
 
 if TYPE_CHECKING:
     from flasknado.socketio.extension import SocketIO
-    from flasknado.socketio.rooms import Room
+    from flasknado.socketio.room_names import Room
 
 
 class Namespace:

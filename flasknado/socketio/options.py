@@ -24,7 +24,9 @@ log = logging.getLogger("flasknado.socketio")
 DEFAULT_PATH: Final = "socket.io"
 DEFAULT_CHANNEL: Final = "flask-socketio"
 
-MEANINGLESS: Final = frozenset(("async_mode", "async_handlers", "manage_session", "monitor_clients"))
+MEANINGLESS: Final = frozenset(
+    ("async_mode", "async_handlers", "manage_session", "monitor_clients")
+)
 """There is one way here, which does what any value of these asks for, see the documentation."""
 
 ELSEWHERE: Final = {
@@ -192,8 +194,10 @@ def _policy(origins: Any, credentials: bool) -> SocketPolicy | None:
 
 
 def _namespaces(namespaces: Any) -> str | tuple[str, ...] | None:
-    if namespaces is None or namespaces == "*":
-        return namespaces
+    if namespaces is None:
+        return None
+    if namespaces == "*":
+        return "*"
     return (namespaces,) if isinstance(namespaces, str) else tuple(namespaces)
 
 

@@ -16,7 +16,7 @@ import json
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple
 
 from flasknado.socketio.engineio.packet import Data, ProtocolError
 
@@ -54,16 +54,6 @@ class Packet(NamedTuple):
     namespace: str = ROOT
     data: Any = None
     id: int | None = None
-
-
-class JSONModule(Protocol):
-    """What the `json` option may be: the standard library's module, or one like it."""
-
-    def dumps(self, obj: Any, /, **options: Any) -> str:
-        """Return JSON text."""
-
-    def loads(self, text: str, /) -> Any:
-        """Return what JSON text means."""
 
 
 class Parser(ABC):
@@ -106,10 +96,11 @@ class Incomplete:
 class DefaultParser(Parser):
     """The default parser: JSON, with binary data beside it.
 
+    json_module: one with the standard library's `dumps()` and `loads()`, such as `app.json`.
     max_bytes: what the attachments of one packet may be together.
     """
 
-    def __init__(self, json_module: JSONModule = json, max_bytes: int = 1_000_000) -> None:
+    def __init__(self, json_module: Any = json, max_bytes: int = 1_000_000) -> None:
         self._dumps: Callable[..., str] = json_module.dumps
         if json_module is json:
             # NaN is no JSON: it would be the client that fails, at reading it.

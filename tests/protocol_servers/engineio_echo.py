@@ -39,7 +39,7 @@ class Echo:
     def closed(self, session: Session, reason: str) -> None:
         """Nothing was kept."""
 
-    def idle(self, session: Session) -> bool:  # noqa: ARG002
+    def idle(self, session: Session) -> bool:
         return False
 
 

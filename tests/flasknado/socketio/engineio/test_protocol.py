@@ -107,9 +107,7 @@ def test_message_on_polling_is_echoed(requests: Requests, payload: str) -> None:
     assert (answer.status, answer.text) == (200, payload)
 
 
-@pytest.mark.parametrize(
-    "payload", ["abc", "", "4hello\x1e", "b!", "bA", "2", "0", "5", b"4\xff"]
-)
+@pytest.mark.parametrize("payload", ["abc", "", "4hello\x1e", "b!", "bA", "2", "0", "5", b"4\xff"])
 def test_packet_on_polling_that_is_none_closes_the_session(
     requests: Requests, payload: str | bytes
 ) -> None:
