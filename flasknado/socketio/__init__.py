@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from flasknado.socketio.context import send as send
     from flasknado.socketio.errors import BacklogFull as BacklogFull
     from flasknado.socketio.errors import CallTimeout as CallTimeout
-    from flasknado.socketio.errors import (  # noqa: A004
-        ConnectionRefusedError as ConnectionRefusedError,
+    from flasknado.socketio.errors import (
+        ConnectionRefusedError as ConnectionRefusedError,  # noqa: A004
     )
     from flasknado.socketio.errors import SocketIOError as SocketIOError
     from flasknado.socketio.extension import SocketIO as SocketIO

@@ -5,13 +5,14 @@ from __future__ import annotations
 import builtins
 import functools
 import logging
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from flask import Flask
 
 from flasknado.live.hooks import Hooks
-from flasknado.live.tickets import NOBODY, Identity
+from flasknado.live.tickets import NOBODY, Access, Identity
 from flasknado.native.in_flask import Caller, environ_of
 from flasknado.native.stack import Refused
 from flasknado.socketio import calls, errors, packet
@@ -83,10 +84,9 @@ class Core:
         result = calls.in_context(self.app, application, environ, function)
         server = client.server
         if job.kind is JobKind.CONNECT:
-            error, identity = result
+            error, access = result
             if error is None:
-                client.identity = identity
-                server.runtime.post(server.accept, client)
+                server.runtime.post(server.accept, client, access)
             else:
                 server.runtime.post(server.refuse, client, error)
         elif job.kind is JobKind.EVENT and job.ack_id is not None and result is not NOT_HANDLED:
@@ -111,16 +111,17 @@ class Core:
 
     def _connect(
         self, client: Client, environ: dict[str, Any], auth: Any
-    ) -> tuple[dict[str, Any] | None, Identity]:
+    ) -> tuple[dict[str, Any] | None, Access]:
         """Return why a client is refused, if it is, and who it is."""
-        identity = self._who()
+        asked_at = time.monotonic()
+        access = Access(self._who(), asked_at)
         try:
             said = self._trigger(client, CONNECT, environ, auth)
         except errors.ConnectionRefusedError as error:
-            return error.error_args, identity
+            return error.error_args, access
         except builtins.ConnectionRefusedError:
-            return REFUSED, identity
-        return (REFUSED if said is False else None), identity
+            return REFUSED, access
+        return (REFUSED if said is False else None), access
 
     def _who(self) -> Identity:
         """Ask the application's live events who this is, as they would be asked there."""

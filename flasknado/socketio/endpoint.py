@@ -6,17 +6,22 @@ On the loop's thread.
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import re
 from typing import TYPE_CHECKING, Any
 
 from tornado.routing import URLSpec
 
+from flasknado.live.event import REVOCATIONS
 from flasknado.live.hub.hub import Hub, hub_of
 from flasknado.live.log.tables import Batch
+from flasknado.live.options import LiveOptions
+from flasknado.live.revocation import revocation_of
 from flasknado.socketio import bus
 from flasknado.socketio.bus import message_of, target_of
 from flasknado.socketio.client import Client
 from flasknado.socketio.engineio.handler import EngineHandler
+from flasknado.socketio.engineio.options import EngineOptions
 from flasknado.socketio.engineio.server import Engine
 from flasknado.socketio.runtime import LoopRuntime
 from flasknado.socketio.server import Server
@@ -36,7 +41,8 @@ class Endpoint:
         runtime = LoopRuntime(loop, http_server, options.threads, options.queue_limit)
         self.hub: Hub = hub_of(socketio.state, http_server)
         self.server = Server(socketio.core, runtime, self._bus)
-        self.engine = Engine(options.engine, loop, self.server)
+        self.server.upholds = self.hub.revocations.upholds
+        self.engine = Engine(_with_limits(options.engine, self.hub.options), loop, self.server)
         self.hub.taps.append(self._on_batch)
         socketio.server.servers.append(self.server)
         budget = getattr(http_server, "budget", None)
@@ -53,6 +59,10 @@ class Endpoint:
     # What the log tells.
 
     def _on_batch(self, batch: Batch) -> None:
+        for event in batch.events:
+            revocation = revocation_of(event) if event.channel == REVOCATIONS else None
+            if revocation is not None:
+                self.server.revoke(revocation)
         for told in self._bus.heard(batch.events):
             own = told.origin == self._bus.origin
             if told.what == bus.EMIT:
@@ -98,20 +108,40 @@ class Endpoint:
             self.server.disconnect(client)
 
 
+def _with_limits(engine: EngineOptions, options: LiveOptions) -> EngineOptions:
+    """Return the options with the limits that are those of all live clients."""
+    return dataclasses.replace(
+        engine,
+        backlog_limit_bytes=options.backlog_limit_bytes,
+        max_sessions=options.max_subscribers,
+        max_per_address=options.max_per_address,
+    )
+
+
 def routes(socketio: SocketIO, http_server: Any) -> list[URLSpec]:
     """Return the route of a `SocketIO` on a server; raises `ConfigurationError`."""
     container = getattr(http_server, "container", None)
     socketio.state.check_processes(bool(getattr(container, "multiprocess", False)))
     endpoints: dict[asyncio.AbstractEventLoop, Endpoint] = {}
 
-    def find_engine(handler: EngineHandler) -> Engine:
+    def find(handler: EngineHandler) -> Endpoint:
         loop = asyncio.get_running_loop()
         endpoint = endpoints.get(loop)
         if endpoint is None:
             endpoint = endpoints[loop] = Endpoint(socketio, handler.settings["http_server"])
-        return endpoint.engine
+        return endpoint
+
+    def find_engine(handler: EngineHandler) -> Engine:
+        return find(handler).engine
+
+    async def ready(handler: EngineHandler) -> None:
+        await find(handler).hub.ready()
 
     limits = {"max_body_bytes": socketio.options.engine.max_payload_bytes}
     handler = type("SocketIOHandler", (EngineHandler,), limits)
-    arguments = {"find_engine": find_engine, "policy": socketio.options.policy}
+    arguments = {
+        "find_engine": find_engine,
+        "policy": socketio.options.policy,
+        "ready": ready,
+    }
     return [URLSpec(rf"/{re.escape(socketio.options.path)}/?", handler, arguments)]

@@ -9,10 +9,13 @@ from __future__ import annotations
 import functools
 import logging
 import secrets
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
+from flasknado.live.revocation import Revocation
+from flasknado.live.tickets import Access
 from flasknado.socketio import packet
 from flasknado.socketio.bus import Bus
 from flasknado.socketio.client import Client, ClientState, Connection, Job, JobKind, Link
@@ -33,6 +36,8 @@ MAX_JOBS = 64
 """How many events of one client may wait for the application; then it is not read."""
 JOBS_PER_BATCH = 16
 """How many of them are dealt with before other clients have their turn."""
+CONNECT_TIMEOUT_S = 45.0
+"""How long a client may take until it connects to a namespace."""
 PENDING_LIMIT = 1000
 """How many messages may wait for a client that has not been accepted yet."""
 
@@ -72,6 +77,8 @@ class Server:
         self._members: dict[str, dict[Client, None]] = {}
         self._rooms: dict[tuple[str, str], dict[Client, None]] = {}
         self.deliveries = Deliveries(self._find, self._write, runtime.soon)
+        self.upholds: Callable[[Access], bool] = lambda _: True
+        """Whether access that the application gave has not been taken away since."""
         self._refused: deque[Connection] = deque()
         """Whose jobs the lane has not taken."""
         self.events_received = 0
@@ -105,9 +112,19 @@ class Server:
         for client in list(connection.clients.values()):
             self._leave(client, reason)
 
-    def idle(self, link: Link) -> bool:
-        """Return whether a client has no namespace."""
-        return not link.upper.clients
+    def is_over(self, link: Link, age_s: float) -> bool:
+        """Return whether a client has no namespace, or its user's access has ended."""
+        clients: dict[str, Client] = link.upper.clients
+        if not clients:
+            return age_s > CONNECT_TIMEOUT_S
+        return any(map(has_expired, clients.values()))
+
+    def revoke(self, revocation: Revocation) -> None:
+        """Disconnect a user's clients; those that may still connect come back."""
+        for client in list(self.clients.values()):
+            identity = client.identity
+            if identity is not None and revocation.ends(identity.user, identity.generation):
+                client.connection.link.close(Reason.SERVER_DISCONNECT)
 
     # Packets from clients.
 
@@ -121,6 +138,8 @@ class Server:
         elif client is None or client.state is not ClientState.CONNECTED:
             # As in python-socketio: it may have been disconnected a moment ago.
             log.debug("a packet came for a namespace that its client is not in")
+        elif has_expired(client):
+            connection.link.close(Reason.SERVER_DISCONNECT)
         elif kind == packet.EVENT:
             self.events_received += 1
             self._ask(Job(JobKind.EVENT, client, tuple(data), ack_id))
@@ -209,8 +228,11 @@ class Server:
             if len(self._refused) > before:
                 break
 
-    def accept(self, client: Client) -> None:
-        """Take a client that the application has let in."""
+    def accept(self, client: Client, access: Access) -> None:
+        """Take a client that the application has let in, unless its user is revoked meanwhile."""
+        client.identity = access.identity if access.identity.user is not None else None
+        if client.state is not ClientState.GONE and not self.upholds(access):
+            client.connection.link.close(Reason.SERVER_DISCONNECT)
         if client.state is ClientState.PENDING:
             self._welcome(client)
         elif client.state is ClientState.GONE and not self.application.always_connect:
@@ -336,6 +358,13 @@ class Server:
             "events_received_total": self.events_received,
             "events_delivered_total": self.deliveries.delivered,
         }
+
+
+def has_expired(client: Client) -> bool:
+    """Return whether the access of a client's user has ended."""
+    identity = client.identity
+    expires_at = None if identity is None else identity.expires_at
+    return expires_at is not None and expires_at <= time.time()
 
 
 def _taken(connection: Connection) -> Iterator[Job]:

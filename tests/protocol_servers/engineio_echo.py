@@ -39,7 +39,7 @@ class Echo:
     def closed(self, session: Session, reason: str) -> None:
         """Nothing was kept."""
 
-    def idle(self, session: Session) -> bool:
+    def is_over(self, session: Session, age_s: float) -> bool:
         return False
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from http.cookies import Morsel
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError
 
 from flasknado.live.endpoints.base import LiveHandler
+from flasknado.live.errors import LiveError
 from flasknado.live.flask_cors import FlaskCors
 from flasknado.live.origins import OriginPolicy
 from flasknado.native import websocket_handshake as handshake
@@ -63,11 +64,18 @@ class EngineHandler(LiveHandler):
     _session: Session | None = None
 
     def initialize(
-        self, find_engine: Callable[[EngineHandler], Engine], policy: Policy | None = None
+        self,
+        find_engine: Callable[[EngineHandler], Engine],
+        policy: Policy | None = None,
+        ready: Callable[[EngineHandler], Awaitable[None]] | None = None,
     ) -> None:
-        """Take what the route says; `policy` goes before the application's own."""
+        """Take what the route says; `policy` goes before the application's own.
+
+        `ready(handler)` is awaited before a session begins; it raises `LiveError` if none can.
+        """
         self._find_engine = find_engine
         self._policy = policy
+        self._ready = ready
 
     @property
     def origin_policy(self) -> OriginPolicy | FlaskCors | Policy:  # type: ignore[override]
@@ -81,6 +89,11 @@ class EngineHandler(LiveHandler):
         origin = self.request.headers.get("Origin")
         if not (origin is None or self.own_page or self.origin_policy.allows(origin)):
             raise EngineRefused(FORBIDDEN, f"pages of {origin[:80]!a} may not connect", 403)
+        if self._ready is not None and self._argument("sid") is None:
+            try:
+                await self._ready(self)
+            except LiveError as error:
+                raise EngineRefused(FORBIDDEN, str(error), 503) from None
 
     def options(self) -> None:
         super().options()

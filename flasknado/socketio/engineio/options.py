@@ -28,8 +28,6 @@ class EngineOptions:
     allow_upgrades: bool = True
     transports: tuple[str, ...] = TRANSPORTS
     upgrade_timeout_s: float = 10.0
-    connect_timeout_s: float = 45.0
-    """How long a client may take until it has something to do here."""
     cookie: Mapping[str, Any] | None = None
     """The attributes of the cookie with the session id, `name` among them."""
     compression_threshold_bytes: int | None = None

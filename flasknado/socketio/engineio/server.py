@@ -49,8 +49,8 @@ class Upper(Protocol):
     def closed(self, session: Session, reason: str) -> None:
         """A client has gone."""
 
-    def idle(self, session: Session) -> bool:
-        """Return whether a client that has been here for a while has nothing to do here."""
+    def is_over(self, session: Session, age_s: float) -> bool:
+        """Return whether a client of this age has nothing to do here, or may not stay."""
 
 
 class Engine:
@@ -179,10 +179,8 @@ class Engine:
                 self.gone["silent"] += 1
                 session.abort(PING_TIMEOUT)
                 return
-            if now - session.opened_at > self.options.connect_timeout_s and self.upper.idle(
-                session
-            ):
-                session.close(TRANSPORT_CLOSE)
+            if self.upper.is_over(session, now - session.opened_at):
+                session.close(SERVER_DISCONNECT)
                 return
             session.pinged = True
             # From when it was due, as the client counts, unless this process is very late.

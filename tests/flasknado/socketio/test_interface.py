@@ -11,7 +11,7 @@ from flask import Flask, g, request, session
 import flasknado.socketio as package
 from flasknado.errors import ConfigurationError
 from flasknado.socketio import (
-    ConnectionRefusedError,
+    ConnectionRefusedError,  # noqa: A004
     Namespace,
     SocketIO,
     SocketIOTestClient,
@@ -35,45 +35,18 @@ def received(client: SocketIOTestClient, namespace: str | None = None) -> list[t
 
 
 def test_names_of_flask_socketio_are_there() -> None:
-    for name in [
-        "SocketIO",
-        "Namespace",
-        "emit",
-        "send",
-        "join_room",
-        "leave_room",
-        "close_room",
-        "rooms",
-        "disconnect",
-        "call",
-        "ConnectionRefusedError",
-        "SocketIOTestClient",
-    ]:
+    for name in (
+        *("SocketIO", "Namespace", "emit", "send", "join_room", "leave_room", "close_room"),
+        *("rooms", "disconnect", "call", "ConnectionRefusedError", "SocketIOTestClient"),
+    ):
         assert getattr(package, name) is not None
     _, socketio = make()
-    for name in [
-        "init_app",
-        "on",
-        "on_error",
-        "on_error_default",
-        "on_event",
-        "event",
-        "on_namespace",
-        "emit",
-        "call",
-        "send",
-        "close_room",
-        "run",
-        "stop",
-        "start_background_task",
-        "sleep",
-        "test_client",
-        "server",
-        "reason",
-        "exception_handlers",
+    for name in (
+        *("init_app", "on", "on_error", "on_error_default", "on_event", "event", "on_namespace"),
+        *("emit", "call", "send", "close_room", "run", "stop", "start_background_task", "sleep"),
+        *("test_client", "server", "reason", "exception_handlers", "async_mode"),
         "default_exception_handler",
-        "async_mode",
-    ]:
+    ):
         assert hasattr(socketio, name), name
     for name in ["trigger_event", "emit", "send", "close_room", "rooms"]:
         assert hasattr(Namespace(), name)
