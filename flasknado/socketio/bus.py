@@ -82,9 +82,9 @@ class Bus:
         """Return the log's channel for a room; `None`: for a whole namespace."""
         return self._prefix + _digest(namespace, "all" if key is None else f"room {key}")
 
-    def session_channel(self, pid: str) -> str:
+    def _session_channel(self, pid: str, namespace: str) -> str:
         """Return the log's channel for what is kept of a client that may come back."""
-        return self._prefix + _digest("session", pid)
+        return self._prefix + _digest("session", pid, namespace)
 
     def tell(self, what: str, **fields: Any) -> None:
         """Tell the other processes of something that is not kept."""
@@ -110,12 +110,18 @@ class Bus:
             channel = self.channel_of(target.namespace, key)
             self.state.log.publish_buffered(Draft(channel, EMIT, data, kept=True, buffered=True))
 
-    def keep_session(self, pid: str, fields: dict[str, Any]) -> None:
+    def keep_session(self, pid: str, namespace: str, fields: dict[str, Any]) -> None:
         """Keep what a client needs to be recovered, for as long as buffered events are kept."""
-        draft = Draft(
-            self.session_channel(pid), SESSION, self._data(fields), kept=True, buffered=True
-        )
+        channel = self._session_channel(pid, namespace)
+        draft = Draft(channel, SESSION, self._data(fields), kept=True, buffered=True)
         self.state.log.publish_buffered(draft)
+
+    def kept_session(self, pid: str, namespace: str) -> dict[str, Any] | None:
+        """Return what is kept of a client; blocking."""
+        self.state.log.flush()  # it may have been here a moment ago
+        event = self.state.log.newest_buffered(self._session_channel(pid, namespace))
+        told = None if event is None else told_of(event)
+        return told.fields if told is not None and "sid" in told.fields else None
 
     def heard(self, events: Sequence[Event]) -> Iterator[Told]:
         """Yield what was told, of the events of the log."""

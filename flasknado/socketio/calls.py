@@ -99,4 +99,5 @@ def describe(client: Client, message: str | None, args: tuple[Any, ...]) -> None
     request.sid = client.sid
     request.namespace = client.namespace
     request.event = {"message": message, "args": args}
+    request.recovered = client.recovered_of is not None
     request.socketio_client = client

@@ -64,12 +64,14 @@ class Job(NamedTuple):
 class Connection:
     """One client's connection, with all its namespaces."""
 
-    __slots__ = ("clients", "cookies", "incomplete", "jobs", "link", "running")
+    __slots__ = ("clients", "connecting", "cookies", "incomplete", "jobs", "link", "running")
 
     def __init__(self, link: Link) -> None:
         self.link = link
         self.clients: dict[str, Client] = {}
         """By namespace."""
+        self.connecting: set[str] | None = None
+        """The namespaces for which it is being found out what the client has missed."""
         self.incomplete: Incomplete | None = None
         """A packet whose attachments have not all come."""
         self.jobs: deque[Job] | None = None
@@ -95,10 +97,13 @@ class Client:
         "callbacks",
         "connection",
         "identity",
+        "kept_at",
         "last_ack_id",
         "namespace",
         "pending",
         "pid",
+        "place",
+        "recovered_of",
         "rooms",
         "server",
         "sid",
@@ -121,6 +126,12 @@ class Client:
         self.last_ack_id = 0
         self.pid: str | None = None
         """By what it can be recovered after a short disconnection, if it can."""
+        self.kept_at = 0.0
+        """When its state was kept last, in seconds of `time.monotonic`."""
+        self.place = 0
+        """The offset up to which it has every durable event, as long as older ones may come."""
+        self.recovered_of: tuple[str | None] | None = None
+        """The user that it was, if it came back and was not asked again yet."""
         self.identity: Identity | None = None
 
     def enter(self, room: Room) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tornado.routing import URLSpec
 
-from flasknado.live.event import REVOCATIONS
+from flasknado.live.event import REVOCATIONS, Cursor
 from flasknado.live.hub.hub import Hub, hub_of
 from flasknado.live.log.tables import Batch
 from flasknado.live.options import LiveOptions
@@ -23,6 +23,7 @@ from flasknado.socketio.client import Client
 from flasknado.socketio.engineio.handler import EngineHandler
 from flasknado.socketio.engineio.options import EngineOptions
 from flasknado.socketio.engineio.server import Engine
+from flasknado.socketio.recovery import Recoveries
 from flasknado.socketio.runtime import LoopRuntime
 from flasknado.socketio.server import Server
 
@@ -38,11 +39,15 @@ class Endpoint:
         loop = asyncio.get_running_loop()
         self._socketio = socketio
         self._bus = socketio.server.bus
+        self._epoch = ""
         runtime = LoopRuntime(loop, http_server, options.threads, options.queue_limit)
         self.hub: Hub = hub_of(socketio.state, http_server)
         self.server = Server(socketio.core, runtime, self._bus)
         self.server.upholds = self.hub.revocations.upholds
         self.engine = Engine(_with_limits(options.engine, self.hub.options), loop, self.server)
+        self._recoveries = Recoveries(options, self.hub, self._bus, runtime)
+        if options.durable:
+            self.server.recoveries = self._recoveries
         self.hub.taps.append(self._on_batch)
         socketio.server.servers.append(self.server)
         budget = getattr(http_server, "budget", None)
@@ -63,6 +68,9 @@ class Endpoint:
             revocation = revocation_of(event) if event.channel == REVOCATIONS else None
             if revocation is not None:
                 self.server.revoke(revocation)
+        if self._epoch != batch.epoch:
+            self._epoch = batch.epoch
+            self.server.begin_log()
         for told in self._bus.heard(batch.events):
             own = told.origin == self._bus.origin
             if told.what == bus.EMIT:
@@ -73,6 +81,7 @@ class Endpoint:
                     self._deliver(told)
             elif not own:
                 self._obey(told)
+        self._recoveries.advance(Cursor(batch.epoch, batch.complete_to))
 
     def _deliver(self, told: bus.Told) -> None:
         fields = told.fields
@@ -84,6 +93,8 @@ class Endpoint:
                 self._bus.tell(bus.ACK, to=told.origin, number=number, args=list(args))
 
         message = message_of(self._socketio.options.parser, fields)
+        if "number" in fields:
+            message.offset = told.offset
         self.server.deliver(target_of(fields), message, callback)
 
     def _obey(self, told: bus.Told) -> None:
@@ -106,6 +117,8 @@ class Endpoint:
             emitter.leave_room(client.sid, fields["room"], client.namespace)
         elif told.what == bus.DISCONNECT:
             self.server.disconnect(client)
+        elif told.what == bus.DISPLACE:
+            self.server.displaced(client)
 
 
 def _with_limits(engine: EngineOptions, options: LiveOptions) -> EngineOptions:

@@ -12,10 +12,12 @@ from flasknado.socketio.packet import DISCONNECT, EVENT, Packet, Parser
 class Message(Outgoing):
     """One packet. May be made on any thread; raises `TypeError` or `ValueError`."""
 
-    __slots__ = ("packet", "parser")
+    __slots__ = ("offset", "packet", "parser")
 
-    def __init__(self, parser: Parser, packet: Packet) -> None:
+    def __init__(self, parser: Parser, packet: Packet, offset: int = 0) -> None:
         super().__init__(parser.encode(packet))
+        self.offset = offset
+        """Its place in the log, if it is durable."""
         self.parser = parser
         self.packet = packet
 
@@ -26,7 +28,8 @@ class Message(Outgoing):
         acknowledgement, if the client has a `pid` and it is a string.)
         """
         packet = self.packet
-        return Message(self.parser, packet._replace(data=[*packet.data, cursor]))
+        data = [*packet.data, cursor]
+        return Message(self.parser, packet._replace(data=data), self.offset)
 
     def asking(self, ack_id: int) -> Message:
         """Return it with a request for an acknowledgement."""
@@ -53,6 +56,11 @@ class Joined(Outgoing):
         super().__init__(())
         self.messages = messages
         self.size_bytes = sum(message.size_bytes for message in messages)
+
+    @property
+    def offset(self) -> int:
+        """The greatest offset among them."""
+        return max(getattr(message, "offset", 0) for message in self.messages)
 
     @property
     def frames(self) -> bytes:

@@ -16,15 +16,16 @@ from typing import Any, Protocol
 
 from flasknado.live.revocation import Revocation
 from flasknado.live.tickets import Access
-from flasknado.socketio import packet
-from flasknado.socketio.bus import Bus
+from flasknado.socketio import packet, recovery
+from flasknado.socketio.bus import DISPLACE, Bus
 from flasknado.socketio.client import Client, ClientState, Connection, Job, JobKind, Link
 from flasknado.socketio.deliveries import Deliveries, Target
 from flasknado.socketio.engineio.packet import Data, Outgoing, ProtocolError
 from flasknado.socketio.errors import Reason
 from flasknado.socketio.handlers import Handlers
-from flasknado.socketio.message import Farewell, Message
+from flasknado.socketio.message import Farewell, Joined, Message
 from flasknado.socketio.packet import Incomplete, Packet, Parser
+from flasknado.socketio.recovery import Recovered, Recoveries
 from flasknado.socketio.runtime import Runtime
 
 log = logging.getLogger("flasknado.socketio")
@@ -36,6 +37,8 @@ MAX_JOBS = 64
 """How many events of one client may wait for the application; then it is not read."""
 JOBS_PER_BATCH = 16
 """How many of them are dealt with before other clients have their turn."""
+RECOVERABLE = frozenset((Reason.TRANSPORT_CLOSE, Reason.TRANSPORT_ERROR, Reason.PING_TIMEOUT))
+"""Why a client may have gone that comes back."""
 CONNECT_TIMEOUT_S = 45.0
 """How long a client may take until it connects to a namespace."""
 PENDING_LIMIT = 1000
@@ -77,6 +80,8 @@ class Server:
         self._members: dict[str, dict[Client, None]] = {}
         self._rooms: dict[tuple[str, str], dict[Client, None]] = {}
         self.deliveries = Deliveries(self._find, self._write, runtime.soon)
+        self.recoveries: Recoveries | None = None
+        """What takes clients back; `None`: nothing does."""
         self.upholds: Callable[[Access], bool] = lambda _: True
         """Whether access that the application gave has not been taken away since."""
         self._refused: deque[Connection] = deque()
@@ -117,7 +122,16 @@ class Server:
         clients: dict[str, Client] = link.upper.clients
         if not clients:
             return age_s > CONNECT_TIMEOUT_S
+        if self.recoveries is not None:
+            for client in clients.values():
+                if client.pid is not None and client.state is ClientState.CONNECTED:
+                    self.recoveries.refresh(client)
         return any(map(has_expired, clients.values()))
+
+    def begin_log(self) -> None:
+        """Note that the log is another one now, so that offsets begin again."""
+        for client in self.clients.values():
+            client.place = 0
 
     def revoke(self, revocation: Revocation) -> None:
         """Disconnect a user's clients; those that may still connect come back."""
@@ -132,7 +146,7 @@ class Server:
         kind, namespace, data, ack_id = received
         client = connection.clients.get(namespace)
         if kind == packet.CONNECT:
-            if client is not None:
+            if client is not None or namespace in (connection.connecting or ()):
                 raise ProtocolError("the client is in this namespace already")
             self._connect(connection, namespace, data)
         elif client is None or client.state is not ClientState.CONNECTED:
@@ -158,11 +172,65 @@ class Server:
         if refusal is not None:
             self._send_error(connection, namespace, {"message": refusal})
             return
-        client = Client(self, connection, namespace, secrets.token_urlsafe(SID_BYTES))
+        recoveries = self.recoveries
+        if recoveries is None or not recoveries.is_durable(namespace):
+            self._admit(connection, namespace, auth)
+            return
+        said, auth = recovery.taken_from(auth)
+        if said is None:
+            self._admit(connection, namespace, auth)
+            return
+        if connection.connecting is None:
+            connection.connecting = set()
+        connection.connecting.add(namespace)
+
+        def admit(recovered: Recovered | None) -> None:
+            if connection.connecting is not None:
+                connection.connecting.discard(namespace)
+            self._admit(connection, namespace, auth, recovered)
+
+        recoveries.begin(connection, namespace, said, admit)
+
+    def _admit(
+        self,
+        connection: Connection,
+        namespace: str,
+        auth: Any,
+        recovered: Recovered | None = None,
+    ) -> None:
+        """Ask the application about a client, a new one or one that came back."""
+        if recovered is None:
+            client = Client(self, connection, namespace, secrets.token_urlsafe(SID_BYTES))
+            if self.recoveries is not None and self.recoveries.is_durable(namespace):
+                client.pid = self.recoveries.new_pid()
+        else:
+            client = Client(self, connection, namespace, recovered.sid)
+            client.pid = recovered.pid
+            client.rooms = dict(recovered.rooms)
+            client.place = recovered.place
+            client.pending = recovered.missed
+            client.recovered_of = (recovered.user,)
+            self._displace(client)
+            self.bus.tell(DISPLACE, sid=client.sid, namespace=namespace)
         self.enter(client)
-        if self.application.always_connect:
+        if self.application.always_connect and recovered is None:
             self._welcome(client)
         self._ask(Job(JobKind.CONNECT, client, (auth,)))
+
+    def _displace(self, client: Client) -> None:
+        """Let go of what a client was before it came back, which may not have been noticed yet."""
+        before = self.clients.get(client.sid)
+        if before is not None:
+            self._forget(before)
+            # Before it connects again, so that the application hears of both in order.
+            gone = Job(JobKind.DISCONNECT, before, (Reason.TRANSPORT_CLOSE,))
+            self._ask(gone, client.connection)
+            before.connection.link.close(Reason.TRANSPORT_CLOSE)
+
+    def displaced(self, client: Client) -> None:
+        """Let go of a client that has come back to another process."""
+        client.pid = None  # its state is that process's now
+        client.connection.link.close(Reason.TRANSPORT_CLOSE)
 
     def enter(self, client: Client) -> None:
         """Count a client in."""
@@ -189,8 +257,8 @@ class Server:
 
     # Jobs for the application.
 
-    def _ask(self, job: Job) -> None:
-        connection = job.client.connection
+    def _ask(self, job: Job, connection: Connection | None = None) -> None:
+        connection = connection or job.client.connection
         if connection.jobs is None:
             connection.jobs = deque()
         connection.jobs.append(job)
@@ -233,6 +301,10 @@ class Server:
         client.identity = access.identity if access.identity.user is not None else None
         if client.state is not ClientState.GONE and not self.upholds(access):
             client.connection.link.close(Reason.SERVER_DISCONNECT)
+        if client.recovered_of not in (None, (access.identity.user,)):
+            # What it missed was another user's: it connects again, and begins anew.
+            client.connection.link.close(Reason.SERVER_DISCONNECT)
+        client.recovered_of = None
         if client.state is ClientState.PENDING:
             self._welcome(client)
         elif client.state is ClientState.GONE and not self.application.always_connect:
@@ -245,6 +317,8 @@ class Server:
             said["pid"] = client.pid
         client.state = ClientState.CONNECTED
         client.connection.link.send(self._message(Packet(packet.CONNECT, client.namespace, said)))
+        if client.pid is not None and self.recoveries is not None:
+            self.recoveries.changed(client)
         pending, client.pending = client.pending, None
         for message in pending or ():
             client.connection.link.send(message)
@@ -273,8 +347,19 @@ class Server:
             sent = Farewell(self.application.parser, client.namespace, reason)
             self.deliveries.add(Target(client.namespace, (client.sid,)), sent)
 
+    def changed(self, client: Client) -> None:
+        """Note that a client has entered or left a room."""
+        if self.recoveries is not None and client.state is ClientState.CONNECTED:
+            self.recoveries.changed(client)
+
     def _leave(self, client: Client, reason: str) -> None:
         connected = client.state is ClientState.CONNECTED
+        known = connected or client.recovered_of is not None
+        if client.pid is not None and self.recoveries is not None and known:
+            if reason in RECOVERABLE:
+                self.recoveries.keep(client)
+            else:
+                self.recoveries.forget(client)
         self._forget(client)
         if connected:
             self._ask(Job(JobKind.DISCONNECT, client, (reason,)))
@@ -330,7 +415,10 @@ class Server:
 
     def deliver(self, target: Target, message: Message, callback: Callback | None = None) -> None:
         """Have an event written to its clients; `callback` is called with each answer."""
+        recoveries = self.recoveries
         if callback is None:
+            if recoveries is not None and recoveries.is_durable(target.namespace):
+                message = message.stamped(recoveries.stamp(message.offset))
             self.deliveries.add(target, message)
             return
         for client in list(self._find(target)):
@@ -341,6 +429,8 @@ class Server:
         if isinstance(message, Farewell):
             client.connection.link.send(message)
             self._leave(client, message.reason)
+        elif client.place and self._has(client, message):
+            pass
         elif client.state is ClientState.CONNECTED:
             client.connection.link.send(message)
         elif client.state is ClientState.PENDING:
@@ -348,6 +438,20 @@ class Server:
                 client.pending = []
             if len(client.pending) < PENDING_LIMIT:
                 client.pending.append(message)
+
+    def _has(self, client: Client, message: Outgoing) -> bool:
+        """Return whether a client that came back was sent a message with what it had missed."""
+        offset = getattr(message, "offset", 0)
+        if not offset:
+            return False
+        if offset > client.place:
+            if isinstance(message, Joined):
+                for one in message.messages:
+                    self._write(client, one)
+                return True
+            client.place = 0  # older ones come no more
+            return False
+        return True
 
     def stats(self) -> dict[str, Any]:
         """Return the gauges and counters."""

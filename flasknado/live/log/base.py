@@ -118,6 +118,10 @@ class Log(ABC):
         """Return who is on a channel."""
 
     @abstractmethod
+    def newest_buffered(self, channel: str) -> Event | None:
+        """Return the newest buffered event of a channel."""
+
+    @abstractmethod
     def ping(self) -> None:
         """Return if the log's place answers whoever uses it as views do; raises if not."""
 

@@ -162,6 +162,11 @@ class DatabaseLog(Log):
                 limit_bytes=READ_LIMIT_BYTES,
             )
 
+    def newest_buffered(self, channel: str) -> Event | None:
+        with self.engine().connect() as connection:
+            events = tables.read_newest(connection, channel, 1, buffered=True)
+        return events[0] if events else None
+
     def presence(self, channel: str) -> Presence:
         with self.engine().connect() as connection:
             return presence.read(connection, channel)

@@ -129,6 +129,11 @@ class MemoryLog(Log):
             events = [entry.event for entry in self._kept if entry.event.channel == channel]
         return events[-limit_events:]
 
+    def newest_buffered(self, channel: str) -> Event | None:
+        with self._lock:
+            entries = reversed(self._buffered)
+            return next((entry.event for entry in entries if entry.event.channel == channel), None)
+
     def see(self, changes: Mapping[Key, int]) -> None:
         """Note how many connections users have on channels."""
         with self._lock:

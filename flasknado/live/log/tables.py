@@ -298,15 +298,18 @@ def read(
     return Batch(row.epoch, row.head, max(row.floor, gone) + 1, events, complete_to)
 
 
-def read_newest(connection: sa.Connection, channel: str, limit_events: int) -> list[Event]:
-    """Return the newest kept events of a channel, at most so many, oldest first."""
+def read_newest(
+    connection: sa.Connection, channel: str, limit_events: int, *, buffered: bool = False
+) -> list[Event]:
+    """Return the newest kept, or buffered, events of a channel, at most so many, oldest first."""
+    among = BUFFERED_TABLES if buffered else KEPT_TABLES
     wanted = [
         sa.select(table.c.offset, table.c.channel, table.c.name, table.c.data)
         .where(table.c.channel == channel, table.c.name != GONE)
         .order_by(table.c.offset.desc())
         .limit(limit_events)
         .subquery()
-        for table in KEPT_TABLES[connection.dialect.name]
+        for table in among[connection.dialect.name]
     ]
     newest = sa.union_all(*(sa.select(one) for one in wanted)).order_by(sa.desc("offset"))
     rows = connection.execute(newest.limit(limit_events))

@@ -22,6 +22,7 @@ class SocketClient:
         self,
         serving: Serving,
         *namespaces: str,
+        at_once: bool = True,
         auth: Any = None,
         headers: dict[str, str] | None = None,
         origin: str | None = None,
@@ -36,8 +37,9 @@ class SocketClient:
         self._thread.start()
         self.sids: dict[str, str] = {}
         self.pids: dict[str, str] = {}
-        for namespace in namespaces or ("/",):
-            self.connect(namespace, auth)
+        if at_once:
+            for namespace in namespaces or ("/",):
+                self.connect(namespace, auth)
 
     def _read(self) -> None:
         try:
@@ -84,8 +86,11 @@ class SocketClient:
         """Return the first packet that begins with a text; it stays."""
 
         def find() -> str | None:
+            closed = self.closed
             found = (p for p in list(self.packets) if isinstance(p, str) and p.startswith(prefix))
-            return next(found, None)
+            packet = next(found, None)
+            assert packet is not None or not closed, f"closed, after {self.packets}"
+            return packet
 
         return str(wait_for(find, f"a packet {prefix}... among {self.packets}"))
 
