@@ -16,7 +16,7 @@ from flasknado.socketio.packet import ROOT, Packet, Parser, checked
 class MsgpackParser(Parser):
     """One binary message for each packet; bytes are among its data. Raises `ConfigurationError`."""
 
-    def __init__(self, max_bytes: int = 1_000_000) -> None:
+    def __init__(self) -> None:
         try:
             self._msgpack: Any = importlib.import_module("msgpack")
         except ImportError:
@@ -24,7 +24,6 @@ class MsgpackParser(Parser):
                 "SocketIO(serializer='msgpack') needs the package msgpack: "
                 "pip install flasknado[socketio]"
             ) from None
-        self._max_bytes = max_bytes
 
     def encode(self, packet: Packet) -> list[Data]:
         fields: dict[str, Any] = {"type": packet.type, "data": packet.data, "nsp": packet.namespace}
@@ -33,12 +32,16 @@ class MsgpackParser(Parser):
         packed: bytes = self._msgpack.packb(fields)
         return [packed]
 
+    def _extension(self, code: int, data: bytes) -> Any:
+        # So the JavaScript client writes `undefined`.
+        return None if (code, data) == (0, b"\x00") else self._msgpack.ExtType(code, data)
+
     def begin(self, data: Data) -> Packet:
         if isinstance(data, str):
             raise ProtocolError("text came where msgpack is spoken")
         try:
-            fields = self._msgpack.unpackb(data, max_buffer_size=self._max_bytes)
-        except (ValueError, RecursionError, self._msgpack.exceptions.UnpackException):
+            fields = self._msgpack.unpackb(data, ext_hook=self._extension)
+        except (TypeError, ValueError, RecursionError, self._msgpack.exceptions.UnpackException):
             raise ProtocolError("the packet is not msgpack") from None
         if not isinstance(fields, dict):
             raise ProtocolError("the packet is not a map")

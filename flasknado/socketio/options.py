@@ -156,7 +156,7 @@ def _parser(known: Keywords, max_bytes: int, app: Any) -> Parser:
     serializer = known.take("serializer", "default")
     module = known.take("json") or json
     if serializer == "msgpack":
-        return MsgpackParser(max_bytes)
+        return MsgpackParser()
     if serializer != "default":
         raise ConfigurationError(
             f"SocketIO(serializer={serializer!r}): choose 'default' or 'msgpack'"

@@ -9,6 +9,7 @@ On the loop's thread.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -20,6 +21,8 @@ from flasknado.socketio.engineio.packet import Data, Outgoing, ProtocolError, pa
 if TYPE_CHECKING:
     from flasknado.socketio.engineio.server import Engine
     from flasknado.socketio.engineio.websocket import WebSocketTransport
+
+log = logging.getLogger("flasknado.socketio")
 
 SERVER_DISCONNECT = "server disconnect"
 CLIENT_DISCONNECT = "client disconnect"
@@ -234,6 +237,10 @@ class Session:
             if post is not None:
                 post.refuse(str(error))
             self.engine.broken(self, error)
+            return
+        except Exception:
+            log.exception("a payload of a Socket.IO client failed")
+            self.close(TRANSPORT_ERROR)
             return
         if self.closed:
             return

@@ -7,6 +7,7 @@ does again.
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any
 
 from tornado.iostream import IOStream, StreamClosedError
@@ -21,6 +22,8 @@ from flasknado.websocket.codec import Message, Receiver, WebSocketError
 
 if TYPE_CHECKING:
     from flasknado.socketio.engineio.server import Engine
+
+log = logging.getLogger("flasknado.socketio")
 
 READ_BYTES = 64 * 1024
 MESSAGES_PER_TURN = 64
@@ -181,6 +184,10 @@ class WebSocketTransport:
             if not self._upgrading:
                 self._engine.broken(session, error)
             self.close(codec.CLOSE_POLICY, str(error))
+        except Exception:
+            log.exception("a message of a Socket.IO client failed")
+            session.disconnected(self, TRANSPORT_ERROR)
+            self.close(codec.CLOSE_INTERNAL_ERROR)
         self._reading = False
         self.read_on()
 
