@@ -141,7 +141,7 @@ const scenarios = {
   async msgpack() {
     const socket = await connected({ parser: msgpack, path: "/msgpack.io" });
     const back = once(socket, "back");
-    socket.emit("echo", "text", new Uint8Array([1]));
+    socket.emit("echo", "text", new Uint8Array([1]).buffer);
     const [text, bytes] = await back;
     return [text, [...bytes], await socket.timeout(DEADLINE_MS).emitWithAck("ack", 5)];
   },
