@@ -52,6 +52,14 @@ class Core:
         self.exception_handlers: dict[str, ErrorHandler] = {}
         self.default_exception_handler: ErrorHandler | None = None
 
+    def asks(self, namespace: str, event: str) -> bool:
+        """Return whether anything is to be done for a `connect` or `disconnect`."""
+        return (
+            self.handlers.find(namespace, event) is not None
+            or self.handlers.find_object(namespace) is not None
+            or (event == CONNECT and self.hooks.identifies)
+        )
+
     def handle(self, connection: Connection, jobs: Iterator[Job]) -> None:
         """Do the jobs of a client, one after the other."""
         caller: Caller | TestCaller = connection.link.caller

@@ -15,14 +15,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from flasknado.live.revocation import Revocation
-from flasknado.live.tickets import Access
+from flasknado.live.tickets import NOBODY, Access
 from flasknado.socketio import packet, recovery
 from flasknado.socketio.bus import DISPLACE, Bus
 from flasknado.socketio.client import Client, ClientState, Connection, Job, JobKind, Link
 from flasknado.socketio.deliveries import Deliveries, Target
 from flasknado.socketio.engineio.packet import Data, Outgoing, ProtocolError
 from flasknado.socketio.errors import Reason
-from flasknado.socketio.handlers import Handlers
+from flasknado.socketio.handlers import CONNECT, DISCONNECT, Handlers
 from flasknado.socketio.message import Farewell, Joined, Message
 from flasknado.socketio.packet import Incomplete, Packet, Parser
 from flasknado.socketio.recovery import Recovered, Recoveries
@@ -53,6 +53,9 @@ class Application(Protocol):
     handlers: Handlers
     parser: Parser
     always_connect: bool
+
+    def asks(self, namespace: str, event: str) -> bool:
+        """Return whether anything is to be done for a `connect` or `disconnect`."""
 
     def handle(self, connection: Connection, jobs: Iterator[Job]) -> None:
         """Do the jobs of a client; on a thread."""
@@ -215,7 +218,10 @@ class Server:
         self.enter(client)
         if self.application.always_connect and recovered is None:
             self._welcome(client)
-        self._ask(Job(JobKind.CONNECT, client, (auth,)))
+        if self.application.asks(namespace, CONNECT):
+            self._ask(Job(JobKind.CONNECT, client, (auth,)))
+        else:
+            self.accept(client, Access(NOBODY, 0.0))
 
     def _displace(self, client: Client) -> None:
         """Let go of what a client was before it came back, which may not have been noticed yet."""
@@ -258,6 +264,9 @@ class Server:
     # Jobs for the application.
 
     def _ask(self, job: Job, connection: Connection | None = None) -> None:
+        if job.kind is JobKind.DISCONNECT:
+            if not self.application.asks(job.client.namespace, DISCONNECT):
+                return
         connection = connection or job.client.connection
         if connection.jobs is None:
             connection.jobs = deque()

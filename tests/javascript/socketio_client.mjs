@@ -1,6 +1,7 @@
 // What socket.io-client finds at a server: `node socketio_client.mjs URL SCENARIO...` writes what
 // each scenario has found, as one JSON object. The server is tests/flasknado/socketio/test_node.py's.
 
+import { Buffer } from "node:buffer";
 import process from "node:process";
 
 import { io } from "socket.io-client";
@@ -141,7 +142,7 @@ const scenarios = {
   async msgpack() {
     const socket = await connected({ parser: msgpack, path: "/msgpack.io" });
     const back = once(socket, "back");
-    socket.emit("echo", "text", new Uint8Array([1]).buffer);
+    socket.emit("echo", "text", Buffer.from([1]));
     const [text, bytes] = await back;
     return [text, [...bytes], await socket.timeout(DEADLINE_MS).emitWithAck("ack", 5)];
   },
