@@ -150,11 +150,8 @@ def routes(socketio: SocketIO, http_server: Any) -> list[URLSpec]:
     async def ready(handler: EngineHandler) -> None:
         await find(handler).hub.ready()
 
-    limits = {"max_body_bytes": socketio.options.engine.max_payload_bytes}
-    handler = type("SocketIOHandler", (EngineHandler,), limits)
-    arguments = {
-        "find_engine": find_engine,
-        "policy": socketio.options.policy,
-        "ready": ready,
-    }
-    return [URLSpec(rf"/{re.escape(socketio.options.path)}/?", handler, arguments)]
+    options = socketio.options
+    members = {"max_body_bytes": options.engine.max_payload_bytes, "policy": options.policy}
+    handler = type("SocketIOHandler", (EngineHandler,), members)
+    arguments = {"find_engine": find_engine, "ready": ready}
+    return [URLSpec(rf"/{re.escape(options.path)}/?", handler, arguments)]

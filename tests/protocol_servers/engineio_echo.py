@@ -43,14 +43,17 @@ class Echo:
         return False
 
 
+class EchoHandler(EngineHandler):
+    """Takes pages of any origin."""
+
+    policy = OriginPolicy(["*"])
+
+
 def server(layer: str = "llhttp", options: EngineOptions = OPTIONS) -> HTTPServer:
     """Return a server that echoes; on the loop that will run it."""
     engine = Engine(options, asyncio.get_running_loop(), Echo())
-    arguments: dict[str, Any] = {
-        "find_engine": lambda _: engine,
-        "policy": OriginPolicy(["*"]),
-    }
-    route = URLSpec(r"/engine\.io/?", EngineHandler, arguments)
+    arguments: dict[str, Any] = {"find_engine": lambda _: engine}
+    route = URLSpec(r"/engine\.io/?", EchoHandler, arguments)
     echo_server = HTTPServer(None, handlers=[route], http=layer)
     echo_server.add_drain_callback(engine.drain)
     echo_server.add_close_callback(engine.close)

@@ -11,7 +11,7 @@ import json
 import sys
 from collections.abc import Awaitable, Callable
 from http.cookies import Morsel
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 from tornado.iostream import StreamClosedError
 from tornado.web import HTTPError
@@ -58,28 +58,31 @@ class Policy(Protocol):
 
 
 class EngineHandler(LiveHandler):
-    """One request of a client. `find_engine(handler)` returns what has its session."""
+    """One request of a client. `find_engine(handler)` returns what has its session.
 
-    max_body_bytes = 1_000_000
+    Each server has a class of its own, because Tornado asks for these before it is initialised.
+    """
+
+    max_body_bytes: ClassVar[int] = 1_000_000
+    policy: ClassVar[Policy | None] = None
+    """Goes before the application's own."""
     _session: Session | None = None
 
     def initialize(
         self,
         find_engine: Callable[[EngineHandler], Engine],
-        policy: Policy | None = None,
         ready: Callable[[EngineHandler], Awaitable[None]] | None = None,
     ) -> None:
-        """Take what the route says; `policy` goes before the application's own.
+        """Take what the route says.
 
         `ready(handler)` is awaited before a session begins; it raises `LiveError` if none can.
         """
         self._find_engine = find_engine
-        self._policy = policy
         self._ready = ready
 
     @property
     def origin_policy(self) -> OriginPolicy | FlaskCors | Policy:  # type: ignore[override]
-        return self._policy if self._policy is not None else super().origin_policy
+        return self.policy if self.policy is not None else super().origin_policy
 
     async def prepare(self) -> None:
         if self._argument("transport") == WEBSOCKET:
