@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from flasknado.socketio.bus import message_of, target_of
 from flasknado.socketio.client import Client
 from flasknado.socketio.engineio.handler import EngineHandler
 from flasknado.socketio.engineio.options import EngineOptions
+from flasknado.socketio.engineio.peers import MARK, Peers
 from flasknado.socketio.engineio.server import Engine
 from flasknado.socketio.recovery import Recoveries
 from flasknado.socketio.runtime import LoopRuntime
@@ -29,6 +31,9 @@ from flasknado.socketio.server import Server
 
 if TYPE_CHECKING:
     from flasknado.socketio.extension import SocketIO
+
+
+log = logging.getLogger("flasknado.socketio")
 
 
 class Endpoint:
@@ -45,6 +50,7 @@ class Endpoint:
         self.server = Server(socketio.core, runtime, self._bus)
         self.server.upholds = self.hub.revocations.upholds
         self.engine = Engine(_with_limits(options.engine, self.hub.options), loop, self.server)
+        self.peers = self._peers_of(http_server)
         self._recoveries = Recoveries(options, self.hub, self._bus, runtime)
         if options.durable:
             self.server.recoveries = self._recoveries
@@ -56,7 +62,27 @@ class Endpoint:
         http_server.add_drain_callback(self.engine.drain)
         http_server.add_close_callback(self._close)
 
+    def _peers_of(self, http_server: Any) -> Peers | None:
+        """Listen to the other workers, if there may be any."""
+        container = getattr(http_server, "container", None)
+        if not getattr(container, "multiprocess", False):
+            return None
+        peers = Peers()
+        try:
+            peers.listen(self.engine)
+        except OSError as error:
+            log.error(
+                "the other workers cannot reach this one (%s), so clients of long-polling get 400: "
+                "have them use WebSocket only, or serve with one worker",
+                error,
+            )
+            return None
+        self.engine.sid_prefix = f"{peers.name}{MARK}"
+        return peers
+
     def _close(self) -> None:
+        if self.peers is not None:
+            self.peers.close()
         self.engine.close()
         self._socketio.server.servers.remove(self.server)
         self.hub.taps.remove(self._on_batch)
@@ -153,5 +179,9 @@ def routes(socketio: SocketIO, http_server: Any) -> list[URLSpec]:
     options = socketio.options
     members = {"max_body_bytes": options.engine.max_payload_bytes, "policy": options.policy}
     handler = type("SocketIOHandler", (EngineHandler,), members)
-    arguments = {"find_engine": find_engine, "ready": ready}
+    arguments = {
+        "find_engine": find_engine,
+        "ready": ready,
+        "find_peers": lambda handler: find(handler).peers,
+    }
     return [URLSpec(rf"/{re.escape(options.path)}/?", handler, arguments)]

@@ -6,6 +6,7 @@ thread.
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import json
 import sys
@@ -25,6 +26,7 @@ from flasknado.native.in_flask import Caller, Refused
 from flasknado.socketio.engineio import packet
 from flasknado.socketio.engineio.options import POLLING, WEBSOCKET
 from flasknado.socketio.engineio.packet import Control
+from flasknado.socketio.engineio.peers import POLL, POST, PeerGone, Peers
 from flasknado.socketio.engineio.server import Engine
 from flasknado.socketio.engineio.session import Session
 from flasknado.socketio.engineio.websocket import WebSocketTransport
@@ -37,6 +39,7 @@ FORBIDDEN = 4
 UNSUPPORTED_VERSION = 5
 """The codes of errors, which Engine.IO's own server gives."""
 
+UNKNOWN = "this session is not known: connect again"
 RETRY_AFTER_S = "2"
 
 
@@ -67,18 +70,22 @@ class EngineHandler(LiveHandler):
     policy: ClassVar[Policy | None] = None
     """Goes before the application's own."""
     _session: Session | None = None
+    _asking: asyncio.Task[None] | None = None
 
     def initialize(
         self,
         find_engine: Callable[[EngineHandler], Engine],
         ready: Callable[[EngineHandler], Awaitable[None]] | None = None,
+        find_peers: Callable[[EngineHandler], Peers | None] | None = None,
     ) -> None:
         """Take what the route says.
 
         `ready(handler)` is awaited before a session begins; it raises `LiveError` if none can.
+        `find_peers(handler)` returns the other workers, which may have the session asked for.
         """
         self._find_engine = find_engine
         self._ready = ready
+        self._find_peers = find_peers
 
     @property
     def origin_policy(self) -> OriginPolicy | FlaskCors | Policy:  # type: ignore[override]
@@ -121,7 +128,7 @@ class EngineHandler(LiveHandler):
     def _known(self, engine: Engine) -> Session:
         session = engine.sessions.get(self._argument("sid") or "")
         if session is None or engine.overdue(session):
-            raise EngineRefused(UNKNOWN_SID, "this session is not known: connect again")
+            raise EngineRefused(UNKNOWN_SID, UNKNOWN)
         return session
 
     def get(self) -> None:
@@ -133,15 +140,47 @@ class EngineHandler(LiveHandler):
             if engine.options.cookie is not None:
                 self.add_header("Set-Cookie", _cookie(engine.options.cookie, session.sid))
             self._write_text(_open_packet(session, upgrades=True).packets)
-        else:
+        elif not self._handed_on(POLL):
             self._session = session = self._known(engine)
             self._auto_finish = False
             session.poll(self)
+
+    def _handed_on(self, kind: str) -> bool:
+        """Hand the request on to the worker that has its session, if that is another one."""
+        sid = self._argument("sid") or ""
+        peers = self._find_peers(self) if self._find_peers is not None else None
+        owner = None if peers is None else peers.owner(sid)
+        if peers is None or owner is None:
+            return False
+        self._auto_finish = False
+        self._asking = asyncio.ensure_future(self._ask(peers, owner, kind, sid))
+        return True
+
+    async def _ask(self, peers: Peers, owner: str, kind: str, sid: str) -> None:
+        try:
+            if kind == WEBSOCKET:
+                peer = await peers.open_websocket(owner, sid)
+                self.set_status(101)
+                peers.pass_on(handshake.accept(self), peer)
+                self.application.log_request(self)
+                return
+            status, text = await peers.ask(owner, kind, sid, self.request.body)
+        except PeerGone:
+            self._status_and_error(400, UNKNOWN_SID, UNKNOWN)
+        except StreamClosedError:
+            pass  # the client has gone
+        else:
+            if status == 200:
+                self.answer(text)
+            else:
+                self._status_and_error(status, BAD_REQUEST, text)
 
     def post(self) -> None:
         engine = self._find_engine(self)
         if self._transport(engine) != POLLING or self._argument("sid") is None:
             raise EngineRefused(BAD_METHOD, "a session begins with GET")
+        if self._handed_on(POST):
+            return
         self._session = session = self._known(engine)
         try:
             payload = self.request.body.decode()
@@ -171,6 +210,8 @@ class EngineHandler(LiveHandler):
                 self.set_header(name, value)
             raise EngineRefused(BAD_REQUEST, str(error), error.status) from None
         upgrading = self._argument("sid") is not None
+        if upgrading and self._handed_on(WEBSOCKET):
+            return
         session = self._known(engine) if upgrading else self._open(engine)
         if upgrading and (session.transport == WEBSOCKET or not engine.options.allows_upgrade):
             raise EngineRefused(BAD_REQUEST, "this session cannot go on to WebSocket")
@@ -223,6 +264,8 @@ class EngineHandler(LiveHandler):
         session, self._session = self._session, None
         if session is not None:
             session.lost(self)
+        if self._asking is not None:
+            self._asking.cancel()
 
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", sys.exc_info())[1]

@@ -63,6 +63,8 @@ class Engine:
         self.loop = loop
         self.upper = upper
         self.sessions: dict[str, Session] = {}
+        self.sid_prefix = ""
+        """What the ids of sessions begin with."""
         self.draining = False
         self.gone: Counter[str] = Counter()
         """How many sessions have ended, by the reason."""
@@ -101,7 +103,7 @@ class Engine:
 
     def new_sid(self) -> str:
         """Return an id that nobody guesses."""
-        return secrets.token_urlsafe(SID_BYTES)
+        return self.sid_prefix + secrets.token_urlsafe(SID_BYTES)
 
     def forget(self, session: Session) -> None:
         """Take out a session that has ended."""
