@@ -264,9 +264,9 @@ class Server:
     # Jobs for the application.
 
     def _ask(self, job: Job, connection: Connection | None = None) -> None:
-        if job.kind is JobKind.DISCONNECT:
-            if not self.application.asks(job.client.namespace, DISCONNECT):
-                return
+        asks = self.application.asks
+        if job.kind is JobKind.DISCONNECT and not asks(job.client.namespace, DISCONNECT):
+            return
         connection = connection or job.client.connection
         if connection.jobs is None:
             connection.jobs = deque()

@@ -22,6 +22,7 @@ import secrets
 import socket
 import stat
 import tempfile
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ class Peers:
         self._folder = folder or _shared_folder()
         self._engine: Engine | None = None
         self._passing: set[IOStream] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
 
     def listen(self, engine: Engine) -> None:
         """Take requests for the sessions of an engine; raises `OSError`."""
@@ -115,7 +117,7 @@ class Peers:
         stream = IOStream(socket.socket(socket.AF_UNIX))
         request = {"kind": kind, "sid": sid, "bytes": len(body)}
         try:
-            await stream.connect(str(self._folder / owner))  # type: ignore[arg-type]
+            await stream.connect(str(self._folder / owner))
             await stream.write(json.dumps(request).encode() + b"\n" + body)
         except StreamClosedError:
             raise PeerGone from None
@@ -125,7 +127,12 @@ class Peers:
         """Pass the bytes of a WebSocket on, in both directions, until one side closes."""
         self._passing.update((client, peer))
         for source, target in ((client, peer), (peer, client)):
-            asyncio.ensure_future(self._pass(source, target))
+            self._begin(self._pass(source, target))
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _pass(self, source: IOStream, target: IOStream) -> None:
         try:
@@ -141,7 +148,7 @@ class Peers:
     # From other workers.
 
     def _accept(self, connection: socket.socket, _: Any) -> None:
-        asyncio.ensure_future(self._serve(IOStream(connection)))
+        self._begin(self._serve(IOStream(connection)))
 
     async def _serve(self, stream: IOStream) -> None:
         assert self._engine is not None

@@ -1,4 +1,4 @@
-"""socket.io-client in Node.js: both transports, the upgrade, and all that it expects of a server."""
+"""socket.io-client in Node.js: both transports, the upgrade, and what else it expects."""
 
 from __future__ import annotations
 
