@@ -9,7 +9,7 @@ import asyncio
 import dataclasses
 import logging
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tornado.routing import URLSpec
 
@@ -27,11 +27,8 @@ from flasknado.socketio.engineio.peers import MARK, Peers
 from flasknado.socketio.engineio.server import Engine
 from flasknado.socketio.recovery import Recoveries
 from flasknado.socketio.runtime import LoopRuntime
+from flasknado.socketio.served import Served
 from flasknado.socketio.server import Server
-
-if TYPE_CHECKING:
-    from flasknado.socketio.extension import SocketIO
-
 
 log = logging.getLogger("flasknado.socketio")
 
@@ -39,7 +36,7 @@ log = logging.getLogger("flasknado.socketio")
 class Endpoint:
     """The server of one `SocketIO` on one loop, with the sessions below it."""
 
-    def __init__(self, socketio: SocketIO, http_server: Any) -> None:
+    def __init__(self, socketio: Served, http_server: Any) -> None:
         options = socketio.options
         loop = asyncio.get_running_loop()
         self._socketio = socketio
@@ -157,7 +154,7 @@ def _with_limits(engine: EngineOptions, options: LiveOptions) -> EngineOptions:
     )
 
 
-def routes(socketio: SocketIO, http_server: Any) -> list[URLSpec]:
+def routes(socketio: Served, http_server: Any) -> list[URLSpec]:
     """Return the route of a `SocketIO` on a server; raises `ConfigurationError`."""
     container = getattr(http_server, "container", None)
     socketio.state.check_processes(bool(getattr(container, "multiprocess", False)))

@@ -16,7 +16,6 @@ from flasknado.live.state import EXTENSION_KEY as LIVE_KEY
 from flasknado.live.state import MEMORY_URL, LiveState
 from flasknado.route_providers import provide_routes
 from flasknado.socketio.bus import Bus
-from flasknado.socketio.core import Core
 from flasknado.socketio.emitter import CALL_TIMEOUT_S, Callback, Emitter
 from flasknado.socketio.errors import Reason
 from flasknado.socketio.handlers import Handler, Handlers
@@ -24,6 +23,7 @@ from flasknado.socketio.namespace import Namespace
 from flasknado.socketio.options import SocketIOOptions
 
 if TYPE_CHECKING:
+    from flasknado.socketio.core import Core
     from flasknado.socketio.room_names import Room
     from flasknado.socketio.test_client import SocketIOTestClient
 
@@ -303,6 +303,8 @@ class SocketIO:
         if self._core is None:
             if self.app is None:
                 raise ConfigurationError("SocketIO has no application: call init_app(app)")
+            from flasknado.socketio.core import Core
+
             core = Core(self.app, self._handlers, self.options.parser, self.state.hooks)
             core.always_connect = self.options.always_connect
             core.exception_handlers = self.exception_handlers

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flasknado.socketio.handlers import DISCONNECT, takes
-
-if TYPE_CHECKING:
-    from flasknado.socketio.extension import SocketIO
-    from flasknado.socketio.room_names import Room
+from flasknado.socketio.room_names import Room
 
 
 class Namespace:
@@ -21,12 +18,13 @@ class Namespace:
 
     def __init__(self, namespace: str | None = None) -> None:
         self.namespace = namespace or "/"
-        self.socketio: SocketIO | None = None
+        self.socketio: Any = None
+        """The `SocketIO` that it was registered with."""
 
-    def _set_socketio(self, socketio: SocketIO) -> None:
+    def _set_socketio(self, socketio: Any) -> None:
         self.socketio = socketio
 
-    def _bound(self) -> SocketIO:
+    def _bound(self) -> Any:
         if self.socketio is None:
             raise RuntimeError("this namespace was not registered: socketio.on_namespace(...)")
         return self.socketio
@@ -91,4 +89,5 @@ class Namespace:
 
     def rooms(self, sid: str, namespace: str | None = None) -> list[Room]:
         """Return the rooms of a client in this namespace."""
-        return self._bound().server.rooms(sid, namespace or self.namespace)
+        found: list[Room] = self._bound().server.rooms(sid, namespace or self.namespace)
+        return found

@@ -5,7 +5,7 @@ Everything happens on the calling thread: when `emit()` returns, the handlers ha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flask import Flask
 from flask.testing import EnvironBuilder
@@ -18,10 +18,8 @@ from flasknado.socketio.errors import Reason
 from flasknado.socketio.message import Joined, Message
 from flasknado.socketio.packet import Packet
 from flasknado.socketio.runtime import DirectRuntime
+from flasknado.socketio.served import Served
 from flasknado.socketio.server import Server
-
-if TYPE_CHECKING:
-    from flasknado.socketio.extension import SocketIO
 
 
 class SocketIOTestClient:
@@ -34,7 +32,7 @@ class SocketIOTestClient:
     def __init__(
         self,
         app: Flask,
-        socketio: SocketIO,
+        socketio: Served,
         namespace: str | None = None,
         query_string: str | None = None,
         headers: dict[str, str] | None = None,
@@ -208,7 +206,7 @@ def _read(message: Message) -> Packet:
     return read
 
 
-def _server_of(socketio: SocketIO) -> Server:
+def _server_of(socketio: Served) -> Server:
     """Return the server for the test clients of a `SocketIO`."""
     emitter = socketio.server
     for server in emitter.servers:

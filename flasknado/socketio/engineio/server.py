@@ -14,18 +14,18 @@ import logging
 import random
 import secrets
 from collections import Counter, deque
-from typing import Protocol
 
 from flasknado.native.in_flask import Caller
 from flasknado.socketio.engineio import packet
 from flasknado.socketio.engineio.options import EngineOptions
-from flasknado.socketio.engineio.packet import Data, ProtocolError
+from flasknado.socketio.engineio.packet import ProtocolError
 from flasknado.socketio.engineio.session import (
     PING_TIMEOUT,
     SERVER_DISCONNECT,
     TRANSPORT_CLOSE,
     TRANSPORT_ERROR,
     Session,
+    Upper,
 )
 from flasknado.socketio.engineio.websocket import WebSocketTransport
 
@@ -35,22 +35,6 @@ SID_BYTES = 15
 """Of randomness: whoever knows the id of a session on long-polling can read and write for it."""
 DISMISSED_PER_S = 500
 """How fast clients are sent away when the drain window would allow to go faster than need be."""
-
-
-class Upper(Protocol):
-    """The protocol above: Socket.IO, or an echo."""
-
-    def opened(self, session: Session) -> None:
-        """A client has shaken hands."""
-
-    def received(self, session: Session, data: Data) -> None:
-        """A client has sent a message; raises `ProtocolError` to have its session ended."""
-
-    def closed(self, session: Session, reason: str) -> None:
-        """A client has gone."""
-
-    def is_over(self, session: Session, age_s: float) -> bool:
-        """Return whether a client of this age has nothing to do here, or may not stay."""
 
 
 class Engine:

@@ -9,18 +9,15 @@ On the loop's thread.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import deque
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from flasknado.native.in_flask import Caller
 from flasknado.socketio.engineio import packet
-from flasknado.socketio.engineio.options import POLLING, WEBSOCKET
+from flasknado.socketio.engineio.options import POLLING, WEBSOCKET, EngineOptions
 from flasknado.socketio.engineio.packet import Data, Outgoing, ProtocolError, packet_of
-
-if TYPE_CHECKING:
-    from flasknado.socketio.engineio.server import Engine
-    from flasknado.socketio.engineio.websocket import WebSocketTransport
 
 log = logging.getLogger("flasknado.socketio")
 
@@ -40,6 +37,64 @@ class Exchange(Protocol):
 
     def refuse(self, message: str) -> None:
         """Answer 400."""
+
+
+class Transport(Protocol):
+    """The WebSocket of a session, or a candidate for it."""
+
+    probed: bool
+
+    @property
+    def backlog_bytes(self) -> int:
+        """How many bytes the client has not taken."""
+
+    def write(self, data: bytes) -> None:
+        """Write frames without waiting."""
+
+    def read_on(self) -> None:
+        """Go on reading."""
+
+    def close(self) -> None:
+        """Say goodbye."""
+
+    def abort(self) -> None:
+        """Close at once."""
+
+
+class Upper(Protocol):
+    """The protocol above: Socket.IO, or an echo."""
+
+    def opened(self, session: Session) -> None:
+        """A client has shaken hands."""
+
+    def received(self, session: Session, data: Data) -> None:
+        """A client has sent a message; raises `ProtocolError` to have its session ended."""
+
+    def closed(self, session: Session, reason: str) -> None:
+        """A client has gone."""
+
+    def is_over(self, session: Session, age_s: float) -> bool:
+        """Return whether a client of this age has nothing to do here, or may not stay."""
+
+
+class Keeper(Protocol):
+    """What a session and its transports need of the engine that has them."""
+
+    options: EngineOptions
+    loop: asyncio.AbstractEventLoop
+    upper: Upper
+
+    def forget(self, session: Session) -> None:
+        """Take out a session that has ended."""
+
+    def evict(self, session: Session) -> None:
+        """Give up a client that does not read."""
+
+    def broken(self, session: Session, error: ProtocolError) -> None:
+        """End the session of a client that broke the protocol."""
+
+    def flush_soon(self, session: Session) -> None:
+        """Have a poll answered at the end of this turn."""
 
 
 class Session:
@@ -66,7 +121,7 @@ class Session:
         "upper",
     )
 
-    def __init__(self, engine: Engine, sid: str, caller: Caller, address: str | None) -> None:
+    def __init__(self, engine: Keeper, sid: str, caller: Caller, address: str | None) -> None:
         self.engine = engine
         self.sid = sid
         self.caller = caller
@@ -82,8 +137,8 @@ class Session:
         """When the engine looks at it."""
         self.paused = False
         """Whether as much of what it sent waits as may; then nothing more of it is read."""
-        self._transport: WebSocketTransport | None = None
-        self._candidate: WebSocketTransport | None = None
+        self._transport: Transport | None = None
+        self._candidate: Transport | None = None
         self._poll: Exchange | None = None
         self._post: Exchange | None = None
         self._unread: deque[str] | None = None
@@ -252,11 +307,11 @@ class Session:
 
     # WebSocket.
 
-    def begin_on(self, transport: WebSocketTransport) -> None:
+    def begin_on(self, transport: Transport) -> None:
         """Begin on WebSocket."""
         self._transport = transport
 
-    def propose(self, transport: WebSocketTransport) -> bool:
+    def propose(self, transport: Transport) -> bool:
         """Take a WebSocket as a candidate; returns false if the session has one already."""
         if self.closed or self._transport is not None or self._candidate is not None:
             return False
@@ -282,7 +337,7 @@ class Session:
         for message in queue or ():
             transport.write(message.frames)
 
-    def disconnected(self, transport: WebSocketTransport, reason: str) -> None:
+    def disconnected(self, transport: Transport, reason: str) -> None:
         """Note that a WebSocket has gone; only that of the session ends it."""
         if transport is self._candidate:
             self._candidate = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tornado.iostream import IOStream, StreamClosedError
 
@@ -16,12 +16,9 @@ from flasknado.native.iostream import TransportStream
 from flasknado.native.websocket_closing import shut_down_writing
 from flasknado.socketio.engineio import packet
 from flasknado.socketio.engineio.packet import ProtocolError, packet_of
-from flasknado.socketio.engineio.session import TRANSPORT_CLOSE, TRANSPORT_ERROR, Session
+from flasknado.socketio.engineio.session import TRANSPORT_CLOSE, TRANSPORT_ERROR, Keeper, Session
 from flasknado.websocket import codec
 from flasknado.websocket.codec import Message, Receiver, WebSocketError
-
-if TYPE_CHECKING:
-    from flasknado.socketio.engineio.server import Engine
 
 log = logging.getLogger("flasknado.socketio")
 
@@ -52,7 +49,7 @@ class WebSocketTransport:
     )
 
     def __init__(
-        self, engine: Engine, session: Session, stream: IOStream, *, upgrading: bool
+        self, engine: Keeper, session: Session, stream: IOStream, *, upgrading: bool
     ) -> None:
         self._engine = engine
         self._session = session
