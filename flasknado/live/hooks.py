@@ -86,11 +86,6 @@ class Hooks:
         self._who = function
         return function
 
-    @property
-    def identifies(self) -> bool:
-        """Whether a function says who asks."""
-        return self._who is not None
-
     def who(self) -> Identity:
         """Ask the registered function who asks, in a request context.
 
@@ -158,6 +153,11 @@ class Hooks:
                 type(said).__name__,
                 rule,
             )
+
+
+def identify(hooks: Hooks) -> bool:
+    """Return whether hooks have a function that says who asks."""
+    return hooks._who is not None
 
 
 def _refuse_with(said: Response | tuple[Any, ...]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from flask import Flask
 
-from flasknado.live.hooks import Hooks
+from flasknado.live.hooks import Hooks, identify
 from flasknado.live.tickets import NOBODY, Access, Identity
 from flasknado.native.in_flask import Caller, environ_of
 from flasknado.native.stack import Refused
@@ -57,7 +57,7 @@ class Core:
         return (
             self.handlers.find(namespace, event) is not None
             or self.handlers.find_object(namespace) is not None
-            or (event == CONNECT and self.hooks.identifies)
+            or (event == CONNECT and identify(self.hooks))
         )
 
     def handle(self, connection: Connection, jobs: Iterator[Job]) -> None:
@@ -133,7 +133,7 @@ class Core:
 
     def _who(self) -> Identity:
         """Ask the application's live events who this is, as they would be asked there."""
-        if not self.hooks.identifies:
+        if not identify(self.hooks):
             return NOBODY
         # What they rely on, `before_request` functions may have to find out.
         if self.app.preprocess_request() is not None:

@@ -93,10 +93,10 @@ const scenarios = {
     const seen = [];
     one.on("said", (text) => seen.push(text));
     two.on("said", (text) => seen.push(`two: ${text}`));
+    const both = [once(one, "said"), once(two, "said")];
     two.emit("say", "room", "hello");
     two.emit("say", two.id, "to itself");
-    await once(two, "said");
-    await one.timeout(DEADLINE_MS).emitWithAck("ack", 0);
+    await Promise.all(both);
     return seen.sort();
   },
 

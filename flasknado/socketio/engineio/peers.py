@@ -29,6 +29,7 @@ from typing import Any
 from tornado.iostream import IOStream, StreamClosedError
 from tornado.netutil import add_accept_handler, bind_unix_socket
 
+from flasknado.errors import FlasknadoError
 from flasknado.socketio.engineio.server import Engine
 from flasknado.socketio.engineio.session import Session
 from flasknado.socketio.engineio.websocket import WebSocketTransport
@@ -46,7 +47,7 @@ MARK = "."
 _NAME = re.compile(rf"[0-9a-f]{{{2 * NAME_BYTES}}}\Z")
 
 
-class PeerGone(Exception):
+class PeerGone(FlasknadoError):
     """The worker that has a session does not answer, or has it no more."""
 
 

@@ -107,12 +107,10 @@ class Engine:
             log.info("a Socket.IO client was disconnected: it reads too slowly")
             session.abort(TRANSPORT_ERROR)
 
-    def broken(self, session: Session, error: ProtocolError) -> None:
-        """End the session of a client that broke the protocol."""
-        if not session.closed:
-            self.gone["protocol"] += 1
-            log.info("a Socket.IO client was disconnected: %s", error)
-            session.close(TRANSPORT_ERROR)
+    def broken(self, error: ProtocolError) -> None:
+        """Note that a client broke the protocol, whose session ends."""
+        self.gone["protocol"] += 1
+        log.info("a Socket.IO client was disconnected: %s", error)
 
     def flush_soon(self, session: Session) -> None:
         """Have a poll answered at the end of this turn, with all that was sent in it."""

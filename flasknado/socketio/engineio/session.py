@@ -90,8 +90,8 @@ class Keeper(Protocol):
     def evict(self, session: Session) -> None:
         """Give up a client that does not read."""
 
-    def broken(self, session: Session, error: ProtocolError) -> None:
-        """End the session of a client that broke the protocol."""
+    def broken(self, error: ProtocolError) -> None:
+        """Note that a client broke the protocol, whose session ends."""
 
     def flush_soon(self, session: Session) -> None:
         """Have a poll answered at the end of this turn."""
@@ -291,7 +291,8 @@ class Session:
             post, self._post = self._post, None
             if post is not None:
                 post.refuse(str(error))
-            self.engine.broken(self, error)
+            self.engine.broken(error)
+            self.close(TRANSPORT_ERROR)
             return
         except Exception:
             log.exception("a payload of a Socket.IO client failed")

@@ -110,12 +110,14 @@ class WebSocketTransport:
         if waiting:
             self._write_now(b"".join(waiting))
 
-    def close(self, code: int = codec.CLOSE_NORMAL, reason: str = "") -> None:
-        """Say goodbye; may be called again."""
+    def close(
+        self, code: int = codec.CLOSE_NORMAL, reason: str = "", why: str = TRANSPORT_CLOSE
+    ) -> None:
+        """Say goodbye; `why` is for the application. May be called again."""
         if self._ending:
             return
         self._ending = True
-        self._session.disconnected(self, TRANSPORT_CLOSE)
+        self._session.disconnected(self, why)
         self.write(codec.close_frame(code, reason))
         # Not closed at once: over unread bytes that would reset what the client has to read.
         self._engine.loop.call_later(GOODBYE_TIMEOUT_S, self.abort)
@@ -174,17 +176,15 @@ class WebSocketTransport:
                 if session.paused and not self._ending:
                     break
         except WebSocketError as error:
-            session.disconnected(self, TRANSPORT_ERROR)
-            self.close(error.code, str(error))
+            self.close(error.code, str(error), TRANSPORT_ERROR)
             shut_down_writing(self._stream)
         except ProtocolError as error:
             if not self._upgrading:
-                self._engine.broken(session, error)
-            self.close(codec.CLOSE_POLICY, str(error))
+                self._engine.broken(error)
+            self.close(codec.CLOSE_POLICY, str(error), TRANSPORT_ERROR)
         except Exception:
             log.exception("a message of a Socket.IO client failed")
-            session.disconnected(self, TRANSPORT_ERROR)
-            self.close(codec.CLOSE_INTERNAL_ERROR)
+            self.close(codec.CLOSE_INTERNAL_ERROR, why=TRANSPORT_ERROR)
         self._reading = False
         self.read_on()
 
