@@ -62,6 +62,11 @@ class SocketIO:
     Raises `ConfigurationError`. Register handlers before the server starts; emit on any thread.
     """
 
+    server: Emitter
+    """Rooms and clients: `enter_room`, `leave_room`, `close_room`, `rooms`, `disconnect`,
+    `emit`, `send`, `call`, `transport`, `get_environ`."""
+    exception_handlers: dict[str, Callable[[BaseException], Any]]
+    """What gets the exceptions of a namespace's handlers."""
     reason = Reason
     async_mode = "flasknado"
     """Flask-SocketIO names its kind of threads here."""
@@ -70,13 +75,11 @@ class SocketIO:
         self.app: Flask | None = None
         self._keywords: dict[str, Any] = {}
         self._handlers = Handlers(options.get("namespaces"))
-        self.exception_handlers: dict[str, Callable[[BaseException], Any]] = {}
+        self.exception_handlers = {}
         self._default_exception_handler: Callable[[BaseException], Any] | None = None
         self._core: Core | None = None
         self._bus: Bus | None = None
         self.server = Emitter(SocketIOOptions(), self._find_bus)
-        """Rooms and clients: `enter_room`, `leave_room`, `close_room`, `rooms`, `disconnect`,
-        `emit`, `call`, `transport`, `get_environ`."""
         if app is not None:
             self.init_app(app, **options)
         else:
