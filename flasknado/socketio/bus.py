@@ -11,6 +11,7 @@ May be used on any thread.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import logging
@@ -18,6 +19,8 @@ import os
 import secrets
 from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
+
+from flask import has_app_context
 
 from flasknado.live.event import Event
 from flasknado.live.log.tables import Draft
@@ -108,13 +111,13 @@ class Bus:
         for number, key in enumerate(target.keys if target.keys is not None else (None,)):
             data = self._data(fields | {"number": number})
             channel = self.channel_of(target.namespace, key)
-            self.state.log.publish_buffered(Draft(channel, EMIT, data, kept=True, buffered=True))
+            self._publish(Draft(channel, EMIT, data, kept=True, buffered=True))
 
     def keep_session(self, pid: str, namespace: str, fields: dict[str, Any]) -> None:
         """Keep what a client needs to be recovered, for as long as buffered events are kept."""
         channel = self._session_channel(pid, namespace)
         draft = Draft(channel, SESSION, self._data(fields), kept=True, buffered=True)
-        self.state.log.publish_buffered(draft)
+        self._publish(draft)
 
     def kept_session(self, pid: str, namespace: str) -> dict[str, Any] | None:
         """Return what is kept of a client; blocking."""
@@ -140,9 +143,18 @@ class Bus:
             )
         return data
 
+    def _publish(self, draft: Draft) -> None:
+        with self._context():
+            self.state.log.publish_buffered(draft)
+
     def _signal(self, draft: Draft) -> None:
         if not self.state.signal(draft):
-            self.state.log.append([draft])
+            with self._context():
+                self.state.log.append([draft])
+
+    def _context(self) -> contextlib.AbstractContextManager[object]:
+        """Return the application's context, for threads that have none."""
+        return contextlib.nullcontext() if has_app_context() else self.state.app.app_context()
 
 
 def told_of(event: Event) -> Told | None:

@@ -64,12 +64,23 @@ class Job(NamedTuple):
 class Connection:
     """One client's connection, with all its namespaces."""
 
-    __slots__ = ("clients", "connecting", "cookies", "incomplete", "jobs", "link", "running")
+    __slots__ = (
+        "clients",
+        "connecting",
+        "connects",
+        "cookies",
+        "incomplete",
+        "jobs",
+        "link",
+        "running",
+    )
 
     def __init__(self, link: Link) -> None:
         self.link = link
         self.clients: dict[str, Client] = {}
         """By namespace."""
+        self.connects = 0
+        """How often it has connected to a namespace."""
         self.connecting: set[str] | None = None
         """The namespaces for which it is being found out what the client has missed."""
         self.incomplete: Incomplete | None = None

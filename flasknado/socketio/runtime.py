@@ -17,6 +17,9 @@ LANE_NAME = "socketio"
 class Runtime(Protocol):
     """What a server needs to have work done."""
 
+    is_direct: bool
+    """Whether everything is done at once, for a test client."""
+
     def post(self, call: Callable[..., object], *args: Any) -> None:
         """Have a call made on the loop's thread soon; on any thread."""
 
@@ -50,6 +53,8 @@ class ThreadCall(Task):
 class LoopRuntime:
     """An event loop, and a lane of threads."""
 
+    is_direct = False
+
     def __init__(
         self, loop: asyncio.AbstractEventLoop, http_server: Any, threads: int, queue_limit: int
     ) -> None:
@@ -75,6 +80,8 @@ class LoopRuntime:
 
 class DirectRuntime:
     """Everything on the calling thread, when what is under way has ended; for the test client."""
+
+    is_direct = True
 
     def __init__(self) -> None:
         self._calls: deque[Callable[[], object]] = deque()

@@ -33,6 +33,8 @@ log = logging.getLogger("flasknado.socketio")
 SID_BYTES = 15
 MAX_NAMESPACES = 32
 """How many namespaces a connection may have."""
+MAX_CONNECTS = 256
+"""How often a connection may connect to namespaces, which may write to the log."""
 MAX_JOBS = 64
 """How many events of one client may wait for the application; then it is not read."""
 JOBS_PER_BATCH = 16
@@ -167,6 +169,9 @@ class Server:
             self._leave(client, Reason.CLIENT_DISCONNECT)
 
     def _connect(self, connection: Connection, namespace: str, auth: Any) -> None:
+        connection.connects += 1
+        if connection.connects > MAX_CONNECTS:
+            raise ProtocolError("a connection connects to namespaces again and again")
         refusal = None
         if not self.application.handlers.accepts(namespace):
             refusal = "Invalid namespace"

@@ -21,6 +21,9 @@ from flasknado.socketio.engineio.packet import Data, Outgoing, ProtocolError, pa
 
 log = logging.getLogger("flasknado.socketio")
 
+PACKETS_PER_TURN = 256
+"""How many packets of one payload are taken before others have their turn."""
+
 SERVER_DISCONNECT = "server disconnect"
 CLIENT_DISCONNECT = "client disconnect"
 PING_TIMEOUT = "ping timeout"
@@ -283,9 +286,12 @@ class Session:
 
     def _take_unread(self) -> None:
         unread = self._unread
-        assert unread is not None
+        if unread is None:
+            return
+        left = PACKETS_PER_TURN
         try:
-            while unread and not self.paused and not self.closed:
+            while unread and left and not self.paused and not self.closed:
+                left -= 1
                 self.take(*packet_of(unread.popleft()))
         except ProtocolError as error:
             post, self._post = self._post, None
@@ -300,7 +306,9 @@ class Session:
             return
         if self.closed:
             return
-        if not unread:
+        if unread and not self.paused:
+            self.engine.loop.call_soon(self._take_unread)
+        elif not unread:
             self._unread = None
             post, self._post = self._post, None
             if post is not None:
