@@ -6,12 +6,12 @@ import asyncio
 import contextlib
 import logging
 import signal
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any
 
 from flask import Flask
-from tornado.netutil import bind_sockets
 
 from flasknado.errors import AddressTaken, ConfigurationError
 from flasknado.server import HTTPServer
@@ -105,12 +105,14 @@ class _Run:
         ended = asyncio.Event()
         server = HTTPServer(WSGIContainer(self._application))
         try:
-            sockets = bind_sockets(self._port, self._host)
+            family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+            listening = socket.create_server((self._host, self._port), family=family)
         except OSError as error:
             raise AddressTaken(
                 f"cannot listen on {self._host}:{self._port}: {error.strerror}"
             ) from None
-        server.add_sockets(sockets)
+        listening.setblocking(False)
+        server.add_sockets([listening])
 
         def end() -> None:
             with contextlib.suppress(RuntimeError):  # it has ended meanwhile
@@ -119,7 +121,7 @@ class _Run:
         _stops.append(end)
         if threading.current_thread() is threading.main_thread():
             loop.add_signal_handler(signal.SIGTERM, ended.set)
-        log.info("serving on http://%s:%d", self._host, sockets[0].getsockname()[1])
+        log.info("serving on http://%s:%d", self._host, listening.getsockname()[1])
         try:
             await ended.wait()
         finally:
