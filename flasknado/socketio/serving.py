@@ -104,15 +104,6 @@ class _Run:
         loop = asyncio.get_running_loop()
         ended = asyncio.Event()
         server = HTTPServer(WSGIContainer(self._application))
-        try:
-            family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-            listening = socket.create_server((self._host, self._port), family=family)
-        except OSError as error:
-            raise AddressTaken(
-                f"cannot listen on {self._host}:{self._port}: {error.strerror}"
-            ) from None
-        listening.setblocking(False)
-        server.add_sockets([listening])
 
         def end() -> None:
             with contextlib.suppress(RuntimeError):  # it has ended meanwhile
@@ -121,12 +112,25 @@ class _Run:
         _stops.append(end)
         if threading.current_thread() is threading.main_thread():
             loop.add_signal_handler(signal.SIGTERM, ended.set)
-        log.info("serving on http://%s:%d", self._host, listening.getsockname()[1])
         try:
+            listening = self._listen()
+            server.add_sockets([listening])
+            log.info("serving on http://%s:%d", self._host, listening.getsockname()[1])
             await ended.wait()
         finally:
             _stops.remove(end)
             await server.drain(DRAIN_S)
+
+    def _listen(self) -> socket.socket:
+        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
+        try:
+            listening = socket.create_server((self._host, self._port), family=family)
+        except OSError as error:
+            raise AddressTaken(
+                f"cannot listen on {self._host}:{self._port}: {error.strerror}"
+            ) from None
+        listening.setblocking(False)
+        return listening
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
