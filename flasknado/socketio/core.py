@@ -80,6 +80,14 @@ class Core:
                 self.app.logger.exception("a Socket.IO handler failed: %s", _what(job))
                 self._failed(job, FAILED)
 
+    def call_outside(self, callback: Callable[..., Any], args: list[Any]) -> None:
+        """Call a function with the answer of a client of another process."""
+        with self.app.app_context():
+            try:
+                self.app.ensure_sync(callback)(*args)
+            except Exception:
+                self.app.logger.exception("a callback of a Socket.IO event failed")
+
     def _failed(self, job: Job, error: dict[str, Any]) -> None:
         if job.kind is JobKind.CONNECT:
             client = job.client

@@ -54,7 +54,8 @@ class Deliveries:
         self._scheduled = False
         self.waiting_bytes = 0
         """How much waits; may be read on any thread."""
-        self.delivered = 0
+        self.writes = 0
+        """How often a message, or several that were joined, was written to a client."""
 
     def add(self, target: Target, message: Outgoing) -> None:
         """Have a message written to all clients of a target."""
@@ -86,7 +87,7 @@ class Deliveries:
             written += 1
             if client.state is not ClientState.GONE:
                 self._write(client, message)
-        self.delivered += written
+        self.writes += written
         if written < most:
             self._clients = self._message = None
         return max(written, 1)

@@ -24,6 +24,8 @@ BACKLOG_BYTES = 8 * 1024 * 1024
 """How much may wait to be delivered before whoever emits has to wait."""
 BACKLOG_TIMEOUT_S = 5.0
 CALL_TIMEOUT_S = 60.0
+MAX_ASKED = 1000
+"""How many events may await answers from other processes; the oldest is given up for one more."""
 
 Callback = Callable[..., Any]
 
@@ -82,6 +84,7 @@ class Emitter:
                     f"cannot be durable: name it in SocketIO(durable=[...])"
                 )
             if not self._in_test:
+                self._wait_for_room()
                 self.bus.publish(target, message)
                 return
         self._send(target, message, callback)
@@ -106,15 +109,13 @@ class Emitter:
         with self._lock:
             self._last_asked += 1
             self._asked[self._last_asked] = callback
-            if len(self._asked) > 10_000:
+            if len(self._asked) > MAX_ASKED:
                 del self._asked[next(iter(self._asked))]
             return self._last_asked
 
-    def answered(self, number: int, args: list[Any]) -> None:
-        """Take the answer of a client of another process."""
-        callback = self._asked.pop(number, None)
-        if callback is not None:
-            callback(*args)
+    def asked(self, number: int) -> Callback | None:
+        """Return what is to be called with the answers of other processes' clients."""
+        return self._asked.get(number)
 
     def _wait_for_room(self) -> None:
         """Wait while too much is on its way here; raises `BacklogFull`."""
@@ -154,6 +155,8 @@ class Emitter:
             pass
         else:
             raise SocketIOError("call() waits for a client, and an event loop must not wait")
+        if not self.servers:
+            raise SocketIOError("call() needs a server in its process, to hear the answer")
         from flasknado.socketio.server import Waiter
 
         answered = threading.Event()

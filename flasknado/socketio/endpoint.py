@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import functools
 import logging
 import re
 from typing import Any
@@ -18,6 +19,7 @@ from flasknado.live.hub.hub import Hub, hub_of
 from flasknado.live.log.tables import Batch
 from flasknado.live.options import LiveOptions
 from flasknado.live.revocation import revocation_of
+from flasknado.ops.metrics.sources import add_source
 from flasknado.socketio import bus
 from flasknado.socketio.bus import message_of, target_of
 from flasknado.socketio.client import Client
@@ -25,10 +27,11 @@ from flasknado.socketio.engineio.handler import EngineHandler
 from flasknado.socketio.engineio.options import EngineOptions
 from flasknado.socketio.engineio.peers import MARK, Peers
 from flasknado.socketio.engineio.server import Engine
+from flasknado.socketio.metrics import SocketIOSource
 from flasknado.socketio.recovery import Recoveries
 from flasknado.socketio.runtime import LoopRuntime
 from flasknado.socketio.served import Served
-from flasknado.socketio.server import Server
+from flasknado.socketio.server import Callback, Server, Waiter
 
 log = logging.getLogger("flasknado.socketio")
 
@@ -56,6 +59,7 @@ class Endpoint:
         budget = getattr(http_server, "budget", None)
         if budget is not None:
             budget.sources.append(self.engine.backlog_bytes)
+        add_source(http_server, SocketIOSource(self.engine, self.server))
         http_server.add_drain_callback(self.engine.drain)
         http_server.add_close_callback(self._close)
 
@@ -95,16 +99,22 @@ class Endpoint:
             self._epoch = batch.epoch
             self.server.begin_log()
         for told in self._bus.heard(batch.events):
-            own = told.origin == self._bus.origin
-            if told.what == bus.EMIT:
-                if "number" in told.fields:
-                    if not told.fields["number"]:
-                        self._deliver(told)
-                elif not own:
-                    self._deliver(told)
-            elif not own:
-                self._obey(told)
+            try:
+                self._take(told)
+            except Exception:
+                # It must not stop the events of others, which come the same way.
+                log.exception("event %d of the log, of Socket.IO, failed", told.offset)
         self._recoveries.advance(Cursor(batch.epoch, batch.complete_to))
+
+    def _take(self, told: bus.Told) -> None:
+        own = told.origin == self._bus.origin
+        if told.what == bus.EMIT:
+            number = told.fields.get("number")
+            # A durable event is told in each of its rooms, and delivered once.
+            if number == 0 or (number is None and not own):
+                self._deliver(told)
+        elif not own:
+            self._obey(told)
 
     def _deliver(self, told: bus.Told) -> None:
         fields = told.fields
@@ -126,7 +136,7 @@ class Endpoint:
         emitter = self._socketio.server
         if told.what == bus.ACK:
             if fields["to"] == self._bus.origin:
-                emitter.answered(fields["number"], fields["args"])
+                self._answered(emitter.asked(fields["number"]), fields["args"])
             return
         if told.what == bus.CLOSE_ROOM:
             self.server.close_room(fields["namespace"], fields["key"])
@@ -142,6 +152,18 @@ class Endpoint:
             self.server.disconnect(client)
         elif told.what == bus.DISPLACE:
             self.server.displaced(client)
+
+    def _answered(self, callback: Callback | None, args: list[Any]) -> None:
+        """Call a callback with what a client of another process has answered."""
+        if callback is None:
+            return
+        if isinstance(callback, Waiter):
+            callback(*args)
+            return
+        core = self._socketio.core
+        run = functools.partial(core.call_outside, callback, args)
+        if not self.server.runtime.run("an answer to a Socket.IO event", run):
+            log.warning("the answer of a Socket.IO client was dropped: too many clients wait")
 
 
 def _with_limits(engine: EngineOptions, options: LiveOptions) -> EngineOptions:

@@ -193,7 +193,8 @@ class SocketIO:
         several arguments. Keywords: `namespace` (default `/`); `to` (or `room`): a room, a client's
         `sid`, or a list of them (default: everybody in the namespace); `skip_sid`, and
         `include_self=False`: who is left out; `callback(*answer)`: called for each client that
-        acknowledges, as a handler in its context; `durable`: whether clients that are away for a
+        acknowledges, as a handler in its context, or for a client of another process in an
+        application context; `durable`: whether clients that are away for a
         moment get it when they return (default: as `SocketIO(durable=...)` says).
 
         An event that is not durable reaches who is connected now. To this process's clients it

@@ -474,7 +474,7 @@ class Server:
             "rooms": len(self._rooms),
             "namespaces": {name: len(members) for name, members in self._members.items()},
             "events_received_total": self.events_received,
-            "events_delivered_total": self.deliveries.delivered,
+            "writes_total": self.deliveries.writes,
         }
 
 

@@ -341,3 +341,21 @@ def test_transport_of_a_client_at_rest_holds_no_task_and_no_timer(
     transport = held.connection.link._transport
     assert isinstance(transport, WebSocketTransport)
     assert transport._waiting is None
+
+
+def test_numbers_are_for_the_metrics(make_site: Callable[..., Site]) -> None:
+    site = make_site()
+    with SocketClient(site.serving) as client:
+        client.ask("ack")
+        settings = site.serving.server.native.application.settings
+        (source,) = settings["metrics_sources"]
+        families = {family.name: family.samples for family in site.serving.on_loop(source)}
+        assert families["socketio_sessions"] == {("polling",): 0, ("websocket",): 1}
+        assert families["socketio_clients"] == {(): 1}
+        assert families["socketio_events_received"] == {(): 1}
+        assert families["socketio_writes"] == {(): 1}
+        client.send("4?")
+        client.wait_closed()
+        families = {family.name: family.samples for family in site.serving.on_loop(source)}
+        assert families["socketio_disconnects"] == {("protocol",): 1}
+        assert families["socketio_clients"] == {(): 0}

@@ -13,12 +13,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from flask import Flask, request
+from flask import Flask, has_app_context, request
 
 from flasknado import HTTPServer, WSGIContainer
 from flasknado.errors import ConfigurationError
 from flasknado.live import Identity, Live
-from flasknado.socketio import CallTimeout, SocketIO, close_room, emit, join_room, rooms
+from flasknado.live.log.tables import Draft
+from flasknado.socketio import (
+    CallTimeout,
+    SocketIO,
+    SocketIOError,
+    close_room,
+    emit,
+    join_room,
+    rooms,
+)
 from tests.flasknado.live.helpers import wait_for
 from tests.flasknado.socketio.socket_client import SocketClient
 from tests.support.serving import Serving, serving
@@ -135,11 +144,43 @@ def test_program_without_a_server_emits_and_moves_clients(
     assert first.events(1) == [["said", "for all"]]
 
 
-def test_call_that_nobody_answers_times_out(outside: SocketIO) -> None:
+def test_call_that_nobody_answers_times_out(
+    pair: tuple[SocketClient, SocketClient], socketios: list[SocketIO], outside: SocketIO
+) -> None:
     with pytest.raises(CallTimeout, match="did not answer 'question'"):
-        outside.call("question", to="nobody", timeout=0.05)
+        socketios[0].call("question", to="nobody", timeout=0.05)
     with pytest.raises(ValueError, match="sid"):
-        outside.call("question")
+        socketios[0].call("question")
+    with pytest.raises(SocketIOError, match="needs a server"):
+        outside.call("question", to=pair[0].sid)
+
+
+def test_callback_gets_the_answers_of_all_processes(
+    pair: tuple[SocketClient, SocketClient], socketios: list[SocketIO]
+) -> None:
+    answers: list[Any] = []
+
+    def callback(answer: str) -> None:
+        answers.append((answer, has_app_context()))
+
+    socketios[0].emit("question", callback=callback)
+    for number, client in enumerate(pair):
+        client.wait_for_packet('421["question"')
+        client.send(f'431["answer {number}"]')
+    wait_for(lambda: len(answers) == 2, "both answers")
+    assert sorted(answers) == [("answer 0", True), ("answer 1", True)]
+
+
+def test_nonsense_in_the_log_stops_nothing(
+    pair: tuple[SocketClient, SocketClient], socketios: list[SocketIO], outside: SocketIO
+) -> None:
+    bus = outside.server.bus
+    for data in ('{"origin":"x"}', "[]", '{"origin":"x","sid":1,"namespace":2}'):
+        for name in ("emit", "disconnect", "ack"):
+            bus.state.log.append([Draft(bus.channel_of("/", None), name, data, kept=False)])
+    outside.emit("said", "goes on")
+    for client in pair:
+        assert client.events(1) == [["said", "goes on"]]
 
 
 def test_room_with_a_name_that_is_no_text_is_not_told_to_others(outside: SocketIO) -> None:
