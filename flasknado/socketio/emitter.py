@@ -15,7 +15,8 @@ from typing import Any
 from flasknado.socketio.bus import CLOSE_ROOM, DISCONNECT, ENTER, LEAVE, Bus
 from flasknado.socketio.client import Client
 from flasknado.socketio.deliveries import Target
-from flasknado.socketio.errors import BacklogFull, CallTimeout, Reason, SocketIOError
+from flasknado.socketio.engineio.reason import Reason
+from flasknado.socketio.errors import BacklogFull, CallTimeout, SocketIOError
 from flasknado.socketio.message import Message, event_message
 from flasknado.socketio.options import SocketIOOptions
 from flasknado.socketio.room_names import Room, room_key, room_keys, sids_of

@@ -37,13 +37,3 @@ class CallTimeout(SocketIOError, TimeoutError):
 
 class BacklogFull(SocketIOError):
     """So many events wait to be delivered that no more are taken; try again later."""
-
-
-class Reason:
-    """Why a client was disconnected, as a disconnect handler is told."""
-
-    SERVER_DISCONNECT = "server disconnect"
-    CLIENT_DISCONNECT = "client disconnect"
-    PING_TIMEOUT = "ping timeout"
-    TRANSPORT_CLOSE = "transport close"
-    TRANSPORT_ERROR = "transport error"

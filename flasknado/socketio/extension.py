@@ -17,7 +17,7 @@ from flasknado.live.state import MEMORY_URL, LiveState
 from flasknado.route_providers import provide_routes
 from flasknado.socketio.bus import Bus
 from flasknado.socketio.emitter import CALL_TIMEOUT_S, Callback, Emitter
-from flasknado.socketio.errors import Reason
+from flasknado.socketio.engineio.reason import Reason
 from flasknado.socketio.handlers import Handler, Handlers
 from flasknado.socketio.namespace import Namespace
 from flasknado.socketio.options import SocketIOOptions

@@ -12,6 +12,7 @@ named after the `pid`, so any process takes it back. On the loop's thread.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import secrets
@@ -161,7 +162,7 @@ class Recoveries:
             then(None)
             return
         recovery = _Recovery(self, connection, namespace, said.pid, start, then)
-        self._hub.loop.call_later(TIMEOUT_S, recovery.give_up)
+        recovery.timer = self._hub.loop.call_later(TIMEOUT_S, recovery.give_up)
         if not self._runtime.run("the state of a Socket.IO client", recovery.read_session):
             recovery.give_up()
 
@@ -192,6 +193,7 @@ class _Recovery:
         self._missed: list[Outgoing] = []
         self._missed_bytes = 0
         self._subscriber: _Reading | None = None
+        self.timer: asyncio.TimerHandle | None = None
 
     def give_up(self) -> None:
         """Have the client begin anew, unless it has been dealt with."""
@@ -199,6 +201,8 @@ class _Recovery:
 
     def _end(self, recovered: Recovered | None) -> None:
         then, self._then = self._then, None
+        if self.timer is not None:
+            self.timer.cancel()
         if self._subscriber is not None:
             self._hub.unsubscribe(self._subscriber, self._subscriber.channels)
             self._subscriber.gone = True

@@ -21,7 +21,7 @@ from flasknado.socketio.bus import DISPLACE, Bus
 from flasknado.socketio.client import Client, ClientState, Connection, Job, JobKind, Link
 from flasknado.socketio.deliveries import Deliveries, Target
 from flasknado.socketio.engineio.packet import Data, Outgoing, ProtocolError
-from flasknado.socketio.errors import Reason
+from flasknado.socketio.engineio.reason import Reason
 from flasknado.socketio.handlers import CONNECT, DISCONNECT, Handlers
 from flasknado.socketio.message import Farewell, Joined, Message
 from flasknado.socketio.packet import Incomplete, Packet, Parser
@@ -175,7 +175,7 @@ class Server:
         refusal = None
         if not self.application.handlers.accepts(namespace):
             refusal = "Invalid namespace"
-        elif len(connection.clients) >= MAX_NAMESPACES:
+        elif len(connection.clients) + len(connection.connecting or ()) >= MAX_NAMESPACES:
             refusal = f"a connection may have at most {MAX_NAMESPACES} namespaces"
         if refusal is not None:
             self._send_error(connection, namespace, {"message": refusal})

@@ -14,7 +14,7 @@ from flasknado.socketio import packet
 from flasknado.socketio.client import Connection
 from flasknado.socketio.core import TestCaller
 from flasknado.socketio.engineio.packet import Outgoing, ProtocolError
-from flasknado.socketio.errors import Reason
+from flasknado.socketio.engineio.reason import Reason
 from flasknado.socketio.message import Joined, Message
 from flasknado.socketio.packet import Packet
 from flasknado.socketio.runtime import DirectRuntime

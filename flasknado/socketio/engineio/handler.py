@@ -27,6 +27,7 @@ from flasknado.socketio.engineio import packet
 from flasknado.socketio.engineio.options import POLLING, WEBSOCKET
 from flasknado.socketio.engineio.packet import Control
 from flasknado.socketio.engineio.peers import POLL, POST, PeerGone, Peers
+from flasknado.socketio.engineio.reason import Reason
 from flasknado.socketio.engineio.server import Engine
 from flasknado.socketio.engineio.session import Session
 from flasknado.socketio.engineio.websocket import WebSocketTransport
@@ -185,7 +186,7 @@ class EngineHandler(LiveHandler):
         try:
             payload = self.request.body.decode()
         except UnicodeDecodeError:
-            session.close("transport error")
+            session.close(Reason.TRANSPORT_ERROR)
             raise EngineRefused(BAD_REQUEST, "the payload is not UTF-8") from None
         self._auto_finish = False
         session.post(self, payload)
@@ -229,7 +230,7 @@ class EngineHandler(LiveHandler):
             transport.start()
         except StreamClosedError:
             if not upgrading:
-                session.close("transport close")
+                session.close(Reason.TRANSPORT_CLOSE)
         self.application.log_request(self)
 
     # Answers, now or later (`flasknado.socketio.engineio.session.Exchange`).

@@ -19,14 +19,8 @@ from flasknado.native.in_flask import Caller
 from flasknado.socketio.engineio import packet
 from flasknado.socketio.engineio.options import EngineOptions
 from flasknado.socketio.engineio.packet import ProtocolError
-from flasknado.socketio.engineio.session import (
-    PING_TIMEOUT,
-    SERVER_DISCONNECT,
-    TRANSPORT_CLOSE,
-    TRANSPORT_ERROR,
-    Session,
-    Upper,
-)
+from flasknado.socketio.engineio.reason import Reason
+from flasknado.socketio.engineio.session import Session, Upper
 from flasknado.socketio.engineio.websocket import WebSocketTransport
 
 log = logging.getLogger("flasknado.socketio")
@@ -105,7 +99,7 @@ class Engine:
         if not session.closed:
             self.gone["slow"] += 1
             log.info("a Socket.IO client was disconnected: it reads too slowly")
-            session.abort(TRANSPORT_ERROR)
+            session.abort(Reason.TRANSPORT_ERROR)
 
     def broken(self, error: ProtocolError) -> None:
         """Note that a client broke the protocol, whose session ends."""
@@ -161,10 +155,10 @@ class Engine:
         if session.due_at <= now:
             if session.pinged:
                 self.gone["silent"] += 1
-                session.abort(PING_TIMEOUT)
+                session.abort(Reason.PING_TIMEOUT)
                 return
             if self.upper.is_over(session, now - session.opened_at):
-                session.close(SERVER_DISCONNECT)
+                session.close(Reason.SERVER_DISCONNECT)
                 return
             session.pinged = True
             # From when it was due, as the client counts, unless this process is very late.
@@ -187,7 +181,7 @@ class Engine:
         if now < due_at:
             return False
         self.gone["silent"] += 1
-        session.abort(PING_TIMEOUT)
+        session.abort(Reason.PING_TIMEOUT)
         return True
 
     # The end.
@@ -202,7 +196,7 @@ class Engine:
             left_s = max(ends_at - self.loop.time(), 0.0)
             step = max(1, round(len(leaving) * 0.02 / left_s)) if left_s > 0.02 else len(leaving)
             for session in leaving[-step:]:
-                session.close(TRANSPORT_CLOSE)
+                session.close(Reason.TRANSPORT_CLOSE)
             del leaving[-step:]
             if leaving:
                 await asyncio.sleep(min(0.02, left_s))
@@ -213,7 +207,7 @@ class Engine:
         if self._timer is not None:
             self._timer.cancel()
         for session in list(self.sessions.values()):
-            session.abort(SERVER_DISCONNECT)
+            session.abort(Reason.SERVER_DISCONNECT)
 
     def backlog_bytes(self) -> int:
         """Return how much waits for slow clients."""

@@ -18,18 +18,12 @@ from flasknado.native.in_flask import Caller
 from flasknado.socketio.engineio import packet
 from flasknado.socketio.engineio.options import POLLING, WEBSOCKET, EngineOptions
 from flasknado.socketio.engineio.packet import Data, Outgoing, ProtocolError, packet_of
+from flasknado.socketio.engineio.reason import Reason
 
 log = logging.getLogger("flasknado.socketio")
 
 PACKETS_PER_TURN = 256
 """How many packets of one payload are taken before others have their turn."""
-
-SERVER_DISCONNECT = "server disconnect"
-CLIENT_DISCONNECT = "client disconnect"
-PING_TIMEOUT = "ping timeout"
-TRANSPORT_CLOSE = "transport close"
-TRANSPORT_ERROR = "transport error"
-"""Why a client is gone, in Flask-SocketIO's words."""
 
 
 class Exchange(Protocol):
@@ -232,7 +226,7 @@ class Session:
             post, self._post = self._post, None
             if post is not None:
                 post.answer("ok")
-            self.close(CLIENT_DISCONNECT, packet.NOOP_PACKET)
+            self.close(Reason.CLIENT_DISCONNECT, packet.NOOP_PACKET)
         elif kind != packet.NOOP:
             raise ProtocolError("clients do not send packets of this type")
 
@@ -254,7 +248,7 @@ class Session:
             exchange.refuse("the session has gone on to WebSocket")
         elif self._poll is not None:
             exchange.refuse("the session has a poll already")
-            self.close(TRANSPORT_ERROR)
+            self.close(Reason.TRANSPORT_ERROR)
         elif self._queue:
             exchange.answer(self._take_queue())
         elif self._candidate is not None and self._candidate.probed:
@@ -267,7 +261,7 @@ class Session:
         """Note that a client has gone that awaited an answer."""
         if exchange is self._poll:
             self._poll = None
-            self.close(TRANSPORT_CLOSE)
+            self.close(Reason.TRANSPORT_CLOSE)
         elif exchange is self._post:
             self._post = None
 
@@ -275,7 +269,7 @@ class Session:
         """Take the packets of a POST, and answer when all are taken."""
         if self._post is not None or self._unread is not None:
             exchange.refuse("the session has a POST under way already")
-            self.close(TRANSPORT_ERROR)
+            self.close(Reason.TRANSPORT_ERROR)
             return
         if self._transport is not None:
             exchange.refuse("the session has gone on to WebSocket")
@@ -298,11 +292,11 @@ class Session:
             if post is not None:
                 post.refuse(str(error))
             self.engine.broken(error)
-            self.close(TRANSPORT_ERROR)
+            self.close(Reason.TRANSPORT_ERROR)
             return
         except Exception:
             log.exception("a payload of a Socket.IO client failed")
-            self.close(TRANSPORT_ERROR)
+            self.close(Reason.TRANSPORT_ERROR)
             return
         if self.closed:
             return

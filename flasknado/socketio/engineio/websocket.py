@@ -16,7 +16,8 @@ from flasknado.native.iostream import TransportStream
 from flasknado.native.websocket_closing import shut_down_writing
 from flasknado.socketio.engineio import packet
 from flasknado.socketio.engineio.packet import ProtocolError, packet_of
-from flasknado.socketio.engineio.session import TRANSPORT_CLOSE, TRANSPORT_ERROR, Keeper, Session
+from flasknado.socketio.engineio.reason import Reason
+from flasknado.socketio.engineio.session import Keeper, Session
 from flasknado.websocket import codec
 from flasknado.websocket.codec import Message, Receiver, WebSocketError
 
@@ -111,7 +112,7 @@ class WebSocketTransport:
             self._write_now(b"".join(waiting))
 
     def close(
-        self, code: int = codec.CLOSE_NORMAL, reason: str = "", why: str = TRANSPORT_CLOSE
+        self, code: int = codec.CLOSE_NORMAL, reason: str = "", why: str = Reason.TRANSPORT_CLOSE
     ) -> None:
         """Say goodbye; `why` is for the application. May be called again."""
         if self._ending:
@@ -131,7 +132,7 @@ class WebSocketTransport:
 
     def _gone(self) -> None:
         self._ending = True
-        self._session.disconnected(self, TRANSPORT_CLOSE)
+        self._session.disconnected(self, Reason.TRANSPORT_CLOSE)
 
     # Reading.
 
@@ -176,15 +177,15 @@ class WebSocketTransport:
                 if session.paused and not self._ending:
                     break
         except WebSocketError as error:
-            self.close(error.code, str(error), TRANSPORT_ERROR)
+            self.close(error.code, str(error), Reason.TRANSPORT_ERROR)
             shut_down_writing(self._stream)
         except ProtocolError as error:
             if not self._upgrading:
                 self._engine.broken(error)
-            self.close(codec.CLOSE_POLICY, str(error), TRANSPORT_ERROR)
+            self.close(codec.CLOSE_POLICY, str(error), Reason.TRANSPORT_ERROR)
         except Exception:
             log.exception("a message of a Socket.IO client failed")
-            self.close(codec.CLOSE_INTERNAL_ERROR, why=TRANSPORT_ERROR)
+            self.close(codec.CLOSE_INTERNAL_ERROR, why=Reason.TRANSPORT_ERROR)
         self._reading = False
         self.read_on()
 
