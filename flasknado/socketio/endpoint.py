@@ -98,12 +98,15 @@ class Endpoint:
         if self._epoch != batch.epoch:
             self._epoch = batch.epoch
             self.server.begin_log()
+            if batch.events:
+                self._recoveries.advance(Cursor(batch.epoch, batch.events[0].offset - 1))
         for told in self._bus.heard(batch.events):
             try:
                 self._take(told)
             except Exception:
                 # It must not stop the events of others, which come the same way.
                 log.exception("event %d of the log, of Socket.IO, failed", told.offset)
+            self._recoveries.advance(Cursor(batch.epoch, told.offset))
         self._recoveries.advance(Cursor(batch.epoch, batch.complete_to))
 
     def _take(self, told: bus.Told) -> None:

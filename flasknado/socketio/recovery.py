@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from flasknado.live.errors import InvalidCursor, LiveError
+from flasknado.live.errors import InvalidCursor
 from flasknado.live.event import Cursor, Event, parse_cursor
 from flasknado.live.formats import Format, GoAway
 from flasknado.live.hub.hub import Hub
@@ -138,7 +138,7 @@ class Recoveries:
         assert client.pid is not None
         try:
             self._bus.keep_session(client.pid, client.namespace, fields)
-        except LiveError as error:
+        except Exception as error:  # its connection is being closed, which has to go on
             log.warning("a Socket.IO client will not be recovered: %s", error)
 
     def refresh(self, client: Client) -> None:

@@ -16,6 +16,7 @@ from flask import Flask, request
 
 from flasknado import HTTPServer, WSGIContainer
 from flasknado.live import Identity, Live
+from flasknado.live.log.tables import Draft
 from flasknado.socketio import SocketIO, SocketIOError, disconnect, emit, join_room
 from tests.flasknado.live.helpers import wait_for
 from tests.flasknado.socketio.socket_client import SocketClient
@@ -157,6 +158,26 @@ def test_signal_carries_the_offset_too_and_moves_it_on(
     again = connect(auth=back(client, typing[1]))
     emitter.emit("kept", 2)
     assert again.events(1)[0][:2] == ["kept", 2]
+
+
+def test_offset_of_a_signal_is_behind_the_kept_event_before_it(
+    connect: Callable[..., SocketClient], emitter: SocketIO
+) -> None:
+    client = connect(1)
+    bus = emitter.server.bus
+    channel = bus.channel_of("/", None)
+    fields = {"namespace": "/", "keys": None, "skip": [], "origin": bus.origin}
+    kept = json.dumps({**fields, "number": 0, "pieces": ['2["kept"]']})
+    signal = json.dumps({**fields, "pieces": ['2["signal"]']})
+    bus.state.log.append(
+        [
+            Draft(channel, "emit", kept, kept=True, buffered=True),
+            Draft(channel, "emit", signal, kept=False),
+        ]
+    )
+    (first, second) = client.events(2)
+    assert (first[0], second[0]) == ("kept", "signal")
+    assert int(second[1].rpartition(":")[2]) >= int(first[1].rpartition(":")[2])
 
 
 def test_handlers_hear_of_the_return(
