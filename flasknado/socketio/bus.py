@@ -122,6 +122,7 @@ class Bus:
     def kept_session(self, pid: str, namespace: str) -> dict[str, Any] | None:
         """Return what is kept of a client; blocking."""
         self.state.log.flush()  # it may have been here a moment ago
+        self.state.log.settle()
         event = self.state.log.newest_buffered(self._session_channel(pid, namespace))
         told = None if event is None else told_of(event)
         return told.fields if told is not None and "sid" in told.fields else None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection
 
+from tests.flasknado.live.helpers import wait_for
 from tests.flasknado.socketio.clients import Requests, parked, read_to_end, receive
 from tests.protocol_servers import socketio_echo
 from tests.support.serving import serving
@@ -82,8 +82,7 @@ def test_heartbeat_on_polling_keeps_the_session(requests: Requests) -> None:
 
 def test_heartbeat_that_is_not_answered_ends_the_session(requests: Requests) -> None:
     session = requests.open()
-    time.sleep(0.5)
-    assert session.poll().status == 400
+    wait_for(lambda: session.poll().status == 400, "the session has ended")
     with requests.websocket() as websocket:
         receive(websocket)
         assert read_to_end(websocket) == ["2"]

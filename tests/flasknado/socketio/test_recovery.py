@@ -12,7 +12,8 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from flask import Flask, request
+from flask import Flask
+from flask import request as current
 
 from flasknado import HTTPServer, WSGIContainer
 from flasknado.live import Identity, Live
@@ -20,6 +21,7 @@ from flasknado.live.log.tables import Draft
 from flasknado.socketio import SocketIO, SocketIOError, disconnect, emit, join_room
 from tests.flasknado.live.helpers import wait_for
 from tests.flasknado.socketio.socket_client import SocketClient
+from tests.support.postgres import postgres_server
 from tests.support.serving import Serving, serving
 
 
@@ -32,15 +34,15 @@ def make(url: str) -> tuple[Flask, SocketIO]:
 
     @live.identity
     def who() -> Identity:
-        return Identity(request.headers.get("X-User"))
+        return Identity(current.headers.get("X-User"))
 
     @socketio.on("connect")
     def connect() -> None:
-        app.extensions["called"].append(("connect", request.sid, request.recovered))
+        app.extensions["called"].append(("connect", current.sid, current.recovered))
 
     @socketio.on("disconnect")
     def on_disconnect(reason: str) -> None:
-        app.extensions["called"].append(("disconnect", request.sid, reason))
+        app.extensions["called"].append(("disconnect", current.sid, reason))
 
     socketio.on_event("join", lambda room: join_room(room))
     socketio.on_event("leave me", lambda: disconnect())
@@ -48,12 +50,15 @@ def make(url: str) -> tuple[Flask, SocketIO]:
     return app, socketio
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def servings(
-    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[list[tuple[Serving, SocketIO]]]:
-    url = f"sqlite:///{tmp_path_factory.mktemp('log')}/log.db"
     with ExitStack() as stack:
+        if request.param == "sqlite":
+            url = f"sqlite:///{tmp_path_factory.mktemp('log')}/log.db"
+        else:
+            url = stack.enter_context(postgres_server()).url()
         made = []
         for _ in range(2):
             app, socketio = make(url)
@@ -164,19 +169,21 @@ def test_offset_of_a_signal_is_behind_the_kept_event_before_it(
     connect: Callable[..., SocketClient], emitter: SocketIO
 ) -> None:
     client = connect(1)
+    client.ask("join", "behind")
     bus = emitter.server.bus
-    channel = bus.channel_of("/", None)
-    fields = {"namespace": "/", "keys": None, "skip": [], "origin": bus.origin}
-    kept = json.dumps({**fields, "number": 0, "pieces": ['2["kept"]']})
-    signal = json.dumps({**fields, "pieces": ['2["signal"]']})
+    channel = bus.channel_of("/", "behind")
+    fields = {"namespace": "/", "keys": ["behind"], "skip": [], "origin": bus.origin}
+    kept = json.dumps({**fields, "number": 0, "pieces": ['2["behind kept"]']})
+    signal = json.dumps({**fields, "pieces": ['2["behind signal"]']})
     bus.state.log.append(
         [
             Draft(channel, "emit", kept, kept=True, buffered=True),
             Draft(channel, "emit", signal, kept=False),
         ]
     )
-    (first, second) = client.events(2)
-    assert (first[0], second[0]) == ("kept", "signal")
+    client.wait_for_packet('42["behind signal"')
+    first, second = (json.loads(p[2:]) for p in client.packets if '["behind' in str(p))
+    assert (first[0], second[0]) == ("behind kept", "behind signal")
     assert int(second[1].rpartition(":")[2]) >= int(first[1].rpartition(":")[2])
 
 

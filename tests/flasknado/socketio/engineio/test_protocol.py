@@ -164,7 +164,8 @@ def test_heartbeat_on_polling_keeps_the_session(requests: Requests) -> None:
 def test_heartbeat_on_polling_that_is_not_answered_closes_the_session(requests: Requests) -> None:
     session = requests.open()
     time.sleep(PING_INTERVAL_S + PING_TIMEOUT_S)
-    assert session.poll().status == 400
+    # On a machine that is very busy the ping was late, and its answer may be.
+    wait_for(lambda: session.poll().status == 400, "the session has ended")
 
 
 def test_heartbeat_on_websocket_keeps_the_session(requests: Requests) -> None:
