@@ -245,7 +245,13 @@ class Connection(Refusing):
             self._close()
         elif self._parsing:
             self.phase = Phase.SERVING
-        elif self._waiting or self._unparsed is not None or self._refusal or self.eof:
+        elif (
+            self._waiting
+            or self._unparsed is not None
+            or self._reading_paused
+            or self._refusal
+            or self.eof
+        ):
             self._advance()
         elif self._parser is not None:
             self._parser.holds = False
