@@ -125,8 +125,8 @@ def _findings(uri: str, cfg: Config, over: _thread.LockType) -> Iterator[Finding
         yield Finding(
             Weight.DIFFERS,
             "Flask-SocketIO runs in threads here, without monkey patching: its clients poll, each "
-            "poll holds a thread, and WebSocket is not available to it; send events with "
-            "live.publish() (docs/live.md), which holds no thread",
+            "poll holds a thread, and WebSocket is not available to it; import "
+            "flasknado.socketio instead, which has its interface and holds none (docs/socketio.md)",
         )
 
 
