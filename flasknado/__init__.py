@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from flasknado.errors import AddressTaken as AddressTaken
     from flasknado.errors import ClientDisconnected as ClientDisconnected
     from flasknado.errors import ConfigurationError as ConfigurationError
+    from flasknado.errors import CoroutineCancelled as CoroutineCancelled
     from flasknado.errors import FlasknadoError as FlasknadoError
     from flasknado.http.limits import Limits as Limits
     from flasknado.native.in_flask import in_flask as in_flask
@@ -32,12 +33,16 @@ if TYPE_CHECKING:
     from flasknado.route_table import url_map as url_map
     from flasknado.server import HTTPServer as HTTPServer
     from flasknado.stock.container import WSGIContainer as WSGIContainer
+    from flasknado.streaming import json_line as json_line
+    from flasknado.streaming import server_sent_event as server_sent_event
+    from flasknado.streaming import stream as stream
 
 __version__ = "0.1.0"
 __all__ = [
     "AddressTaken",
     "ClientDisconnected",
     "ConfigurationError",
+    "CoroutineCancelled",
     "Family",
     "FlasknadoError",
     "HTTPServer",
@@ -48,7 +53,10 @@ __all__ = [
     "Worker",
     "add_source",
     "in_flask",
+    "json_line",
     "serve",
+    "server_sent_event",
+    "stream",
     "url_map",
 ]
 
@@ -59,6 +67,7 @@ if not TYPE_CHECKING:  # else every name would exist for type checkers
             "AddressTaken": "flasknado.errors",
             "ClientDisconnected": "flasknado.errors",
             "ConfigurationError": "flasknado.errors",
+            "CoroutineCancelled": "flasknado.errors",
             "Family": "flasknado.ops.metrics.model",
             "FlasknadoError": "flasknado.errors",
             "HTTPServer": "flasknado.server",
@@ -69,7 +78,10 @@ if not TYPE_CHECKING:  # else every name would exist for type checkers
             "Worker": "flasknado.process.worker",
             "add_source": "flasknado.ops.metrics.sources",
             "in_flask": "flasknado.native.in_flask",
+            "json_line": "flasknado.streaming",
             "serve": "flasknado.process.serve",
+            "server_sent_event": "flasknado.streaming",
+            "stream": "flasknado.streaming",
             "url_map": "flasknado.route_table",
         },
     )

@@ -28,8 +28,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 WEBAPP_OF_FLASKNADO = ("flasknado.live", "flasknado.socketio")
 
 GROUND = (
-    "durations error_stream errors exports route_providers sizes stacks threads token_bucket "
-    "unix_path"
+    "durations error_stream errors exports flask_apps route_providers sizes stacks threads "
+    "token_bucket unix_path"
 )
 LIVE_GROUND = (
     "live.errors live.event live.flask_cors live.formats live.options live.origins "
@@ -39,23 +39,28 @@ STOREYS = {
     GROUND: GROUND,
     "http pool websocket": GROUND,
     "environ": f"{GROUND} http",
-    "wsgi": f"{GROUND} http environ pool",
+    "on_loop": f"{GROUND} http",
+    "wsgi": f"{GROUND} http environ on_loop pool websocket.codec",
     "native": f"{GROUND} http environ pool websocket",
     "stock": f"{GROUND} http wsgi native",
+    "streaming": f"{GROUND} http on_loop wsgi.handoff",
     "server": f"{GROUND} http wsgi native stock",
     "route_table": f"{GROUND} native ops",
     "ops": f"{GROUND} http environ pool wsgi native server",
-    "process": f"{GROUND} http environ pool wsgi native stock server ops",
+    "process": f"{GROUND} http environ on_loop pool wsgi native stock server ops",
     "__main__": "errors process",
     LIVE_GROUND: f"{GROUND} {LIVE_GROUND} websocket.codec",
     "live.client": "live.errors",
-    "live.log live.hooks": f"{GROUND} {LIVE_GROUND}",
-    "live.state": f"{GROUND} {LIVE_GROUND} live.hooks live.log",
+    "live.log": f"{GROUND} {LIVE_GROUND}",
+    "live.hooks": f"{GROUND} {LIVE_GROUND} live.log",
+    "live.runs": f"{GROUND} {LIVE_GROUND} http.request_id live.log on_loop",
+    "live.state": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.runs",
     "live.cli": f"{GROUND} {LIVE_GROUND} live.log live.state",
-    "live.hub": f"{GROUND} {LIVE_GROUND} live.log live.state native.iostream",
+    "live.hub": f"{GROUND} {LIVE_GROUND} live.log live.runs live.state native.iostream",
     "live.endpoints": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.state live.hub "
     "http.message native pool websocket.codec",
-    "live.response": f"{GROUND} {LIVE_GROUND} live.state live.endpoints wsgi.handoff",
+    "live.response": f"{GROUND} {LIVE_GROUND} live.log live.runs live.state live.endpoints "
+    "on_loop wsgi.handoff",
     "live.extension": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.state live.cli "
     "live.response",
     "socketio": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.state live.hub live.endpoints "

@@ -6,7 +6,7 @@ No Tornado here: a view, a command line or another program publishes without a s
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, has_request_context, request
@@ -15,12 +15,13 @@ from sqlalchemy.orm import scoped_session
 from flasknado.errors import ConfigurationError
 from flasknado.live import cli
 from flasknado.live.errors import InvalidEvent
-from flasknado.live.event import REVOCATIONS, Event, check_channel
+from flasknado.live.event import REVOCATIONS, Event, check_channel, check_name
 from flasknado.live.hooks import Hooks
 from flasknado.live.log import tables, transaction
 from flasknado.live.log.presence import Presence
 from flasknado.live.log.presence_tracker import watched
-from flasknado.live.response import stream_response
+from flasknado.live.log.run_table import Run
+from flasknado.live.response import run_response, start_run, stream_response
 from flasknado.live.revocation import revocation_data
 from flasknado.live.state import EXTENSION_KEY, LiveState, current_state, draft_of, encode_json
 
@@ -185,6 +186,80 @@ class Live(Hooks):
         names = [channels] if isinstance(channels, str) else list(channels)
         return stream_response(current_state(), [check_channel(name) for name in names], after)
 
+    def run(
+        self,
+        source: AsyncIterable[Any] | Iterable[Any],
+        channel: str,
+        *,
+        output: str = "run.output",
+        keep_result: bool = False,
+    ) -> Response:
+        """Start a run: a generator whose output goes to a channel, whoever listens; in a view.
+
+        What `source` yields, JSON at most as large as the data of an event, is published as
+        buffered events with the name `output` and the data `{"run": ID, "data": ...}`, between
+        `run.started` and one of `run.finished`, `run.failed`, `run.cancelled` and
+        `run.interrupted` (the server was restarted). With `keep_result` there is `run.result`,
+        too, before `run.finished`: all of the output as one kept event, joined if it is text.
+
+        The response is `{"run": ID, "channel": ..., "cursor": ...}` with status 202: the client
+        follows the channel from that cursor. To a client that accepts `text/event-stream`, as an
+        EventSource does, it is these events, as `stream()` sends them; if it reconnects, no other
+        run is started. The run does not end with its client.
+
+        An asynchronous generator runs on the event loop of the server and must not block it; a
+        synchronous one has a thread of its own. Both see the `request` of the view
+        (`flasknado.stream`). Commit before: a run is noted at once, whatever becomes of the view's
+        transaction. Raises `TooManyRuns` (a 503), `InvalidEvent`, `LiveError` if the session holds
+        uncommitted writes on SQLite, and `TypeError` for what cannot be iterated.
+        """
+        _check_source(source)
+        return run_response(
+            _publishing_state(),
+            source,
+            check_channel(channel),
+            check_name(output),
+            keep_result=keep_result,
+        )
+
+    def start_run(
+        self,
+        source: AsyncIterable[Any] | Iterable[Any],
+        channel: str,
+        *,
+        output: str = "run.output",
+        keep_result: bool = False,
+    ) -> Run:
+        """Start a run as `run()` does, and return it; for views with a response of their own.
+
+        Needs an application context. Without a request it runs on a thread.
+        """
+        _check_source(source)
+        return start_run(
+            _publishing_state(),
+            source,
+            check_channel(channel),
+            check_name(output),
+            keep_result=keep_result,
+        )
+
+    def cancel(self, run: Run | str) -> bool:
+        """Cancel a run, by its id, in whichever process it is; return whether it ran.
+
+        Its event `run.cancelled` is the last one: what its generator yields later is dropped. A
+        generator that awaits is cancelled there, a synchronous one is closed at its next `yield`.
+        Needs an application context.
+        """
+        return current_state().runs.stop(run if isinstance(run, str) else run.id)
+
+    def runs(self, channel: str, limit: int = 10) -> list[Run]:
+        """Return the newest runs of a channel, the newest first.
+
+        A page that is loaded while one runs follows the channel from its `cursor`. Needs an
+        application context.
+        """
+        return current_state().runs.store.newest(check_channel(channel), limit)
+
     @contextlib.contextmanager
     def capture(self) -> Iterator[list[Event]]:
         """Collect the events that this process commits while the block runs; for tests."""
@@ -201,6 +276,16 @@ class Live(Hooks):
         events = [event for event in events if "!" not in event.channel]
         for capture in self._captures:
             capture.extend(events)
+
+
+def _check_source(source: object) -> None:
+    if isinstance(source, (str, bytes, Mapping)) or not isinstance(
+        source, (AsyncIterable, Iterable)
+    ):
+        raise TypeError(
+            f"a run takes a generator, such as a call of a generator function, not "
+            f"{type(source).__name__}"
+        )
 
 
 def _publishing_state() -> LiveState:

@@ -13,14 +13,17 @@ from flask import current_app
 from werkzeug.exceptions import InternalServerError, NotFound, abort
 from werkzeug.wrappers import Response
 
+from flasknado.live.log.run_table import Run
 from flasknado.live.tickets import NOBODY, Identity
 
 MayRead = Callable[[str], Any]
+MayStop = Callable[[Run], Any]
 WhoAsks = Callable[[], Any]
 OnMessage = Callable[[str, Any], Any]
 WhoAsksT = TypeVar("WhoAsksT", bound=WhoAsks)
 OnMessageT = TypeVar("OnMessageT", bound=OnMessage)
 MayReadT = TypeVar("MayReadT", bound=MayRead)
+MayStopT = TypeVar("MayStopT", bound=MayStop)
 
 
 class Hooks:
@@ -32,6 +35,7 @@ class Hooks:
     def __init__(self) -> None:
         self._may_read: MayRead | None = None
         self._who: WhoAsks | None = None
+        self._may_stop: MayStop | None = None
         self._on_message: list[tuple[str, OnMessage]] = []
         self._complained: set[str] = set()
 
@@ -60,16 +64,32 @@ class Hooks:
                 channel,
             )
             return False
-        said = current_app.ensure_sync(self._may_read)(channel)
+        return self._granted("authorize", current_app.ensure_sync(self._may_read)(channel))
+
+    def authorize_stop(self, function: MayStopT) -> MayStopT:
+        """Register `function(run) -> bool`, which decides who may stop a run; a decorator.
+
+        It is asked for `POST stop`, as `authorize`'s function is for channels, and its answer
+        counts in the same way. Without such a function only the user who started a run may stop
+        it.
+        """
+        self._may_stop = function
+        return function
+
+    def may_stop(self, run: Run) -> bool:
+        """Ask the registered function about a run, in a request context; raises as `may_read`."""
+        if self._may_stop is None:
+            return run.user is not None and run.user == self.who().user
+        return self._granted("authorize_stop", current_app.ensure_sync(self._may_stop)(run))
+
+    def _granted(self, hook: str, said: object) -> bool:
         if said is True:
             return True
         if said is not False and said is not None:
             if isinstance(said, (Response, tuple)):
                 _refuse_with(said)
             self._complain(
-                "authorize",
-                said,
-                "return True to allow access; return False or abort() to refuse it",
+                hook, said, "return True to allow access; return False or abort() to refuse it"
             )
         return False
 

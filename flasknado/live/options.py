@@ -73,6 +73,17 @@ class LiveOptions:
     subscribe_timeout_s: float = 10
     """How long a WebSocket client may take to subscribe to its first channel."""
 
+    max_runs: int = 1000
+    """How many runs (`live.run`) a process may have at once; further ones get 503."""
+    run_threads: int = 64
+    """How many of them may hold a thread, as those of synchronous generators do."""
+    run_timeout_s: float = 600
+    """How long a run may take before it ends with `run.failed`."""
+    max_run_bytes: int = 4 * 1024 * 1024
+    """How much data a run may publish before it ends with `run.failed`."""
+    run_lost_after_s: float = 15
+    """After how long without a sign of life of its process a run counts as interrupted."""
+
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> LiveOptions:
         """Return the options that `config` sets; raises `ConfigurationError`."""

@@ -20,6 +20,7 @@ from flasknado.live.log.base import Log, OnCommit
 from flasknado.live.log.database import DatabaseLog, SessionLog
 from flasknado.live.log.memory import MemoryLog
 from flasknado.live.options import LiveOptions
+from flasknado.live.runs.manager import Runs
 from flasknado.live.tickets import Tickets
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ class LiveState:
         """`None` without a secret key to sign them with."""
         self.publish_token = _publish_token(app)
         self.log = self._log(db, url)
+        self.runs = Runs(app, self.log, self.options, self._encode)
         self.hubs: dict[Any, Any] = {}
         """The hub of each event loop that has needed one (`flasknado.live.hub.hub.hub_of`)."""
         self.signals: deque[tables.Draft] = deque()
@@ -58,6 +60,9 @@ class LiveState:
         if url == MEMORY_URL:
             return MemoryLog(self.committed)
         return DatabaseLog(url, self.committed, self._captured)
+
+    def _encode(self, data: object, max_data_bytes: int) -> str:
+        return encode_json(data, self.app, max_data_bytes)
 
     def _engine_of(self, db: SQLAlchemy) -> Callable[[], sa.Engine]:
         def engine() -> sa.Engine:

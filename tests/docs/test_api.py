@@ -104,7 +104,7 @@ def test_page_names_every_public_name_and_no_other(home: str) -> None:
 @pytest.mark.parametrize(
     ("owner", "internal"),
     [
-        (flasknado.live.Live, {"answer", "captured", "may_read", "who"}),
+        (flasknado.live.Live, {"answer", "captured", "may_read", "may_stop", "who"}),
         (flasknado.live.OriginPolicy, set()),
         (flasknado.live.Client, set()),
         (flasknado.live.AsyncClient, set()),

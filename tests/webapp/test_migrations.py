@@ -29,6 +29,7 @@ TABLES = {"user_account", "post", "comment", "revoked_token", "live_log", "live_
     "live_event_1",
     "live_buffered",
     "live_buffered_1",
+    "live_run",
     "attempt_count",
 }
 

@@ -12,6 +12,7 @@ from flasknado.live.endpoints.ndjson import NdjsonHandler
 from flasknado.live.endpoints.poll import PollHandler
 from flasknado.live.endpoints.publish import PublishHandler
 from flasknado.live.endpoints.sse import EventsHandler
+from flasknado.live.endpoints.stop import StopHandler
 from flasknado.live.endpoints.websocket import SocketHandler
 from flasknado.live.endpoints.who import WhoHandler
 
@@ -29,6 +30,7 @@ def route_table(prefix: str) -> list[URLSpec]:
         URLSpec(rf"{root}/poll", PollHandler),
         URLSpec(rf"{root}/socket", SocketHandler),
         URLSpec(rf"{root}/who", WhoHandler),
+        URLSpec(rf"{root}/stop", StopHandler),
         URLSpec(rf"{root}/publish", PublishHandler),
         URLSpec(rf"{root}/live\.js", ModuleHandler),
     ]

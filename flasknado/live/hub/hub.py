@@ -25,6 +25,7 @@ from flasknado.live.log.presence_writer import PresenceWriter
 from flasknado.live.log.reader import Answer, LiveBatch, Reader, Report, Started, Stopped
 from flasknado.live.log.tables import Batch
 from flasknado.live.revocation import Revocation, revocation_of
+from flasknado.live.runs.store import RUNS
 from flasknado.live.state import LiveState
 from flasknado.live.tickets import Access, Identity
 
@@ -67,6 +68,7 @@ class Hub(Subscriptions):
     def start(self) -> None:
         """Begin to follow the log."""
         self._state.add_waker(self._reader.wake)
+        self._state.runs.watch()
         self._watch()
         self._heartbeats.start()
 
@@ -81,6 +83,7 @@ class Hub(Subscriptions):
             self.remove(subscriber)
             subscriber.abort()
         self._state.remove_waker(self._reader.wake)
+        self._state.runs.unwatch()
         self._state.log.flush()
         self._fanout.close()
         if self._presence is not None:
@@ -304,6 +307,8 @@ class Hub(Subscriptions):
                 revocation = revocation_of(event)
                 if revocation is not None:
                     self._revoke(revocation, event.offset)
+            elif event.channel == RUNS:
+                self._state.runs.on_event(event)
         self.revocations.advance(Cursor(batch.epoch, batch.complete_to))
         for tap in self.taps:
             tap(batch)

@@ -29,7 +29,7 @@ from flasknado.live.log.base import READER_BUSY_TIMEOUT_S, Busy, Follower, Log, 
 from flasknado.live.log.buffered import Buffer, Take
 from flasknado.live.log.presence import Key, Presence, Seen
 from flasknado.live.log.sequencer import Sequencer
-from flasknado.live.log.tables import Batch, Draft
+from flasknado.live.log.tables import Batch, Draft, DraftWith
 from flasknado.live.log.wakeup import Wakeup
 from flasknado.live.options import LiveOptions
 
@@ -64,12 +64,12 @@ class DatabaseLog(Log):
                 "an in-memory SQLite database is visible to one connection only: give the live "
                 "events a file, or memory:// for one process"
             )
-        self._engine: sa.Engine | None = None
 
     def _init(self, on_commit: OnCommit, on_publish: OnCommit) -> None:
         self._on_commit = on_commit
         self._on_publish = on_publish
         self._lock = threading.Lock()
+        self._engine: sa.Engine | None = None
         self._sequencer: Sequencer | None = None
         self._buffer = Buffer(self._append_buffered)
 
@@ -104,8 +104,32 @@ class DatabaseLog(Log):
                 # The right to write, before anything is taken: who has it may be waiting for
                 # what was taken.
                 tables.lock_log(connection)
-            events = outbox.write(connection, take())
+            drafts = [
+                draft
+                for draft in take()
+                if not isinstance(draft, DraftWith) or draft.goes_with(connection)
+            ]
+            events = outbox.write(connection, drafts)
         self._committed(events)
+
+    @contextlib.contextmanager
+    def appending(self) -> Iterator[tuple[sa.Connection, list[Draft]]]:
+        """Begin and commit a transaction of its own; what is put into the list is appended in it.
+
+        On SQLite it has the right to write from the beginning.
+        """
+        drafts: list[Draft] = []
+        with self._read_committed() as connection:
+            if connection.dialect.name == "sqlite":
+                tables.lock_log(connection)
+            yield connection, drafts
+            events = outbox.write(connection, drafts)
+        if events:
+            self._committed(events)
+
+    def writes_elsewhere(self) -> bool:
+        """Return whether the calling thread's session keeps `appending()` from writing."""
+        return False
 
     def flush(self) -> None:
         self._buffer.flush()
@@ -256,7 +280,9 @@ class SessionLog(DatabaseLog):
         self._db = db
 
     def engine(self) -> sa.Engine:
-        return self._find_engine()
+        if self._engine is None:  # which takes an application context
+            self._engine = self._find_engine()
+        return self._engine
 
     def publish(self, draft: Draft, session: object = None) -> None:
         transaction.publish(self._session(session), draft, self._committed, self._buffer)
@@ -286,6 +312,12 @@ class SessionLog(DatabaseLog):
                     self.publish(draft)
                 return None
         return super().append(drafts)
+
+    def writes_elsewhere(self) -> bool:
+        session = self._session()
+        if not session.in_transaction():
+            return False
+        return _only_writer(session.connection(bind_arguments={"clause": tables.live_log}))
 
     def _session(self, session: Any = None) -> Session:
         chosen = self._db.session if session is None else session

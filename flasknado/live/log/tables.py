@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -153,6 +153,12 @@ class Draft(NamedTuple):
     """False for a signal: delivered to who is there, and never replayed."""
     buffered: bool = False
     """Whether it is replayed for minutes only (`flasknado.live.log.buffered`)."""
+
+
+class DraftWith(Draft):
+    """A buffered draft that is appended if `goes_with(connection)` is true in its transaction."""
+
+    goes_with: Callable[[sa.Connection], bool]
 
 
 class Batch(NamedTuple):
