@@ -117,5 +117,7 @@ def _configure(app: Flask, settings: Settings) -> None:
         # An event carries a whole post: each character is at most 12 bytes of JSON.
         LIVE_MAX_DATA_BYTES=256 * 1024,
         LIVE_PRESENCE=["post:*"],
+        API_WRITE_LIMIT=settings.api_write_limit,
+        UPLOAD_DIR=settings.upload_dir,
         LIVE_PUBLISH_TOKEN=settings.live_publish_token.get_secret_value(),
     )

@@ -115,7 +115,7 @@ def test_demo_is_published_to_open_pages(app: Flask) -> None:
     with app.app_context(), live.capture() as events:
         demo.add()
 
-    assert [event.channel for event in events].count("posts") == 3
+    assert [event.name for event in events].count("post.created") == 3
     assert len(events) == 7
 
 

@@ -30,6 +30,12 @@ TABLES = {"user_account", "post", "comment", "revoked_token", "live_log", "live_
     "live_buffered",
     "live_buffered_1",
     "attempt_count",
+    "login_session",
+    "api_token",
+    "done_once",
+    "attachment",
+    "notification",
+    "search_word",
 }
 
 
