@@ -119,5 +119,6 @@ def _configure(app: Flask, settings: Settings) -> None:
         LIVE_PRESENCE=["post:*"],
         API_WRITE_LIMIT=settings.api_write_limit,
         UPLOAD_DIR=settings.upload_dir,
+        RATELIMIT_HEADERS_ENABLED=True,
         LIVE_PUBLISH_TOKEN=settings.live_publish_token.get_secret_value(),
     )

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from sqlalchemy import Select, select, update
 from sqlalchemy.orm.attributes import set_committed_value
-from werkzeug.exceptions import Conflict
+from sqlalchemy.orm.exc import StaleDataError
+from werkzeug.exceptions import Conflict, NotFound
 
 from webapp import attachments, channels, markdown, notifications, search
 from webapp.columns import utc_now
+from webapp.database import find
 from webapp.extensions import db
 from webapp.models import EXCERPT_CHARACTERS, Comment, Post, User
 
@@ -54,7 +56,7 @@ def edit(
     if body is not None:
         _set_body(post, body)
     post.updated_at = utc_now()
-    db.session.flush()
+    _flush_unless_stale()
     search.index(post)
     channels.post_updated(post)
 
@@ -63,6 +65,7 @@ def delete(post: Post) -> None:
     """Delete a post, its comments and attachments, with the event."""
     attachments.delete_files_of(post)
     db.session.delete(post)
+    _flush_unless_stale()
     channels.post_deleted(post.id)
 
 
@@ -89,9 +92,26 @@ def all_posts(author: User | None = None) -> Select[Post]:
     return statement if author is None else statement.where(Post.author_id == author.id)
 
 
+def find_comment(post_id: int, comment_id: int) -> Comment:
+    """Return a comment of this post, or raise `NotFound` (404)."""
+    comment = find(Comment, comment_id)
+    if comment.post_id != post_id:
+        raise NotFound(f"There is no comment {comment_id} on post {post_id}.")
+    return comment
+
+
 def comments_of(post: Post) -> Select[Comment]:
     """Return the query for a post's comments."""
     return select(Comment).where(Comment.post_id == post.id)
+
+
+def _flush_unless_stale() -> None:
+    """Write the change of a post, unless another one was committed since it was read."""
+    try:
+        db.session.flush()
+    except StaleDataError:
+        db.session.rollback()
+        raise EditedMeanwhileError from None
 
 
 def _count(post: Post, change: int) -> int:

@@ -49,6 +49,15 @@ def user_json(user: User) -> dict[str, Any]:
     }
 
 
+def profile_json(user: User) -> dict[str, Any]:
+    """Return what everybody may know of an account."""
+    return {
+        "username": user.username,
+        "about": user.about,
+        "created_at": timestamp(user.created_at),
+    }
+
+
 def attachment_json(attachment: Attachment) -> dict[str, Any]:
     """Return an attachment; `url` is where its bytes are."""
     return {
