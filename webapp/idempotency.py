@@ -9,12 +9,15 @@ See draft-ietf-httpapi-idempotency-key-header.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import wraps
-from typing import ParamSpec
+from http import HTTPStatus
+from typing import Any, ParamSpec
 
-from flask import current_app, request
+from flask import current_app, flash, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy import delete, select, tuple_
 from sqlalchemy.exc import IntegrityError
@@ -31,6 +34,8 @@ HEADER = "Idempotency-Key"
 REPLAYED = "Idempotency-Replayed"
 KEPT = timedelta(hours=24)
 MAX_KEY_CHARACTERS = 255
+SENT = "sent"
+"""The category of the message that names a form that was done; never shown."""
 _FORGOTTEN_AT_ONCE = 20
 
 P = ParamSpec("P")
@@ -84,14 +89,36 @@ def finish(note: DoneOnce, status: int, location: str = "", body: str = "") -> N
         )
 
 
-def form(key: str | None, *contents: str) -> DoneOnce | None:
-    """Note a form of the person who asks; nothing if it has no key.
+@dataclass
+class Once:
+    """Where a form leads to; `None` as long as it has not been done."""
 
-    Of a form that is changed and sent again, from the browser's history, both are done.
+    location: str | None
+
+
+@contextmanager
+def sent_once(form: Any, *contents: str) -> Iterator[Once]:
+    """Do what a form asks for, if it has not been done; a context manager.
+
+        with sent_once(form, form.title.data) as once:
+            if once.location is None:
+                once.location = url_for(".post", post_id=write(...).id)
+        return redirect(once.location)
+
+    Commits at the end, and lets the page after it know which draft has become of use.
     """
-    if not key or len(key) > MAX_KEY_CHARACTERS:
-        return None
-    return begin(current_user(), "\0".join(("form", request.path, key, *contents)), "")
+    key = form.form_key.data
+    note = None
+    if key and len(key) <= MAX_KEY_CHARACTERS:
+        # Of a form that is changed and sent again, from the browser's history, both are done.
+        named = "\0".join(("form", request.path, key, *contents))
+        note = begin(current_user(), named, "")
+    once = Once(note.location if note and note.status else None)
+    yield once
+    if note is not None and not note.status:
+        finish(note, HTTPStatus.FOUND, once.location or "")
+    db.session.commit()
+    flash(key or "", SENT)
 
 
 def idempotent(view: Callable[P, ResponseReturnValue]) -> Callable[P, Response]:
