@@ -90,12 +90,9 @@ def _build() -> flasknado.HTTPServer:
 def routes(settings: Settings) -> None:
     """Print every route of both halves: methods, pattern, half, endpoint or handler."""
     import async_handlers
-    from flasknado import ops
-    from flasknado.route_table import native_rows, render, wsgi_rows
     from webapp import create_app
 
-    native = native_rows([*async_handlers.routes, *ops.routes()])
-    print(render(native + wsgi_rows(create_app(settings))))  # noqa: T201
+    print(flasknado.url_map(create_app(settings), async_handlers.routes))  # noqa: T201
 
 
 def check(settings: Settings) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from flasknado.process.logger import Logger as Logger
     from flasknado.process.serve import serve as serve
     from flasknado.process.worker import Worker as Worker
+    from flasknado.route_table import url_map as url_map
     from flasknado.server import HTTPServer as HTTPServer
     from flasknado.stock.container import WSGIContainer as WSGIContainer
 
@@ -48,6 +49,7 @@ __all__ = [
     "add_source",
     "in_flask",
     "serve",
+    "url_map",
 ]
 
 if not TYPE_CHECKING:  # else every name would exist for type checkers
@@ -68,6 +70,7 @@ if not TYPE_CHECKING:  # else every name would exist for type checkers
             "add_source": "flasknado.ops.metrics.sources",
             "in_flask": "flasknado.native.in_flask",
             "serve": "flasknado.process.serve",
+            "url_map": "flasknado.route_table",
         },
     )
 

@@ -9,8 +9,18 @@ import flask
 
 from flasknado.native.methods import methods_of
 from flasknado.native.routes import NativeRoute, NativeRoutes
+from flasknado.ops.operations import routes as ops_routes
 
 COLUMNS = ("METHODS", "PATTERN", "HALF", "ENDPOINT OR HANDLER")
+
+
+def url_map(app: flask.Flask, handlers: Iterable[NativeRoute] = ()) -> str:
+    """Return the routes of both halves as a table: methods, pattern, half, endpoint or handler.
+
+    Native routes come first, in the order in which they are tried, with the host's own under
+    `/-/` last; then the rules of the Flask application, sorted. From any thread.
+    """
+    return _render(_native_rows([*handlers, *ops_routes()]) + _wsgi_rows(app))
 
 
 class Row(NamedTuple):
@@ -22,7 +32,7 @@ class Row(NamedTuple):
     target: str
 
 
-def native_rows(routes: Iterable[NativeRoute]) -> list[Row]:
+def _native_rows(routes: Iterable[NativeRoute]) -> list[Row]:
     """Return a row for each native route, in the order in which they are tried."""
     return [
         Row(
@@ -35,7 +45,7 @@ def native_rows(routes: Iterable[NativeRoute]) -> list[Row]:
     ]
 
 
-def wsgi_rows(app: flask.Flask) -> list[Row]:
+def _wsgi_rows(app: flask.Flask) -> list[Row]:
     """Return a row for each rule of a Flask application, sorted by its pattern."""
     rows = [
         Row(",".join(sorted(rule.methods or ())), rule.rule, "flask", rule.endpoint)
@@ -44,7 +54,7 @@ def wsgi_rows(app: flask.Flask) -> list[Row]:
     return sorted(rows, key=lambda row: row.pattern)
 
 
-def render(rows: list[Row]) -> str:
+def _render(rows: list[Row]) -> str:
     """Return the rows as a table with aligned columns."""
     table = [COLUMNS, *rows]
     widths = [max(len(row[column]) for row in table) for column in range(len(COLUMNS))]

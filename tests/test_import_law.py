@@ -40,7 +40,7 @@ STOREYS = {
     "native": f"{GROUND} http environ pool websocket",
     "stock": f"{GROUND} http wsgi native",
     "server": f"{GROUND} http wsgi native stock",
-    "route_table": f"{GROUND} native",
+    "route_table": f"{GROUND} native ops",
     "ops": f"{GROUND} http environ pool wsgi native server",
     "process": f"{GROUND} http environ pool wsgi native stock server ops",
     "__main__": "errors process",
