@@ -35,7 +35,7 @@ BODY_LIMITS = {
     "/post": "512K",
     "/api": "512K",
 }
-"""The largest bodies where forms and JSON are expected: nothing here takes files."""
+"""The largest bodies where forms and JSON are expected; `/attachments` takes files."""
 
 
 def build(settings: Settings) -> flasknado.HTTPServer:
@@ -56,7 +56,10 @@ def build(settings: Settings) -> flasknado.HTTPServer:
     return flasknado.HTTPServer(
         flasknado.WSGIContainer(app, threads=settings.threads),
         handlers=async_handlers.routes,
-        limits=Limits(max_body_bytes=settings.max_body_bytes, body_limits=BODY_LIMITS),
+        limits=Limits(
+            max_body_bytes=settings.max_body_bytes,
+            body_limits=BODY_LIMITS | {"/api/v1/attachments": settings.max_body_bytes},
+        ),
         trusted_proxies=map(str, settings.trusted_proxies),
         trusted_fields=settings.trusted_fields,
         trusted_hosts=settings.trusted_hosts,

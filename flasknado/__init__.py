@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from flasknado.http.limits import Limits as Limits
     from flasknado.native.in_flask import in_flask as in_flask
     from flasknado.native.stack import Refused as Refused
+    from flasknado.ops.metrics.exposition import read_metrics as read_metrics
     from flasknado.ops.metrics.model import Family as Family
     from flasknado.ops.metrics.sources import add_source as add_source
     from flasknado.process.logger import Logger as Logger
@@ -48,6 +49,7 @@ __all__ = [
     "Worker",
     "add_source",
     "in_flask",
+    "read_metrics",
     "serve",
     "url_map",
 ]
@@ -69,6 +71,7 @@ if not TYPE_CHECKING:  # else every name would exist for type checkers
             "Worker": "flasknado.process.worker",
             "add_source": "flasknado.ops.metrics.sources",
             "in_flask": "flasknado.native.in_flask",
+            "read_metrics": "flasknado.ops.metrics.exposition",
             "serve": "flasknado.process.serve",
             "url_map": "flasknado.route_table",
         },

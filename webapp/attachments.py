@@ -26,6 +26,7 @@ from webapp.models import FILE_NAME_CHARACTERS, Attachment, Post, User
 MAX_OF_A_POST = 10
 MAX_BYTES_OF_AN_ACCOUNT = 500 * 1024 * 1024
 DOWNLOAD = "application/octet-stream"
+_NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _PIECE_BYTES = 256 * 1024
 _NOT_IN_A_NAME = re.compile(r"[\x00-\x1f\x7f/\\\ud800-\udfff]")
 _BEGINNINGS = (
@@ -53,7 +54,7 @@ def add(post_id: int, uploader: User, file: FileStorage | None) -> Attachment:
     stored_as = secrets.token_hex(16)
     path = _folder() / stored_as
     try:
-        with path.open("xb", opener=_private) as kept:
+        with os.fdopen(os.open(path, _NEW_FILE, 0o600), "wb") as kept:
             size_bytes = _copy(file.stream, kept)
         if size_bytes == 0:
             raise UnprocessableEntity("file is empty: choose another one.")
@@ -134,10 +135,6 @@ def _folder() -> Path:
     folder: Path = current_app.config["UPLOAD_DIR"]
     make_private_directory(folder)
     return folder
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _shortened(name: str) -> str:

@@ -1,7 +1,8 @@
 """The application's live channels: who may read them, and what is told on them.
 
-`posts` is the timeline, `post:<id>` is one post and its comments, `chat` is everybody's chat:
-they are as public as the pages. `user:<id>` is one person's notifications, for that person only.
+`posts` is the timeline, `post:<id>` is one post and its comments, `chat` is everybody's chat,
+`pulse` what the buttons of /pulse publish: they are as public as the pages. `user:<id>` is one
+person's notifications, for that person only.
 An event joins the view's transaction: it exists if and only if the view commits.
 """
 
@@ -17,6 +18,7 @@ from webapp.serializers import comment_json, notification_json, post_json
 
 TIMELINE = "posts"
 CHAT = "chat"
+PULSE = "pulse"
 _POST_CHANNEL = re.compile(r"post:([1-9][0-9]{0,8})")
 
 
@@ -32,7 +34,7 @@ def user_channel(user_id: int) -> str:
 
 def may_read(channel: str) -> bool:
     """Whether the person of this request may read `channel`; needs a request context."""
-    if channel in (TIMELINE, CHAT):
+    if channel in (TIMELINE, CHAT, PULSE):
         return True
     if channel.startswith("user:"):
         person = g.get("user")

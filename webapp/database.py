@@ -27,6 +27,7 @@ from werkzeug.exceptions import NotFound
 
 from config import VAR_DIR, Settings
 from config.private_files import keep_private, make_private_directory, make_private_file
+from webapp import watchdog
 from webapp.extensions import Base, db, migrate
 
 BUSY_TIMEOUT_S = 10
@@ -97,6 +98,7 @@ def bind(app: Flask) -> None:
     db.init_app(app)
     migrate.init_app(app, db)
     with app.app_context():
+        watchdog.register(app, db.engine)
         if db.engine.dialect.name == "sqlite":
             event.listen(db.engine, "connect", _prepare_sqlite)
             path = sqlite_path(db.engine.url)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
-from sqlalchemy import Select, delete, func, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, select, update
 
 from webapp import channels
 from webapp.columns import utc_now
@@ -60,7 +60,7 @@ def read_all(user: User) -> None:
     db.session.execute(delete(Notification).where(Notification.id.in_(some)))
 
 
-def _unread(user_id: int) -> tuple[object, ...]:
+def _unread(user_id: int) -> tuple[ColumnElement[bool], ...]:
     return Notification.user_id == user_id, Notification.read_at.is_(None)
 
 

@@ -85,6 +85,11 @@ def token_name(value: str) -> str:
     return _text("A token's name", " ".join(_clean(value).split()), TOKEN_NAME_CHARACTERS)
 
 
+def chat_line(value: str, max_characters: int) -> str:
+    """Return what is said in the chat, on one line."""
+    return _text("A message", " ".join(_clean(value).split()), max_characters)
+
+
 def _clean(value: str) -> str:
     """Return `value` composed (NFC) and with LF line ends; browsers send CRLF (HTML, 4.10.21)."""
     return unicodedata.normalize("NFC", value.replace("\r\n", "\n").replace("\r", "\n"))

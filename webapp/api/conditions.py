@@ -21,7 +21,8 @@ def add_etag(response: Response) -> Response:
     if response.is_streamed:
         return response
     response.add_etag()
-    return response.make_conditional(request)
+    response.make_conditional(request)
+    return response
 
 
 def check_unchanged(answer: dict[str, Any]) -> None:
@@ -32,7 +33,7 @@ def check_unchanged(answer: dict[str, Any]) -> None:
     """
     if not request.if_match:
         return
-    tag = generate_etag(current_app.json.response(answer).get_data())
+    tag = generate_etag(current_app.make_response(answer).get_data())
     sent = {_CODING.sub("", known) for known in request.if_match.as_set()}
     if not request.if_match.star_tag and tag not in sent:
         raise PreconditionFailed("This has changed since you read it: read it again first.")

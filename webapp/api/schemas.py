@@ -20,7 +20,6 @@ from webapp.models import (
     ABOUT_CHARACTERS,
     COMMENT_CHARACTERS,
     POST_CHARACTERS,
-    ROLES,
     TITLE_CHARACTERS,
     USERNAME_CHARACTERS,
 )
@@ -31,24 +30,38 @@ _PRINTABLE = r"^[^\x00-\x1f\x7f]*$"
 LARGEST_CURSOR = 999_999_999
 
 
-def _text(rule: Any, least: int, most: int, **schema: Any) -> Any:
-    """Return text that a rule of `rules.py` checks, with the part of it that a schema can say."""
-    extra = {"minLength": least, "maxLength": most, **schema}
-    return Annotated[StrictStr, AfterValidator(rule), Field(json_schema_extra=extra)]
+def _length(least: int, most: int, **schema: Any) -> Any:
+    """Return what a schema can say of a text; the rule beside it says the rest."""
+    return Field(json_schema_extra={"minLength": least, "maxLength": most, **schema})
 
 
-Username = _text(
-    accounts.available_username,
-    3,
-    USERNAME_CHARACTERS,
-    pattern=f"^[A-Za-z][A-Za-z0-9_-]{{2,{USERNAME_CHARACTERS - 1}}}$",
-)
-Password = _text(rules.password, rules.PASSWORD_MIN_CHARACTERS, rules.PASSWORD_MAX_BYTES)
-Title = _text(rules.title, 1, TITLE_CHARACTERS, pattern=_PRINTABLE)
-PostBody = _text(rules.post_body, 1, POST_CHARACTERS)
-CommentBody = _text(rules.comment_body, 1, COMMENT_CHARACTERS)
-About = _text(rules.about, 0, ABOUT_CHARACTERS)
-TokenName = _text(rules.token_name, 1, TOKEN_NAME_CHARACTERS, pattern=_PRINTABLE)
+Username = Annotated[
+    StrictStr,
+    AfterValidator(accounts.available_username),
+    _length(
+        3,
+        USERNAME_CHARACTERS,
+        pattern=f"^[A-Za-z][A-Za-z0-9_-]{{2,{USERNAME_CHARACTERS - 1}}}$",
+    ),
+]
+Password = Annotated[
+    StrictStr,
+    AfterValidator(rules.password),
+    _length(rules.PASSWORD_MIN_CHARACTERS, rules.PASSWORD_MAX_BYTES),
+]
+Title = Annotated[
+    StrictStr, AfterValidator(rules.title), _length(1, TITLE_CHARACTERS, pattern=_PRINTABLE)
+]
+PostBody = Annotated[StrictStr, AfterValidator(rules.post_body), _length(1, POST_CHARACTERS)]
+CommentBody = Annotated[
+    StrictStr, AfterValidator(rules.comment_body), _length(1, COMMENT_CHARACTERS)
+]
+About = Annotated[StrictStr, AfterValidator(rules.about), _length(0, ABOUT_CHARACTERS)]
+TokenName = Annotated[
+    StrictStr,
+    AfterValidator(rules.token_name),
+    _length(1, TOKEN_NAME_CHARACTERS, pattern=_PRINTABLE),
+]
 Cursor = Annotated[int, Field(ge=0, le=LARGEST_CURSOR, description="From `next_cursor`.")]
 Moment = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 
@@ -100,7 +113,7 @@ class PostChange(BaseModel):
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if self.title is None and self.body is None:
+        if not self.model_fields_set & {"title", "body"}:
             raise ValueError("Send at least one of title, body.")
         return self
 
@@ -133,7 +146,7 @@ class AccountChange(BaseModel):
     """What an administrator changes of an account."""
 
     disabled: StrictBool = _NOT_SENT
-    role: Literal[ROLES] = _NOT_SENT  # type: ignore[valid-type]
+    role: Literal["user", "admin"] = _NOT_SENT
 
     model_config = ConfigDict(
         json_schema_extra={"anyOf": [{"required": ["disabled"]}, {"required": ["role"]}]}
@@ -141,7 +154,7 @@ class AccountChange(BaseModel):
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if self.disabled is None and self.role is None:
+        if not self.model_fields_set & {"disabled", "role"}:
             raise ValueError("Send at least one of disabled, role.")
         return self
 

@@ -11,7 +11,7 @@ from webapp import search
 from webapp.api import schemas
 from webapp.api.spec import documented
 from webapp.extensions import db
-from webapp.models import Post
+from webapp.models import Post, User
 from webapp.paging import page_of
 from webapp.serializers import post_json, profile_json
 
@@ -24,8 +24,9 @@ blueprint = Blueprint("search", __name__)
 @documented("Search", gives={200: schemas.Found}, anybody=True)
 def find(query: schemas.SearchQuery) -> dict[str, Any]:
     """Find posts with all of some words, the last one as a beginning, and people by name."""
-    people = search.people_named(query.q)
-    found = [] if people is None else db.session.scalars(people.limit(MOST_PEOPLE))
+    found: list[User] = []
+    if (people := search.people_named(query.q)) is not None:
+        found = list(db.session.scalars(people.limit(MOST_PEOPLE)))
     statement = search.posts_with(query.q)
     if statement is None:
         statement = select(Post).where(Post.id < 0)

@@ -21,7 +21,7 @@ def register(app: Flask) -> None:
     app.add_template_filter(timestamp, "timestamp")
     app.add_template_filter(size, "size")
     app.add_template_global(own_news, "own_news")
-    app.add_template_global(SENT, "SENT")
+    app.jinja_env.globals["SENT"] = SENT
     app.add_template_global(live.page_key, "live_page_key")
 
 

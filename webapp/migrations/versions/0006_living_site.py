@@ -5,6 +5,8 @@ Revision: 0006. Whoever is logged in has to log in again: their sessions have no
 
 from __future__ import annotations
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import context, op
 
@@ -16,13 +18,13 @@ branch_labels = None
 depends_on = None
 
 
-def foreign_key(table: str, column: str, other: str, **options: str) -> sa.ForeignKeyConstraint:
+def foreign_key(table: str, column: str, other: str, **options: Any) -> sa.ForeignKeyConstraint:
     return sa.ForeignKeyConstraint(
         [column], [f"{other}.id"], name=op.f(f"fk_{table}_{column}_{other}"), **options
     )
 
 
-def moment(name: str, nullable: bool = False) -> sa.Column:
+def moment(name: str, nullable: bool = False) -> sa.Column[Any]:
     return sa.Column(name, sa.DateTime(timezone=True), nullable=nullable)
 
 
