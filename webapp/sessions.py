@@ -22,6 +22,23 @@ from webapp.records import BROWSER_CHARACTERS, LoginSession
 
 _SEEN_EVERY = timedelta(hours=1)
 _FORGOTTEN_AT_ONCE = 100
+# In this order: most browsers claim to be others, too.
+_BROWSERS = (
+    ("Edg/", "Edge"),
+    ("OPR/", "Opera"),
+    ("Firefox/", "Firefox"),
+    ("Chrome/", "Chrome"),
+    ("Safari/", "Safari"),
+)
+_SYSTEMS = (
+    ("Android", "Android"),
+    ("iPhone", "iPhone"),
+    ("iPad", "iPad"),
+    ("Windows", "Windows"),
+    ("Mac OS X", "macOS"),
+    ("CrOS", "ChromeOS"),
+    ("Linux", "Linux"),
+)
 
 
 def begin(user: User) -> str:
@@ -65,6 +82,15 @@ def end(session: LoginSession) -> None:
 def end_all(user: User) -> None:
     """End every session of a person; the caller commits, and ends the live connections."""
     db.session.execute(delete(LoginSession).where(LoginSession.user_id == user.id))
+
+
+def browser_name(user_agent: str) -> str:
+    """Return a browser's `User-Agent` for people: `Firefox on Windows`, or its first word."""
+    for sign, name in _BROWSERS:
+        if sign in user_agent:
+            system = next((said for mark, said in _SYSTEMS if mark in user_agent), "")
+            return f"{name} on {system}" if system else name
+    return user_agent.partition("/")[0] or "An unknown browser"
 
 
 def note_seen(response: Response) -> Response:

@@ -35,7 +35,7 @@ class Transaction:
         self.began = time.monotonic()
         self.statement = ""
         self.thread = threading.current_thread().name
-        self.where = f"{request.method} {request.endpoint}" if has_request_context() else "no view"
+        self.where = f"{request.method} {request.endpoint}"
         self.told = False
 
 
@@ -71,6 +71,8 @@ class Watchdog:
         return bool(transactions)
 
     def _begin(self, connection: Connection) -> None:
+        if not has_request_context():
+            return  # a command, or a thread whose connection is its own
         with self._lock:
             self._open[connection] = Transaction()
         _patrol.wake(self)

@@ -39,7 +39,9 @@ def index(post_id: int, query: schemas.ListQuery) -> dict[str, Any]:
 @blueprint.post("")
 @login_required
 @idempotent
-@documented("Comments", gives={201: schemas.Comment}, also=(404, 415))
+@documented(
+    "Comments", gives={201: schemas.Comment}, also=(404, 415), headers=schemas.IdempotencyHeader
+)
 def create(post_id: int, json: schemas.NewComment) -> tuple[dict[str, Any], int]:
     """Write a comment."""
     comment = posts.add_comment(find(Post, post_id), current_user(), json.body)

@@ -41,7 +41,7 @@ def index(query: schemas.PostsQuery) -> dict[str, Any]:
 @max_body_bytes(POST_BYTES)
 @login_required
 @idempotent
-@documented("Posts", gives={201: schemas.Post}, also=(413, 415))
+@documented("Posts", gives={201: schemas.Post}, also=(413, 415), headers=schemas.IdempotencyHeader)
 def create(json: schemas.NewPost) -> tuple[dict[str, Any], int, dict[str, str]]:
     """Write a post."""
     post = posts.create(current_user(), json.title, json.body)
@@ -49,7 +49,13 @@ def create(json: schemas.NewPost) -> tuple[dict[str, Any], int, dict[str, str]]:
 
 
 @blueprint.get("/posts/<int:post_id>")
-@documented("Posts", gives={200: schemas.Post, 304: None}, also=(404,), anybody=True)
+@documented(
+    "Posts",
+    gives={200: schemas.Post, 304: None},
+    also=(404,),
+    anybody=True,
+    headers=schemas.IfNoneMatchHeader,
+)
 def read(post_id: int) -> dict[str, Any]:
     """Show a post."""
     return post_json(find(Post, post_id))
@@ -58,7 +64,12 @@ def read(post_id: int) -> dict[str, Any]:
 @blueprint.patch("/posts/<int:post_id>")
 @max_body_bytes(POST_BYTES)
 @login_required
-@documented("Posts", gives={200: schemas.Post}, also=(403, 404, 409, 412, 413, 415))
+@documented(
+    "Posts",
+    gives={200: schemas.Post},
+    also=(403, 404, 409, 412, 413, 415),
+    headers=schemas.IfMatchHeader,
+)
 def edit(post_id: int, json: schemas.PostChange) -> dict[str, Any]:
     """Change a post's title, text or both."""
     post = _own_post(post_id)
@@ -70,7 +81,7 @@ def edit(post_id: int, json: schemas.PostChange) -> dict[str, Any]:
 
 @blueprint.delete("/posts/<int:post_id>")
 @login_required
-@documented("Posts", gives={204: None}, also=(403, 404, 412))
+@documented("Posts", gives={204: None}, also=(403, 404, 409, 412), headers=schemas.IfMatchHeader)
 def delete(post_id: int) -> tuple[str, int]:
     """Delete a post, its comments and attachments."""
     posts.delete(_own_post(post_id))

@@ -186,6 +186,26 @@ class AccountsQuery(ListQuery):
     q: str | None = Field(default=None, max_length=USERNAME_CHARACTERS)
 
 
+class IdempotencyHeader(BaseModel):
+    """What lets a request be sent twice and be done once."""
+
+    key: str | None = Field(
+        default=None, alias="Idempotency-Key", min_length=1, max_length=255, pattern=r"^[ -~]+$"
+    )
+
+
+class IfMatchHeader(BaseModel):
+    """What makes a change depend on what was read."""
+
+    tags: str | None = Field(default=None, alias="If-Match", description="The `ETag` of the GET.")
+
+
+class IfNoneMatchHeader(BaseModel):
+    """What makes an answer 304 if nothing has changed."""
+
+    tags: str | None = Field(default=None, alias="If-None-Match", description="A known `ETag`.")
+
+
 # --- What is given ----------------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from webapp.idempotency import SENT
 from webapp.pages import admin, attachments, notified, views, writing  # noqa: F401  their views
 from webapp.pages.views import blueprint
 from webapp.serializers import timestamp
+from webapp.sessions import browser_name
 
 
 def register(app: Flask) -> None:
@@ -20,6 +21,7 @@ def register(app: Flask) -> None:
     app.register_blueprint(admin.blueprint)
     app.add_template_filter(timestamp, "timestamp")
     app.add_template_filter(size, "size")
+    app.add_template_filter(browser_name, "browser_name")
     app.add_template_global(own_news, "own_news")
     app.jinja_env.globals["SENT"] = SENT
     app.add_template_global(live.page_key, "live_page_key")
@@ -29,9 +31,9 @@ def own_news(cursor: str | None) -> dict[str, object]:
     """Return what a page carries to follow its person's notifications.
 
     Args:
-        cursor: the live cursor that the view has read, or `None`.
+        cursor: the live cursor that the view has read, if it has.
     """
-    if cursor is None:
+    if not cursor:
         cursor = live.cursor()
     return {
         "channel": user_channel(g.user.id),

@@ -1,6 +1,6 @@
-// The charts of /pulse: each line is the last two minutes of one number, once a second.
+// The charts of /pulse: each line is the last minute of one number, once a second.
 
-const POINTS = 120;
+const POINTS = 60;
 const WIDTH = 240;
 const HEIGHT = 60;
 const SVG = "http://www.w3.org/2000/svg";
@@ -40,7 +40,7 @@ function draw(chart, value) {
       .join(" "),
   );
   chart.value.textContent = value.toFixed(chart.digits);
-  chart.most.textContent = `at most ${most.toFixed(chart.digits)}`;
+  chart.most.textContent = `peak ${most.toFixed(chart.digits)}`;
 }
 
 const { root } = document.querySelector("main").dataset;
