@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from tests.webapp.people import ApiClient, Browser, assert_api_error
 from webapp.extensions import db
 from webapp.identity import admin_only, login_required
-from webapp.models import ADMIN, Comment, Post, User
+from webapp.models import ADMIN, Post, User
 
 Account = Callable[..., int]
 LogIn = Callable[..., Browser]
