@@ -9,10 +9,13 @@ its styles and scripts are not.
 
 from __future__ import annotations
 
+from typing import Any
+
 from flask import Flask, Response, g, request, session
 
 from webapp.extensions import compress
 
+CODINGS = ("zstd", "br", "gzip")
 MIN_BYTES = 500
 
 
@@ -22,7 +25,7 @@ def register(app: Flask) -> None:
         COMPRESS_REGISTER=False,
         COMPRESS_STREAMS=False,
         COMPRESS_MIN_SIZE=MIN_BYTES,
-        COMPRESS_ALGORITHM=["zstd", "br", "gzip"],
+        COMPRESS_ALGORITHM=list(CODINGS),
         COMPRESS_MIMETYPES=[
             "text/html",
             "text/css",
@@ -39,9 +42,15 @@ def register(app: Flask) -> None:
 def _compress(response: Response) -> Response:
     if not _is_public(response):
         return response
+    # Flask-Compress takes `br;q=0` for a wish.
+    if not any(request.accept_encodings.quality(coding) > 0 for coding in CODINGS):
+        response.vary.add("Accept-Encoding")
+        return response
     if request.endpoint == "static" and response.status_code == 200 and request.method == "GET":
+        file: Any = response.response
         response.direct_passthrough = False
         response.make_sequence()
+        file.close()
     elif response.is_streamed:
         return response
     compressed: Response = compress.after_request(response)
