@@ -86,7 +86,8 @@ def documented(
         anybody: whether it needs no identity.
         options: what `SpecTree.validate` takes beside these.
     """
-    errors = {400, 429, *also} | (set() if anybody else {401})
+    # A token that is not good is refused everywhere, though none is needed.
+    errors = {400, 401, 429, *also}
     answers: dict[str, Any] = {f"HTTP_{status}": model for status, model in gives.items()}
     answers |= {f"HTTP_{status}": Error for status in errors}
 
