@@ -21,6 +21,7 @@ from werkzeug.exceptions import Forbidden, Unauthorized
 
 from flasknado.live import Identity
 from webapp import api_tokens, sessions, tokens
+from webapp.errors import NEEDS_ACCOUNT
 from webapp.extensions import db, live
 from webapp.models import ADMIN, User
 from webapp.serializers import user_json
@@ -124,6 +125,7 @@ def login_required(view: Callable[P, R]) -> Callable[P, R]:
         current_user()
         return view(*args, **kwargs)
 
+    setattr(guarded, NEEDS_ACCOUNT, True)
     return guarded
 
 
