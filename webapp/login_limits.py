@@ -157,8 +157,20 @@ class _HooksOfLimitedViews:
         """Register nothing."""
 
     def after_request(self, count: Callable[[Response], Response]) -> None:
-        """Register what counts the wrong passwords."""
-        self._app.after_request(lambda response: count(response) if g.get(_LIMITED) else response)
+        """Register what counts the wrong passwords, and what adds the headers."""
+
+        def count_limited(response: Response) -> Response:
+            if not g.get(_LIMITED):
+                return response
+            # When to try again is said by whoever refuses, and by nobody else.
+            retry_after = response.headers.get("Retry-After")
+            response = count(response)
+            response.headers.pop("Retry-After", None)
+            if retry_after is not None:
+                response.headers["Retry-After"] = retry_after
+            return response
+
+        self._app.after_request(count_limited)
 
     def teardown_request(self, forget: Callable[[BaseException | None], None]) -> None:
         """Register what forgets the request."""
