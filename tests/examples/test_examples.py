@@ -94,7 +94,7 @@ class Page:
 
     def __init__(self, url: str) -> None:
         html = get(url).text
-        self.notes = re.findall(r"<li>(.*?)</li>", html)
+        self.notes = re.findall(r'<li id="note-[0-9]+">(.*?)</li>', html)
         match = re.search(r'EventSource\("(.+?)"\)', html)
         assert match is not None, html
         self.stream = requests.get(url + match[1], stream=True, timeout=TIMEOUT_S)
