@@ -61,16 +61,20 @@ source.addEventListener("error", () => {
 });
 
 const said = document.querySelector("[data-said]");
+
+async function press(name) {
+  const answer = await fetch(`${root}pulse/${name}`, { method: "POST" }).catch(() => null);
+  const { message } = (await answer?.json().catch(() => null)) ?? {};
+  return message ?? "The server did not answer.";
+}
+
 for (const button of document.querySelectorAll("button[data-do]")) {
-  button.addEventListener("click", async () => {
+  button.addEventListener("click", () => {
     button.disabled = true;
     said.textContent = "";
-    const answer = await fetch(`${root}pulse/${button.dataset.do}`, {
-      method: "POST",
-      headers: { "X-CSRFToken": document.querySelector("main").dataset.csrf },
-    }).catch(() => null);
-    const { message } = (await answer?.json().catch(() => null)) ?? {};
-    said.textContent = message ?? "The server did not answer.";
-    button.disabled = false;
+    press(button.dataset.do).then((message) => {
+      said.textContent = message;
+      button.disabled = false;
+    });
   });
 }

@@ -12,6 +12,7 @@ import { post } from "./post.js";
 import { chat } from "./chat.js";
 import { preview } from "./preview.js";
 import { search } from "./search.js";
+import { summary } from "./summary.js";
 import { showTimes } from "./times.js";
 import { upload } from "./upload.js";
 import { news } from "./news.js";
@@ -23,6 +24,7 @@ keepDrafts();
 preview();
 upload();
 search();
+summary();
 
 const page = PAGES[main.dataset.page]?.();
 follow({
