@@ -12,7 +12,7 @@ import secrets
 from pathlib import Path
 from typing import IO
 
-from flask import current_app
+from flask import Flask, current_app
 from sqlalchemy import func, select
 from werkzeug.datastructures import FileStorage
 from werkzeug.exceptions import Conflict, UnprocessableEntity
@@ -35,6 +35,10 @@ _BEGINNINGS = (
     (b"GIF87a", "image/gif"),
     (b"GIF89a", "image/gif"),
 )
+
+
+class UploadFolderError(Exception):
+    """The folder for attachments cannot be used; one sentence."""
 
 
 def add(post_id: int, uploader: User, file: FileStorage | None) -> Attachment:
@@ -129,6 +133,22 @@ def _copy(source: IO[bytes], target: IO[bytes]) -> int:
 def _delete_file(attachment: Attachment) -> None:
     path = path_of(attachment)
     after_commit(lambda: path.unlink(missing_ok=True))
+
+
+def prepare(app: Flask) -> None:
+    """Make the folder, before the first request; raises `UploadFolderError`."""
+    folder: Path = app.config["UPLOAD_DIR"]
+    reason = "" if not folder.exists() or folder.is_dir() else "it is a file"
+    try:
+        if not reason:
+            make_private_directory(folder)
+    except OSError as error:
+        reason = str(error)
+    if reason or not os.access(folder, os.W_OK | os.X_OK):
+        raise UploadFolderError(
+            f"UPLOAD_DIR is {folder}, which cannot be used ({reason or 'it is not writable'}):"
+            " set it to a folder that the server may write to."
+        )
 
 
 def _folder() -> Path:

@@ -12,7 +12,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from tests.webapp.people import ApiClient, Browser, assert_api_error
+from tests.webapp.people import ApiClient, Browser, assert_api_error, make_app
 from webapp import attachments
 from webapp.attachments import DOWNLOAD, media_type_of
 from webapp.extensions import db
@@ -203,6 +203,17 @@ def test_files_go_with_their_post_once_that_is_committed(app: Flask, api: Obtain
     assert kept_files(app) == []
     with app.app_context():
         assert db.session.query(Attachment).count() == 0
+
+
+def test_folder_that_cannot_be_used_is_one_sentence_at_the_start(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for folder in (tmp_path / "file", tmp_path / "file" / "below"):
+        app = make_app(tmp_path / "x.db", upload_dir=folder)
+        with pytest.raises(attachments.UploadFolderError, match=r"UPLOAD_DIR is .*file"):
+            attachments.prepare(app)
+    app = make_app(tmp_path / "x.db", upload_dir=tmp_path / "new" / "folder")
+    attachments.prepare(app)
+    assert (tmp_path / "new" / "folder").is_dir()
 
 
 def test_no_transaction_is_open_while_bytes_are_copied(
