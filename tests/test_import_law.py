@@ -27,34 +27,45 @@ MAY_IMPORT: dict[str, set[str]] = {
 
 WEBAPP_OF_FLASKNADO = "flasknado.live"
 
-GROUND = "durations error_stream errors exports sizes stacks threads token_bucket unix_path"
+GROUND = (
+    "durations error_stream errors exports flask_apps sizes stacks threads token_bucket unix_path"
+)
 LIVE_GROUND = (
-    "live.errors live.event live.flask_cors live.formats live.options live.origins "
-    "live.revocation live.tickets"
+    "live.errors live.event live.flask_cors live.formats live.html live.options live.origins "
+    "live.revocation live.tickets live.wanted live.javascript live.compression"
 )
 STOREYS = {
     GROUND: GROUND,
     "http pool websocket": GROUND,
     "environ": f"{GROUND} http",
-    "wsgi": f"{GROUND} http environ pool",
+    "on_loop": f"{GROUND} http",
+    "wsgi": f"{GROUND} http environ on_loop pool websocket.codec",
     "native": f"{GROUND} http environ pool websocket",
     "stock": f"{GROUND} http wsgi native",
+    "streaming": f"{GROUND} http on_loop wsgi.handoff",
     "server": f"{GROUND} http wsgi native stock",
     "route_table": f"{GROUND} native ops",
     "ops": f"{GROUND} http environ pool wsgi native server",
-    "process": f"{GROUND} http environ pool wsgi native stock server ops",
+    "process": f"{GROUND} http environ on_loop pool wsgi native stock server ops",
     "__main__": "errors process",
     LIVE_GROUND: f"{GROUND} {LIVE_GROUND} websocket.codec",
     "live.client": "live.errors",
-    "live.log live.hooks": f"{GROUND} {LIVE_GROUND}",
-    "live.state": f"{GROUND} {LIVE_GROUND} live.hooks live.log",
+    "live.log": f"{GROUND} {LIVE_GROUND}",
+    "live.hooks": f"{GROUND} {LIVE_GROUND} live.log",
+    "live.runs": f"{GROUND} {LIVE_GROUND} http.request_id live.log on_loop",
+    "live.state": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.runs",
     "live.cli": f"{GROUND} {LIVE_GROUND} live.log live.state",
-    "live.hub": f"{GROUND} {LIVE_GROUND} live.log live.state native.iostream",
+    "live.hub": f"{GROUND} {LIVE_GROUND} live.log live.runs live.state native.iostream",
     "live.endpoints": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.state live.hub "
-    "http.message native pool websocket.codec",
+    "live.said http.message native pool websocket.codec",
+    "live.rendering": "",
+    "live.said": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.state",
+    "live.blueprint": f"{GROUND} {LIVE_GROUND} live.said live.state live.response",
     "live.response": f"{GROUND} {LIVE_GROUND} live.state live.endpoints wsgi.handoff",
+    "live.run_response": f"{GROUND} {LIVE_GROUND} live.log live.runs live.state live.response "
+    "on_loop wsgi.handoff",
     "live.extension": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.state live.cli "
-    "live.response",
+    "live.rendering live.response live.run_response live.blueprint",
 }
 """The parts of `flasknado`, packages or modules, and what each may use beside itself."""
 
@@ -71,11 +82,13 @@ PURE = [
     "flasknado.websocket.codec",
     "flasknado.live.event",
     "flasknado.live.formats",
+    "flasknado.live.compression",
+    "flasknado.live.html",
     "flasknado.live.tickets",
 ]
 NOT_PURE = {"asyncio", "httptools", "selectors", "socket", "tornado", "uvloop"}
 
-FLASK_SIDE = ["extension", "hooks", "state", "response", "cli"]
+FLASK_SIDE = ["extension", "hooks", "state", "response", "cli", "blueprint", "rendering"]
 
 
 def files_of(part: str) -> list[Path]:

@@ -70,7 +70,7 @@ def create_app(
 
     compression.register(app)
     hooks.register(app)
-    database.bind(app)
+    database.bind(app, settings)
     for extension in (bcrypt, jwt, csrf):
         extension.init_app(app)
     live.init_app(app, db)

@@ -27,6 +27,7 @@ from werkzeug.exceptions import NotFound
 
 from config import VAR_DIR, Settings
 from config.private_files import keep_private, make_private_directory, make_private_file
+from flasknado.live import limit_waits
 from webapp import watchdog
 from webapp.extensions import Base, db, migrate
 
@@ -93,7 +94,7 @@ def _libpq_arguments(url: URL, settings: Settings) -> dict[str, Any]:
     return arguments
 
 
-def bind(app: Flask) -> None:
+def bind(app: Flask, settings: Settings) -> None:
     """Bind the extensions for the database to `app`; opens no connection yet."""
     db.init_app(app)
     migrate.init_app(app, db)
@@ -104,6 +105,7 @@ def bind(app: Flask) -> None:
             path = sqlite_path(db.engine.url)
             if path is not None:
                 event.listen(db.engine, "do_connect", _sqlite_privacy(path, app))
+        limit_waits(db.engine, statement_timeout_s=settings.database_statement_timeout_s)
 
 
 def sqlite_path(url: URL) -> Path | None:
@@ -261,6 +263,8 @@ def migration_connection() -> Iterator[Connection]:
         else:
             # It may wait for another process's migration, and take long itself.
             connection.execute(text("SET LOCAL statement_timeout = 0"))
+            driver: Any = connection.connection.dbapi_connection
+            driver.answer_timeout_s = None
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         try:
             yield connection

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from loadtests.bench import (
     blocking,
+    held,
     hello,
     idle,
     latency_computing,
@@ -31,6 +32,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
 LIVE: Mapping[str, tuple[Benchmark, Callable[[], dict[str, Server]]]] = {
     module.BENCHMARK.name: (module.BENCHMARK, module.servers)
     for module in (
+        held,
         live_fanout,
         live_channels,
         live_latency,
@@ -39,4 +41,4 @@ LIVE: Mapping[str, tuple[Benchmark, Callable[[], dict[str, Server]]]] = {
         live_resume,
     )
 }
-"""The benchmarks of live events, which have servers of their own: no view is compared."""
+"""The benchmarks that have servers of their own: held answers, and live events."""

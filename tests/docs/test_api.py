@@ -99,7 +99,10 @@ def test_page_names_every_public_name_and_no_other(home: str) -> None:
 @pytest.mark.parametrize(
     ("owner", "internal"),
     [
-        (flasknado.live.Live, {"answer", "captured", "may_read", "who"}),
+        (
+            flasknado.live.Live,
+            {"answer", "captured", "hears_of", "may_read", "may_stop", "presence_changed", "who"},
+        ),
         (flasknado.live.OriginPolicy, set()),
         (flasknado.live.Client, set()),
         (flasknado.live.AsyncClient, set()),

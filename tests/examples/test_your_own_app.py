@@ -42,6 +42,9 @@ class Checked(Walk):
         self.served.append(command)
         assert self.server is not None
         url = self.server.url
+        if "answers:app" in command:
+            look_at_answers(url)
+            return
         mount = "/shop" if "=/shop" in command or "--mount" in command else ""
         title = "Winter shop" if "Winter" in command else "Shop"
         assert get(f"{url}{mount}/").text == f"{title}, at {mount}/ for nobody\n"
@@ -69,6 +72,16 @@ class Checked(Walk):
         with server_process((program.name,), cwd=self.folder, ready=False):
             poll(version, "1.0".__eq__)
             assert get(f"http://127.0.0.1:{port}/").text == "Shop, at / for nobody\n"
+
+
+def look_at_answers(url: str) -> None:
+    ticks = get(url + "/ticks")
+    assert ticks.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+    assert ticks.text.startswith('event: tick\ndata: {"path": "/ticks", "tick": 0}\n\n')
+    assert ticks.text.count("event: tick") == 3
+    asked = requests.post(url + "/ask", data={"prompt": "why?"}, timeout=TIMEOUT_S)
+    assert asked.status_code == 202
+    assert asked.json()["channel"] == "answers"
 
 
 def free_port() -> int:

@@ -22,6 +22,7 @@ SECRET_PARAMETERS = (
     "refresh_token",
     "secret",
     "signature",
+    "tag",
     "ticket",
     "token",
 )
