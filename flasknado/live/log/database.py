@@ -162,6 +162,10 @@ class DatabaseLog(Log):
         if events:
             self.committed(events)
 
+    def reading(self) -> contextlib.AbstractContextManager[sa.Connection]:
+        """Begin a transaction of its own that reads what is committed, and end it."""
+        return self._read_committed()
+
     def writes_elsewhere(self) -> bool:
         """Return whether the calling thread's session keeps `appending()` from writing."""
         return False

@@ -137,16 +137,16 @@ class DatabaseRuns(RunStore):
         return True
 
     def get(self, run: str) -> Run | None:
-        with self._log.engine().connect() as connection:
+        with self._log.reading() as connection:
             return run_table.get(connection, run)
 
     def newest(self, channel: str, limit: int) -> list[Run]:
-        with self._log.engine().connect() as connection:
+        with self._log.reading() as connection:
             return run_table.newest(connection, channel, limit)
 
     def tell_lost(self, lost_after_s: float) -> list[str]:
         log = self._log
-        with log.engine().connect() as connection:
+        with log.reading() as connection:
             lost = run_table.unseen(connection, lost_after_s, LOST_LIMIT)
         told = []
         for row in lost:
@@ -157,7 +157,7 @@ class DatabaseRuns(RunStore):
         return told
 
     def prune(self, kept_s: float) -> None:
-        with self._log.engine().connect() as connection:
+        with self._log.reading() as connection:
             if not run_table.expired(connection, kept_s):
                 return
         with self._log.appending() as (connection, _):

@@ -115,7 +115,8 @@ def test_slow_clients_of_streams_make_room_for_a_stream_and_not_for_other_reques
             with Wire(slow_server.address) as wire:
                 for _ in range(20):
                     assert wire.get("/small").body == b"small"
-                assert slow_server.server.counters.in_flight == THREADS
+                # The last answer is there a moment before it is counted.
+                assert slow_server.server.counters.in_flight >= THREADS
                 refused = wire.get("/stream")
                 assert (refused.status, refused.header("Retry-After")) == (503, "1")
             poll(lambda: slow_server.server.counters.in_flight == THREADS - 1)

@@ -1,6 +1,6 @@
 """Live events: `live_publish()`, with which anything publishes in SQL, on PostgreSQL.
 
-Revision: 0006. On SQLite there is nothing to do.
+Revision: 0007. On SQLite there is nothing to do.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from alembic import op
 
 from flasknado.live import publish_function
 
-revision = "0006"
-down_revision = "0005"
+revision = "0008"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 

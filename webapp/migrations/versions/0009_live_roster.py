@@ -1,6 +1,6 @@
 """Live presence: who has been told to be on a channel, and what is told about them.
 
-Revision: 0007.
+Revision: 0008.
 """
 
 from __future__ import annotations
@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0007"
-down_revision = "0006"
+revision = "0009"
+down_revision = "0008"
 branch_labels = None
 depends_on = None
 
