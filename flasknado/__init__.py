@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from flasknado.http.limits import Limits as Limits
     from flasknado.native.in_flask import in_flask as in_flask
     from flasknado.native.stack import Refused as Refused
+    from flasknado.ops.metrics.exposition import read_metrics as read_metrics
     from flasknado.ops.metrics.model import Family as Family
     from flasknado.ops.metrics.sources import add_source as add_source
     from flasknado.process.logger import Logger as Logger
@@ -54,6 +55,7 @@ __all__ = [
     "add_source",
     "in_flask",
     "json_line",
+    "read_metrics",
     "serve",
     "server_sent_event",
     "stream",
@@ -79,6 +81,7 @@ if not TYPE_CHECKING:  # else every name would exist for type checkers
             "add_source": "flasknado.ops.metrics.sources",
             "in_flask": "flasknado.native.in_flask",
             "json_line": "flasknado.streaming",
+            "read_metrics": "flasknado.ops.metrics.exposition",
             "serve": "flasknado.process.serve",
             "server_sent_event": "flasknado.streaming",
             "stream": "flasknado.streaming",

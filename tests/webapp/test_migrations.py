@@ -32,6 +32,12 @@ TABLES = {"user_account", "post", "comment", "revoked_token", "live_log", "live_
     "live_buffered_1",
     "live_run",
     "attempt_count",
+    "login_session",
+    "api_token",
+    "done_once",
+    "attachment",
+    "notification",
+    "search_word",
 }
 
 
