@@ -148,9 +148,10 @@ class Endpoint:
         if client is None or client.namespace != fields["namespace"]:
             return
         if told.what == bus.ENTER:
-            emitter.enter_room(client.sid, fields["room"], client.namespace)
+            # At once: the next event may be for the room.
+            self.server.join(client, client.enter(fields["room"]))
         elif told.what == bus.LEAVE:
-            emitter.leave_room(client.sid, fields["room"], client.namespace)
+            self.server.part(client, client.leave(fields["room"]))
         elif told.what == bus.DISCONNECT:
             self.server.disconnect(client)
         elif told.what == bus.DISPLACE:

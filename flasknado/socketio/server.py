@@ -366,10 +366,11 @@ class Server:
             sent = Farewell(self.application.parser, client.namespace, reason)
             self.deliveries.add(Target(client.namespace, (client.sid,)), sent)
 
-    def changed(self, client: Client) -> None:
-        """Note that a client has entered or left a room."""
-        if self.recoveries is not None and client.state is ClientState.CONNECTED:
-            self.recoveries.changed(client)
+    def _changed(self, client: Client) -> None:
+        recoveries = self.recoveries
+        known = client.pid is not None and client.state is ClientState.CONNECTED
+        if recoveries is not None and known:
+            recoveries.changed(client)
 
     def _leave(self, client: Client, reason: str) -> None:
         connected = client.state is ClientState.CONNECTED
@@ -400,15 +401,20 @@ class Server:
     def join(self, client: Client, key: str) -> None:
         """Deliver what is sent to a room to a client, too."""
         if client.state is not ClientState.GONE and client.rooms and key in client.rooms:
+            self.deliveries.settle(client.namespace, key)
             self._rooms.setdefault((client.namespace, key), {})[client] = None
+        self._changed(client)
 
     def part(self, client: Client, key: str) -> None:
         """Deliver what is sent to a room to a client no more."""
         if not client.rooms or key not in client.rooms:
+            self.deliveries.settle(client.namespace, key)
             _discard(self._rooms, (client.namespace, key), client)
+        self._changed(client)
 
     def close_room(self, namespace: str, key: str) -> None:
         """Take everybody out of a room."""
+        self.deliveries.settle(namespace, key)
         for client in self._rooms.pop((namespace, key), ()):
             if client.rooms is not None:
                 client.rooms.pop(key, None)
