@@ -27,6 +27,7 @@ from tornado.ioloop import IOLoop
 from tornado.netutil import ssl_options_to_context
 
 from flasknado.errors import ConfigurationError
+from flasknado.flask_apps import flask_apps_of
 from flasknado.http.admit import FrontDoor, RequestIds
 from flasknado.http.body_limits import DEFAULT_MAX_BODY_BYTES, BodyLimits
 from flasknado.http.counters import Counters, ResponseHook
@@ -44,6 +45,7 @@ from flasknado.native.exchange import NativeExchange, context_of
 from flasknado.native.iostream import TransportStream
 from flasknado.native.mount import mounted
 from flasknado.native.routes import NativeRoute, NativeRoutes
+from flasknado.route_providers import provided_routes
 from flasknado.stock.dispatch import Dispatch
 from flasknado.stock.handlers import StockHandlerDelegate
 from flasknado.wsgi.container import ApplicationContainer
@@ -159,10 +161,18 @@ class HTTPServer(TornadoHTTPServer):
             trusted_proxies=self.trusted_proxies,
             trusted_hosts=self.trusted_hosts,
         )
+        if self.container is not None:
+            app = next(flask_apps_of(self.container.application), None)
+            if app is not None:
+                self.add_handlers(provided_routes(app, self))
         self.draining = False
         self._on_response: ResponseHook | None = None
         self._drain_callbacks: list[DrainCallback] = []
+        if self.container is not None:
+            self._drain_callbacks.append(self.container.end_sockets)
         self._close_callbacks: list[CloseCallback] = []
+        if self.container is not None:
+            self.add_close_callback(self.container.loop_host.ended)
         self._shared: Shared | None = None
         self._listeners: Listeners | None = None
         self._ask_handlers("check_server")
@@ -220,6 +230,8 @@ class HTTPServer(TornadoHTTPServer):
 
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
         """Accept connections on bound sockets, TCP or Unix."""
+        if self.container is not None:
+            self.container.begin(_current_loop())
         IOLoop.current().add_callback(self._begin_serving)
         if self.layer == TORNADO:
             super().add_sockets(sockets)
@@ -243,7 +255,7 @@ class HTTPServer(TornadoHTTPServer):
         await super().close_all_connections()
         if self._shared is not None:
             # Again and again: a TLS handshake that ends meanwhile makes one more.
-            while self._shared.connections:
+            while self._shared.connections or self._shared.taken:
                 self._shared.close_connections()
                 await asyncio.sleep(0)
 
@@ -252,7 +264,7 @@ class HTTPServer(TornadoHTTPServer):
         from flasknado.http.shared import Shared
 
         container = self.container
-        loop: asyncio.AbstractEventLoop = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
+        loop = _current_loop()
         shared = self._shared = Shared(
             loop,
             mailbox_of(loop),
@@ -266,7 +278,7 @@ class HTTPServer(TornadoHTTPServer):
             ),
             open_native=self._native_exchange,
             open_stream=TransportStream.over,
-            requests_waiting=lambda: container.requests_waiting if container is not None else 0,
+            requests_waiting=lambda: container.held_up if container is not None else 0,
             budget=self.budget,
             protocol=self.protocol,
             keep_alive=not self.conn_params.no_keep_alive,
@@ -324,8 +336,8 @@ class HTTPServer(TornadoHTTPServer):
 
         From now on every response closes its connection (`Connection: close`); idle connections
         have `DRAIN_LINGER_S` to send one more request. Requests that still wait for a thread at
-        the end get 503. Drain callbacks get the window. Detached connections (WebSocket) are not
-        waited for: whoever detached them closes them.
+        the end get 503. Drain callbacks get the window. Connections that native handlers have
+        detached (WebSocket) are not waited for: whoever detached them closes them.
         """
         began = time.monotonic()
         deadline = began + timeout_s
@@ -352,10 +364,11 @@ class HTTPServer(TornadoHTTPServer):
 
     def _is_quiet(self, lingers: bool) -> bool:
         """Whether nobody loses anything by the end; while it lingers, only if nobody is there."""
-        if self.counters.in_flight or not (self.container is None or self.container.pool.idle):
+        if self.counters.in_flight or not (self.container is None or self.container.idle):
             return False
         if self._shared is not None:
-            return not (self._shared.connections if lingers else self._shared.owes_bytes)
+            shared = self._shared
+            return not (shared.taken or (shared.connections if lingers else shared.owes_bytes))
         return not (lingers and tornado_private.has_connections(self))
 
 
@@ -371,6 +384,11 @@ async def _call_each(callbacks: Iterable[Callable[..., Any]], *args: float, limi
             log.error("a server callback did not finish in time: %r", callback)
         except Exception:
             log.exception("a server callback failed: %r", callback)
+
+
+def _current_loop() -> asyncio.AbstractEventLoop:
+    loop: asyncio.AbstractEventLoop = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
+    return loop
 
 
 def _has_llhttp() -> bool:

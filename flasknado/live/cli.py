@@ -124,6 +124,14 @@ def prune() -> None:
     click.echo(f"{deleted} events deleted.")
 
 
+@group.command("cursor")
+@in_one_sentence
+def cursor() -> None:
+    """Print the cursor of the last event: who begins after it gets what comes from now on."""
+    with _following(_state()) as follower:
+        click.echo(str(_end_of(follower)))
+
+
 @group.command("stats")
 @in_one_sentence
 def stats() -> None:

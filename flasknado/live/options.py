@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from flasknado.errors import ConfigurationError
+from flasknado.live.errors import InvalidEvent
+from flasknado.live.event import check_pattern
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -45,6 +47,10 @@ class LiveOptions:
     """How much data may wait for a client; beyond it, the client is disconnected and may resume."""
     max_channels: int = 64
     """How many channels a connection may follow."""
+    patterns: tuple[str, ...] = ()
+    """Patterns such as `post:*` that clients may follow; each of its channels is authorised."""
+    max_pattern_channels: int = 1000
+    """For how many channels of its patterns a client's access is remembered."""
     max_last: int = 100
     """How many of a channel's newest events a client may ask for when it subscribes."""
     max_subscribers: int = 20_000
@@ -54,6 +60,8 @@ class LiveOptions:
     max_per_address: int = 20_000
     """How many live clients of one address; the default is no further limit, because all clients
     of a proxy may have one address."""
+    compression: bool = False
+    """Whether streams and WebSocket messages are compressed for clients that ask for it."""
     max_message_bytes: int = 16 * 1024
     """The largest message that a WebSocket client may send."""
     max_messages_per_s: float = 50
@@ -66,8 +74,14 @@ class LiveOptions:
     """The longest wait that a long-poll may ask for."""
     fallback_stream_s: float = 25
     """How long `live.stream()` holds a thread under a server that cannot take it over."""
+    tag_lifetime_s: float = 24 * 3600
+    """How long a page may subscribe with what `live.tag()` has given it."""
     presence: tuple[str, ...] = ()
     """Channels with presence enabled, as glob patterns such as `post:*`."""
+    presence_users: tuple[str, ...] = ()
+    """Channels with presence enabled whose readers may also know who is there, by id and `info`."""
+    presence_grace_s: float = 5
+    """How long a connection that has ended still counts as present, unless its user is back."""
     authorize_timeout_s: float = 10
     """How long the application may take to authorise a client before the client gets 503."""
     authorize_threads: int = 4
@@ -81,16 +95,31 @@ class LiveOptions:
     subscribe_timeout_s: float = 10
     """How long a WebSocket client may take to subscribe to its first channel."""
 
+    max_runs: int = 1000
+    """How many runs (`live.run`) a process may have at once; further ones get 503."""
+    run_threads: int = 64
+    """How many of them may hold a thread, as those of synchronous generators do."""
+    run_timeout_s: float = 600
+    """How long a run may take before it ends with `run.failed`."""
+    max_run_bytes: int = 4 * 1024 * 1024
+    """How much data a run may publish before it ends with `run.failed`."""
+    run_lost_after_s: float = 15
+    """After how long without a sign of life of its process a run counts as interrupted."""
+
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> LiveOptions:
         """Return the options that `config` sets; raises `ConfigurationError`."""
         values: dict[str, Any] = {}
         for field in dataclasses.fields(cls):
             key = f"LIVE_{field.name.upper()}"
-            if key == "LIVE_PRESENCE" and key in config:
+            if field.type == "tuple[str, ...]" and key in config:
                 values[field.name] = _patterns(key, config[key])
+                if field.name == "patterns":
+                    _check_patterns(key, values[field.name])
             elif key.startswith("LIVE_CHANNEL_RETENTION_") and key in config:
                 values[field.name] = _limits(key, config[key], whole=key.endswith("_EVENTS"))
+            elif field.type == "bool" and key in config:
+                values[field.name] = _truth(key, config[key])
             elif key in config:
                 values[field.name] = _positive(key, config[key], whole=field.type == "int")
         options = cls(**values)
@@ -112,6 +141,14 @@ def _patterns(key: str, value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
+def _check_patterns(key: str, patterns: tuple[str, ...]) -> None:
+    for pattern in patterns:
+        try:
+            check_pattern(pattern)
+        except InvalidEvent as error:
+            raise ConfigurationError(f"{key} must hold patterns: {error}") from None
+
+
 def _limits(key: str, value: Any, *, whole: bool) -> tuple[tuple[str, float], ...]:
     if not isinstance(value, Mapping) or not all(isinstance(pattern, str) for pattern in value):
         raise ConfigurationError(
@@ -121,6 +158,12 @@ def _limits(key: str, value: Any, *, whole: bool) -> tuple[tuple[str, float], ..
         (pattern, _positive(f"{key}[{pattern!r}]", limit, whole=whole))
         for pattern, limit in value.items()
     )
+
+
+def _truth(key: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{key} must be True or False, not {value!r}")
+    return value
 
 
 def _positive(key: str, value: Any, *, whole: bool) -> float:

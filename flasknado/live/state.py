@@ -13,13 +13,14 @@ import sqlalchemy as sa
 from flask import Flask, current_app
 
 from flasknado.errors import ConfigurationError
-from flasknado.live.event import Event, check_channel, check_name, encode_data
+from flasknado.live.event import Event, check_channel, check_name, encode_data, marked
 from flasknado.live.hooks import Hooks
 from flasknado.live.log import tables
 from flasknado.live.log.base import Log, OnCommit
 from flasknado.live.log.database import DatabaseLog, SessionLog
 from flasknado.live.log.memory import MemoryLog
 from flasknado.live.options import LiveOptions
+from flasknado.live.runs.manager import Runs
 from flasknado.live.tickets import Tickets
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class LiveState:
         """`None` without a secret key to sign them with."""
         self.publish_token = _publish_token(app)
         self.log = self._log(db, url, bind_key)
+        self.runs = Runs(app, self.log, self.options, self._encode)
         self.hubs: dict[Any, Any] = {}
         """The hub of each event loop that has needed one (`flasknado.live.hub.hub.hub_of`)."""
         self.signals: deque[tables.Draft] = deque()
@@ -72,6 +74,9 @@ class LiveState:
         if url == MEMORY_URL:
             return MemoryLog(self.committed)
         return DatabaseLog(url, self.committed, self._captured, listen_url=listen_url)
+
+    def _encode(self, data: object, max_data_bytes: int) -> str:
+        return encode_json(data, self.app, max_data_bytes)
 
     def _engine_of(self, db: SQLAlchemy, bind_key: str | None) -> Callable[[], sa.Engine]:
         def engine() -> sa.Engine:
@@ -154,11 +159,17 @@ def draft_of(
     *,
     kept: bool = True,
     buffered: bool = False,
+    html: bool = False,
+    by: str | None = None,
 ) -> tables.Draft:
-    """Return an event that is not committed yet; raises `InvalidEvent`."""
+    """Return an event that is not committed yet; raises `InvalidEvent`.
+
+    `html`: whether its data is a fragment (`flasknado.live.html`). `by` is the digest of the
+    connection that is not to get it.
+    """
     return tables.Draft(
         check_channel(channel),
-        check_name(name),
+        marked(check_name(name), html=html, by=by),
         encode_json(data, state.app, state.options.max_data_bytes),
         kept,
         buffered,

@@ -40,6 +40,8 @@ def build_server(application: Any, cfg: Any) -> HTTPServer:
         request_timeout_s=option("request_timeout") or None,
         slow_request_s=option("slow_request") or None,
         abandoned_after_s=option("abandoned_after") or None,
+        max_loop_streams=option("max_loop_streams"),
+        stream_threads=option("stream_threads"),
         mount=option("mount") or script_name(),
         multiprocess=cfg.workers > 1,
     )

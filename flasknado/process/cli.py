@@ -22,6 +22,10 @@ def main() -> None:
         from flasknado.process.doctor import command
 
         command.main(sys.argv[2:])
+    if sys.argv[1:2] == ["init"]:
+        from flasknado.process.init import command as init
+
+        init.main(sys.argv[2:])
     try:
         application = CommandLine("%(prog)s [OPTIONS] MODULE:APP", prog="flasknado")
         serve.check(application.cfg)

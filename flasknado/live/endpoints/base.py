@@ -9,7 +9,7 @@ from __future__ import annotations
 import http
 import logging
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -17,27 +17,37 @@ import flask
 from tornado.web import HTTPError, RequestHandler
 
 from flasknado.errors import ConfigurationError
-from flasknado.live.endpoints.access import authorize, check_channels, check_last, refusals
-from flasknado.live.event import Cursor
+from flasknado.flask_apps import flask_app_of
+from flasknado.live.endpoints.access import (
+    authorize,
+    check_channels,
+    grants,
+    refusals,
+    tags_of,
+)
+from flasknado.live.event import Cursor, check_last, connection_digest, is_pattern
 from flasknado.live.flask_cors import FlaskCors, flask_cors_of
 from flasknado.live.formats import (
+    ALLOWED_HEADERS,
+    CONNECTION_FIELD,
+    EXPOSED_HEADERS,
     TICKET_MARK,
     WHO_FIELD,
     cursor_of_last_event_id,
     cursor_or_reset,
     last_event_id,
 )
+from flasknado.live.html import check_format
 from flasknado.live.hub.hub import Hub, hub_of
+from flasknado.live.hub.subscriber import Subscriber
 from flasknado.live.origins import CORS_KEY, NO_OTHER_ORIGIN, OriginPolicy, policy_in
 from flasknado.live.state import LiveState, state_of
-from flasknado.live.tickets import Access, Identity
-from flasknado.native.in_flask import Refused, app_of, flask_app_of, in_flask
+from flasknado.live.tickets import Access, Identity, Ticket
+from flasknado.native.in_flask import Caller, Refused, app_of, in_flask
 from flasknado.native.methods import methods_of
 
 log = logging.getLogger("flasknado.live")
 
-ALLOWED_HEADERS = "Authorization, Cache-Control, Content-Type, Last-Event-ID"
-EXPOSED_HEADERS = f"Retry-After, X-Request-ID, {WHO_FIELD}"
 PREFLIGHT_MAX_AGE_S = 600
 
 
@@ -107,13 +117,34 @@ class LiveHandler(RequestHandler):
         return sys.intern(address) if address else None
 
     def channels(self) -> list[str]:
-        """Return the channels asked for, each once; raises `Refused` (400)."""
-        channels = list(dict.fromkeys(self.get_query_arguments("channel", strip=False)))
+        """Return the channels asked for, by name or by tag, each once; raises `Refused`."""
+        channels = self.optional_channels()
         if not channels:
             raise Refused(400, "no channel is given: ask for ?channel=NAME, once for each channel")
-        with refusals():
-            check_channels(channels, self.state.options.max_channels)
         return channels
+
+    def optional_channels(self) -> list[str]:
+        """Return the same, or none."""
+        named = self.get_query_arguments("channel", strip=False)
+        tagged = [channel for tag in self.tags() for channel in sorted(tag.channels)]
+        channels = list(dict.fromkeys([*named, *tagged]))
+        with refusals():
+            check_channels(channels, self.state.options)
+        return channels
+
+    def introduce(self, subscriber: Subscriber, channels: Collection[str]) -> None:
+        """Note what a client has told of itself beside who it is; raises `Refused` (400)."""
+        subscriber.digest = self.digest()
+        if any(map(is_pattern, channels)):
+            subscriber.grants = grants(Caller(self), self.state)
+
+    def digest(self) -> str | None:
+        """Return the digest of the connection's id, if there is one; raises `Refused` (400)."""
+        connection = self.get_query_argument("connection", None)
+        if connection is None:
+            connection = self.request.headers.get(CONNECTION_FIELD)
+        with refusals():
+            return None if connection is None else connection_digest(connection)
 
     def after(self) -> Cursor | None:
         """Return the cursor to go on from: the last event id, else `after`.
@@ -141,6 +172,15 @@ class LiveHandler(RequestHandler):
         )
         return last_event_id(self.request.headers.get("Last-Event-ID"), parameters)
 
+    def tags(self) -> list[Ticket]:
+        """Return what the tags of the page say (`Live.tag`); raises `Refused`."""
+        return tags_of(self.get_query_arguments("tag"), self.state)
+
+    def format_name(self, formats: Mapping[str, object]) -> str:
+        """Return the name of the format that is asked for; raises `Refused` (400)."""
+        with refusals():
+            return check_format(self.get_query_argument("format", "json"), formats)
+
     def ticket(self) -> str | None:
         """Return the reconnect ticket, if one is there: apart, or behind a cursor."""
         behind = self.last_event_id() or self.get_query_argument("after", "")
@@ -152,7 +192,7 @@ class LiveHandler(RequestHandler):
 
         To be acted on without awaiting anything else, see `Hub.admit`.
         """
-        access = await authorize(self, self.state, channels, self.ticket())
+        access = await authorize(self, self.state, channels, self.ticket(), self.tags())
         self._identity = access.identity
         return access
 

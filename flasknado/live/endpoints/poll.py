@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from flasknado.live.endpoints.access import refusals
 from flasknado.live.endpoints.base import LiveHandler
+from flasknado.live.errors import LogUnavailable
 from flasknado.live.event import Cursor
 from flasknado.live.formats import JSON_LIST, GoAway
 from flasknado.live.hub.hub import Hub
@@ -61,6 +62,11 @@ class PollSubscriber(Subscriber):
     def kick(self) -> None:
         self.abort()
 
+    def give_up(self, reason: str) -> None:
+        # Not answered as if nothing had come: it would ask again at once.
+        if not self.answer.done():
+            self.answer.set_exception(LogUnavailable(f"try again shortly: {reason}"))
+
     def abort(self) -> None:
         if not self.answer.done():
             place = self._hub.place_of(self) or self._after
@@ -87,9 +93,10 @@ class PollHandler(LiveHandler):
         hub = self.hub()
         address = access.address or self.address()
         subscriber = PollSubscriber(hub, after, access.identity, address)
+        self.introduce(subscriber, channels)
         self.subscriber = subscriber
         with refusals():
-            hub.admit(subscriber, access.asked_at)
+            hub.admit(subscriber, access.asked_at, access.channels)
             answer = await self._wait(hub, subscriber, channels, after, last, timeout_s)
         self.set_header("Content-Type", "application/json")
         for name, value in self.who_headers().items():

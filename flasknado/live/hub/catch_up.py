@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
-from flasknado.live.event import Cursor, Event
+from flasknado.live.event import Cursor, Event, is_pattern, matches
 from flasknado.live.log.reader import Request
 
 
@@ -19,7 +19,16 @@ class CatchUp:
     is when it is read.
     """
 
-    __slots__ = ("asked", "epoch", "greeted", "greeting", "last", "positions", "request")
+    __slots__ = (
+        "asked",
+        "deciding",
+        "epoch",
+        "greeted",
+        "greeting",
+        "last",
+        "positions",
+        "request",
+    )
 
     def __init__(self) -> None:
         self.epoch: str | None = None
@@ -30,6 +39,8 @@ class CatchUp:
         self.request: Request | None = None
         self.asked: dict[str, int | None] = {}
         """The positions when the request was made."""
+        self.deciding: asyncio.Task[None] | None = None
+        """While the application is asked about channels of a pattern; nothing is read meanwhile."""
         self.greeting = b""
         """What to send before anything else."""
         self.greeted: asyncio.Future[None] | None = None
@@ -67,6 +78,9 @@ class CatchUp:
         """Forget the request that is under way."""
         if self.greeted is not None and not self.greeted.done():
             self.greeted.set_result(None)
+        if self.deciding is not None:
+            self.deciding.cancel()
+            self.deciding = None
         if self.request is not None:
             self.request.cancelled = True
             self.request = None
@@ -90,5 +104,11 @@ class CatchUp:
             else:
                 wanted[channel] = asked
                 positions[channel] = max(asked, complete_to)
-        to_send = [e for e in events if e.channel in wanted and e.offset > wanted[e.channel]]
+        patterns = {c: position for c, position in wanted.items() if is_pattern(c)}
+        to_send: list[Event] = []
+        for event in events:
+            after = [wanted[event.channel]] if event.channel in wanted else []
+            after += [at for c, at in patterns.items() if matches(event.channel, c)]
+            if after and event.offset > min(after):
+                to_send.append(event)
         return to_send, complete_to == head and unchanged == len(positions)

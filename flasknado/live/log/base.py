@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from flasknado.live.errors import LiveError
 from flasknado.live.event import Cursor, Event
 from flasknado.live.log.channel_retention import Swept
-from flasknado.live.log.presence import Key, Presence, Seen
+from flasknado.live.log.presence import Change, Key, Presence, Seen, Strays
 from flasknado.live.log.tables import Batch, Draft
 from flasknado.live.log.wakeup import Wakeup
 from flasknado.live.options import LiveOptions
@@ -70,6 +70,16 @@ class Follower(ABC):
     @abstractmethod
     def forget(self, worker: str) -> set[str]:
         """Take a worker out of presence; return the channels that it had somebody on."""
+
+    @abstractmethod
+    def announce(
+        self, changes: Mapping[Key, str | None], gone: Collection[Key]
+    ) -> Sequence[Change]:
+        """Bring the roster up to date; see `flasknado.live.log.presence.announce`."""
+
+    @abstractmethod
+    def strays(self, worker: str, limit: int) -> Strays:
+        """Return some of what the roster has wrong, as after a crash."""
 
     @abstractmethod
     def presence(self, channel: str) -> Presence:

@@ -36,7 +36,7 @@ from flasknado.live.log.connections import OwnConnections
 from flasknado.live.log.followers import DatabaseFollower, PostgresFollower, SQLiteFollower
 from flasknado.live.log.presence import Presence
 from flasknado.live.log.sequencer import Sequencer
-from flasknado.live.log.tables import Batch, Draft
+from flasknado.live.log.tables import Batch, Draft, DraftWith
 from flasknado.live.log.wakeup import Wakeup
 from flasknado.live.options import LiveOptions
 
@@ -78,7 +78,6 @@ class DatabaseLog(Log):
                 "an in-memory SQLite database is visible to one connection only: give the live "
                 "events a file, or memory:// for one process"
             )
-        self._engine: sa.Engine | None = None
 
     def _init(
         self,
@@ -92,6 +91,7 @@ class DatabaseLog(Log):
         self._on_commit = on_commit
         self._on_publish = on_publish
         self._lock = threading.Lock()
+        self._engine: sa.Engine | None = None
         self._sequencer: Sequencer | None = None
         self.buffer = Buffer(self._append_buffered)
 
@@ -139,8 +139,36 @@ class DatabaseLog(Log):
                 # The right to write, before anything is taken: who has it may be waiting for
                 # what was taken.
                 tables.lock_log(connection)
-            events = self.write(connection, take())
+            drafts = [
+                draft
+                for draft in take()
+                if not isinstance(draft, DraftWith) or draft.goes_with(connection)
+            ]
+            events = self.write(connection, drafts)
         self.committed(events)
+
+    @contextlib.contextmanager
+    def appending(self) -> Iterator[tuple[sa.Connection, list[Draft]]]:
+        """Begin and commit a transaction of its own; what is put into the list is appended in it.
+
+        On SQLite it has the right to write from the beginning.
+        """
+        drafts: list[Draft] = []
+        with self._read_committed() as connection:
+            if connection.dialect.name == "sqlite":
+                tables.lock_log(connection)
+            yield connection, drafts
+            events = self.write(connection, drafts)
+        if events:
+            self.committed(events)
+
+    def reading(self) -> contextlib.AbstractContextManager[sa.Connection]:
+        """Begin a transaction of its own that reads what is committed, and end it."""
+        return self._read_committed()
+
+    def writes_elsewhere(self) -> bool:
+        """Return whether the calling thread's session keeps `appending()` from writing."""
+        return False
 
     def flush(self) -> None:
         self.buffer.flush()
@@ -322,7 +350,9 @@ class SessionLog(DatabaseLog):
         """What Flask-SQLAlchemy's sessions find the bind by."""
 
     def engine(self) -> sa.Engine:
-        return self._find_engine()
+        if self._engine is None:  # which takes an application context
+            self._engine = self._find_engine()
+        return self._engine
 
     def check(self) -> None:
         engine = self.engine()
@@ -382,6 +412,10 @@ class SessionLog(DatabaseLog):
                 self.publish(draft)
             return None
         return super().append(drafts)
+
+    def writes_elsewhere(self) -> bool:
+        connection = self._in_use()
+        return connection is not None and self._is_writer(connection)
 
     def _session(self, session: Any = None) -> Session:
         chosen = self._db.session if session is None else session

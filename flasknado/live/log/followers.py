@@ -18,7 +18,7 @@ from flasknado.live.event import Cursor, Event
 from flasknado.live.log import outbox, postgres, presence, retention, tables
 from flasknado.live.log.base import Busy, Follower, OnCommit
 from flasknado.live.log.channel_retention import NOTHING_SWEPT, Sweep, Swept
-from flasknado.live.log.presence import Key, Presence, Seen
+from flasknado.live.log.presence import Change, Key, Presence, Seen, Strays
 from flasknado.live.log.tables import Batch, Draft
 from flasknado.live.log.wakeup import Wakeup
 from flasknado.live.options import LiveOptions
@@ -86,6 +86,15 @@ class DatabaseFollower(Follower, ABC):
     def forget(self, worker: str) -> set[str]:
         with self._transaction() as connection:
             return presence.forget(connection, [worker])
+
+    def announce(
+        self, changes: Mapping[Key, str | None], gone: Collection[Key]
+    ) -> Sequence[Change]:
+        with self._transaction() as connection:
+            return presence.announce(connection, changes, gone)
+
+    def strays(self, worker: str, limit: int) -> Strays:
+        return presence.strays(self._connection, worker, limit)
 
     def presence(self, channel: str) -> Presence:
         return presence.read(self._connection, channel)

@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from flasknado.errors import ConfigurationError
-from flasknado.live.event import Cursor, Event
+from flasknado.live.event import Cursor, Event, is_pattern, matches
 from flasknado.live.log import retention, tables
 from flasknado.live.log.base import READER_BUSY_TIMEOUT_S, Follower, Log, OnCommit
 from flasknado.live.log.channel_retention import (
@@ -23,7 +23,7 @@ from flasknado.live.log.channel_retention import (
     Swept,
     limits_of,
 )
-from flasknado.live.log.presence import Key, Presence, Seen, presence_of
+from flasknado.live.log.presence import Change, Key, Presence, Seen, Strays, presence_of
 from flasknado.live.log.tables import Batch, Draft
 from flasknado.live.log.wakeup import Wakeup
 from flasknado.live.options import LiveOptions
@@ -57,6 +57,7 @@ class MemoryLog(Log):
         self._gone: dict[str, int] = {}
         """The last buffered event that was pruned, by channel."""
         self._present: dict[Key, int] = {}
+        self._roster: dict[Key, str | None] = {}
         self._head = 0
         self._floor = 0
 
@@ -120,11 +121,12 @@ class MemoryLog(Log):
             if channels is None:
                 oldest = max(oldest, max(self._gone.values(), default=0) + 1)
             else:
-                oldest = max(oldest, *(self._gone.get(channel, 0) + 1 for channel in channels), 1)
+                gone = (at + 1 for c, at in self._gone.items() if _is_among(c, channels))
+                oldest = max(oldest, *gone, 1)
             entries = heapq.merge(self._kept, self._buffered, key=_offset)
             for event, draft, _ in entries:
                 if event.offset <= after or not (
-                    channels is None or (draft.kept and event.channel in channels)
+                    channels is None or (draft.kept and _is_among(event.channel, channels))
                 ):
                     continue
                 if len(events) == limit_events or size_bytes >= limit_bytes:
@@ -135,7 +137,7 @@ class MemoryLog(Log):
             return Batch(self._epoch, self._head, oldest, events, complete_to)
 
     def newest(self, channel: str, limit_events: int) -> list[Event]:
-        """Return the newest kept events of a channel, at most so many, oldest first."""
+        """Return the newest events of a channel, at most so many, oldest first."""
         with self._lock:
             entries = [e for e in (*self._kept, *self._buffered) if e.draft.kept]
         events = [entry.event for entry in entries if entry.event.channel == channel]
@@ -158,8 +160,26 @@ class MemoryLog(Log):
 
     def presence(self, channel: str) -> Presence:
         with self._lock:
-            there = [(user, n) for (name, user), n in self._present.items() if name == channel]
-        return presence_of(dict(there))
+            there = {user: n for (name, user), n in self._present.items() if name == channel}
+            info = {user: self._roster.get((channel, user)) for user in there}
+        return presence_of(there, info)
+
+    def announce(self, changes: Mapping[Key, str | None], gone: Collection[Key]) -> list[Change]:
+        """Bring the roster up to date; see `flasknado.live.log.presence.announce`."""
+        told: list[Change] = []
+        with self._lock:
+            for key, info in changes.items():
+                if key[1] and self._roster.get(key, "") != info:
+                    told.append(Change(*key, info, "update" if key in self._roster else "join"))
+                    self._roster[key] = info
+            left = [key for key in gone if key in self._roster and key not in self._present]
+            told += [Change(*key, self._roster.pop(key), "leave") for key in left]
+        return told
+
+    def strays(self, limit: int) -> Strays:
+        """Return some of who is on the roster, and not there."""
+        with self._lock:
+            return Strays([], [key for key in self._roster if key not in self._present][:limit])
 
     def prune(self, options: LiveOptions, batch_events: int) -> int:
         """Delete at most `batch_events` of the oldest of each kind beyond its retention."""
@@ -213,6 +233,11 @@ class MemoryLog(Log):
             deleted = len(self._kept) - len(left)
             self._kept = left
         return Swept(deleted, more=False)
+
+
+def _is_among(channel: str, followed: Collection[str]) -> bool:
+    """Return whether a channel is one of these, or of one of the patterns among them."""
+    return channel in followed or any(is_pattern(c) and matches(channel, c) for c in followed)
 
 
 def _offset(entry: _Entry) -> int:
@@ -270,6 +295,14 @@ class MemoryFollower(Follower):
 
     def forget(self, worker: str) -> set[str]:  # noqa: ARG002
         return self._log.forget_all()
+
+    def announce(
+        self, changes: Mapping[Key, str | None], gone: Collection[Key]
+    ) -> Sequence[Change]:
+        return self._log.announce(changes, gone)
+
+    def strays(self, worker: str, limit: int) -> Strays:  # noqa: ARG002
+        return self._log.strays(limit)
 
     def presence(self, channel: str) -> Presence:
         return self._log.presence(channel)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import socket
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -32,7 +34,11 @@ HANDSHAKE = (
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n"
     b"X-User: ann\r\n\r\n"
 )
-QUICK: dict[str, Any] = {"LIVE_HEARTBEAT_S": 0.5, "LIVE_PRESENCE": ["a"]}
+QUICK: dict[str, Any] = {
+    "LIVE_HEARTBEAT_S": 0.5,
+    "LIVE_PRESENCE": ["a"],
+    "LIVE_PRESENCE_GRACE_S": 0.05,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -265,3 +271,32 @@ def test_system_gives_up_a_client_that_acknowledges_nothing_for_two_heartbeats(
             return [s._stream.socket.getsockopt(*option) for s in live._subscribers]  # type: ignore[attr-defined]
 
         assert served.on_loop(timeouts_ms) == [40_000, 40_000]
+
+
+def test_client_that_asked_in_time_gets_its_answer_and_no_second_try(
+    make_live_app: MakeApp, serve: Serve
+) -> None:
+    """However late in its time it asks: authorising may take as long as that itself."""
+    live_app = make_live_app(LIVE_SUBSCRIBE_TIMEOUT_S=1, LIVE_AUTHORIZE_TIMEOUT_S=0.2)
+    released = threading.Event()
+
+    @live_app.live.authorize
+    def may_read(channel: str) -> bool:
+        released.wait(15)
+        return channel == "a"
+
+    served = serve(live_app)
+    with opened(served) as granted, opened(served) as refused:
+        # As if authorising took several times as long: it waits for the log, and may be repeated.
+        state = state_of(live_app.app)
+        state.options = dataclasses.replace(state.options, authorize_timeout_s=30)
+        granted.say(type="subscribe", channels=["a"])
+        refused.say(type="subscribe", channels=["b"])
+        refused.say(type="subscribe", channels=["c"])
+        began_at = time.monotonic()
+        # Past the time, and past the other time that was added to it.
+        wait_for(lambda: time.monotonic() > began_at + 1.5)
+        released.set()
+        assert granted.hear_until(lambda m: m.get("type") == "subscribed")
+        assert refused.hear()["code"] == 403
+        assert refused.closed()[0] == 1008

@@ -52,8 +52,8 @@ class Socket:
 
 
 @contextlib.contextmanager
-def opened(served: Serving, **options: Any) -> Iterator[Socket]:
-    url = f"ws://{served.host}:{served.port}/live/socket"
+def opened(served: Serving, path: str = "/live/socket", **options: Any) -> Iterator[Socket]:
+    url = f"ws://{served.host}:{served.port}{path}"
     with connect(url, open_timeout=DEADLINE_S, proxy=None, **options) as connection:
         yield Socket(connection)
 

@@ -14,7 +14,7 @@ from flasknado.live import publish_function
 from flasknado.live.event import RESERVED_NAMES
 from flasknado.live.hub.hub import Hub
 from flasknado.live.log import sequencer
-from tests.docs.examples import examples
+from tests.docs.walkthrough import blocks
 from tests.flasknado.live.helpers import LiveApp
 from tests.flasknado.live.hub_client import joined_client, until, with_hub
 from tests.support.postgres import PostgresServer
@@ -170,7 +170,7 @@ def test_log_of_its_own_from_an_earlier_version_gets_the_function(
 
 def test_trigger_of_the_page_publishes_what_psql_changes(make_live_app: MakeApp, url: str) -> None:
     live_app = make_live_app(url=url)
-    [recipe] = [example.text for example in examples() if example.language == "sql"]
+    [recipe] = [block.text for block in blocks("docs/live.md") if block.language == "sql"]
 
     async def body(hub: Hub) -> None:
         client = await joined_client(hub, "posts")
