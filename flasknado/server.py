@@ -27,6 +27,7 @@ from tornado.ioloop import IOLoop
 from tornado.netutil import ssl_options_to_context
 
 from flasknado.errors import ConfigurationError
+from flasknado.flask_apps import flask_apps_of
 from flasknado.http.admit import FrontDoor, RequestIds
 from flasknado.http.body_limits import DEFAULT_MAX_BODY_BYTES, BodyLimits
 from flasknado.http.counters import Counters, ResponseHook
@@ -44,6 +45,7 @@ from flasknado.native.exchange import NativeExchange, context_of
 from flasknado.native.iostream import TransportStream
 from flasknado.native.mount import mounted
 from flasknado.native.routes import NativeRoute, NativeRoutes
+from flasknado.route_providers import provided_routes
 from flasknado.stock.dispatch import Dispatch
 from flasknado.stock.handlers import StockHandlerDelegate
 from flasknado.wsgi.container import ApplicationContainer
@@ -159,6 +161,10 @@ class HTTPServer(TornadoHTTPServer):
             trusted_proxies=self.trusted_proxies,
             trusted_hosts=self.trusted_hosts,
         )
+        if self.container is not None:
+            app = next(flask_apps_of(self.container.application), None)
+            if app is not None:
+                self.add_handlers(provided_routes(app, self))
         self.draining = False
         self._on_response: ResponseHook | None = None
         self._drain_callbacks: list[DrainCallback] = []

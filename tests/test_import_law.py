@@ -25,10 +25,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "loadtests": {"loadtests", "config", "flasknado", "webapp", "async_handlers"},
 }
 
-WEBAPP_OF_FLASKNADO = "flasknado.live"
+WEBAPP_OF_FLASKNADO = ("flasknado.live", "flasknado.socketio")
 
 GROUND = (
-    "durations error_stream errors exports flask_apps sizes stacks threads token_bucket unix_path"
+    "durations error_stream errors exports flask_apps route_providers sizes stacks threads "
+    "token_bucket unix_path"
 )
 LIVE_GROUND = (
     "live.errors live.event live.flask_cors live.formats live.html live.options live.origins "
@@ -66,12 +67,14 @@ STOREYS = {
     "on_loop wsgi.handoff",
     "live.extension": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.state live.cli "
     "live.rendering live.response live.run_response live.blueprint",
+    "socketio": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.state live.hub live.endpoints "
+    "http.mailbox native ops.metrics pool server stock.container websocket.codec",
 }
 """The parts of `flasknado`, packages or modules, and what each may use beside itself."""
 
 MAY_USE = {part: uses.split() for parts, uses in STOREYS.items() for part in parts.split()}
 
-EXPORTING = {"flasknado", "flasknado.live"}
+EXPORTING = {"flasknado", "flasknado.live", "flasknado.socketio"}
 """Packages that export what is in them; nothing in them imports them."""
 
 PURE = [
@@ -85,6 +88,11 @@ PURE = [
     "flasknado.live.compression",
     "flasknado.live.html",
     "flasknado.live.tickets",
+    "flasknado.socketio.engineio.packet",
+    "flasknado.socketio.handlers",
+    "flasknado.socketio.message",
+    "flasknado.socketio.packet",
+    "flasknado.socketio.room_names",
 ]
 NOT_PURE = {"asyncio", "httptools", "selectors", "socket", "tornado", "uvloop"}
 
@@ -144,7 +152,7 @@ def test_part_imports_only_what_the_law_allows(part: str) -> None:
         assert used <= MAY_IMPORT[part], f"{path.relative_to(PROJECT_ROOT)} breaks the import law"
 
 
-def test_webapp_uses_neither_tornado_nor_more_of_flasknado_than_live() -> None:
+def test_webapp_uses_neither_tornado_nor_more_of_flasknado_than_its_extensions() -> None:
     for path in files_of("webapp"):
         for name in imports_of(path):
             assert top(name) != "tornado", path
@@ -226,6 +234,12 @@ def test_pure_module_when_imported_brings_no_loop_and_no_socket(module: str) -> 
     loaded = loaded_by(module)
     assert module in loaded
     assert not loaded & NOT_PURE
+
+
+def test_flask_side_of_socketio_when_imported_brings_no_tornado() -> None:
+    loaded = loaded_by(*(f"flasknado.socketio.{name}" for name in ("extension", "context")))
+    assert "flasknado.socketio.extension" in loaded
+    assert not loaded & {"tornado", "uvloop", "httptools", "flasknado.live.hub"}
 
 
 def test_flask_side_of_live_when_imported_brings_neither_tornado_nor_the_hub() -> None:

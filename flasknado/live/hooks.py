@@ -233,6 +233,11 @@ class Hooks:
             )
 
 
+def identify(hooks: Hooks) -> bool:
+    """Return whether hooks have a function that says who asks."""
+    return hooks._who is not None
+
+
 def _refuse_with(said: Response | tuple[Any, ...]) -> None:
     """Raise an HTTP exception for a response, in any form that Flask takes from a view.
 

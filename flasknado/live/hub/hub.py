@@ -54,6 +54,8 @@ class Hub(Subscriptions):
         self._state = state
         self.gone: Counter[str] = Counter()
         """How many clients were sent away or disconnected, by the reason."""
+        self.taps: list[Callable[[Batch], object]] = []
+        """Called with each batch of the live flow, before it is delivered to subscribers."""
         self._subscribers: set[Subscriber] = set()
         self._guests: dict[Subscriber, float] = {}
         """Clients that may not read anything yet, by when they came; the oldest first."""
@@ -334,6 +336,8 @@ class Hub(Subscriptions):
             elif event.channel == RUNS:
                 self._state.runs.on_event(event)
         self.revocations.advance(Cursor(batch.epoch, batch.complete_to))
+        for tap in self.taps:
+            tap(batch)
         self._fanout.deliver(batch)
 
     def _revoke(self, revocation: Revocation, offset: int) -> None:

@@ -137,7 +137,7 @@ class MemoryLog(Log):
             return Batch(self._epoch, self._head, oldest, events, complete_to)
 
     def newest(self, channel: str, limit_events: int) -> list[Event]:
-        """Return the newest kept events of a channel, at most so many, oldest first."""
+        """Return the newest events of a channel, at most so many, oldest first."""
         with self._lock:
             entries = [e for e in (*self._kept, *self._buffered) if e.draft.kept]
         events = [entry.event for entry in entries if entry.event.channel == channel]

@@ -21,6 +21,7 @@ SECRET_PARAMETERS = (
     "password",
     "refresh_token",
     "secret",
+    "sid",
     "signature",
     "tag",
     "ticket",

@@ -130,8 +130,8 @@ def _findings(uri: str, cfg: Config, over: _thread.LockType) -> Iterator[Finding
         yield Finding(
             Weight.DIFFERS,
             "Flask-SocketIO runs in threads here (async_mode='threading'), without monkey "
-            "patching: each of its clients holds one of --stream-threads; events sent with "
-            "live.publish() (docs/live.md) hold none",
+            "patching: each of its clients holds one of --stream-threads; flasknado.socketio has "
+            "its interface and holds none (docs/socketio.md)",
         )
 
 

@@ -1,6 +1,6 @@
 """Live events: `live_publish()`, with which anything publishes in SQL, on PostgreSQL.
 
-Revision: 0007. On SQLite there is nothing to do.
+Revision: 0008. On SQLite there is nothing to do.
 """
 
 from __future__ import annotations

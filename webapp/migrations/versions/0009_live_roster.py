@@ -1,6 +1,6 @@
 """Live presence: who has been told to be on a channel, and what is told about them.
 
-Revision: 0008.
+Revision: 0009.
 """
 
 from __future__ import annotations
