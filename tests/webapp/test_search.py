@@ -31,6 +31,7 @@ def titles(client: FlaskClient, query: str, **options: str) -> list[str]:
         ("Two halves, ONE process.", ["two", "halves", "one", "process"]),
         ("Crème brûlée", ["creme", "brulee"]),
         ("straße STRASSE", ["strasse"]),
+        ("\U0001d56clpha \ufb01sh", ["alpha", "fish"]),
         ("snake_case don't", ["snake", "case", "don", "t"]),
         ("東京タワー", ["東", "京", "タ", "ワ", "ー"]),
         ("한국어", ["한", "국", "어"]),
