@@ -1,6 +1,6 @@
 # Flasknado's commands; `make help` lists them, CI runs the same ones.
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-compiled test-lowest chaos siege lint wheel bench loadtest lock clean
+.PHONY: help install serve test test-compiled test-lowest test-python chaos siege lint wheel bench loadtest lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 LOADTEST := .venv-loadtest
 BENCH := .venv-bench
 LOWEST := .venv-lowest
+OTHER := .venv-$(notdir $(PYTHON))
 JAVASCRIPT := tests/javascript
 COMPILED := build/compiled
 # Twice as many as cores: much of a test's time is waiting.
@@ -45,6 +46,9 @@ test-compiled: $(COMPILED)/.built  ## run the tests of what is compiled against 
 test-lowest: $(LOWEST)/.lowest  ## run the package's tests at the lowest versions that it allows
 	@$(LOWEST)/bin/python $(PYTEST) $(or $(ARGS),$(LOWEST_TESTS))
 
+test-python: $(OTHER)/.other  ## run the package's tests on another Python (PYTHON=python3.13)
+	@$(OTHER)/bin/python $(PYTEST) -p no:cacheprovider $(or $(ARGS),$(LOWEST_TESTS))
+
 chaos: $(VENV)/.dev  ## judge live events while processes die (ARGS="--seconds 300 --subscribers 1000")
 	@$(BIN)/python -m tests.live_server.chaos $(ARGS)
 
@@ -79,7 +83,7 @@ lock:  # resolve requirements/*.in again (needs uv)
 	@tests/unmodified/requirements/lock.sh
 
 clean:  # remove the environments, caches and var/
-	rm -rf $(VENV) $(LOADTEST) $(BENCH) $(LOWEST) $(JAVASCRIPT)/node_modules var build dist
+	rm -rf $(VENV) .venv-* $(JAVASCRIPT)/node_modules var build dist
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -109,6 +113,13 @@ $(LOWEST)/.lowest: requirements/lowest.txt pyproject.toml
 	@$(LOWEST)/bin/python $(PIP_EDITABLE)
 	@touch $@
 
+$(OTHER)/.other: requirements/dev.txt requirements/runtime.txt requirements/build.txt pyproject.toml
+	@echo "Installing requirements/dev.txt into $(OTHER)"
+	@$(PYTHON) -m venv --clear $(OTHER)
+	@$(OTHER)/bin/python $(PIP_INSTALL) -r requirements/runtime.txt -r requirements/build.txt -r requirements/dev.txt
+	@$(OTHER)/bin/python $(PIP_EDITABLE)
+	@touch $@
+
 $(JAVASCRIPT)/node_modules/.installed: $(JAVASCRIPT)/package-lock.json
 	@command -v npm >/dev/null || \
 	  { echo "The JavaScript is checked with Node.js 18.18 or newer, and npm is missing: on Debian and Ubuntu, run apt-get install nodejs npm" >&2; exit 1; }
@@ -116,11 +127,12 @@ $(JAVASCRIPT)/node_modules/.installed: $(JAVASCRIPT)/package-lock.json
 	@npm --prefix $(JAVASCRIPT) --silent ci
 	@touch $@
 
-# In a copy, so that no compiled module stays beside the source that it was made from.
+# In the source distribution, so that no compiled module stays beside the source that it was made from.
 $(COMPILED)/.built: $(PACKAGE) pyproject.toml $(VENV)/.dev
 	@echo "Compiling a wheel into dist/"
 	@rm -rf $(COMPILED) dist && mkdir -p $(COMPILED)
-	@cp -R flasknado pyproject.toml README.md CHANGES.md LICENSE $(COMPILED)
+	@$(BIN)/python -m hatchling build --target sdist --directory dist >/dev/null
+	@tar -xzf dist/*.tar.gz --strip-components=1 -C $(COMPILED)
 	@HATCH_BUILD_HOOKS_ENABLE=1 $(BIN)/python -m pip --disable-pip-version-check wheel --quiet \
 	  --no-deps --no-build-isolation --wheel-dir dist $(COMPILED) || \
 	  { echo "Compiling needs gcc and Python's headers: apt-get install gcc python3-dev" >&2; exit 1; }

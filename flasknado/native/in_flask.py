@@ -18,9 +18,8 @@ import functools
 import io
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from flask import Flask
 from tornado.web import RequestHandler
 
 from flasknado.environ import REQUEST_ID_KEY, base_environ, build_environ
@@ -33,6 +32,9 @@ from flasknado.native.lane import Call, LaneSettings, lane_of
 from flasknado.native.stack import Refused as Refused
 from flasknado.native.stack import StackCall, hook
 from flasknado.pool import PoolFull
+
+if TYPE_CHECKING:
+    from flask import Flask
 
 T = TypeVar("T")
 
@@ -50,12 +52,14 @@ def flask_app_of(wsgi_app: object) -> Flask:
     in, by the `mounts` of a dispatcher, and by what a function has closed over. Raises
     `ConfigurationError` if none is found.
     """
+    flask: Any = sys.modules.get("flask")  # which whoever has an application of it has imported
     seen: list[object] = []
-    candidates = [wsgi_app]
+    candidates = [] if flask is None else [wsgi_app]
     while candidates:
         candidate = candidates.pop(0)
-        if isinstance(candidate, Flask):
-            return candidate
+        if isinstance(candidate, flask.Flask):
+            found: Flask = candidate
+            return found
         if len(seen) < 64 and not any(candidate is other for other in seen):
             seen.append(candidate)
             candidates.extend(_wrapped_in(candidate))
