@@ -9,7 +9,7 @@ from __future__ import annotations
 import queue
 import signal
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from gunicorn.arbiter import Arbiter as GunicornArbiter
 
@@ -17,8 +17,8 @@ from gunicorn.arbiter import Arbiter as GunicornArbiter
 class QueueingArbiter(GunicornArbiter):
     """gunicorn 23's arbiter, with the queue of signals that 24 has."""
 
-    def __init__(self, app: object) -> None:
-        self.SIG_QUEUE: list[int] = []  # of each arbiter, not of the class
+    def __init__(self, app: Any) -> None:
+        self.SIG_QUEUE: Any = []  # of each arbiter, not of the class
         self._received: queue.SimpleQueue[int | None] = queue.SimpleQueue()
         super().__init__(app)
 
