@@ -30,7 +30,7 @@ def _compose(site: Site) -> str:
         "0",
         *(() if site.has("ops_bind") else ("--ops-bind", f"127.0.0.1:{OPS_PORT}")),
     ]
-    web = nginx.configuration(site, f"unix:{SOCKET}", tls=False)
+    web = nginx.configuration(site, f"unix:{SOCKET}", tls=False, has_files=False)
     return f"""\
 # docker compose up --build --detach; POSTGRES_PASSWORD comes from .env beside this file.
 name: {name}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 from flasknado.process.deploy.site import Site
 
@@ -33,15 +32,16 @@ PASSED_ON = """\
 
 def files(site: Site) -> dict[str, str]:
     """Return the file, by its path."""
-    text = configuration(site, _upstream(site), tls=True)
+    text = configuration(site, _upstream(site), tls=True, has_files=True)
     return {f"/etc/nginx/conf.d/{site.name}.conf": text}
 
 
-def configuration(site: Site, upstream: str, *, tls: bool) -> str:
+def configuration(site: Site, upstream: str, *, tls: bool, has_files: bool) -> str:
     """Return what belongs into nginx's `http` block.
 
     upstream: where the server listens, such as `unix:/run/shop.sock` or `127.0.0.1:8000`.
     tls: serve HTTPS with certbot's files, and redirect HTTP to it.
+    has_files: whether nginx can read the static files, which the server serves otherwise.
     """
     name = site.name.replace("-", "_")
     server = _tls(site) if tls else f"    listen 80;\n    server_name {site.domain};\n"
@@ -53,7 +53,7 @@ def configuration(site: Site, upstream: str, *, tls: bool) -> str:
         "    # Equal to the server's own (--max-body): what it would refuse does not get there.\n"
         f"    client_max_body_size {_size(site.body_limits().default_bytes)};\n\n",
         PASSED_ON.replace("@{name}", name),
-        _locations(site, name),
+        _locations(site, name, has_files),
         "}\n",
     ]
     return "".join(parts)
@@ -129,7 +129,7 @@ def _tls(site: Site) -> str:
 """
 
 
-def _locations(site: Site, name: str) -> str:
+def _locations(site: Site, name: str, has_files: bool) -> str:
     request_s = max(60, int(site.option("request_timeout")) + 5)
     proxy = f"        proxy_pass http://{name};\n        proxy_read_timeout {request_s}s;\n"
     found = {f"{site.mount}/": ("", proxy)}
@@ -145,7 +145,7 @@ def _locations(site: Site, name: str) -> str:
             "        proxy_read_timeout 1h;\n"
             "        proxy_send_timeout 60s;\n",
         )
-    for prefix, folder in static_folders(site).items():
+    for prefix, folder in (site.static_folders() if has_files else {}).items():
         found[f"^~ {prefix}/"] = (
             "    # Static files, without asking the server.\n",
             f"        alias {_quoted(f'{folder}/')};\n"
@@ -162,11 +162,6 @@ def _locations(site: Site, name: str) -> str:
         f"\n{comment}    location {match} {{\n{body}    }}\n"
         for match, (comment, body) in found.items()
     )
-
-
-def static_folders(site: Site) -> dict[str, Path]:
-    """Return the folders of static files by path prefix, as `--static` names them."""
-    return {}
 
 
 def _match(path: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 from flasknado.errors import ConfigurationError
 from flasknado.http.body_limits import BodyLimits, split_rule
 from flasknado.process import settings
-from flasknado.process.build import import_routes
+from flasknado.process.build import import_application, import_routes, static_folders
 
 PROXY_FIELDS = "proto,for,host,request-id"
 """What nginx as written here sets on every request."""
@@ -112,6 +112,18 @@ class Site:
         return {
             self.mount + path: max(limits.limit_bytes(method, path) for method in methods)
             for path in sorted({path for _, _, path in split})
+        }
+
+    def static_folders(self) -> dict[str, Path]:
+        """Return the folders of static files by path prefix, as `--static` names them.
+
+        Imports the application if it is asked for its own; raises `ConfigurationError`.
+        """
+        of_the_application = settings.OF_THE_APPLICATION in self.option("static")
+        application = import_application(self.application) if of_the_application else None
+        return {
+            self.mount + prefix: self.folder / folder
+            for prefix, folder in static_folders(application, self.cfg).items()
         }
 
     def live_prefixes(self) -> list[str]:

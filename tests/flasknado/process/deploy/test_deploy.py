@@ -218,17 +218,23 @@ def test_nginx_takes_the_configuration_and_serves_the_application(
         assert client.selected_alpn_protocol() == "h2"
 
 
-def test_locations_of_nginx_are_those_of_the_server(deploy: Deploy) -> None:
-    text = deploy("nginx", *OPTIONS, "--mount", "/eu", "--ops-prefix", "/ops")
+def test_locations_of_nginx_are_those_of_the_server(deploy: Deploy, folder: Path) -> None:
+    (folder / "static").mkdir()
+    own = ("--static", "app", "--static", "/files=static")
+    text = deploy("nginx", *OPTIONS, *own, "--mount", "/eu", "--ops-prefix", "/ops")
     locations = re.findall(r"location (.*) \{\n(?:\s+client_max_body_size (\w+);)?", text)
     assert dict(locations[2:]) == {
         "/eu/": "",
         '~ "^/eu/api/[^/]*/photo(?:/|$)"': "131072",
         "/eu/upload": "1m",
         "^~ /eu/news/": "",
+        "^~ /eu/static/": "",
+        "^~ /eu/files/": "",
+        "~ /\\.": "",
         "^~ /ops/": "",
     }
     assert "client_max_body_size 65536;" in text
+    assert text.count(f"alias {folder}/static/;") == 2
 
 
 # Containers.
