@@ -17,6 +17,7 @@ from loadtests.bench import (
     live_resume,
     native,
     small_json,
+    static_files,
 )
 from loadtests.bench.benchmark import Benchmark
 from loadtests.servers import Server
@@ -29,6 +30,6 @@ BENCHMARKS: Mapping[str, Benchmark] = {
 
 LIVE: Mapping[str, tuple[Benchmark, Callable[[], dict[str, Server]]]] = {
     module.BENCHMARK.name: (module.BENCHMARK, module.servers)
-    for module in (live_fanout, live_latency, live_append, live_commit, live_resume)
+    for module in (live_fanout, live_latency, live_append, live_commit, live_resume, static_files)
 }
-"""The benchmarks of live events, which have servers of their own: no view is compared."""
+"""The benchmarks that have servers of their own: no view is compared."""
