@@ -1,6 +1,6 @@
 # Flasknado's commands; `make help` lists them, CI runs the same ones.
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-compiled test-lowest test-python chaos siege lint wheel bench loadtest lock clean
+.PHONY: help install serve test test-compiled test-lowest test-python chaos siege lint wheel docs bench loadtest lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,6 +8,7 @@ BIN := $(VENV)/bin
 LOADTEST := .venv-loadtest
 BENCH := .venv-bench
 LOWEST := .venv-lowest
+DOCS := .venv-docs
 OTHER := .venv-$(notdir $(PYTHON))
 JAVASCRIPT := tests/javascript
 COMPILED := build/compiled
@@ -65,6 +66,9 @@ lint: $(VENV)/.dev  ## run the linters and the type checkers, of Python and of J
 
 wheel: $(COMPILED)/.built  ## build dist/*.whl with what every request passes through compiled to C (needs gcc)
 
+docs: $(DOCS)/.docs  ## build the documentation site into build/site, strictly
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict --quiet --site-dir build/site
+
 bench: $(VENV)/.runtime $(BENCH)/.bench  ## measure this server against others, side by side (needs wrk)
 	@$(BIN)/python -m loadtests.bench $(ARGS)
 
@@ -72,7 +76,7 @@ loadtest: $(VENV)/.runtime $(LOADTEST)/.loadtest  ## compare with Flask's develo
 	@$(BIN)/python -m loadtests.loadtest $(if $(FULL),--full) $(if $(PEERS),--peers "$(PEERS)") $(if $(TARGET),--target "$(TARGET)") $(if $(PUBLISH),--publish) $(ARGS)
 
 lock:  # resolve requirements/*.in again (needs uv)
-	@for group in build runtime dev loadtest bench bench-bjoern bench-fastwsgi; do \
+	@for group in build runtime dev docs loadtest bench bench-bjoern bench-fastwsgi; do \
 	  uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate \
 	    --python-version 3.11 --custom-compile-command "make lock" \
 	    requirements/$$group.in -o requirements/$$group.txt || exit 1; \
@@ -136,6 +140,12 @@ $(COMPILED)/.built: $(PACKAGE) pyproject.toml $(VENV)/.dev
 	@HATCH_BUILD_HOOKS_ENABLE=1 $(BIN)/python -m pip --disable-pip-version-check wheel --quiet \
 	  --no-deps --no-build-isolation --wheel-dir dist $(COMPILED) || \
 	  { echo "Compiling needs gcc and Python's headers: apt-get install gcc python3-dev" >&2; exit 1; }
+	@touch $@
+
+$(DOCS)/.docs: requirements/docs.txt
+	@echo "Installing requirements/docs.txt into $(DOCS)"
+	@$(PYTHON) -m venv --clear $(DOCS)
+	@$(DOCS)/bin/python $(PIP_INSTALL) -r requirements/docs.txt
 	@touch $@
 
 $(LOADTEST)/.loadtest: requirements/loadtest.txt
