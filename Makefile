@@ -9,7 +9,7 @@ LOADTEST := .venv-loadtest
 BENCH := .venv-bench
 LOWEST := .venv-lowest
 DOCS := .venv-docs
-OTHER := .venv-$(notdir $(PYTHON))
+OTHER = .venv-python$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 JAVASCRIPT := tests/javascript
 COMPILED := build/compiled
 # Twice as many as cores: much of a test's time is waiting.

@@ -1,4 +1,4 @@
-"""What `pip install flasknado` brings hosts sites of any framework, and says what else needs more."""
+"""What `pip install flasknado` brings: it hosts any site, and says what else needs more."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import requests
 
 from tests.support.process import server_process
 from tests.unmodified.environments import HOST, Environments
-from tests.unmodified.test_applications import APPLICATIONS
 
 pytestmark = pytest.mark.timeout(300)  # the first of them installs packages
 
