@@ -1,6 +1,6 @@
 # Flasknado's commands; `make help` lists them, CI runs the same ones.
 .DEFAULT_GOAL := help
-.PHONY: help install serve test test-compiled test-lowest test-python chaos siege lint wheel docs bench loadtest lock clean
+.PHONY: help install serve screenshots test test-compiled test-lowest test-python chaos siege lint wheel docs bench loadtest lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -49,6 +49,9 @@ test-lowest: $(LOWEST)/.lowest  ## run the package's tests at the lowest version
 
 test-python: $(OTHER)/.other  ## run the package's tests on another Python (PYTHON=python3.13)
 	@$(OTHER)/bin/python $(PYTEST) -p no:cacheprovider $(or $(ARGS),$(LOWEST_TESTS))
+
+screenshots: $(VENV)/.dev  ## take pictures of the bundled application's pages (needs chromium)
+	@$(BIN)/python -m tests.browser.screenshots
 
 chaos: $(VENV)/.dev  ## judge live events while processes die (ARGS="--seconds 300 --subscribers 1000")
 	@$(BIN)/python -m tests.live_server.chaos $(ARGS)

@@ -20,12 +20,17 @@ PAGE = """
 <!doctype html>
 <title>Notes</title>
 <form method="post"><input name="text" autofocus> <button>Write</button></form>
-<ul id="notes">{% for note in notes %}<li>{{ note.text }}</li>{% endfor %}</ul>
+<ul id="notes">
+  {% for note in notes %}<li id="note-{{ note.id }}">{{ note.text }}</li>{% endfor %}
+</ul>
 <script>
   const events = new EventSource("/live/events?channel=notes&after={{ cursor }}");
   events.addEventListener("note.created", (message) => {
+    const { id, text } = JSON.parse(message.data).data;
+    if (document.getElementById(`note-${id}`)) return;  // written after the cursor was read
     const item = document.createElement("li");
-    item.textContent = JSON.parse(message.data).data.text;
+    item.id = `note-${id}`;
+    item.textContent = text;
     document.getElementById("notes").append(item);
   });
   events.addEventListener("reset", () => location.reload());
@@ -71,7 +76,8 @@ def index() -> str:
 def write() -> Response:
     note = Note(text=request.form["text"])
     db.session.add(note)
-    live.publish("notes", "note.created", {"text": note.text})
+    db.session.flush()  # now it has an id
+    live.publish("notes", "note.created", {"id": note.id, "text": note.text})
     db.session.commit()  # now the note and its event exist, or neither
     return redirect("/")
 

@@ -7,12 +7,15 @@ from importlib import import_module
 from types import ModuleType
 
 EXTRAS: Mapping[str, str] = {
-    "flask": "live",
+    "flask": "flask",
     "flask_sqlalchemy": "live",
     "sqlalchemy": "live",
-    "werkzeug": "live",
+    "werkzeug": "flask",
 }
 """Packages that `pip install flasknado` does not bring, each with the extra that does."""
+
+LIVE = "flasknado.live"
+"""What is in it needs more than it misses first."""
 
 
 def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
@@ -38,8 +41,8 @@ def imported(module: str, what: str) -> ModuleType:
         missing = (error.name or "").partition(".")[0]
         if missing not in EXTRAS:
             raise
+        extra = "live" if what.startswith(LIVE) else EXTRAS[missing]
         raise ModuleNotFoundError(
-            f"{what} needs {missing}, which is not installed: "
-            f"pip install 'flasknado[{EXTRAS[missing]}]'",
+            f"{what} needs {missing}, which is not installed: pip install 'flasknado[{extra}]'",
             name=error.name,
         ) from None

@@ -99,7 +99,12 @@ def test_plain_installation_brings_no_framework_and_no_database_layer(metadata: 
         "tornado",
         "uvloop",
     }
-    assert set(metadata.get_all("Provides-Extra") or ()) == {"flask", "live", "postgresql"}
+    assert set(metadata.get_all("Provides-Extra") or ()) == {
+        "flask",
+        "live",
+        "postgresql",
+        "socketio",
+    }
 
 
 def test_source_distribution_can_be_compiled(source: Path) -> None:

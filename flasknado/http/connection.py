@@ -17,12 +17,12 @@ from typing import Any, Final, cast
 from flasknado.errors import RequestError
 from flasknado.http.client_certificate import variables_of
 from flasknado.http.counters import ORDINARY
-from flasknado.http.encode import CLOSE, encode_head
-from flasknado.http.ending import Ending, Phase, named
+from flasknado.http.ending import Phase
 from flasknado.http.exchange import Exchange
 from flasknado.http.flow import Flow
-from flasknado.http.message import Finished, RequestHead, as_address, error_response
+from flasknado.http.message import Finished, RequestHead, as_address
 from flasknado.http.parser import HEAD_SLICE_BYTES, RequestParser
+from flasknado.http.refusing import NONE_WAITING, Refusing
 from flasknado.http.shared import NEVER, Shared
 
 _now: Final = time.monotonic
@@ -43,16 +43,11 @@ an empty line at which they are cut (1). So sixteen requests, or a thousand chun
 ONE_READ_BYTES: Final = 64 * 1024
 """Less than this is all that one turn of the loop reads from a connection: more counts on."""
 
-OUR_FAULT: Final = frozenset((503, 507))
-"""Refusals after which the rest of a body is read and dropped for as long as a body may take."""
-
 CLIENT_CLOSED_STATUS: Final = 499
 """What the response hook is told when the client left before a response had begun."""
 
-_NONE_WAITING: Final[deque[Exchange]] = deque(maxlen=0)
 
-
-class Connection(Ending):
+class Connection(Refusing):
     """One client; belongs to the loop's thread. Made by the loop for each accepted socket.
 
     It has all of `asyncio.Protocol`'s methods without inheriting them: a class with an
@@ -61,15 +56,9 @@ class Connection(Ending):
 
     __slots__ = (
         "_advancing",
-        "_parser",
         "_parsing",
-        "_rate_mark_bytes",
-        "_receiving",
-        "_refusal",
         "_stream",
         "_tls",
-        "_unparsed",
-        "_waiting",
         "_work",
         "_yielding",
         "context",
@@ -84,11 +73,6 @@ class Connection(Ending):
         self.secure = False
         self.counted = False
         """True while its handshake counts as a connection already."""
-        self._parser: RequestParser | None = None
-        self._receiving: Exchange | None = None
-        self._waiting = _NONE_WAITING
-        self._unparsed: bytearray | None = None
-        self._refusal: tuple[RequestHead | None, RequestError] | None = None
         self._stream: Flow | None = None
         self._parsing = False
         self._advancing = False
@@ -96,7 +80,6 @@ class Connection(Ending):
         """What was done since `_begin_turn()`."""
         self._yielding = False
         """True while the rest waits for the loop's next turn."""
-        self._rate_mark_bytes = 0
         self._tls: dict[str, Any] | None = None
 
     # What the transport calls.
@@ -171,7 +154,7 @@ class Connection(Ending):
         self._receiving = None
         self._unparsed = None
         active, self.active = self.active, None
-        waiting, self._waiting = self._waiting, _NONE_WAITING
+        waiting, self._waiting = self._waiting, NONE_WAITING
         if active is not None:
             self._forget(active)
             active.status = active.status or CLIENT_CLOSED_STATUS
@@ -217,7 +200,7 @@ class Connection(Ending):
             self.active = exchange
             exchange.begin()
         else:
-            if self._waiting is _NONE_WAITING:
+            if self._waiting is NONE_WAITING:
                 self._waiting = deque()
             self._waiting.append(exchange)
 
@@ -262,7 +245,13 @@ class Connection(Ending):
             self._close()
         elif self._parsing:
             self.phase = Phase.SERVING
-        elif self._waiting or self._unparsed is not None or self._refusal or self.eof:
+        elif (
+            self._waiting
+            or self._unparsed is not None
+            or self._reading_paused
+            or self._refusal
+            or self.eof
+        ):
             self._advance()
         elif self._parser is not None:
             self._parser.holds = False
@@ -301,49 +290,6 @@ class Connection(Ending):
         if self._receiving is not None:
             self.unstuffed()
 
-    def refuse(self, error: RequestError) -> None:
-        """Answer with `error` when the requests before have been answered, and close.
-
-        What is being received is forgotten, and so is everything after it.
-        """
-        parser, self._parser = self._parser, None
-        self._unparsed = None
-        receiving, self._receiving = self._receiving, None
-        self.shared.counters.requests_refused += 1
-        if error.status in OUR_FAULT and receiving is not None:
-            # A reset would lose the answer, and this client has done nothing wrong.
-            self._lingers_for_body = True
-            total_bytes = receiving.head.content_length or receiving.max_body_bytes
-            left_bytes = total_bytes - receiving.received_bytes
-            self._linger_left_bytes = max(self._linger_left_bytes, left_bytes)
-        head = parser.head if parser is not None else None
-        # Tracebacks would keep the parser's frames, and with them what has been received.
-        error.__traceback__ = error.__context__ = error.__cause__ = None
-        self._refusal = (head, error)
-        client = head.client if head is not None else self.peer()
-        gen_log.info("Malformed HTTP message from %s: %s", named(client), error)
-        if receiving is not None:
-            self._forget(receiving)
-            if receiving is self.active:
-                self.active = None
-                for exchange in self._waiting:
-                    self._forget(exchange)
-                    exchange.drop()
-                self._waiting = _NONE_WAITING
-            else:
-                self._waiting.remove(receiving)
-            if not receiving.drop():
-                self.abort()
-                return
-        self._resume_reading()
-        if self.active is None and not self._waiting:
-            self._answer_refusal()
-
-    def refuse_exchange(self, exchange: Exchange, error: RequestError) -> None:
-        """Refuse the active exchange, whether its body has arrived or not, and close."""
-        self._receiving = exchange
-        self.refuse(error)
-
     def detach(self, stream: Flow) -> None:
         """Leave the transport, and all that comes from now on, to another protocol."""
         exchange = self.active
@@ -367,41 +313,22 @@ class Connection(Ending):
         if unparsed:
             stream.data_received(bytes(unparsed))
 
-    def leave(self) -> Flow:
-        """Take the connection out of HTTP, as a stream; requests that wait are forgotten."""
+    def leave(self, stream: Flow | None = None) -> Flow:
+        """Take the connection out of HTTP, as a stream; requests that wait are forgotten.
+
+        Without a `stream` it is the one that native handlers know.
+        """
         for exchange in self._waiting:
             self._forget(exchange)
             exchange.drop()
-        self._waiting = _NONE_WAITING
-        stream: Flow = self.shared.open_stream(self)
-        self.detach(stream)
-        return stream
+        self._waiting = NONE_WAITING
+        left: Flow = self.shared.open_stream(self) if stream is None else stream
+        self.detach(left)
+        return left
 
     def holds_thread(self) -> bool:
         """Return whether a thread of the container waits for this client."""
         return self.active is not None and self.active.holds_thread()
-
-    def expire(self, now: float) -> None:
-        """Do what the deadline that has passed demands; called by the sweep."""
-        if self.write_deadline <= now and not self._write_progresses():
-            self.cut_off("it takes too little of its response")
-            return
-        if self.deadline > now:
-            return
-        self.deadline = NEVER
-        active = self.active
-        if self.phase is Phase.LINGERING:
-            self._linger_on()
-        elif active is not None:
-            self._judge_body(active)
-        elif self.transport.get_write_buffer_size():
-            # The answer is still on its way; its own deadline cuts off who does not take it.
-            self._watch_writing()
-            self.deadline = self.shared.deadline(self.shared.limits.keep_alive_timeout_s)
-        elif self._parser is not None and self._parser.in_head:
-            self.refuse(RequestError(408, "the head of the request did not arrive in time"))
-        else:
-            self._close()
 
     # Reading.
 
@@ -562,37 +489,7 @@ class Connection(Ending):
         else:
             self.deadline = shared.deadline(shared.limits.keep_alive_timeout_s)
 
-    def _judge_body(self, active: Exchange) -> None:
-        limits = self.shared.limits
-        budget = self.shared.budget
-        if budget.full and self._receiving is not None:
-            # All that is held may be bodies that wait for room: somebody has to go.
-            self.refuse(budget.refusal())
-            return
-        came_bytes = active.received_bytes - self._rate_mark_bytes
-        wanted_bytes = limits.min_body_rate_bytes_s * limits.body_timeout_s
-        if came_bytes >= wanted_bytes or self._reading_paused:
-            self._rate_mark_bytes = active.received_bytes
-            self.deadline = self.shared.deadline(limits.body_timeout_s)
-        else:
-            self.refuse(RequestError(408, "the body of the request arrived too slowly"))
-
     # The end of an exchange.
-
-    def _answer_refusal(self) -> None:
-        assert self._refusal is not None
-        head, error = self._refusal
-        self._refusal = None
-        response, body = error_response(head, error)
-        data = encode_head(response, CLOSE, body)
-        self.shared.counters.refused(self.peer(), head, error.status, len(data))
-        self.transport.write(data)
-        self._linger()
-
-    def _linger(self) -> None:
-        self._parser = None
-        self._unparsed = None
-        super()._linger()
 
     def _forget(self, exchange: Exchange) -> None:
         """Count out an exchange that has ended, or will never begin."""

@@ -11,7 +11,7 @@ from typing import Any
 from gunicorn.sock import ssl_context
 
 from flasknado.errors import ConfigurationError
-from flasknado.native.in_flask import flask_app_of
+from flasknado.flask_apps import flask_app_of
 from flasknado.native.routes import NativeRoute
 from flasknado.process import settings
 from flasknado.process.configuration import about
@@ -42,6 +42,8 @@ def build_server(application: Any, cfg: Any) -> HTTPServer:
         request_timeout_s=option("request_timeout") or None,
         slow_request_s=option("slow_request") or None,
         abandoned_after_s=option("abandoned_after") or None,
+        max_loop_streams=option("max_loop_streams"),
+        stream_threads=option("stream_threads"),
         mount=option("mount") or script_name(),
         multiprocess=cfg.workers > 1,
     )

@@ -26,6 +26,10 @@ def main() -> None:
         from flasknado.process.deploy import command as deploy
 
         deploy.main(sys.argv[2:])
+    if sys.argv[1:2] == ["init"]:
+        from flasknado.process.init import command as init
+
+        init.main(sys.argv[2:])
     try:
         application = CommandLine("%(prog)s [OPTIONS] MODULE:APP", prog="flasknado")
         serve.check(application.cfg)

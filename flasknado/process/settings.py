@@ -34,12 +34,13 @@ from flasknado.http.forwarded import DEFAULT_FIELDS, SECURE_SCHEMES, checked_fie
 from flasknado.http.limits import Limits
 from flasknado.http.memory import default_limit_bytes
 from flasknado.http.networks import check_entry
+from flasknado.on_loop.host import DEFAULT_MAX_STREAMS
 from flasknado.ops.metrics.access import MIN_TOKEN_CHARS, NOBODY, is_token
 from flasknado.ops.vitals import DEFAULT_STUCK_AFTER_S
 from flasknado.server import LAYERS, default_layer
 from flasknado.sizes import size_bytes
 from flasknado.static.files import checked_prefix
-from flasknado.wsgi.container import ABANDONED_AFTER_S
+from flasknado.wsgi.container import ABANDONED_AFTER_S, STREAM_THREADS
 
 SECTION = "Flasknado"
 OF_THE_APPLICATION = "app"
@@ -332,6 +333,35 @@ class AbandonedAfter(Setting):
         """
 
 
+class MaxLoopStreams(Setting):
+    name = "max_loop_streams"
+    section = SECTION
+    cli = ["--max-loop-streams"]
+    meta = "INT"
+    validator = validate_pos_int
+    type = int
+    default = DEFAULT_MAX_STREAMS
+    desc = """\
+        How many responses the event loop of a worker may make at once (flasknado.stream); further
+        ones get 503.
+        """
+
+
+class StreamThreads(Setting):
+    name = "stream_threads"
+    section = SECTION
+    cli = ["--stream-threads"]
+    meta = "INT"
+    validator = validate_pos_int
+    type = int
+    default = STREAM_THREADS
+    desc = """\
+        How many streams, WebSockets of libraries and long polls may hold a thread each, in each
+        worker, beside the threads that run views; one more stream gets 503. 0 means that they
+        hold those that run views.
+        """
+
+
 class MaxMemory(Setting):
     name = "max_memory"
     section = SECTION
@@ -615,6 +645,8 @@ OWN = (
     StuckShare,
     SlowRequest,
     AbandonedAfter,
+    MaxLoopStreams,
+    StreamThreads,
     MaxMemory,
     StuckAfter,
     MaxBody,

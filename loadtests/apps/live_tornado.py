@@ -1,6 +1,6 @@
-"""Server-sent events and WebSockets as one writes them on stock Tornado: a set and a loop.
+"""Server-sent events and WebSockets as one writes them on stock Tornado: sets and a loop.
 
-python -m loadtests.apps.live_tornado PORT
+python -m loadtests.apps.live_tornado PORT [asyncio|uvloop]
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+from collections import defaultdict
 
 from tornado.iostream import StreamClosedError
 from tornado.log import access_log
@@ -15,8 +16,8 @@ from tornado.web import Application, RequestHandler
 from tornado.websocket import WebSocketClosedError, WebSocketHandler
 
 HOST = "127.0.0.1"
-streams: set[EventsHandler] = set()
-sockets: set[SocketHandler] = set()
+streams: dict[str, set[EventsHandler]] = defaultdict(set)
+sockets: dict[str, set[SocketHandler]] = defaultdict(set)
 
 
 class HelloHandler(RequestHandler):
@@ -29,33 +30,34 @@ class EventsHandler(RequestHandler):
         self.set_header("Content-Type", "text/event-stream")
         await self.flush()
         self.gone = asyncio.Event()
-        streams.add(self)
+        streams[self.get_query_argument("channel")].add(self)
         await self.gone.wait()
 
     def on_connection_close(self) -> None:
-        streams.discard(self)
+        streams[self.get_query_argument("channel")].discard(self)
         self.gone.set()
 
 
 class SocketHandler(WebSocketHandler):
     def open(self, *_args: str, **_kwargs: str) -> None:
-        sockets.add(self)
+        sockets[self.get_query_argument("channel")].add(self)
 
     def on_message(self, message: str | bytes) -> None:
         """Clients have nothing to say."""
 
     def on_close(self) -> None:
-        sockets.discard(self)
+        sockets[self.get_query_argument("channel")].discard(self)
 
 
 class PublishHandler(RequestHandler):
     def post(self) -> None:
         text = self.request.body.decode()
-        for stream in streams:
+        channel = self.get_query_argument("channel")
+        for stream in streams[channel]:
             stream.write(f"data: {text}\n\n")
             with contextlib.suppress(StreamClosedError):
                 stream.flush()
-        for socket in sockets:
+        for socket in sockets[channel]:
             with contextlib.suppress(WebSocketClosedError):
                 socket.write_message(text)
 
@@ -74,4 +76,10 @@ async def main(port: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(int(sys.argv[1])))
+    loop_factory = None
+    if sys.argv[2:] == ["uvloop"]:
+        import uvloop
+
+        loop_factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=loop_factory) as runner:
+        runner.run(main(int(sys.argv[1])))

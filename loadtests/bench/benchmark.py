@@ -23,11 +23,15 @@ GENERATOR = "generator_percent"
 
 @dataclass(frozen=True)
 class Metric:
-    """A column: the key in `Values`, its heading with the unit, the digits shown."""
+    """A column: the key in `Values`, its heading with the unit, the digits shown.
+
+    `limited_by` is the key of the generator's share of its core while this was measured.
+    """
 
     key: str
     heading: str
     digits: int = 0
+    limited_by: str | None = None
 
 
 THROUGHPUT_METRICS = (

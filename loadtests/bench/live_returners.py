@@ -21,19 +21,16 @@ import sys
 import time
 from collections.abc import Callable
 
-from loadtests.bench.live_clients import BURST_EVENTS, HOST, PUBLICATIONS, answer_commands
+from loadtests.bench.live_clients import BURST_EVENTS, HOST, answer_commands, publication
 
 STORM_TIMEOUT_S = 60.0
 DEPLOY_TIMEOUT_S = 100.0
 PUBLISH_EVERY_S = 0.25
 _READ_BYTES = 65536
-_BODY = PUBLICATIONS["flasknado"].partition(b"\r\n\r\n")[2]
+_HEAD, _, _BODY = publication("flasknado", "bench").partition(b"\r\n\r\n")
 _FIELDS = {
     name.decode(): value.decode()
-    for name, _, value in (
-        line.partition(b": ")
-        for line in PUBLICATIONS["flasknado"].partition(b"\r\n\r\n")[0].split(b"\r\n")[1:]
-    )
+    for name, _, value in (line.partition(b": ") for line in _HEAD.split(b"\r\n")[1:])
     if name in (b"Authorization", b"Content-Type")
 }
 # One block of the stream: an id, and if it is of an event of the log, what follows.

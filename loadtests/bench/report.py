@@ -101,14 +101,17 @@ def _cells(benchmark: Benchmark, values: Mapping[str, Summary]) -> list[str]:
         summary = values.get(metric.key)
         if summary is None:
             cells.append("-")
-        elif metric is benchmark.metrics[0]:
-            cells.append(with_spread(summary, metric.digits))
+            continue
+        if metric is benchmark.metrics[0]:
+            text = with_spread(summary, metric.digits)
         elif metric.key == FAILURES:
-            cells.append(number(summary.high))
-        elif metric.key == GENERATOR and summary.median > 100 * BUSY_GENERATOR:
-            cells.append(f"{summary.median:.0f} (limit)")
+            text = number(summary.high)
         else:
-            cells.append(number(summary.median, metric.digits))
+            text = number(summary.median, metric.digits)
+        limit = values.get(GENERATOR if metric.key == GENERATOR else metric.limited_by or "")
+        if limit is not None and limit.median > 100 * BUSY_GENERATOR:
+            text += " (limit)"
+        cells.append(text)
     return cells
 
 

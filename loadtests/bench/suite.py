@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 
 from loadtests.bench import (
     blocking,
+    held,
     hello,
     idle,
     latency_computing,
     latency_waiting,
     live_append,
+    live_channels,
     live_commit,
     live_fanout,
     live_latency,
@@ -30,6 +32,15 @@ BENCHMARKS: Mapping[str, Benchmark] = {
 
 LIVE: Mapping[str, tuple[Benchmark, Callable[[], dict[str, Server]]]] = {
     module.BENCHMARK.name: (module.BENCHMARK, module.servers)
-    for module in (live_fanout, live_latency, live_append, live_commit, live_resume, static_files)
+    for module in (
+        held,
+        live_fanout,
+        live_channels,
+        live_latency,
+        live_append,
+        live_commit,
+        live_resume,
+        static_files,
+    )
 }
-"""The benchmarks that have servers of their own: no view is compared."""
+"""The benchmarks that have servers of their own: held answers, live events, static files."""

@@ -50,18 +50,23 @@ def open_page(browser: webdriver.Chrome) -> Iterator[Callable[[str], Page]]:
 
 @pytest.fixture
 def make_site(tmp_path: Path) -> Iterator[Callable[..., Site]]:
-    """Return a function that serves a `Site`; `before` are handlers in front of the live ones."""
+    """Return a function that serves a `Site`; `before` are handlers in front of the live ones,
+    and `server` more of the server's options."""
     with ExitStack() as stack:
 
         def make(
-            before: list[tuple[str, type[RequestHandler]]] | None = None, **config: Any
+            before: list[tuple[str, type[RequestHandler]]] | None = None,
+            server: dict[str, Any] | None = None,
+            **config: Any,
         ) -> Site:
             live_app = make_app(tmp_path, **config)
             stack.callback(lambda: live_app.engine().dispose())
             add_page(live_app.app)
             handlers = [*(before or []), *flasknado.live.routes()]
             container = WSGIContainer(live_app.app)
-            served = stack.enter_context(serving(lambda: HTTPServer(container, handlers=handlers)))
+            served = stack.enter_context(
+                serving(lambda: HTTPServer(container, handlers=handlers, **(server or {})))
+            )
             return Site(live_app, served)
 
         yield make

@@ -13,11 +13,12 @@ DEADLINE_S = 30.0
 _CONNECT = """
 const [options, done] = arguments;
 Object.assign(window, { seen: [], ids: [], resets: [], errors: [], statuses: [], presence: [] });
-const { presence, ...given } = options;
+const { presence, identify, ...given } = options;
 import("/live/live.js").then(({ connect }) => {
   window.live = connect({
     retryMs: 100,
     ...given,
+    ...(identify && { identify: ({ data }) => data[identify] }),
     ...(presence && { onPresence: (event) => window.presence.push(event) }),
     onEvent: (event) => { window.seen.push(event.data); window.ids.push(event.id); },
     onReset: (reset) => window.resets.push(reset),
@@ -50,7 +51,8 @@ class Page:
     def connect(self, *channels: str, **options: Any) -> Page:
         """Have the page import live.js and follow channels; `options` are those of connect().
 
-        With `presence=True` it also asks who is there.
+        With `presence=True` it also asks who is there; `identify` is the item of an event's data
+        that names what the event creates.
         """
         self.browser.switch_to.window(self.handle)
         options = {"channels": list(channels), **options}

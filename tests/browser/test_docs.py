@@ -7,12 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tests.browser.page import DEADLINE_S, Page
-from tests.docs.examples import EPOCH, commands, curl, examples, running_shop
+from tests.docs.walkthrough import Walk, blocks, commands
 from tests.support.poll import poll
 
 OpenPage = Callable[[str], Page]
 
 SHOWS = re.compile(r"^// shows: (.*)$", re.M)
+ITEMS = "return [...document.querySelectorAll('li')].map((item) => item.textContent)"
 RUN = """
 window.shown = [];
 window.show = (text) => window.shown.push(text);
@@ -24,24 +25,36 @@ document.head.append(script);
 
 
 def test_page_of_the_example_updates_itself(tmp_path: Path, open_page: OpenPage) -> None:
-    with running_shop(tmp_path) as server:
-        page = open_page(server.url)
-        [(publish, _)] = [
+    page = blocks("docs/live.md")
+    application, serving, *others = page
+    with Walk(tmp_path) as walk:
+        walk.follow([application, serving])
+        assert walk.server is not None
+        first = open_page(walk.server.url)
+        [(publish, printed)] = [
             pair
-            for example in examples()
-            if example.language == "console"
-            for pair in commands(example)
+            for block in others
+            if block.language == "console"
+            for pair in commands(block)
             if "-d title" in pair[0]
         ]
-        curl(server, publish, 1, tmp_path)
-        items = "return [...document.querySelectorAll('li')].map((item) => item.textContent)"
-        poll(lambda: page.run(items), ["post.created: Hello"].__eq__, DEADLINE_S)
-        assert page.run("return document.querySelector('ul').dataset.cursor") == f"{EPOCH}:0"
+        walk.command(publish, printed)
+        poll(lambda: first.run(ITEMS), ["Hello"].__eq__, DEADLINE_S)
 
-        scripts = [example.text for example in examples() if example.language == "js"]
+        scripts = [block.text for block in page if block.language == "js"]
         assert len(scripts) >= 3
         for script in scripts:
-            page.run(RUN, script)
+            first.run(RUN, script)
             # What comes over different ways has no order between them.
             expected = sorted(SHOWS.findall(script))
-            poll(lambda: sorted(page.read("shown")), expected.__eq__, DEADLINE_S)
+            poll(lambda: sorted(first.read("shown")), expected.__eq__, DEADLINE_S)
+
+        # The page's own script once more, with a cursor that is older than the rows.
+        second = open_page(walk.server.url)
+        own = second.run("return document.querySelector('script').textContent")
+        cursor = first.run("return document.querySelector('ul').dataset.cursor")
+        second.run("document.querySelector('ul').dataset.cursor = arguments[0]", cursor)
+        second.run(RUN, own)
+        walk.command(publish.replace("Hello", "More"), printed)
+        # Added by the script twice, as it runs twice; what was on the page is not added again.
+        poll(lambda: second.run(ITEMS), ["Hello", "More", "More"].__eq__, DEADLINE_S)

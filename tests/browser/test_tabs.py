@@ -285,6 +285,32 @@ def test_frozen_leader_hands_over_and_catches_up_when_it_resumes(
     assert site.connections == 1
 
 
+def test_leader_that_is_frozen_without_being_told_is_overtaken(
+    site: Site, open_page: OpenPage
+) -> None:
+    """As in browsers that suspend a page without the events of Page Lifecycle."""
+    cursor = site.cursor
+    options = {"after": cursor, "overtakeMs": 1000}
+    frozen = open_page(site.url)
+    frozen.run(
+        "const { addEventListener } = document; document.addEventListener = (name, ...given) =>"
+        " ['freeze', 'resume'].includes(name) || addEventListener.call(document, name, ...given)"
+    )
+    frozen.connect("a", **options).wait_until_open()
+    other = open_page(site.url).connect("a", **options).wait_until_open()
+    assert frozen.status["leader"]
+    frozen.set_state("frozen")
+    site.publish("a", 1)
+    other.wait_for([1])
+    assert other.status["leader"]
+    frozen.set_state("active")
+    site.publish("a", 2)
+    for page in (frozen, other):
+        page.wait_for([1, 2])
+    assert not frozen.status["leader"]
+    poll(lambda: site.connections, (1).__eq__, DEADLINE_S)
+
+
 def test_tabs_whose_connections_are_cut_again_and_again_get_every_event_once(
     site: Site, open_page: OpenPage
 ) -> None:

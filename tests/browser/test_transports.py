@@ -85,6 +85,28 @@ def test_page_without_a_cursor_begins_with_what_comes(
     page.wait_for(["after"])
 
 
+def test_row_that_was_written_between_the_cursor_and_the_rows_is_shown_once(
+    site: Site, open_page: OpenPage
+) -> None:
+    cursor = site.cursor
+    rows = [{"id": number} for number in range(1, 5)]
+    site.publish("a", *rows[:3])  # all of it is in the rows that the page has read
+    page = open_page(site.url)
+    options = {"after": cursor, "identify": "id", "share": False}
+    page.connect("a", seen=[1, 2, 3], **options).wait_until_open()
+    site.publish("a", rows[3])
+    page.wait_for([rows[3]])
+    # The page reads once more, with a cursor from before 4 and rows from after 5.
+    page.run("live.unsubscribe('a')")
+    site.publish("a", {"id": 5}, {"id": 6}, {})
+    again = {"after": page.read("ids")[0], "seen": [4, "5"]}
+    page.run("live.subscribe('a', arguments[0])", again)
+    page.wait_for([rows[3], {"id": 6}, {}])
+    # An id that is used again names something else.
+    site.publish("a", {"id": 5})
+    page.wait_for([rows[3], {"id": 6}, {}, {"id": 5}])
+
+
 @pytest.mark.parametrize("kind", TRANSPORTS)
 def test_cursor_of_another_log_is_answered_with_a_reset(
     kind: str, site: Site, open_page: OpenPage
@@ -108,7 +130,7 @@ def test_reset_of_one_tab_is_none_of_the_others(
     one = open_page(site.url).connect("a", after=oldest, transports=[kind]).wait_until_open(kind)
     site.publish("a", 1, 2)
     one.wait_for([1, 2])
-    with site.live_app.engine().connect() as connection:
+    with site.live_app.engine().begin() as connection:
         options = LiveOptions(retention_events=1)
         retention.prune_batch(connection, options, 10, retention.cut_of(connection, options))
     ahead = site.cursor.split(":")[0] + ":999"
@@ -268,6 +290,24 @@ def test_page_of_another_origin_is_let_in_by_policy_and_token(
     assert error["code"] == 403
 
 
+@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize("kind", TRANSPORTS)
+def test_page_of_another_origin_sends_its_cookies_where_it_is_told_to(
+    kind: str, share: bool, site: Site, make_site: MakeSite, open_page: OpenPage
+) -> None:
+    other = make_site(database="other.db")
+    other.live_app.app.extensions[CORS_KEY] = OriginPolicy([site.url])
+    cursor = other.cursor
+    other.publish("user:ann", 1)
+    page = open_page(site.url + "/open")
+    page.log_in("ann")
+    options = {"url": f"{other.url}/live", "transports": [kind], "share": share}
+    page.connect("user:ann", after=cursor, credentials="include", **options).wait_for([1])
+    other.publish("user:ann", 2)
+    page.wait_for([1, 2])
+    assert page.read("errors") == []
+
+
 def test_module_is_cached_and_revalidated(site: Site, open_page: OpenPage) -> None:
     page = open_page(site.url)
     fetched = page.browser.execute_async_script(
@@ -279,3 +319,19 @@ def test_module_is_cached_and_revalidated(site: Site, open_page: OpenPage) -> No
     assert headers["content-type"] == "text/javascript; charset=utf-8"
     assert headers["cache-control"] == "public, max-age=600"
     assert headers["etag"]
+
+
+@pytest.mark.parametrize("transport", ["websocket", "sse"])
+def test_page_follows_compressed_events_across_connections(
+    make_site: MakeSite, open_page: OpenPage, transport: str
+) -> None:
+    before = [] if transport == "websocket" else [(r"/live/socket", Refusing)]
+    site = make_site(before, LIVE_COMPRESSION=True)
+    page = open_page(site.url).connect("a", after=site.cursor)
+    texts = [f"{n} is all work and no play " * 50 for n in range(3)]
+    for text in texts:
+        site.publish("a", text)
+        poll(lambda: page.run("return window.seen"), lambda seen, text=text: text in seen)
+        # The stream ends without the trailer that gzip has.
+        site.cut()
+    assert page.run("return window.seen") == texts

@@ -13,9 +13,10 @@ import itertools
 import flasknado.live.options
 from flasknado.live.options import LiveOptions
 from tests.docs import generated
-from tests.docs.examples import PAGE
 from tests.docs.generated import Part
+from tests.support.process import PROJECT_ROOT
 
+PAGE = PROJECT_ROOT / "docs" / "live.md"
 PART = Part(
     PAGE,
     "<!-- settings, written by python -m tests.docs.live_settings -->",

@@ -75,6 +75,15 @@ def test_first_command_that_serves_is_on_the_first_screen() -> None:
     assert f"$ {HELLO}" in README.splitlines()[:22]
 
 
+def test_commands_that_make_an_administrator_exist() -> None:
+    from webapp.cli import users
+
+    named = set(re.findall(r"`[^`]*\busers ([a-z]+) NAME", README))
+    assert named == {"promote", "create"}
+    assert named <= set(users.commands)
+    assert "admin" in [option.name for option in users.commands["create"].params]
+
+
 def test_hello_is_served_by_the_installed_command(folder: Path) -> None:
     with serving(folder, HELLO) as server:
         assert requests.get(server.url, timeout=DEADLINE_S).text == "Hello, world!\n"

@@ -1,60 +1,99 @@
-"""`docs/your-own-app.md`: its commands are run, its Python is part of what they run."""
+"""`docs/your-own-app.md`: its files are written and its commands run, in the page's order."""
 
 from __future__ import annotations
 
 import os
 import re
-import shlex
-import shutil
 import socket
 import subprocess
 import sys
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import requests
 
+from tests.docs.walkthrough import PLACE, Walk, blocks, commands
 from tests.support.poll import poll
-from tests.support.process import PROJECT_ROOT, ServerProcess, server_process
+from tests.support.process import PROJECT_ROOT, server_process
 
-PAGE = (PROJECT_ROOT / "docs" / "your-own-app.md").read_text(encoding="utf-8")
-PROGRAMS = Path(__file__).with_name("your_own_app")
+PAGE = "docs/your-own-app.md"
+TEXT = (PROJECT_ROOT / PAGE).read_text(encoding="utf-8")
 TIMEOUT_S = 20
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+class Checked(Walk):
+    """A reader who looks at what each command serves."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self.served: list[str] = []
+
+    def command(self, command: str, printed: list[str]) -> None:
+        if command == "python tornado_shop.py":
+            self.serve_tornado()
+        else:
+            super().command(command, printed)
+
+    def serve(self, command: str) -> None:
+        super().serve(command)
+        self.served.append(command)
+        assert self.server is not None
+        url = self.server.url
+        if "answers:app" in command:
+            look_at_answers(url)
+            return
+        mount = "/shop" if "=/shop" in command or "--mount" in command else ""
+        title = "Winter shop" if "Winter" in command else "Shop"
+        assert get(f"{url}{mount}/").text == f"{title}, at {mount}/ for nobody\n"
+        if "shop.native:routes" in command or "serve_shop" in command:
+            assert get(f"{url}{mount}/countdown").text == "3, nobody\n2, nobody\n1, nobody\n"
+        if ":routes" in command or "--config" in command:
+            assert get(f"{url}{mount}/live/events?channel=orders").status_code == 403
+        if mount:
+            assert get(f"{url}/").status_code == 404
+
+    def serve_tornado(self) -> None:
+        """The page's program listens on the page's port: on another one in a test."""
+        self.served.append("python tornado_shop.py")
+        program = self.folder / "tornado_shop.py"
+        port = free_port()
+        text = program.read_text()
+        assert "8000" in text
+        program.write_text(text.replace("8000", str(port)))
+
+        def version() -> str:
+            with suppress(requests.ConnectionError):
+                return get(f"http://127.0.0.1:{port}/version").text
+            return ""
+
+        with server_process((program.name,), cwd=self.folder, ready=False):
+            poll(version, "1.0".__eq__)
+            assert get(f"http://127.0.0.1:{port}/").text == "Shop, at / for nobody\n"
 
 
-COMMANDS = [
-    line.removeprefix("$ ")
-    for block in blocks("console")
-    for line in block.splitlines()
-    if line.startswith("$ ")
-]
-SERVERS = [
-    command
-    for command in COMMANDS
-    if re.match(r"(\w+=\S+ )?(flasknado|gunicorn) ", command) and "--help" not in command
-]
-TRIED_APART = {
-    "pip install path/to/flasknado",
-    "flasknado --help",
-    "curl http://127.0.0.1:8000/-/healthz",
-    "python serve_shop.py",
-    "python tornado_shop.py",
-    "flask --app shop db init",
-    'flask --app shop db migrate -m "live events"',
-    "flask --app shop db upgrade",
-}
+def look_at_answers(url: str) -> None:
+    ticks = get(url + "/ticks")
+    assert ticks.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+    assert ticks.text.startswith('event: tick\ndata: {"path": "/ticks", "tick": 0}\n\n')
+    assert ticks.text.count("event: tick") == 3
+    asked = requests.post(url + "/ask", data={"prompt": "why?"}, timeout=TIMEOUT_S)
+    assert asked.status_code == 202
+    assert asked.json()["channel"] == "answers"
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(PROGRAMS, tmp_path / "programs"))
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def walk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Checked]:
+    with Checked(tmp_path_factory.mktemp("reader")) as walk:
+        yield walk
 
 
 def get(url: str) -> requests.Response:
@@ -73,95 +112,32 @@ def run(arguments: Sequence[str], cwd: Path, **env: str) -> subprocess.Completed
     )
 
 
-def test_page_has_no_command_that_is_not_tried() -> None:
-    assert set(COMMANDS) == set(SERVERS) | TRIED_APART
-    assert len(SERVERS) >= 10
+@pytest.mark.timeout(300)  # a dozen servers, one after another
+def test_page_can_be_followed_from_an_empty_folder(walk: Checked) -> None:
+    page = blocks(PAGE)
+    walk.follow(page)
+    assert len(walk.served) >= 12
+    shown = [
+        command for block in page if block.language == "console" for command in commands(block)
+    ]
+    assert len(walk.ran) == len(shown) - 2  # the installation, and Tornado's program
+    assert PLACE in TEXT
 
 
-@pytest.mark.parametrize("code", blocks("python"), ids=lambda code: code.strip().splitlines()[0])
-def test_page_quotes_programs_that_run(code: str) -> None:
-    assert any(code in path.read_text() for path in PROGRAMS.rglob("*.py")), code
-
-
-@pytest.mark.parametrize("command", SERVERS)
-def test_command_of_the_page_serves(command: str, folder: Path) -> None:
-    words = shlex.split(command)
-    env = dict([words.pop(0).split("=")]) if "=" in words[0] else {}
-    module = {"flasknado": "flasknado.process.cli", "gunicorn": "gunicorn"}[words.pop(0)]
-    if "--bind" in words:
-        words[words.index("--bind") + 1] = "127.0.0.1:0"
-    else:
-        words += ["--bind", "127.0.0.1:0"]
-    mount = words[words.index("--mount") + 1] if "--mount" in words else env.get("SCRIPT_NAME", "")
-    title = "Winter shop" if "Winter" in command else "Shop"
-    if ":routes" in command:
-        env["DATABASE_URL"] = f"sqlite:///{folder}/shop.db"
-        make_tables = "from shop import app, db; app.app_context().push(); db.create_all()"
-        run(("-c", make_tables), folder, **env)
-    with server_process(("-m", module, *words), cwd=folder, env=env) as server:
-        assert get(f"{server.url}{mount}/").text == f"{title}, at {mount}/ for nobody\n"
-        if "shop.native:routes" in command or "--config" in command:
-            assert get(f"{server.url}{mount}/countdown").text == "3, nobody\n2, nobody\n1, nobody\n"
-        if ":routes" in command:
-            assert get(f"{server.url}{mount}/live/events?channel=orders").status_code == 403
-        if mount:
-            assert get(server.url + "/").status_code == 404
-
-
-def test_python_of_the_page_serves_both_halves_and_health(folder: Path) -> None:
-    with server_process(("serve_shop.py",), cwd=folder) as server:
-        url = f"http://127.0.0.1:{server.port}"
+def test_python_of_the_page_serves_both_halves_and_health(walk: Checked) -> None:
+    env = {"FLASKNADO_BIND": "127.0.0.1:0"}
+    with server_process(("serve_shop.py",), cwd=walk.folder, env=env) as server:
         with requests.Session() as session:
-            session.post(url + "/login", data={"name": "Ann"}, timeout=TIMEOUT_S)
-            assert session.get(url + "/", timeout=TIMEOUT_S).text == "Shop, at / for Ann\n"
-            counted = session.get(url + "/countdown", timeout=TIMEOUT_S).text
+            session.post(server.url + "/login", data={"name": "Ann"}, timeout=TIMEOUT_S)
+            assert session.get(server.url + "/", timeout=TIMEOUT_S).text == "Shop, at / for Ann\n"
+            counted = session.get(server.url + "/countdown", timeout=TIMEOUT_S).text
             assert counted == "3, Ann\n2, Ann\n1, Ann\n"
-        answer = get(url + "/-/healthz")
-        assert answer.text.strip() in PAGE
-        assert answer.json() == {"status": "ok"}
+        assert get(server.url + "/-/healthz").json() == {"status": "ok"}
 
 
-def test_container_of_the_page_takes_the_place_of_tornados(folder: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-
-    def version() -> str:
-        with suppress(requests.ConnectionError):
-            return get(f"http://127.0.0.1:{port}/version").text
-        return ""
-
-    env = {"PORT": str(port)}
-    with server_process(("tornado_shop.py",), cwd=folder, env=env, ready=False):
-        poll(version, lambda text: text == "1.0")
-        assert get(f"http://127.0.0.1:{port}/").text == "Shop, at / for nobody\n"
-
-
-def test_migrations_of_the_page_make_the_tables_that_live_events_need(folder: Path) -> None:
-    env = {"DATABASE_URL": f"sqlite:///{folder}/shop.db"}
-    for command in COMMANDS:
-        if command.startswith("flask "):
-            run(("-m", *shlex.split(command)), folder, **env)
-    arguments = ("--handlers", "shop.native:routes", "--bind", "127.0.0.1:0", "shop:app")
-    with server_process(("-m", "flasknado.process.cli", *arguments), cwd=folder, env=env) as server:
-        look_at_orders(server)
-
-
-def look_at_orders(server: ServerProcess) -> None:
-    with requests.Session() as session:
-        session.post(server.url + "/login", data={"name": "Ann"}, timeout=TIMEOUT_S)
-        polled = session.get(
-            server.url + "/live/poll?channel=orders&timeout_s=0", timeout=TIMEOUT_S
-        ).json()
-        for item in ("tea", "nothing", "milk"):
-            session.post(server.url + "/orders", data={"item": item}, timeout=TIMEOUT_S)
-        after = {"channel": "orders", "after": polled["cursor"]}
-        found = session.get(server.url + "/live/poll", params=after, timeout=TIMEOUT_S).json()
-    assert [event["data"]["item"] for event in found["events"]] == ["tea", "milk"]
-
-
-def test_help_of_the_command_has_every_option_of_the_page(folder: Path) -> None:
-    listed = run(("-m", "flasknado.process.cli", "--help"), folder).stdout
-    options = re.findall(r"`(--[a-z-]+)", PAGE)
+def test_help_of_the_command_has_every_option_of_the_page(tmp_path: Path) -> None:
+    listed = run(("-m", "flasknado.process.cli", "--help"), tmp_path).stdout
+    options = re.findall(r"`(--[a-z-]+)", TEXT)
     assert len(options) > 8
     assert [option for option in options if option not in listed] == []
 

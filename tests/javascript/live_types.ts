@@ -18,6 +18,8 @@ const live: Live = connect<Post>({
   onPresence: ({ channel, data }) => titles.push(channel, data.count.toFixed()),
   onStatus: ({ state, transport, leader, retryMs }: Status) =>
     titles.push(state, transport ?? "none", String(leader), String(retryMs)),
+  seen: new Set([1, "post:7"]),
+  identify: ({ event, data }) => (event === "post.created" ? data.title : null),
   share: true,
   key: "p7",
   token: async () => "secret",
@@ -34,7 +36,7 @@ const live: Live = connect<Post>({
 
 const cursor: Cursor | null = live.cursor;
 live.subscribe("post:7");
-live.subscribe(["post:7"], { after: cursor });
+live.subscribe(["post:7"], { after: cursor, seen: [1, 2] });
 live.unsubscribe(["post:7"]);
 const reply: Promise<string> = live.send("post:7", { typing: true });
 live.close();

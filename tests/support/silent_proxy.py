@@ -15,17 +15,32 @@ PIECE_BYTES = 64 * 1024
 
 
 class SilentProxy:
-    """Forwards connections on a port of its own to a Unix socket. May be used on any thread."""
+    """Forwards connections on a port of its own to `upstream`: a Unix socket, or host and port.
 
-    def __init__(self, upstream: Path) -> None:
-        self._upstream = str(upstream)
+    May be used on any thread.
+    """
+
+    def __init__(self, upstream: Path | tuple[str, int]) -> None:
+        self._upstream = upstream
         self._flowing = threading.Event()
         self._flowing.set()
         self._lost: list[threading.Event] = []
         self._sockets: list[socket.socket] = []
+        self._ended = 0
+        self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
+
+    @property
+    def accepted(self) -> int:
+        """How many connections there have been."""
+        return len(self._sockets) // 2
+
+    @property
+    def open(self) -> int:
+        """How many connections there are, of which neither end has closed its side."""
+        return self.accepted - self._ended
 
     def silence(self) -> None:
         """Forward nothing from now on, in either direction."""
@@ -55,26 +70,42 @@ class SilentProxy:
         with contextlib.suppress(OSError):  # closed
             while True:
                 client, _ = self._listener.accept()
-                server = socket.socket(socket.AF_UNIX)
-                server.connect(self._upstream)
+                server = self._connect()
                 self._sockets += (client, server)
+                ended = threading.Event()
                 for ends in ((client, server), (server, client)):
-                    ways = (*ends, self._flowing)
+                    ways = (*ends, self._flowing, ended)
                     threading.Thread(target=self._pump, args=ways, daemon=True).start()
 
-    def _pump(self, source: socket.socket, target: socket.socket, flowing: threading.Event) -> None:
+    def _connect(self) -> socket.socket:
+        if isinstance(self._upstream, tuple):
+            return socket.create_connection(self._upstream)
+        server = socket.socket(socket.AF_UNIX)
+        server.connect(str(self._upstream))
+        return server
+
+    def _pump(
+        self,
+        source: socket.socket,
+        target: socket.socket,
+        flowing: threading.Event,
+        ended: threading.Event,
+    ) -> None:
         with contextlib.suppress(OSError):
             while data := source.recv(PIECE_BYTES):
                 flowing.wait()
                 target.sendall(data)
         flowing.wait()
+        with self._lock:
+            self._ended += not ended.is_set()
+            ended.set()
         for sock in (source, target):
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
 
 
 @contextlib.contextmanager
-def silent_proxy(upstream: Path) -> Iterator[SilentProxy]:
+def silent_proxy(upstream: Path | tuple[str, int]) -> Iterator[SilentProxy]:
     """Run a proxy until the block ends."""
     proxy = SilentProxy(upstream)
     try:

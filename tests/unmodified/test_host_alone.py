@@ -52,16 +52,21 @@ def test_host_brings_neither_a_framework_nor_a_database_layer(
 
 
 @pytest.mark.parametrize(
-    ("needs", "missing"),
-    [("from flasknado.live import Live", "flask"), ("flasknado.live.routes()", "flask")],
+    ("needs", "extra"),
+    [
+        ("from flasknado.live import Live", "live"),
+        ("flasknado.live.routes()", "live"),
+        ("from flasknado import stream", "flask"),
+        ("from flasknado.socketio import SocketIO", "flask"),
+    ],
 )
 def test_import_of_what_an_extra_brings_says_which_one(
-    needs: str, missing: str, environments: Environments, tmp_path: Path
+    needs: str, extra: str, environments: Environments, tmp_path: Path
 ) -> None:
     done = run(environments.python(HOST), "-c", f"import flasknado.live; {needs}", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].endswith(
-        f"needs {missing}, which is not installed: pip install 'flasknado[live]'"
+        f"needs flask, which is not installed: pip install 'flasknado[{extra}]'"
     )
 
 

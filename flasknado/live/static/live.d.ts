@@ -19,6 +19,13 @@ export interface Options<Data = any> {
   channels?: readonly string[];
   /** The cursor to begin after; by default the channels begin from now on. */
   after?: Cursor | null;
+  /** What the page shows already, such as the ids of its rows; see `identify`. */
+  seen?: Iterable<string | number>;
+  /**
+   * What an event creates, named as in `seen`, else null. `onEvent` is not called for what the page
+   * has read after its cursor.
+   */
+  identify?: ((event: LiveEvent<Data>) => string | number | null | undefined) | null;
   /** Called for each event. */
   onEvent?: (event: LiveEvent<Data>) => void;
   /** Called when events were missed: load the page's data again. */
@@ -74,10 +81,17 @@ export interface Status {
   retryMs: number | null;
 }
 
+export interface SubscribeOptions {
+  /** The cursor to begin after; by default the channels begin from now on. */
+  after?: Cursor | null;
+  /** What the page shows already of these channels; see `identify` of `connect()`. */
+  seen?: Iterable<string | number>;
+}
+
 /** What `connect()` returns. */
 export interface Live {
   /** Follow more channels, or one that is followed from an earlier cursor. */
-  subscribe(channels: string | readonly string[], options?: { after?: Cursor | null }): void;
+  subscribe(channels: string | readonly string[], options?: SubscribeOptions): void;
   /** Follow these channels no more. */
   unsubscribe(channels: string | readonly string[]): void;
   /**

@@ -18,6 +18,9 @@
 //   url         where the live endpoints are; by default where this module came from
 //   channels    names to follow                     after   cursor to begin after; else from now on
 //   onEvent     called for each event               onReset called when events were missed
+//   seen        what the page shows already, such as the ids of its rows (none); and
+//   identify    ({ id, channel, event, data }) => what an event creates, named as in seen, else
+//               null: onEvent is not called for what was committed between the cursor and the rows
 //   onError     ({ channel, code, message }): the server refused a channel, which is let go
 //   onPresence  ({ channel, event, data }): who reads a channel, if the application keeps count
 //   onStatus    ({ state, transport, leader, retryMs }); state is connecting, open, waiting or closed
@@ -32,10 +35,11 @@
 //   retryMs     first wait before connecting again (1,000); doubles up to maxRetryMs (60,000)
 //   upgradeMs   how long a lesser transport is used before a better one is tried (300,000)
 //   overtakeMs  after how long a page that holds the connection and does not answer the others,
-//               because it is frozen or in alert(), is overtaken by one of them (5,000)
+//               because it is frozen or in alert(), is overtaken by one of them (5,000); at least
+//               2,500 if it answers, but its timers stand still
 //
 // The object that connect() returns:
-//   subscribe(channels, { after })   unsubscribe(channels)   close()
+//   subscribe(channels, { after, seen })   unsubscribe(channels)   close()
 //   send(channel, data)   give the application a message, over WebSocket; promises its reply
 //   cursor   a cursor that misses nothing, to resume from       status   as onStatus has it
 //
@@ -55,6 +59,8 @@
 const DEFAULTS = {
   channels: [],
   after: null,
+  seen: [],
+  identify: null,
   share: true,
   key: null,
   token: null,
@@ -75,15 +81,21 @@ const SHORT_LIFE_MS = 5_000;
 const SHORT_LIVES = 3;
 const GATHER_MS = 20;
 const ASK_AGAIN_MS = 1_000;
+const SEEN_MS = 60_000; // an id may be used again
 const MAX_UNSENT = 100;
 const TICKET_MS = 55_000;
 const TICKET_MARK = "~";
 const ANONYMOUS = "anonymous"; // the key of nobody's pages
 const WHO_FIELD = "Live-Who";
 const PINGS = 3; // how many a page that holds the connection leaves unanswered
+// What proves that the page that holds the connection is alive. It may still answer when it is
+// frozen, and hear nothing from the server: so its timers have to run, too.
+const SIGNS_OF_LIFE = ["leader", "event", "presence", "reply", "reset"];
+const SLOWED_MS = 2_500; // timers of a hidden page tick once a second,
+const SLOWED_FURTHER_MS = 150_000; // and later once a minute
+const ANSWER_MS = 3_000; // how long a connection that is asked whether it lives may take
+const FRESH_MS = 1_000; // in which all pages have said that the network has changed
 const MAX_ASKING_MS = 10_000;
-// What pages tell the one that holds the connection; everything else comes from that.
-const FROM_PAGES = ["hello", "bye", "nudge", "send", "ping"];
 
 const CLOSES_OF_A_LOST_CONNECTION = [1005, 1006, 1009];
 // Logged out, revoked or expired: who may still read, or has a new token, gets in again at once.
@@ -184,6 +196,8 @@ class Places extends Map {
 class Client {
   #options;
   #places = new Places();
+  #seen = new Set();
+  #forgetting = null;
   /** @type {Status} */
   #status = { state: "connecting", transport: null, leader: false, retryMs: null };
   #id = "";
@@ -194,6 +208,7 @@ class Client {
   #checking = null;
   #checkedAt = 0;
   #heardLeader = false;
+  #heardServerAt = 0;
   #unanswered = 0;
   #barred = false;
   #leader = null;
@@ -215,6 +230,7 @@ class Client {
       throw new TypeError(`transports are ${Object.keys(CONNECTIONS)}, not ${unknown}`);
     }
     for (const channel of channels) this.#places.set(channel, after);
+    this.#remember(this.#options.seen);
 
     const { signal } = this.#listening;
     // A page in the back-forward cache holds nothing, and catches up when it comes back.
@@ -222,9 +238,9 @@ class Client {
     addEventListener("pageshow", ({ persisted }) => persisted && this.#enter(), { signal });
     document.addEventListener("freeze", () => this.#leave(), { signal });
     document.addEventListener("resume", () => this.#enter(), { signal });
-    addEventListener("online", () => this.#nudge(true), { signal });
+    addEventListener("online", () => this.#nudge("online"), { signal });
     addEventListener("offline", () => this.#leader?.offline(), { signal });
-    const onVisible = () => document.visibilityState === "visible" && this.#nudge(true);
+    const onVisible = () => document.visibilityState === "visible" && this.#nudge("visible");
     document.addEventListener("visibilitychange", onVisible, { signal });
     this.#enter();
   }
@@ -237,7 +253,8 @@ class Client {
     return this.#places.least;
   }
 
-  subscribe(channels, { after = null } = {}) {
+  subscribe(channels, { after = null, seen = [] } = {}) {
+    this.#remember(seen);
     for (const channel of [channels].flat()) {
       if (after !== null || !this.#places.has(channel)) this.#places.set(channel, after);
     }
@@ -266,6 +283,7 @@ class Client {
   }
 
   close() {
+    clearTimeout(this.#forgetting);
     this.#listening.abort();
     this.#leave();
     this.#showStatus({ state: "closed", transport: null, retryMs: null });
@@ -327,20 +345,35 @@ class Client {
     return this.#options.overtakeMs / (PINGS + 1);
   }
 
+  /**
+   * For how long the timers of the page that leads may not have run. A page that is looked at does
+   * not wait for one whose timers the browser has slowed down.
+   */
+  get #maxIdleMs() {
+    return Math.max(this.#options.overtakeMs, document.hidden ? SLOWED_FURTHER_MS : SLOWED_MS);
+  }
+
   /** Overtake a page that leads but does not answer; its connection is of no use to anybody. */
   #checkLeader() {
     const now = Date.now();
-    const slept = now - this.#checkedAt > 3 * this.#checkMs; // then this page has heard nothing
+    const late = now - this.#checkedAt > 3 * this.#checkMs;
     this.#checkedAt = now;
     if (this.#leader) return;
-    this.#unanswered = this.#heardLeader || slept ? 0 : this.#unanswered + 1;
+    if (this.#heardLeader) this.#unanswered = 0;
+    // After a sleep this page has heard nothing, and asks. If an answer is missing at the next late
+    // tick, too, this is a page whose timers the browser has slowed down to one tick a minute.
+    else if (late) this.#unanswered = this.#unanswered > 0 ? PINGS + 1 : 1;
+    else this.#unanswered += 1;
     this.#heardLeader = false;
     if (this.#unanswered > PINGS) {
       this.#unanswered = 0;
       this.#compete({ steal: true });
-    } else if (this.#unanswered > 0) {
-      this.#radio.postMessage({ type: "ping" });
+      return;
     }
+    if (this.#unanswered > 0) this.#radio.postMessage({ type: "ping" });
+    // The leader may be a hidden page, which notices late that the server is silent.
+    const silent = now - this.#heardServerAt > silenceMsOf(this.#options);
+    if (this.#status.state === "connecting" || silent) this.#nudge("due");
   }
 
   #leave() {
@@ -390,13 +423,28 @@ class Client {
     this.#tell({ type: "hello", from: this.#id, places: [...this.#places], presence });
   }
 
-  #nudge(now) {
-    if (this.#status.state === "waiting") this.#tell({ type: "nudge", now });
+  /**
+   * Have the leader do what is due; and at once, where there is reason to. `why` is `online` if the
+   * network has changed, `visible` if this page is looked at again, else `due`.
+   */
+  #nudge(why) {
+    this.#tell({ type: "nudge", now: why !== "due", why });
   }
 
   #hear(message) {
-    if (!FROM_PAGES.includes(message.type)) this.#heardLeader = true;
+    if (SIGNS_OF_LIFE.includes(message.type)) this.#heardLeader = true;
+    if (SIGNS_OF_LIFE.includes(message.type) || message.type === "head") {
+      this.#heardServerAt = Date.now();
+    }
     switch (message.type) {
+      case "ping":
+        if (this.#leader) {
+          this.#radio.postMessage({ type: "pong", idleMs: Date.now() - this.#checkedAt });
+        }
+        return undefined;
+      case "pong":
+        if (message.idleMs <= this.#maxIdleMs) this.#heardLeader = true;
+        return undefined;
       case "leader":
         return this.#hello();
       case "stranger":
@@ -408,7 +456,8 @@ class Client {
       case "reply":
         return this.#settle(message.ref, message.error, message.data);
       case "head":
-        return this.#places.meet(message.from, message.to);
+        this.#places.meet(message.from, message.to);
+        return this.#forgetSoon();
       case "reset": {
         const channels = this.#places.reset(message.head, message.asked);
         if (channels.length) this.#call("onReset", { cursor: message.head, channels });
@@ -446,10 +495,31 @@ class Client {
 
   #take({ from, event }) {
     if (this.#places.advance(event.channel, from, event.id)) {
-      this.#call("onEvent", event);
+      if (!this.#hasSeen(event)) this.#call("onEvent", event);
     } else if (this.#places.lags(event.channel, from) && Date.now() - this.#asked > ASK_AGAIN_MS) {
       this.#hello(); // the leader does not know how far this page is
     }
+  }
+
+  // What the page has read after its cursor.
+
+  #remember(seen) {
+    clearTimeout(this.#forgetting);
+    this.#forgetting = null;
+    for (const name of seen) this.#seen.add(String(name));
+  }
+
+  /** Forget once everything that the page can have read must have come as an event, too. */
+  #forgetSoon() {
+    if (this.#forgetting !== null || this.#seen.size === 0) return;
+    this.#forgetting = setTimeout(() => this.#seen.clear(), SEEN_MS);
+  }
+
+  /** Whether the page shows what an event creates; said once of each. */
+  #hasSeen(event) {
+    if (this.#seen.size === 0) return false;
+    const name = this.#call("identify", event) ?? null;
+    return name !== null && this.#seen.delete(String(name));
   }
 
   #settle(ref, error, data) {
@@ -472,18 +542,19 @@ class Client {
     clearTimeout(this.#nudging);
     if (shown.state === "waiting" && !this.#leader && !document.hidden) {
       // The leader may be a hidden page, whose timers a browser slows down.
-      this.#nudging = setTimeout(() => this.#nudge(false), shown.retryMs + 100);
+      this.#nudging = setTimeout(() => this.#nudge("due"), shown.retryMs + 100);
     }
     if (changed) this.#call("onStatus", { ...shown });
   }
 
   #call(name, argument) {
     try {
-      this.#options[name]?.(argument);
+      return this.#options[name]?.(argument);
     } catch (error) {
       // The page's own mistake: told to the console, and the next event still comes.
       if (typeof reportError === "function") reportError(error);
       else console.error(error);
+      return undefined;
     }
   }
 }
@@ -550,6 +621,8 @@ class Leader {
   #candidate = null; // the one that has not yet
   #plan = []; // transports still to try in this round
   #bound = null;
+  #boundAt = 0;
+  #renewedAt = 0;
   #waiting = null;
   #dueAt = 0;
   #failures = 0;
@@ -577,6 +650,8 @@ class Leader {
 
   /** The browser has lost its network: what seems open is not. */
   offline() {
+    this.#plan = [];
+    this.#candidate?.end();
     this.#connection?.end();
   }
 
@@ -589,9 +664,7 @@ class Leader {
       this.#counting.delete(message.from);
       this.#updateSoon();
     } else if (message.type === "nudge") {
-      if (this.#waiting !== null && (message.now || Date.now() >= this.#dueAt)) this.#startRound();
-    } else if (message.type === "ping") {
-      this.#announce({ type: "pong" });
+      this.#nudged(message);
     } else if (message.type === "send") {
       const { ref } = message.message;
       // What has waited while this page was frozen has been given up by who sent it.
@@ -600,6 +673,41 @@ class Leader {
       else if (this.#connection?.send) this.#connection.send(message.message);
       else this.onReply(ref, { message: "there is no WebSocket at present" });
     }
+  }
+
+  #nudged({ now, why }) {
+    // The timers of this page may be slow, if it is hidden: do what they would have done.
+    const tried = this.#candidate;
+    if (tried !== null && Date.now() > this.#boundAt) this.#giveUp(tried);
+    this.#connection?.endIfSilent();
+    if (this.#waiting !== null) {
+      if (now || Date.now() >= this.#dueAt) this.#startRound();
+    } else if (why === "online") {
+      this.#renew();
+    } else if (why === "visible") {
+      const connection = this.#connection;
+      connection?.prove(() => {
+        connection.end();
+        if (this.#waiting !== null) this.#startRound();
+      });
+    }
+  }
+
+  /** The network has changed: what was made over the old one is not worth waiting for. */
+  #renew() {
+    const now = Date.now();
+    if (now - this.#renewedAt < FRESH_MS) return; // each page says so
+    this.#renewedAt = now;
+    this.#candidate?.close();
+    this.#candidate = null;
+    if (this.#connection === null) {
+      if (this.#wanted().size > 0) this.#startRound();
+      return;
+    }
+    // Beside the old connection, which may be good: the new one takes over without a gap.
+    clearTimeout(this.#upgrading);
+    this.#plan = [this.#connection.kind];
+    this.#tryNext();
   }
 
   #welcome({ from, places, presence }) {
@@ -709,11 +817,14 @@ class Leader {
     const ticket = Date.now() < this.#ticket.until ? this.#ticket.text : null;
     const connection = new CONNECTIONS[kind](this.#options, this, ticket);
     this.#candidate = connection;
-    this.#bound = setTimeout(() => {
-      connection.close();
-      this.onEnd(connection, {});
-    }, this.#options.timeoutMs);
+    this.#boundAt = Date.now() + this.#options.timeoutMs;
+    this.#bound = setTimeout(() => this.#giveUp(connection), this.#options.timeoutMs);
     connection.follow(wanted, this.#counting.size > 0);
+  }
+
+  #giveUp(connection) {
+    connection.close();
+    this.onEnd(connection, {});
   }
 
   /** A connection has delivered: the first sign that its transport works here. */
@@ -748,7 +859,8 @@ class Leader {
       this.#connection = null;
       clearTimeout(this.#upgrading);
       this.#judge(connection.kind, retryMs ?? withinMs);
-      if (!this.#candidate) this.#wait(retryMs, withinMs);
+      if (this.#candidate) this.#showStatus("connecting");
+      else this.#wait(retryMs, withinMs);
     }
   }
 
@@ -931,6 +1043,7 @@ class Connection {
   #settled = false; // complete up to the head since it last asked for anything
   #heardAt = 0;
   #listening = null;
+  #proving = null;
 
   constructor(options, owner, ticket) {
     this.options = options;
@@ -941,6 +1054,7 @@ class Connection {
   close() {
     this.closed = true;
     clearInterval(this.#listening);
+    clearTimeout(this.#proving);
   }
 
   end(reason = {}) {
@@ -953,10 +1067,30 @@ class Connection {
   heard() {
     this.#heardAt = Date.now();
     if (this.#listening !== null) return;
-    const silenceMs = this.options.silenceMs ?? HEARTBEATS_MISSED * this.options.heartbeatMs;
-    this.#listening = setInterval(() => {
-      if (Date.now() - this.#heardAt > silenceMs) this.end();
-    }, silenceMs / 16);
+    this.#listening = setInterval(() => this.endIfSilent(), silenceMsOf(this.options) / 16);
+  }
+
+  endIfSilent() {
+    const silentMs = Date.now() - this.#heardAt;
+    if (this.#listening !== null && silentMs > silenceMsOf(this.options)) this.end();
+  }
+
+  /** Find out whether this connection is alive; `failed()` is called if it does not answer soon. */
+  prove(failed) {
+    if (this.closed) return;
+    const askedAt = Date.now();
+    if (!this.ping()) {
+      // It cannot be asked, but a heartbeat that is late says something.
+      if (askedAt - this.#heardAt > this.options.heartbeatMs + ANSWER_MS) failed();
+      return;
+    }
+    clearTimeout(this.#proving);
+    this.#proving = setTimeout(() => this.#heardAt < askedAt && failed(), ANSWER_MS);
+  }
+
+  /** Ask the server for a sign of life; returns whether this transport can. */
+  ping() {
+    return false;
   }
 
   /** Note that channels are followed from these places on. */
@@ -1018,6 +1152,11 @@ class Connection {
     }
     return missing;
   }
+}
+
+/** After how long without a byte a connection is taken for dead. */
+function silenceMsOf({ silenceMs, heartbeatMs }) {
+  return silenceMs ?? HEARTBEATS_MISSED * heartbeatMs;
 }
 
 async function tokenOf({ token }) {
@@ -1094,6 +1233,12 @@ class SocketConnection extends Connection {
       ...(this.presence && { presence: true }),
       ...(this.#opening && this.ticket && { ticket: this.ticket }),
     });
+  }
+
+  ping() {
+    const able = this.#socket?.readyState === WebSocket.OPEN;
+    if (able) this.#say({ type: "ping" });
+    return able;
   }
 
   #say(message) {

@@ -108,8 +108,6 @@ def no_folder(**_options: Any) -> BinaryIO:
     raise FileNotFoundError(2, "No usable temporary directory found")
 
 
-# On asyncio's own loop a transport is sometimes still open when the loop closes.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("failing", [full_disk, no_folder])
 @pytest.mark.parametrize("framing", ["announced", "chunked"])
 def test_disk_that_takes_nothing_is_answered_507(

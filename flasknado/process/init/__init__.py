@@ -1,0 +1,1 @@
+"""`flasknado init NAME`: write a small project to begin with."""
