@@ -86,7 +86,7 @@ lock:  # resolve requirements/*.in again (needs uv)
 	done
 	@uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate \
 	  --python-version 3.11 --custom-compile-command "make lock" --resolution lowest-direct \
-	  --extra postgresql pyproject.toml requirements/lowest.in -o requirements/lowest.txt
+	  --extra postgresql --extra socketio pyproject.toml requirements/lowest.in -o requirements/lowest.txt
 	@tests/unmodified/requirements/lock.sh
 
 clean:  # remove the environments, caches and var/
