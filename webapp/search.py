@@ -36,7 +36,10 @@ _search_word = sa.table("search_word", sa.column("word", sa.Text), sa.column("po
 
 def words_of(text: str) -> list[str]:
     """Return the different words of a text, without case and accents, in their order."""
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    # Twice: folding makes what comes apart, and what comes apart may be folded.
+    decomposed = text
+    for _ in range(2):
+        decomposed = unicodedata.normalize("NFKD", decomposed.casefold())
     plain = "".join(char for char in decomposed if not unicodedata.combining(char))
     # Korean syllables come apart above, and are put together again.
     plain = unicodedata.normalize("NFC", plain)
