@@ -20,6 +20,7 @@ from loadtests.bench import (
     native,
     small_json,
     socketio,
+    static_files,
 )
 from loadtests.bench.benchmark import Benchmark
 from loadtests.servers import Server
@@ -41,7 +42,8 @@ LIVE: Mapping[str, tuple[Benchmark, Callable[[], dict[str, Server]]]] = {
         live_commit,
         live_resume,
         socketio,
+        static_files,
     )
 }
-"""The benchmarks that have servers of their own: held answers, live events, and
+"""The benchmarks that have servers of their own: held answers, live events, static files and
 Socket.IO."""

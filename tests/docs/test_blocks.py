@@ -11,6 +11,7 @@ RUN_BY = {
     "CONTRIBUTING.md": "tests/docs/test_make.py",
     "README.md": "tests/docs/test_readme.py",
     "docs/from-flask-socketio.md": "tests/docs/test_from_flask_socketio.py",
+    "docs/deploy.md": "tests/docs/test_deploy.py",
     "docs/from-gunicorn.md": "tests/docs/test_from_gunicorn.py",
     "docs/live.md": "tests/docs/test_live.py",
     "docs/operations.md": "tests/docs/test_operations.py",

@@ -107,6 +107,7 @@ def test_live_benchmarks_are_run_by_their_names() -> None:
         "live-commit",
         "live-resume",
         "socketio",
+        "static",
     ]
 
 
