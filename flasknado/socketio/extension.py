@@ -86,7 +86,13 @@ class SocketIO:
             self._configure(options)
 
     def init_app(self, app: Flask | None, **options: Any) -> None:
-        """Add Socket.IO to an application; options as for `SocketIO()`."""
+        """Add Socket.IO to an application; options as for `SocketIO()`.
+
+        Called again, for example by the factory of a test, it begins anew with that application.
+        """
+        if self.app is not None and app is not self.app:
+            self._core = self._bus = None
+            self.server = Emitter(self.options, self._find_bus)
         self.app = app
         self._configure(options)
         if app is None:

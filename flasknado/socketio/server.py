@@ -10,12 +10,12 @@ import functools
 import logging
 import secrets
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from flasknado.live.revocation import Revocation
-from flasknado.live.tickets import NOBODY, Access
+from flasknado.live.tickets import NOBODY, Access, Identity
 from flasknado.socketio import packet, recovery
 from flasknado.socketio.bus import DISPLACE, Bus
 from flasknado.socketio.client import Client, ClientState, Connection, Job, JobKind, Link
@@ -89,6 +89,9 @@ class Server:
         """What takes clients back; `None`: nothing does."""
         self.upholds: Callable[[Access], bool] = lambda _: True
         """Whether access that the application gave has not been taken away since."""
+        self.max_per_user: int | None = None
+        """How many clients a user may have; `None`: as many as there may be."""
+        self._of_user: Counter[str] = Counter()
         self._refused: deque[Connection] = deque()
         """Whose jobs the lane has not taken."""
         self.events_received = 0
@@ -317,7 +320,11 @@ class Server:
 
     def accept(self, client: Client, access: Access) -> None:
         """Take a client that the application has let in, unless its user is revoked meanwhile."""
-        client.identity = access.identity if access.identity.user is not None else None
+        if client.state is not ClientState.GONE and not self._count(client, access.identity):
+            said = f"you have {self.max_per_user} clients, as many as a user may (LIVE_MAX_PER_USER)"
+            self.refuse(client, {"message": said})
+            self._ask(Job(JobKind.DISCONNECT, client, (Reason.SERVER_DISCONNECT,)))
+            return
         if client.state is not ClientState.GONE and not self.upholds(access):
             client.connection.link.close(Reason.SERVER_DISCONNECT)
         if client.recovered_of not in (None, (access.identity.user,)):
@@ -329,6 +336,17 @@ class Server:
         elif client.state is ClientState.GONE and not self.application.always_connect:
             # It has gone meanwhile; what the application did for it has its counterpart.
             self._ask(Job(JobKind.DISCONNECT, client, (Reason.TRANSPORT_CLOSE,)))
+
+    def _count(self, client: Client, identity: Identity) -> bool:
+        """Note whose client it is; returns false if that user has as many as may be."""
+        user = identity.user
+        if user is None:
+            return True
+        if self.max_per_user is not None and self._of_user[user] >= self.max_per_user:
+            return False
+        self._of_user[user] += 1
+        client.identity = identity
+        return True
 
     def _welcome(self, client: Client) -> None:
         said = {"sid": client.sid}
@@ -385,6 +403,11 @@ class Server:
             self._ask(Job(JobKind.DISCONNECT, client, (reason,)))
 
     def _forget(self, client: Client) -> None:
+        user = None if client.identity is None else client.identity.user
+        if user is not None and client.state is not ClientState.GONE:
+            self._of_user[user] -= 1
+            if not self._of_user[user]:
+                del self._of_user[user]
         client.state = ClientState.GONE
         client.pending = None
         namespace = client.namespace
