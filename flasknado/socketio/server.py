@@ -321,7 +321,9 @@ class Server:
     def accept(self, client: Client, access: Access) -> None:
         """Take a client that the application has let in, unless its user is revoked meanwhile."""
         if client.state is not ClientState.GONE and not self._count(client, access.identity):
-            said = f"you have {self.max_per_user} clients, as many as a user may (LIVE_MAX_PER_USER)"
+            said = (
+                f"you have {self.max_per_user} clients, as many as a user may (LIVE_MAX_PER_USER)"
+            )
             self.refuse(client, {"message": said})
             self._ask(Job(JobKind.DISCONNECT, client, (Reason.SERVER_DISCONNECT,)))
             return
