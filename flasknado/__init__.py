@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from flasknado.route_table import url_map as url_map
     from flasknado.server import HTTPServer as HTTPServer
     from flasknado.stock.container import WSGIContainer as WSGIContainer
+    from flasknado.uploads.handler import UploadHandler as UploadHandler
+    from flasknado.uploads.receivers import Upload as Upload
 
 __version__ = "0.1.0"
 __all__ = [
@@ -44,6 +46,8 @@ __all__ = [
     "Limits",
     "Logger",
     "Refused",
+    "Upload",
+    "UploadHandler",
     "WSGIContainer",
     "Worker",
     "add_source",
@@ -65,6 +69,8 @@ if not TYPE_CHECKING:  # else every name would exist for type checkers
             "Limits": "flasknado.http.limits",
             "Logger": "flasknado.process.logger",
             "Refused": "flasknado.native.stack",
+            "Upload": "flasknado.uploads.receivers",
+            "UploadHandler": "flasknado.uploads.handler",
             "WSGIContainer": "flasknado.stock.container",
             "Worker": "flasknado.process.worker",
             "add_source": "flasknado.ops.metrics.sources",

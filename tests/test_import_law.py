@@ -39,6 +39,7 @@ STOREYS = {
     "wsgi": f"{GROUND} http environ pool",
     "native": f"{GROUND} http environ pool websocket",
     "stock": f"{GROUND} http wsgi native",
+    "uploads": f"{GROUND} http wsgi native stock",
     "server": f"{GROUND} http wsgi native stock",
     "route_table": f"{GROUND} native ops",
     "ops": f"{GROUND} http environ pool wsgi native server",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -8,6 +9,10 @@ import pytest
 
 from tests.support.process import ServerProcess, server_process
 from tests.unmodified.environments import Environments
+
+takes_long = pytest.mark.skipif(
+    "UNMODIFIED" not in os.environ, reason="large products are used by `make unmodified`"
+)
 
 Host = Callable[..., AbstractContextManager[ServerProcess]]
 
