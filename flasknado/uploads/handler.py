@@ -78,6 +78,8 @@ class UploadHandler(RequestHandler):
         self._directory = directory
         self._waiting = bytearray()
         self._receiver: Receiver | None = None
+        self._over = False
+        """True once the client has gone, or has been refused."""
 
     async def data_received(self, chunk: bytes) -> None:
         """Have a part of the body written; reading goes on when it is."""
@@ -86,11 +88,10 @@ class UploadHandler(RequestHandler):
             await self._write()
 
     async def _write(self, *, last: bool = False) -> None:
-        if self._finished:  # refused already
-            self._waiting.clear()
-            return
         data = bytes(self._waiting)
         self._waiting.clear()
+        if self._over:
+            return
         try:
             if self._receiver is None:
                 content_type = self.request.headers.get("Content-Type", "")
@@ -104,6 +105,8 @@ class UploadHandler(RequestHandler):
             self._refuse(cannot_keep())
 
     def _refuse(self, error: RequestError) -> None:
+        if self._over:
+            return
         self._discard()
         self.set_status(error.status)
         self.set_header("Content-Type", "text/plain; charset=utf-8")
@@ -111,6 +114,7 @@ class UploadHandler(RequestHandler):
         self.finish(f"{error}\n")
 
     def _discard(self) -> None:
+        self._over = True
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
             _executor().submit(receiver.discard)
@@ -124,11 +128,9 @@ class UploadHandler(RequestHandler):
         has_body = "Content-Length" in headers or "Transfer-Encoding" in headers
         if has_body:
             await self._write(last=True)
+        if self._over:
+            return
         receiver, self._receiver = self._receiver, None
-        if self._finished:
-            return
-        if has_body and receiver is None:  # the client has gone meanwhile
-            return
         uploads: list[Upload] = []
         stream: BinaryIO = io.BytesIO()
         length_bytes = 0
