@@ -11,6 +11,7 @@ RUN_BY = {
     "CONTRIBUTING.md": "tests/docs/test_make.py",
     "README.md": "tests/docs/test_readme.py",
     "docs/from-gunicorn.md": "tests/docs/test_from_gunicorn.py",
+    "docs/from-tornado.md": "tests/docs/test_from_tornado.py",
     "docs/live.md": "tests/docs/test_live.py",
     "docs/operations.md": "tests/docs/test_operations.py",
     "docs/tour.md": "tests/docs/test_tour.py",

@@ -39,6 +39,21 @@ def host(environments: Environments) -> Host:
 
 
 @pytest.fixture(scope="session")
+def gunicorn(environments: Environments) -> Host:
+    """`gunicorn(environment, "MODULE:APP", cwd=..., env=...)` runs it under gunicorn's threads."""
+
+    @contextmanager
+    def gunicorn(name: str, *arguments: str, **options: object) -> Iterator[ServerProcess]:
+        command = ("-m", "gunicorn", "--threads", "8", "--bind", "127.0.0.1:0", *arguments)
+        python = environments.python(name)
+        with server_process(command, python=python, ready=False, **options) as server:  # type: ignore[arg-type]
+            server.url = server.wait_for_output(r"Listening at: (http://\S+)")[1]
+            yield server
+
+    return gunicorn
+
+
+@pytest.fixture(scope="session")
 def flask_run(environments: Environments) -> Host:
     """`flask_run(environment, "MODULE:APP", cwd=...)` runs it under Werkzeug's server."""
 
