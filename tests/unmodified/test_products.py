@@ -87,7 +87,9 @@ def use_flask_admin(ann: Walker) -> None:
     for number in range(25):
         ann.step("POST", "/admin/animal/new/", data={"name": f"animal {number}"})
     assert ann.answers[-1].status == 302
-    assert "Already exists" in ann.step("POST", "/admin/animal/new/", data={"name": "animal 3"}).text
+    assert (
+        "Already exists" in ann.step("POST", "/admin/animal/new/", data={"name": "animal 3"}).text
+    )
     assert "animal 24" in ann.step("GET", "/admin/animal/?page=1").text
     assert "animal 7" in ann.step("GET", "/admin/animal/?search=animal+7").text
     ann.step("POST", "/admin/animal/edit/?id=1", data={"name": "okapi"})
@@ -159,12 +161,50 @@ def use_flask_appbuilder(ann: Walker) -> None:
     ann.step("GET", "/no-such-page")
 
 
+def use_mlflow(ann: Walker) -> None:
+    api = "/api/2.0/mlflow"
+    assert ann.step("GET", "/health").text == "OK"
+    ann.step("GET", "/version")
+    made = ann.step("POST", f"{api}/experiments/create", json={"name": "whales"})
+    number = made.json()["experiment_id"]
+    ann.step("POST", f"{api}/experiments/create", json={"name": "whales"})
+    assert ann.answers[-1].status == 400
+    assert "whales" in ann.step("GET", f"{api}/experiments/get-by-name?experiment_name=whales").text
+    made = ann.step("POST", f"{api}/runs/create", json={"experiment_id": number, "start_time": 1})
+    run = made.json()["run"]["info"]["run_id"]
+    batch = {
+        "run_id": run,
+        "metrics": [{"key": "m", "value": n / 7, "timestamp": n, "step": n} for n in range(1000)],
+        "params": [{"key": f"p{n}", "value": "x" * 200} for n in range(50)],
+    }
+    assert ann.post(ann.url + f"{api}/runs/log-batch", json=batch, timeout=60).ok
+    history = ann.get(ann.url + f"{api}/metrics/get-history?run_id={run}&metric_key=m", timeout=60)
+    assert len(history.json()["metrics"]) == 1000
+    search = {"experiment_ids": [number], "filter": "params.p3 = 'no'"}
+    assert ann.step("POST", f"{api}/runs/search", json=search).ok
+    blob = bytes(range(256)) * 20_000
+    artifact = "/api/2.0/mlflow-artifacts/artifacts/folder/blob.bin"
+    assert ann.step("PUT", artifact, data=blob).ok
+    assert ann.step("GET", artifact).content == blob
+    listed = ann.step("GET", "/api/2.0/mlflow-artifacts/artifacts?path=folder").json()
+    assert listed["files"][0]["file_size"] == len(blob)
+    assert ann.step("DELETE", artifact).ok
+    ann.step("GET", artifact)
+    ann.step("GET", "/api/2.0/mlflow-artifacts/artifacts/..%2F..%2Fetc%2Fpasswd")
+    ann.step("POST", f"{api}/registered-models/create", json={"name": "moby"})
+    assert "moby" in ann.step("GET", f"{api}/registered-models/search").text
+    ann.step("POST", f"{api}/runs/create", data="{not json")
+    assert ann.step("GET", "/").ok
+    ann.step("GET", "/no-such-page")
+
+
 Use = Callable[[Walker], None]
 PRODUCTS = [
     pytest.param("frameworks", "django_admin_site:application", use_django_admin, id="django"),
     pytest.param("wsgidav", "dav_site:app", use_wsgidav, id="wsgidav"),
     pytest.param("flask-admin", "flask_admin_site:app", use_flask_admin, marks=takes_long),
     pytest.param("dash", "dash_site:app", use_dash, marks=takes_long),
+    pytest.param("mlflow", "mlflow.server:app", use_mlflow, marks=takes_long),
     pytest.param("flask-appbuilder", "fab_site:app", use_flask_appbuilder, marks=takes_long),
 ]
 VARYING = (
@@ -175,8 +215,20 @@ VARYING = (
     r'"(request_id|requestId)":"[^"]+"',
     r"quota-[a-z]+-bytes>\d+|\b\d+-\d{10}-\d+\b",  # of the disk; an ETag
     r'"end_id":"[^"]+"',  # Dash's, of a page
+    r"\d{4}-\d\d-\d\d_[\d-]+",  # in the name of a file
+    r'"(\w*time\w*|run_uuid|run_id|\w*_uri|timestamp)": ?("[^"]*"|[\d.]+)',
     r"\?m=\d+|\.v\d+_\d+_\d+m\d+",
 )
+ENVIRONMENT = {
+    "FOLDER": "{folder}",
+    "PYTHONWARNINGS": "ignore",
+    "PYTHONHASHSEED": "0",  # some show sets
+    "_MLFLOW_SERVER_FILE_STORE": "sqlite:///{folder}/mlflow.db",
+    "_MLFLOW_SERVER_REGISTRY_STORE": "sqlite:///{folder}/mlflow.db",
+    "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
+    "_MLFLOW_SERVER_ARTIFACT_DESTINATION": "{folder}/artifacts",
+    "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+}
 
 
 @pytest.mark.parametrize(("environment", "application", "use"), PRODUCTS)
@@ -187,7 +239,7 @@ def test_product_answers_as_it_does_under_gunicorn(
     for name, run in (("gunicorn", gunicorn), ("ours", host)):
         folder = tmp_path / name
         folder.mkdir()
-        env = {"FOLDER": str(folder), "PYTHONWARNINGS": "ignore", "PYTHONHASHSEED": "0"}
+        env = {name: value.format(folder=folder) for name, value in ENVIRONMENT.items()}
         with run(environment, application, cwd=APPLICATIONS, env=env) as server:
             walker = Walker(server.url, *VARYING, str(folder))
             use(walker)

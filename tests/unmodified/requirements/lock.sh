@@ -10,7 +10,7 @@ lock() {
 
 lock -c ../../../requirements/runtime.txt ../../../pyproject.toml -o flasknado.txt
 for name in httpbin isso-build calibre-web-build calibre-web sqlite-web flask-login frameworks opentelemetry monkey-patches \
-  dash flask-admin flask-appbuilder locust mlflow wsgidav; do
+  dash flask-admin flask-appbuilder mlflow wsgidav; do
   lock "$name.in" -o "$name.txt"
 done
 lock --overrides octoprint-overrides.in octoprint.in -o octoprint.txt
