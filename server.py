@@ -35,28 +35,32 @@ BODY_LIMITS = {
     "/post": "512K",
     "/api": "512K",
 }
-"""The largest bodies where forms and JSON are expected: nothing here takes files."""
+"""The largest bodies where forms and JSON are expected; `/attachments` takes files."""
 
 
 def build(settings: Settings) -> flasknado.HTTPServer:
     """Return the whole system: Flask's half, Tornado's half, one server.
 
-    Raises `ConfigurationError` if the database cannot be used.
+    Raises `ConfigurationError` if the database or the folder for attachments cannot be used.
     """
     # Imported here, in the worker, so that a reload serves the code as it is then.
     logging.getLogger("alembic.runtime.plugins").setLevel(logging.WARNING)  # chatty at import
     import async_handlers
-    from webapp import create_app, database
+    from webapp import attachments, create_app, database
 
     app = create_app(settings)
     try:
+        attachments.prepare(app)
         database.migrate_if_needed(app)
-    except database.DatabaseError as error:
+    except (attachments.UploadFolderError, database.DatabaseError) as error:
         raise ConfigurationError(str(error)) from error
     return flasknado.HTTPServer(
         flasknado.WSGIContainer(app, threads=settings.threads),
         handlers=async_handlers.routes,
-        limits=Limits(max_body_bytes=settings.max_body_bytes, body_limits=BODY_LIMITS),
+        limits=Limits(
+            max_body_bytes=settings.max_body_bytes,
+            body_limits=BODY_LIMITS | {"/api/v1/attachments": settings.max_body_bytes},
+        ),
         trusted_proxies=map(str, settings.trusted_proxies),
         trusted_fields=settings.trusted_fields,
         trusted_hosts=settings.trusted_hosts,

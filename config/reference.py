@@ -45,10 +45,24 @@ proxy's address and share one limit. Hashing has its own threads: half as many a
 most a quarter of `THREADS`, each with a queue of up to four. When the queue is full, a log-in
 gets 503 with `Retry-After`. Concurrent guesses may exceed a limit by one per thread.
 
-**Sessions and tokens.** Logging out invalidates the session's cookie on the server. A change of
-the password, "log out everywhere" on the account page, `DELETE /api/v1/me/sessions` and `flask
---app webapp users logout NAME` end every session and token of an account, and its live
-connections.
+**Sessions and tokens.** Each browser that is logged in is a record, listed in the settings, and
+its cookie is worthless without it. A change of the password, "log out everywhere" in the settings,
+`DELETE /api/v1/me/sessions` and `flask --app webapp users logout NAME` end every session and token
+of an account, API tokens included, and its live connections. An account has at most 20 API tokens,
+each good for a year.
+
+**Attachments.** A post has at most 10, an account at most 500 MB of them; each may be as large as
+`MAX_BODY_MB` allows. PNG, JPEG, GIF and WebP pictures are shown, recognised by their first bytes;
+everything else is a download. The files have random names in `UPLOAD_DIR`.
+
+**Search.** A query has at most 8 words. Of a post with more than 1,000 different words the first
+1,000 are found. `flask --app webapp posts index` makes the index again.
+
+**Requests that are sent twice.** The answer to a form, or to an API request with an
+`Idempotency-Key`, is kept for 24 hours.
+
+**Transactions.** A request or stream that holds one for longer than `TRANSACTION_WARNING_S` is
+logged once, with its view and last statement (`webapp.watchdog`).
 
 **Files.** `var/`, the secret key and the files of a SQLite database are accessible to their owner
 only (modes 0700 and 0600). The server removes access for others when it starts, and logs a

@@ -255,6 +255,27 @@ class Settings(BaseSettings):
         " in within the last 30 days are exempt.",
     )
     register_limit_per_address: str = _limit("60 per hour", "Accounts created from one address.")
+    api_write_limit: str = _limit(
+        "600 per 10 minutes", "Changes through the API by one account, or from one address."
+    )
+    upload_dir: Path = _setting(
+        VAR_DIR / "uploads",
+        unit="folder",
+        meaning="Where attachments are kept. Servers on several machines need a common folder.",
+        rule="a folder that the server may write to; relative paths start at the project's root",
+        mend="set UPLOAD_DIR=var/uploads",
+        shown_default="`var/uploads`",
+    )
+    transaction_warning_s: float = _setting(
+        5.0,
+        unit="s",
+        meaning="How long a request or stream may hold a database transaction before the log says"
+        " so once, with the view and the statement; 0 means never.",
+        rule="a number from 0 to 3600",
+        mend="set TRANSACTION_WARNING_S=5",
+        ge=0,
+        le=3600,
+    )
     live_publish_token: SecretStr = _setting(
         SecretStr(""),
         unit="text",
@@ -325,6 +346,7 @@ class Settings(BaseSettings):
         "login_limit_per_account_and_address",
         "login_limit_per_account",
         "register_limit_per_address",
+        "api_write_limit",
         mode="after",
     )
     @classmethod
@@ -357,6 +379,11 @@ class Settings(BaseSettings):
         if not path.startswith(("/", "file:")):
             return f"{scheme}:///{PROJECT_ROOT}/{rest.removeprefix('/')}"
         return f"{scheme}://{rest}"
+
+    @field_validator("upload_dir", mode="after")
+    @classmethod
+    def _folder_is_absolute(cls, value: Path) -> Path:
+        return PROJECT_ROOT / value
 
     @field_validator("trusted_proxies", mode="before")
     @classmethod

@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from flasknado.errors import AddressTaken as AddressTaken
     from flasknado.errors import ClientDisconnected as ClientDisconnected
     from flasknado.errors import ConfigurationError as ConfigurationError
+    from flasknado.errors import CoroutineCancelled as CoroutineCancelled
     from flasknado.errors import FlasknadoError as FlasknadoError
     from flasknado.http.limits import Limits as Limits
     from flasknado.native.in_flask import in_flask as in_flask
     from flasknado.native.stack import Refused as Refused
+    from flasknado.ops.metrics.exposition import read_metrics as read_metrics
     from flasknado.ops.metrics.model import Family as Family
     from flasknado.ops.metrics.sources import add_source as add_source
     from flasknado.process.logger import Logger as Logger
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from flasknado.route_table import url_map as url_map
     from flasknado.server import HTTPServer as HTTPServer
     from flasknado.stock.container import WSGIContainer as WSGIContainer
+    from flasknado.streaming import json_line as json_line
+    from flasknado.streaming import server_sent_event as server_sent_event
+    from flasknado.streaming import stream as stream
     from flasknado.uploads.handler import UploadHandler as UploadHandler
     from flasknado.uploads.receivers import Upload as Upload
 
@@ -40,6 +45,7 @@ __all__ = [
     "AddressTaken",
     "ClientDisconnected",
     "ConfigurationError",
+    "CoroutineCancelled",
     "Family",
     "FlasknadoError",
     "HTTPServer",
@@ -52,7 +58,11 @@ __all__ = [
     "Worker",
     "add_source",
     "in_flask",
+    "json_line",
+    "read_metrics",
     "serve",
+    "server_sent_event",
+    "stream",
     "url_map",
 ]
 
@@ -63,6 +73,7 @@ if not TYPE_CHECKING:  # else every name would exist for type checkers
             "AddressTaken": "flasknado.errors",
             "ClientDisconnected": "flasknado.errors",
             "ConfigurationError": "flasknado.errors",
+            "CoroutineCancelled": "flasknado.errors",
             "Family": "flasknado.ops.metrics.model",
             "FlasknadoError": "flasknado.errors",
             "HTTPServer": "flasknado.server",
@@ -75,7 +86,11 @@ if not TYPE_CHECKING:  # else every name would exist for type checkers
             "Worker": "flasknado.process.worker",
             "add_source": "flasknado.ops.metrics.sources",
             "in_flask": "flasknado.native.in_flask",
+            "json_line": "flasknado.streaming",
+            "read_metrics": "flasknado.ops.metrics.exposition",
             "serve": "flasknado.process.serve",
+            "server_sent_event": "flasknado.streaming",
+            "stream": "flasknado.streaming",
             "url_map": "flasknado.route_table",
         },
     )

@@ -22,6 +22,13 @@ class ClientDisconnected(FlasknadoError, OSError):
     """The client is gone, so the response cannot be delivered."""
 
 
+class CoroutineCancelled(FlasknadoError):
+    """The server cancelled a coroutine of the application, for the reason that it says.
+
+    Its request is past its deadline, its client has been gone for long, or the server stops.
+    """
+
+
 class RequestError(FlasknadoError):
     """A request that is refused before any application sees it.
 

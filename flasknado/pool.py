@@ -1,7 +1,9 @@
 """The threads that run the application, and the bounded queue before them.
 
 A task is run by one thread, in one `contextvars.Context`, from beginning to end. A task
-that waits too long is shed: its client is told so and no thread runs it.
+that waits too long is shed: its client is told so and no thread runs it. A task that would
+hold its thread for long may be set aside: its thread goes on with it outside the pool, which
+starts another in its place, and ends after it.
 """
 
 from __future__ import annotations
@@ -56,15 +58,28 @@ class Task(ABC):
         """Say that it will not be done; called on the loop's thread, must not block."""
 
 
+class PoolThread:
+    """One thread of a pool and what it runs; may be read on any thread."""
+
+    __slots__ = ("aside", "number", "task", "thread")
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.task: Task | None = None
+        self.aside = False
+        """Whether its task has been set aside; guarded by the pool's lock."""
+        self.thread: threading.Thread | None = None
+
+
 class Pool:
     """A number of named threads behind a bounded queue.
 
     `threads` start at the first `submit()` (so after a fork); those that cannot be started
     then, because the process may have no more, are tried again later. At most `queue_limit`
     tasks wait; one more raises `PoolFull`. At most `running_limit` run at once, all threads at
-    first (`flasknado.wsgi.pacing` lowers it while they compute). `submit`, `withdraw`, `grow`,
-    `shrink` and `shed_older_than` belong to one thread, the loop's; the gauges may be read on
-    any.
+    first (`flasknado.wsgi.pacing` lowers it while they compute). Tasks that were set aside are
+    counted in neither. `submit`, `withdraw`, `grow`, `shrink`, `set_aside` and
+    `shed_older_than` belong to one thread, the loop's; the gauges may be read on any.
     """
 
     def __init__(self, threads: int, queue_limit: int, name: str = "flasknado-wsgi") -> None:
@@ -78,7 +93,7 @@ class Pool:
         self.shed = 0
         """How many tasks were shed because they waited too long."""
         self._lock = threading.Lock()
-        """Guards `_awake` and `_running_limit`, and the taking of what waits.
+        """Guards `_awake`, `_running_limit` and `_aside`, and the taking of what waits.
 
         Adding to `_waiting` needs no lock: whoever adds looks after the threads afterwards.
         """
@@ -88,8 +103,11 @@ class Pool:
         self._running_limit = threads
         self._wakes: queue.SimpleQueue[bool] = queue.SimpleQueue()
         """A True wakes a thread; a False ends one."""
-        self._running: list[Task | None] = [None] * threads
-        self._workers: list[threading.Thread] = []
+        self._workers: list[PoolThread] = []
+        self._aside: set[PoolThread] = set()
+        """The threads whose task was set aside and has not ended."""
+        self._asides = 0
+        """How many tasks have been set aside so far."""
         self._missing = threads
         """How many threads have not been started."""
         self._start_at = 0.0
@@ -100,8 +118,12 @@ class Pool:
 
     @property
     def busy(self) -> int:
-        """How many threads are running a task."""
-        return len(self._running) - self._running.count(None)
+        """How many threads are running a task; those aside are not of the pool."""
+        busy = 0
+        for worker in self._workers:
+            if worker.task is not None:
+                busy += 1
+        return busy
 
     @property
     def queued(self) -> int:
@@ -110,8 +132,8 @@ class Pool:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits and no thread is awake."""
-        return not self._waiting and not self._awake
+        """Whether nothing waits and no thread is awake, nor aside."""
+        return not self._waiting and not self._awake and not self._aside
 
     @property
     def running_limit(self) -> int:
@@ -125,18 +147,49 @@ class Pool:
         self.wake()
 
     @property
-    def workers(self) -> list[threading.Thread]:
-        """The threads, once they have been started."""
+    def workers(self) -> list[PoolThread]:
+        """The threads, once they have been started, without those aside. To be read only."""
         return self._workers
 
+    @property
+    def aside(self) -> list[PoolThread]:
+        """The threads whose task has been set aside."""
+        with self._lock:
+            return list(self._aside)
+
     def running_longer_than(self, age_s: float) -> list[tuple[threading.Thread, Task]]:
-        """Return the tasks that have run for longer than `age_s`, each with its thread."""
+        """Return the tasks that have run for longer than `age_s`, each with its thread.
+
+        Without those that were set aside.
+        """
         limit = _now() - age_s
-        return [
-            (thread, task)
-            for thread, task in zip(self._workers, list(self._running), strict=False)
-            if task is not None and task.started_at < limit
-        ]
+        return _tasks_before(limit, self._workers)
+
+    def all_running(self) -> list[tuple[threading.Thread, Task]]:
+        """Return all tasks that run, each with its thread, those that were set aside as well."""
+        return _tasks_before(_now(), [*self._workers, *self.aside])
+
+    def set_aside(self, worker: PoolThread, task: Task) -> bool:
+        """Have another thread take a thread's place, which ends once it has done its task.
+
+        False if it does not run that task any more, or no thread can be started.
+        """
+        if self._stopped or self._missing or worker.task is not task:
+            return False
+        number = worker.number
+        other = PoolThread(number)
+        with self._lock:  # while the other starts, too: the task might end meanwhile
+            if worker.aside or worker.task is not task or not self._start_thread(other):
+                return False
+            worker.aside = True
+            self._aside.add(worker)
+            self._awake -= 1
+        self._workers[number] = other
+        self._asides += 1
+        if worker.thread is not None:
+            worker.thread.name = f"{self.name}-aside-{self._asides}"
+        self.wake()
+        return True
 
     def submit(self, task: Task, *, wake: bool = True) -> None:
         """Have a thread run `task`; raises `PoolFull`, then or after `stop()`.
@@ -203,11 +256,10 @@ class Pool:
             number = self._ended[0]
         else:
             number = len(self._workers)
-            if number == len(self._running):
-                self._running.append(None)
+            if number == len(self.waits):
                 self.waits.append(Durations())
-        worker = self._start_thread(number)
-        if worker is None:
+        worker = PoolThread(number)
+        if not self._start_thread(worker):
             return False
         if number < len(self._workers):
             self._workers[number] = worker
@@ -240,8 +292,8 @@ class Pool:
         self._start_at = now + START_AGAIN_S
         wanted = len(self._workers) + self._missing
         while self._missing:
-            worker = self._start_thread(len(self._workers))
-            if worker is None:
+            worker = PoolThread(len(self._workers))
+            if not self._start_thread(worker):
                 break
             self._workers.append(worker)
             self._missing -= 1
@@ -255,32 +307,31 @@ class Pool:
             raise PoolFull("no thread could be started")
         self._running_limit = min(self._running_limit, len(self._workers))
 
-    def _start_thread(self, number: int) -> threading.Thread | None:
-        """Start a thread and return it, or `None` if the process may have no more."""
-        worker = threading.Thread(
-            target=self._work, args=(number,), name=f"{self.name}-{number}", daemon=True
+    def _start_thread(self, worker: PoolThread) -> bool:
+        """Start a thread; returns whether the process may have one more."""
+        worker.thread = threading.Thread(
+            target=self._work, args=(worker,), name=f"{self.name}-{worker.number}", daemon=True
         )
         try:
-            worker.start()
+            worker.thread.start()
         except RuntimeError:
-            return None
-        return worker
+            return False
+        return True
 
-    def _work(self, number: int) -> None:
-        running = self._running
-        waits = self.waits[number]
+    def _work(self, worker: PoolThread) -> None:
+        waits = self.waits[worker.number]
         process = _getpid()
         while self._wakes.get():
-            while (task := self._next()) is not None:
+            while (task := self._next(worker)) is not None:
                 task.started_at = _now()
                 waits.add(task.started_at - task.queued_at)
-                running[number] = task
+                worker.task = task
                 try:
                     _Context().run(task.run)
                 except BaseException:
                     log.exception("a task of %s failed", threading.current_thread().name)
                 finally:
-                    running[number] = None
+                    worker.task = None
                     del task
                 if _getpid() != process:
                     # Nobody will ever give this copy of the thread another task.
@@ -288,13 +339,28 @@ class Pool:
                         "a task forked a process that returned from it: end the process in the task"
                     )
                     _exit(1)
-        self._ended.append(number)
+            if worker.aside:
+                return
+        self._ended.append(worker.number)
 
-    def _next(self) -> Task | None:
+    def _next(self, worker: PoolThread) -> Task | None:
         """Return the next task of a thread that is awake, or `None`: it is not awake any more."""
         waiting = self._waiting
         with self._lock:
+            if worker.aside:
+                self._aside.discard(worker)
+                return None
             if self._awake <= self._running_limit and waiting:
                 return waiting.popleft()
             self._awake -= 1
             return None
+
+
+def _tasks_before(limit: float, workers: list[PoolThread]) -> list[tuple[threading.Thread, Task]]:
+    """Return the tasks that threads began before a time of `time.monotonic`."""
+    found: list[tuple[threading.Thread, Task]] = []
+    for worker in workers:
+        task = worker.task
+        if task is not None and task.started_at < limit and worker.thread is not None:
+            found.append((worker.thread, task))
+    return found

@@ -19,6 +19,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tornado import httputil
@@ -27,6 +28,7 @@ from tornado.ioloop import IOLoop
 from tornado.netutil import ssl_options_to_context
 
 from flasknado.errors import ConfigurationError
+from flasknado.flask_apps import flask_apps_of
 from flasknado.http.admit import FrontDoor, RequestIds
 from flasknado.http.body_limits import DEFAULT_MAX_BODY_BYTES, BodyLimits
 from flasknado.http.counters import Counters, ResponseHook
@@ -37,6 +39,7 @@ from flasknado.http.listeners import Listeners, accept_waiting
 from flasknado.http.mailbox import mailbox_of
 from flasknado.http.memory import MemoryBudget, default_limit_bytes
 from flasknado.http.message import RequestHead
+from flasknado.http.reply import Container
 from flasknado.http.tls import TLSAcceptor
 from flasknado.native import tornado_private
 from flasknado.native.application import HandlerDelegate
@@ -44,6 +47,8 @@ from flasknado.native.exchange import NativeExchange, context_of
 from flasknado.native.iostream import TransportStream
 from flasknado.native.mount import mounted
 from flasknado.native.routes import NativeRoute, NativeRoutes
+from flasknado.route_providers import provided_routes
+from flasknado.static.files import StaticFiles
 from flasknado.stock.dispatch import Dispatch
 from flasknado.stock.handlers import StockHandlerDelegate
 from flasknado.wsgi.container import ApplicationContainer
@@ -87,6 +92,8 @@ class HTTPServer(TornadoHTTPServer):
         the container and, like the application, lie below its mount. Handlers find the WSGI
         application in `self.settings["wsgi_app"]` and this server in
         `self.settings["http_server"]`.
+    static: folders of files by path prefix, such as `{"/static": "web/static"}`, below the mount.
+        They are answered on the event loop, without the container; native handlers go before them.
     http: the connection layer, `llhttp` or `tornado`; default: `default_layer()`.
     limits: the limits of each connection (`Limits`). On the `tornado` layer only those apply
         that Tornado has an option for, and those of bodies. Tornado's own options
@@ -111,6 +118,7 @@ class HTTPServer(TornadoHTTPServer):
         request_callback: Any,
         handlers: Iterable[NativeRoute] = (),
         *,
+        static: Mapping[str, str | Path] | None = None,
         http: str | None = None,
         limits: Limits | None = None,
         trusted_proxies: Iterable[str] = (),
@@ -140,6 +148,8 @@ class HTTPServer(TornadoHTTPServer):
         self.body_limits = _body_limits(self.limits, self.container, options)
         if self.container is not None:
             self.container.body_limits = self.body_limits
+        self.ordinary: Container | None = self.container
+        """What takes ordinary requests from connections."""
         self.trusted_proxies = TrustedProxies(trusted_proxies, trusted_fields, secure_schemes)
         self.trusted_hosts = TrustedHosts(trusted_hosts)
         self.counters = Counters()
@@ -159,12 +169,27 @@ class HTTPServer(TornadoHTTPServer):
             trusted_proxies=self.trusted_proxies,
             trusted_hosts=self.trusted_hosts,
         )
+        if self.container is not None:
+            app = next(flask_apps_of(self.container.application), None)
+            if app is not None:
+                self.add_handlers(provided_routes(app, self))
         self.draining = False
         self._on_response: ResponseHook | None = None
         self._drain_callbacks: list[DrainCallback] = []
+        if self.container is not None:
+            self._drain_callbacks.append(self.container.end_sockets)
         self._close_callbacks: list[CloseCallback] = []
+        if self.container is not None:
+            self.add_close_callback(self.container.loop_host.ended)
+        if static:
+            if self.container is None:
+                raise ConfigurationError("static lies before a WSGIContainer: pass one")
+            files = StaticFiles(static, self.container, self._mount)
+            self.ordinary = files
+            self.add_close_callback(files.close)
         self._shared: Shared | None = None
         self._listeners: Listeners | None = None
+        self._ask_handlers("check_server")
         super().initialize(request_callback, **options)
 
     @property
@@ -187,6 +212,22 @@ class HTTPServer(TornadoHTTPServer):
     def add_handlers(self, handlers: Iterable[NativeRoute]) -> None:
         """Add native routes, below the mount, after the existing ones."""
         self.native.add(mounted(handlers, self._mount))
+        self._ask_handlers("check_server")
+
+    def _ask_handlers(self, name: str) -> None:
+        """Call a class method of every kind of handler that has it, such as those of live events.
+
+        `check_server(server)` raises `ConfigurationError` for what it cannot work with, and
+        `begin_serving(server)` is called on the loop once the server listens.
+        """
+        for kind in dict.fromkeys(spec.handler_class for spec in self.native.specs):
+            method = getattr(kind, name, None)
+            if method is not None:
+                method(self)
+
+    def _begin_serving(self) -> None:
+        if not self.draining:
+            self._ask_handlers("begin_serving")
 
     def add_drain_callback(self, callback: DrainCallback) -> None:
         """Call `callback(window_s)` when draining begins. May be a coroutine function.
@@ -203,6 +244,9 @@ class HTTPServer(TornadoHTTPServer):
 
     def add_sockets(self, sockets: Iterable[socket.socket]) -> None:
         """Accept connections on bound sockets, TCP or Unix."""
+        if self.container is not None:
+            self.container.begin(_current_loop())
+        IOLoop.current().add_callback(self._begin_serving)
         if self.layer == TORNADO:
             super().add_sockets(sockets)
             return
@@ -225,7 +269,7 @@ class HTTPServer(TornadoHTTPServer):
         await super().close_all_connections()
         if self._shared is not None:
             # Again and again: a TLS handshake that ends meanwhile makes one more.
-            while self._shared.connections:
+            while self._shared.connections or self._shared.taken:
                 self._shared.close_connections()
                 await asyncio.sleep(0)
 
@@ -233,8 +277,8 @@ class HTTPServer(TornadoHTTPServer):
         from flasknado.http.connection import Connection
         from flasknado.http.shared import Shared
 
-        container = self.container
-        loop: asyncio.AbstractEventLoop = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
+        container, ordinary = self.container, self.ordinary
+        loop = _current_loop()
         shared = self._shared = Shared(
             loop,
             mailbox_of(loop),
@@ -243,12 +287,12 @@ class HTTPServer(TornadoHTTPServer):
             door=self.door,
             open_ordinary=(
                 self._native_exchange
-                if container is None
-                else partial(OrdinaryExchange, container=container)
+                if ordinary is None
+                else partial(OrdinaryExchange, container=ordinary)
             ),
             open_native=self._native_exchange,
             open_stream=TransportStream.over,
-            requests_waiting=lambda: container.requests_waiting if container is not None else 0,
+            requests_waiting=lambda: container.held_up if container is not None else 0,
             budget=self.budget,
             protocol=self.protocol,
             keep_alive=not self.conn_params.no_keep_alive,
@@ -306,8 +350,8 @@ class HTTPServer(TornadoHTTPServer):
 
         From now on every response closes its connection (`Connection: close`); idle connections
         have `DRAIN_LINGER_S` to send one more request. Requests that still wait for a thread at
-        the end get 503. Drain callbacks get the window. Detached connections (WebSocket) are not
-        waited for: whoever detached them closes them.
+        the end get 503. Drain callbacks get the window. Connections that native handlers have
+        detached (WebSocket) are not waited for: whoever detached them closes them.
         """
         began = time.monotonic()
         deadline = began + timeout_s
@@ -334,10 +378,11 @@ class HTTPServer(TornadoHTTPServer):
 
     def _is_quiet(self, lingers: bool) -> bool:
         """Whether nobody loses anything by the end; while it lingers, only if nobody is there."""
-        if self.counters.in_flight or not (self.container is None or self.container.pool.idle):
+        if self.counters.in_flight or not (self.container is None or self.container.idle):
             return False
         if self._shared is not None:
-            return not (self._shared.connections if lingers else self._shared.owes_bytes)
+            shared = self._shared
+            return not (shared.taken or (shared.connections if lingers else shared.owes_bytes))
         return not (lingers and tornado_private.has_connections(self))
 
 
@@ -353,6 +398,11 @@ async def _call_each(callbacks: Iterable[Callable[..., Any]], *args: float, limi
             log.error("a server callback did not finish in time: %r", callback)
         except Exception:
             log.exception("a server callback failed: %r", callback)
+
+
+def _current_loop() -> asyncio.AbstractEventLoop:
+    loop: asyncio.AbstractEventLoop = IOLoop.current().asyncio_loop  # type: ignore[attr-defined]
+    return loop
 
 
 def _has_llhttp() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import traceback
 
 
 def log_stack(
@@ -26,3 +27,18 @@ def log_stack(
         logger.name, level, "", 0, message, args, None, extra=extra, sinfo=stack.rstrip()
     )
     logger.handle(record)
+
+
+def awaiting_stack(awaitable: object) -> str:
+    """Return the stack of a suspended coroutine or generator, down to what it waits in."""
+    lines: list[str] = []
+    while awaitable is not None:
+        for kind, inner in (("cr", "cr_await"), ("ag", "ag_await"), ("gi", "gi_yieldfrom")):
+            frame = getattr(awaitable, f"{kind}_frame", None)
+            if frame is not None:
+                lines += traceback.format_stack(frame, limit=1)
+                awaitable = getattr(awaitable, inner, None)
+                break
+        else:
+            break
+    return "".join(lines)

@@ -12,11 +12,7 @@ log = logging.getLogger("flasknado.error")
 
 def runs_a_loop() -> bool:
     """Return whether the calling thread runs an event loop, so that it must not wait."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True
+    return asyncio._get_running_loop() is not None
 
 
 class LastingThread:

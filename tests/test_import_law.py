@@ -25,43 +25,58 @@ MAY_IMPORT: dict[str, set[str]] = {
     "loadtests": {"loadtests", "config", "flasknado", "webapp", "async_handlers"},
 }
 
-WEBAPP_OF_FLASKNADO = "flasknado.live"
+WEBAPP_OF_FLASKNADO = ("flasknado.live", "flasknado.socketio")
 
-GROUND = "durations error_stream errors exports sizes stacks threads token_bucket unix_path"
+GROUND = (
+    "durations error_stream errors exports flask_apps route_providers sizes stacks threads "
+    "token_bucket unix_path"
+)
 LIVE_GROUND = (
-    "live.errors live.event live.flask_cors live.formats live.options live.origins "
-    "live.revocation live.tickets"
+    "live.errors live.event live.flask_cors live.formats live.html live.options live.origins "
+    "live.revocation live.tickets live.wanted live.javascript live.compression"
 )
 STOREYS = {
     GROUND: GROUND,
     "http pool websocket": GROUND,
     "environ": f"{GROUND} http",
-    "wsgi": f"{GROUND} http environ pool",
+    "on_loop": f"{GROUND} http",
+    "wsgi": f"{GROUND} http environ on_loop pool websocket.codec",
     "native": f"{GROUND} http environ pool websocket",
+    "static": f"{GROUND} http",
     "stock": f"{GROUND} http wsgi native",
     "uploads": f"{GROUND} http wsgi native stock",
-    "server": f"{GROUND} http wsgi native stock",
+    "streaming": f"{GROUND} http on_loop wsgi.handoff",
+    "server": f"{GROUND} http static wsgi native stock",
     "route_table": f"{GROUND} native ops",
     "ops": f"{GROUND} http environ pool wsgi native server",
-    "process": f"{GROUND} http environ pool wsgi native stock server ops",
+    "process": f"{GROUND} http environ on_loop pool static wsgi native stock server ops",
     "__main__": "errors process",
     LIVE_GROUND: f"{GROUND} {LIVE_GROUND} websocket.codec",
     "live.client": "live.errors",
-    "live.log live.hooks": f"{GROUND} {LIVE_GROUND}",
-    "live.state": f"{GROUND} {LIVE_GROUND} live.hooks live.log",
+    "live.log": f"{GROUND} {LIVE_GROUND}",
+    "live.hooks": f"{GROUND} {LIVE_GROUND} live.log",
+    "live.runs": f"{GROUND} {LIVE_GROUND} http.request_id live.log on_loop",
+    "live.state": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.runs",
     "live.cli": f"{GROUND} {LIVE_GROUND} live.log live.state",
-    "live.hub": f"{GROUND} {LIVE_GROUND} live.log live.state native.iostream",
+    "live.hub": f"{GROUND} {LIVE_GROUND} live.log live.runs live.state native.iostream",
     "live.endpoints": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.state live.hub "
-    "http.message native pool websocket.codec",
+    "live.said http.message native pool websocket.codec",
+    "live.rendering": "",
+    "live.said": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.state",
+    "live.blueprint": f"{GROUND} {LIVE_GROUND} live.said live.state live.response",
     "live.response": f"{GROUND} {LIVE_GROUND} live.state live.endpoints wsgi.handoff",
+    "live.run_response": f"{GROUND} {LIVE_GROUND} live.log live.runs live.state live.response "
+    "on_loop wsgi.handoff",
     "live.extension": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.state live.cli "
-    "live.response",
+    "live.rendering live.response live.run_response live.blueprint",
+    "socketio": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.state live.hub live.endpoints "
+    "http.mailbox native ops.metrics pool server stock.container websocket.codec",
 }
 """The parts of `flasknado`, packages or modules, and what each may use beside itself."""
 
 MAY_USE = {part: uses.split() for parts, uses in STOREYS.items() for part in parts.split()}
 
-EXPORTING = {"flasknado", "flasknado.live"}
+EXPORTING = {"flasknado", "flasknado.live", "flasknado.socketio"}
 """Packages that export what is in them; nothing in them imports them."""
 
 PURE = [
@@ -72,11 +87,18 @@ PURE = [
     "flasknado.websocket.codec",
     "flasknado.live.event",
     "flasknado.live.formats",
+    "flasknado.live.compression",
+    "flasknado.live.html",
     "flasknado.live.tickets",
+    "flasknado.socketio.engineio.packet",
+    "flasknado.socketio.handlers",
+    "flasknado.socketio.message",
+    "flasknado.socketio.packet",
+    "flasknado.socketio.room_names",
 ]
 NOT_PURE = {"asyncio", "httptools", "selectors", "socket", "tornado", "uvloop"}
 
-FLASK_SIDE = ["extension", "hooks", "state", "response", "cli"]
+FLASK_SIDE = ["extension", "hooks", "state", "response", "cli", "blueprint", "rendering"]
 
 
 def files_of(part: str) -> list[Path]:
@@ -132,7 +154,7 @@ def test_part_imports_only_what_the_law_allows(part: str) -> None:
         assert used <= MAY_IMPORT[part], f"{path.relative_to(PROJECT_ROOT)} breaks the import law"
 
 
-def test_webapp_uses_neither_tornado_nor_more_of_flasknado_than_live() -> None:
+def test_webapp_uses_neither_tornado_nor_more_of_flasknado_than_its_extensions() -> None:
     for path in files_of("webapp"):
         for name in imports_of(path):
             assert top(name) != "tornado", path
@@ -214,6 +236,12 @@ def test_pure_module_when_imported_brings_no_loop_and_no_socket(module: str) -> 
     loaded = loaded_by(module)
     assert module in loaded
     assert not loaded & NOT_PURE
+
+
+def test_flask_side_of_socketio_when_imported_brings_no_tornado() -> None:
+    loaded = loaded_by(*(f"flasknado.socketio.{name}" for name in ("extension", "context")))
+    assert "flasknado.socketio.extension" in loaded
+    assert not loaded & {"tornado", "uvloop", "httptools", "flasknado.live.hub"}
 
 
 def test_flask_side_of_live_when_imported_brings_neither_tornado_nor_the_hub() -> None:

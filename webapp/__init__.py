@@ -23,11 +23,13 @@ from webapp import (
     body_limits,
     channels,
     cli,
+    compression,
     cors,
     database,
     errors,
     hooks,
     login_limits,
+    native_hooks,
     pages,
     passwords,
     startup,
@@ -66,8 +68,9 @@ def create_app(
     _configure(app, settings)
     app.config.from_mapping(overrides or {})
 
+    compression.register(app)
     hooks.register(app)
-    database.bind(app)
+    database.bind(app, settings)
     for extension in (bcrypt, jwt, csrf):
         extension.init_app(app)
     live.init_app(app, db)
@@ -77,6 +80,7 @@ def create_app(
     login_limits.register(app)
     passwords.register(app, settings.threads)
     channels.register()
+    native_hooks.register(app)
     for package in (auth, pages, api):
         package.register(app)
     cli.register(app)
@@ -117,5 +121,11 @@ def _configure(app: Flask, settings: Settings) -> None:
         # An event carries a whole post: each character is at most 12 bytes of JSON.
         LIVE_MAX_DATA_BYTES=256 * 1024,
         LIVE_PRESENCE=["post:*"],
+        API_WRITE_LIMIT=settings.api_write_limit,
+        TRANSACTION_WARNING_S=settings.transaction_warning_s,
+        UPLOAD_DIR=settings.upload_dir,
+        THREADS=settings.threads,
+        LIVE_HEARTBEAT_S=5,  # a page that has lost its connection says so within ten seconds
+        RATELIMIT_HEADERS_ENABLED=True,
         LIVE_PUBLISH_TOKEN=settings.live_publish_token.get_secret_value(),
     )

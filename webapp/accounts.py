@@ -122,6 +122,18 @@ def authenticate(username: str, password: str) -> User | None:
     return user
 
 
+def change(user: User, *, disabled: bool | None = None, role: str | None = None) -> None:
+    """Change what an administrator may change of an account; the caller commits.
+
+    Live connections end when somebody's role does: what they may read is asked again.
+    """
+    if disabled is not None:
+        set_disabled(user, disabled)
+    if role is not None and role != user.role:
+        user.role = role
+        live.revoke(user.id)
+
+
 def set_disabled(user: User, disabled: bool) -> None:
     """Disable or enable an account; its sessions, tokens and live connections stop at once.
 

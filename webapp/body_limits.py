@@ -28,6 +28,8 @@ MOST_BYTES_A_CHARACTER = 12
 """The longest way to send a character: two `\\uXXXX` of JSON, or four `%XX` of a form."""
 POST_BYTES = FORM_BYTES + (POST_CHARACTERS + TITLE_CHARACTERS) * MOST_BYTES_A_CHARACTER
 """A post with the longest text, however it is encoded."""
+ANY_BYTES = 2**62
+"""For a view that takes files: as much as the server does."""
 MAX_FORM_PARTS = 100
 _ATTRIBUTE = "max_body_bytes"
 _PIECE_BYTES = 64 * 1024

@@ -11,7 +11,7 @@ from flask import Flask, current_app
 from flask.cli import AppGroup, with_appcontext
 from sqlalchemy import select
 
-from webapp import accounts, credentials, demo
+from webapp import accounts, credentials, demo, search
 from webapp.database import DatabaseError, migrate_if_needed
 from webapp.extensions import db
 from webapp.models import ADMIN, USER, User
@@ -143,6 +143,18 @@ def render_posts() -> None:
             connection.commit()
             rendered += batch
     click.echo(f"{rendered} posts rendered.")
+
+
+@posts.command("index")
+@on_database
+def index_posts() -> None:
+    """Index every post for the search again."""
+    indexed = 0
+    with db.engine.connect() as connection:
+        for batch in search.index_all(connection):
+            connection.commit()
+            indexed += batch
+    click.echo(f"{indexed} posts indexed.")
 
 
 @click.command("demo")

@@ -16,6 +16,7 @@ from webapp.request_id import HEADER
 
 _CORS_KEY = "flasknado.cors"
 _PREFLIGHT_MAX_AGE_S = 600
+_LIMIT_HEADERS = ("X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset")
 
 
 def register(app: Flask, origins: Sequence[str]) -> None:
@@ -29,8 +30,8 @@ def register(app: Flask, origins: Sequence[str]) -> None:
         origins=list(origins),
         # Tokens, not cookies, so the browser need not send credentials of its own.
         supports_credentials=False,
-        allow_headers=["Authorization", "Content-Type"],
-        expose_headers=["Location", HEADER],
+        allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "If-Match"],
+        expose_headers=["ETag", "Location", "Retry-After", *_LIMIT_HEADERS, HEADER],
         max_age=_PREFLIGHT_MAX_AGE_S,
         always_send=False,
     )

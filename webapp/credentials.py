@@ -1,39 +1,37 @@
 """What makes a session cookie or a token worthless before its time.
 
-Each session and each token has a name of its own, which is noted when it is given back. All of
-an account's carry the account's generation, which rises when the password changes or the person
-logs out everywhere. Its live connections end each time, and their reconnect tickets with them;
-whoever may still read comes back by a credential that is still good. Runs on view threads.
+Each JSON Web Token has a name of its own, which is noted when it is given back; sessions and API
+tokens are records that are deleted (`sessions.py`, `api_tokens.py`). All of an account's cookies
+and JSON Web Tokens carry the account's generation, which rises when the password changes or the
+person logs out everywhere. Its live connections end each time, and their reconnect tickets with
+them; whoever may still read comes back by a credential that is still good. Runs on view threads.
 """
 
 from __future__ import annotations
 
-import secrets
 from datetime import UTC, datetime
 
 from sqlalchemy import ColumnElement, delete, exists, select
 
+from webapp import api_tokens, sessions
+from webapp.columns import utc_now
 from webapp.extensions import db, live
-from webapp.models import RevokedToken, User, utc_now
+from webapp.models import User
+from webapp.records import RevokedToken
 
 _FORGOTTEN_AT_ONCE = 1_000
 
 
-def new_name() -> str:
-    """Return a name for a session that nobody can guess."""
-    return secrets.token_urlsafe(16)
-
-
 def is_revoked(name: str) -> ColumnElement[bool]:
-    """Return the condition that the credential of this name was given back."""
+    """Return the condition that the token of this name was given back."""
     return exists().where(RevokedToken.jti == name)
 
 
 def revoke(name: str, user_id: int | str, expires_at: float) -> None:
-    """Refuse one session or token from now on, and end its account's live connections.
+    """Refuse one JSON Web Token from now on, and end its account's live connections.
 
     Args:
-        name: the session's, or the token's `jti`.
+        name: the token's `jti`.
         user_id: whose it is.
         expires_at: when it would have ended by itself, in seconds since the epoch.
 
@@ -51,4 +49,6 @@ def revoke_all(user: User) -> None:
     # In SQL, so that two that happen at once both count.
     user.credential_generation = User.credential_generation + 1
     db.session.flush()
+    sessions.end_all(user)
+    api_tokens.end_all(user)
     live.revoke(user.id)

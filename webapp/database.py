@@ -21,16 +21,20 @@ from flask import Flask, current_app
 from sqlalchemy import Connection, Engine, event, inspect, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, SessionTransaction
 from sqlalchemy.orm.interfaces import ORMOption
 from werkzeug.exceptions import NotFound
 
 from config import VAR_DIR, Settings
 from config.private_files import keep_private, make_private_directory, make_private_file
+from flasknado.live import limit_waits
+from webapp import watchdog
 from webapp.extensions import Base, db, migrate
 
 BUSY_TIMEOUT_S = 10
 _SPARE_CONNECTIONS = 8  # beside the views' threads: live authorisation, health checks
 _LARGEST_ID = 2**31 - 1
+_ACTIONS = "webapp.after_commit"
 _MIGRATION_LOCK = 0x666C6173  # any number, as long as nothing else on the server uses it
 
 ModelT = TypeVar("ModelT", bound=Base)
@@ -90,16 +94,18 @@ def _libpq_arguments(url: URL, settings: Settings) -> dict[str, Any]:
     return arguments
 
 
-def bind(app: Flask) -> None:
+def bind(app: Flask, settings: Settings) -> None:
     """Bind the extensions for the database to `app`; opens no connection yet."""
     db.init_app(app)
     migrate.init_app(app, db)
     with app.app_context():
+        watchdog.register(app, db.engine)
         if db.engine.dialect.name == "sqlite":
             event.listen(db.engine, "connect", _prepare_sqlite)
             path = sqlite_path(db.engine.url)
             if path is not None:
                 event.listen(db.engine, "do_connect", _sqlite_privacy(path, app))
+        limit_waits(db.engine, statement_timeout_s=settings.database_statement_timeout_s)
 
 
 def sqlite_path(url: URL) -> Path | None:
@@ -161,6 +167,26 @@ def find(model: type[ModelT], object_id: int, *options: ORMOption) -> ModelT:
 def end_transaction() -> None:
     """Give the connection back before something slow; what was not committed is lost."""
     db.session.rollback()
+
+
+def after_commit(action: Callable[[], None]) -> None:
+    """Call `action` once the session's transaction has committed, and not if it is rolled back."""
+    session = db.session()
+    session.info.setdefault(_ACTIONS, []).append(action)
+
+
+def _act(session: Session) -> None:
+    for action in session.info.pop(_ACTIONS, ()):
+        action()
+
+
+def _forget_actions(session: Session, previous: SessionTransaction) -> None:
+    if previous.parent is None:
+        session.info.pop(_ACTIONS, None)
+
+
+event.listen(db.session, "after_commit", _act)
+event.listen(db.session, "after_soft_rollback", _forget_actions)
 
 
 def ping(app: Flask) -> None:
@@ -237,6 +263,8 @@ def migration_connection() -> Iterator[Connection]:
         else:
             # It may wait for another process's migration, and take long itself.
             connection.execute(text("SET LOCAL statement_timeout = 0"))
+            driver: Any = connection.connection.dbapi_connection
+            driver.answer_timeout_s = None
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
         try:
             yield connection

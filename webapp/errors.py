@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import logging
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
-from flask import Flask, current_app, json, redirect, render_template, request, url_for
+from flask import Flask, current_app, flash, g, json, redirect, render_template, request, url_for
 from flask.globals import request_ctx
+from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException, ServiceUnavailable
@@ -21,12 +23,15 @@ from webapp.passwords import PoolFullError
 from webapp.request_id import request_id
 
 API_PREFIX = "/api/"
+NEEDS_ACCOUNT = "needs_account"
+"""The attribute of a view that is for people with an account."""
 _RETRY_AFTER_S = 5
 
 
 def register(app: Flask) -> None:
     """Answer every error of `app`."""
     app.register_error_handler(HTTPException, answer)
+    app.register_error_handler(CSRFError, _form_is_out_of_date)
     app.register_error_handler(OperationalError, _database_is_away)
     app.register_error_handler(PoolTimeoutError, _database_is_away)
 
@@ -54,6 +59,19 @@ def answer(error: HTTPException) -> Response:
         came_from = request.full_path.rstrip("?") if request.method in ("GET", "HEAD") else None
         return redirect(url_for("auth.login", next=came_from))
     return _page(error)
+
+
+def _form_is_out_of_date(error: CSRFError) -> Response:
+    """Send whoever is logged out to the log-in, and from there back to the form's page.
+
+    What was typed is not lost: the page has kept it (`drafts.js`).
+    """
+    view = current_app.view_functions.get(request.endpoint or "")
+    if g.user is not None or not getattr(view, NEEDS_ACCOUNT, False):
+        return answer(error)
+    page = urlsplit(request.referrer or "").path
+    flash("You were logged out. Log in to send what you typed.")
+    return redirect(url_for("auth.login", next=page or None))
 
 
 def _database_is_away(error: Exception) -> Response:

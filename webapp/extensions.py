@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from flask_bcrypt import Bcrypt
+from flask_compress import Compress
 from flask_cors import CORS
 from flask_jwt_extended import JWTManager
 from flask_limiter import Limiter
@@ -41,5 +42,6 @@ bcrypt = Bcrypt()
 jwt = JWTManager()
 csrf = CSRFProtect()
 cors = CORS()
+compress = Compress()
 limiter = Limiter(get_remote_address, storage_uri="webapp-database://")
 live = Live()

@@ -13,11 +13,10 @@ from wtforms.validators import StopValidation
 class ByRule:
     """Validate a field by a function of `rules.py`, and keep what it returns."""
 
-    # The browser is told to want a value, as WTForms' own InputRequired does.
-    field_flags = {"required": True}
-
-    def __init__(self, rule: Callable[[str], str]) -> None:
+    def __init__(self, rule: Callable[[str], str], *, required: bool = True) -> None:
         self.rule = rule
+        # The browser is told to want a value, as WTForms' own InputRequired does.
+        self.field_flags = {"required": True} if required else {}
 
     def __call__(self, form: FlaskForm, field: Any) -> None:  # noqa: ARG002
         try:

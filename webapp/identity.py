@@ -8,19 +8,20 @@ matters (`g.token_refusal`).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 from flask import Flask, current_app, g, request, session
 from flask.sessions import SecureCookieSessionInterface
 from flask_jwt_extended import get_current_user
-from sqlalchemy import select
 from werkzeug.exceptions import Forbidden, Unauthorized
 
 from flasknado.live import Identity
-from webapp import credentials, tokens
+from webapp import api_tokens, sessions, tokens
+from webapp.errors import NEEDS_ACCOUNT
 from webapp.extensions import db, live
 from webapp.models import ADMIN, User
 from webapp.serializers import user_json
@@ -29,10 +30,12 @@ EXTENSION_KEY = "flasknado.identity"
 _NO_ROLES: frozenset[str] = frozenset()
 # EventSource and WebSocket cannot set headers, so there a token may be in the query.
 _LIVE_PREFIX = "/live/"
+_QUERY_NAME = "access_token"
+# Views that answer everybody alike, and ask no database.
+_NOBODYS = frozenset(("static", "pages.avatar"))
 # What a session holds.
 _USER, _NAME, _GENERATION = "user_id", "session_id", "generation"
-# A request that began before the log-out may sign the session's cookie once more after it.
-_STILL_SIGNED = timedelta(hours=1)
+_BEARER = re.compile(r"[Bb]earer +(\S+)")
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -41,6 +44,7 @@ R = TypeVar("R")
 def register(app: Flask) -> None:
     """Identify every request, and let native handlers ask who it is of: they cannot import us."""
     app.before_request(load_identity)
+    app.after_request(sessions.note_seen)
     app.extensions[EXTENSION_KEY] = describe
     live.identity(live_identity)
 
@@ -53,8 +57,9 @@ def describe() -> dict[str, Any]:
 def load_identity() -> None:
     """Set `g.user`, `g.roles`, `g.by_session` and `g.token_refusal` for this request."""
     g.user, g.roles, g.by_session, g.token_refusal = None, _NO_ROLES, False, None
+    g.by_api_token, g.login_session = False, None
     g.token_expires_at = None
-    if request.endpoint == "static" or request.method == "OPTIONS":
+    if request.endpoint in _NOBODYS or request.method == "OPTIONS":
         return
     try:
         presented = _load_from_token()
@@ -65,11 +70,12 @@ def load_identity() -> None:
 
 
 def log_in(user: User) -> None:
-    """Begin a new session for `user`; nothing of the old one stays (no session fixation)."""
+    """Begin a new session for `user`, and commit; nothing of the old one stays (no fixation)."""
     session.clear()
     session[_USER] = user.id
     session[_GENERATION] = user.credential_generation
-    session[_NAME] = credentials.new_name()
+    session[_NAME] = sessions.begin(user)
+    db.session.commit()
 
 
 def log_out() -> None:
@@ -78,15 +84,13 @@ def log_out() -> None:
     The cookie is worthless from then on, whoever has a copy of it.
     """
     if g.user is not None and g.by_session:
-        lifetime: timedelta = current_app.permanent_session_lifetime
-        expires_at = datetime.now(UTC) + lifetime + _STILL_SIGNED
-        credentials.revoke(session[_NAME], g.user.id, expires_at.timestamp())
+        sessions.end(g.login_session)
     forget()
 
 
 def forget() -> None:
     """Answer without the session; on the server it is as it was."""
-    g.user, g.roles, g.by_session = None, _NO_ROLES, False
+    g.user, g.roles, g.by_session, g.login_session = None, _NO_ROLES, False, None
     session.clear()
 
 
@@ -121,6 +125,7 @@ def login_required(view: Callable[P, R]) -> Callable[P, R]:
         current_user()
         return view(*args, **kwargs)
 
+    setattr(guarded, NEEDS_ACCOUNT, True)
     return guarded
 
 
@@ -140,6 +145,11 @@ def admin_only(view: Callable[P, R]) -> Callable[P, R]:
 def _load_from_token() -> bool:
     """Return whether an access token was presented; raise `Unauthorized` if it is not good."""
     in_query = request.path.startswith(_LIVE_PREFIX)
+    presented = _BEARER.fullmatch(request.headers.get("Authorization", ""))
+    token = presented[1] if presented else request.args.get(_QUERY_NAME, "") if in_query else ""
+    if token.startswith(api_tokens.PREFIX):
+        _load_from_api_token(token)
+        return True
     claims = tokens.verified_claims(["headers", "query_string"] if in_query else ["headers"])
     if claims is None:
         return False
@@ -150,16 +160,28 @@ def _load_from_token() -> bool:
     return True
 
 
+def _load_from_api_token(token: str) -> None:
+    found = api_tokens.person_of(token)
+    if found is None:
+        raise tokens.unauthorized(
+            "The API token is not one of this site's, has expired or was deleted.", "invalid_token"
+        )
+    g.user, record = found
+    g.roles, g.by_api_token = g.user.roles, True
+    g.token_expires_at = record.expires_at.timestamp()
+
+
 def _load_from_session() -> None:
     user_id, name, generation = session[_USER], session.get(_NAME), session.get(_GENERATION)
-    user = None
+    found = None
     if isinstance(user_id, int) and isinstance(name, str):
-        known = User.id == user_id, ~credentials.is_revoked(name)
-        user = db.session.scalar(select(User).where(*known))
-    if user is None or user.disabled or user.credential_generation != generation:
+        found = sessions.person_of(user_id, name)
+    if found is None or found[0].disabled or found[0].credential_generation != generation:
         forget()
         return
-    g.user, g.roles, g.by_session = user, user.roles, True
+    g.user, g.login_session = found
+    g.roles, g.by_session = g.user.roles, True
+    g.session_seen = g.login_session.id, g.login_session.seen_at
 
 
 def _session_expires_at() -> float | None:

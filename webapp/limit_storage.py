@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from webapp.database import end_transaction
 from webapp.extensions import db
-from webapp.models import AttemptCount
+from webapp.records import AttemptCount
 
 _REMOVED_AT_ONCE = 20
 _table = cast(Table, AttemptCount.__table__)

@@ -68,7 +68,7 @@ def guard_password(account: Callable[[], str]) -> Callable[[Callable[P, R]], Cal
             ("LOGIN_LIMIT_PER_ACCOUNT", account, nobodys_or_known, "for this account"),
         ):
             view = limiter.shared_limit(
-                _configured(name),
+                configured(name),
                 scope=name.lower(),
                 key_func=key,
                 methods=["POST", "PUT"],
@@ -76,7 +76,7 @@ def guard_password(account: Callable[[], str]) -> Callable[[Callable[P, R]], Cal
                 deduct_when=_was_wrong,
                 error_message=f"Too many wrong passwords {whose}",
             )(view)
-        return _limited(view)
+        return limited(view)
 
     return guard
 
@@ -84,13 +84,13 @@ def guard_password(account: Callable[[], str]) -> Callable[[Callable[P, R]], Cal
 def guard_registration(view: Callable[P, R]) -> Callable[P, R]:
     """Limit the accounts that may be made from one address; a decorator."""
     guarded = limiter.shared_limit(
-        _configured("REGISTER_LIMIT_PER_ADDRESS"),
+        configured("REGISTER_LIMIT_PER_ADDRESS"),
         scope="register",
         methods=["POST"],
         deduct_when=lambda response: response.status_code in (201, 302),
         error_message="Too many accounts were made from your address",
     )(view)
-    return _limited(guarded)
+    return limited(guarded)
 
 
 def note_wrong_password() -> None:
@@ -157,15 +157,27 @@ class _HooksOfLimitedViews:
         """Register nothing."""
 
     def after_request(self, count: Callable[[Response], Response]) -> None:
-        """Register what counts the wrong passwords."""
-        self._app.after_request(lambda response: count(response) if g.get(_LIMITED) else response)
+        """Register what counts the wrong passwords, and what adds the headers."""
+
+        def count_limited(response: Response) -> Response:
+            if not g.get(_LIMITED):
+                return response
+            # When to try again is said by whoever refuses, and by nobody else.
+            retry_after = response.headers.get("Retry-After")
+            response = count(response)
+            response.headers.pop("Retry-After", None)
+            if retry_after is not None:
+                response.headers["Retry-After"] = retry_after
+            return response
+
+        self._app.after_request(count_limited)
 
     def teardown_request(self, forget: Callable[[BaseException | None], None]) -> None:
         """Register what forgets the request."""
         self._app.teardown_request(lambda error: forget(error) if g.get(_LIMITED) else None)
 
 
-def _limited(view: Callable[P, R]) -> Callable[P, R]:
+def limited(view: Callable[P, R]) -> Callable[P, R]:
     @wraps(view)
     def marked(*args: P.args, **kwargs: P.kwargs) -> R:
         setattr(g, _LIMITED, True)
@@ -174,7 +186,8 @@ def _limited(view: Callable[P, R]) -> Callable[P, R]:
     return marked
 
 
-def _configured(name: str) -> Callable[[], str]:
+def configured(name: str) -> Callable[[], str]:
+    """Return a function that returns a limit of the configuration."""
     return lambda: current_app.config[name]
 
 

@@ -80,6 +80,14 @@ def render_any(text: str) -> str:
         return f"<pre>{escape(text, quote=False)}</pre>"
 
 
+def render_any_words(text: str) -> str:
+    """Return the words of a text on one line; of one over the budget, the text as it is."""
+    try:
+        return render(text).words
+    except TooMuchMarkupError:
+        return " ".join(text.split())
+
+
 def excerpt(words: str, max_characters: int) -> str:
     """Return the beginning of a text that is on one line, cut at a word."""
     if len(words) <= max_characters:

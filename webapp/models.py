@@ -1,67 +1,29 @@
-"""The tables: accounts, posts, comments and revoked sessions and tokens, attempts.
+"""The tables of what people see: accounts, posts, comments, attachments, notifications.
 
-Every timestamp is timezone-aware and in UTC, on databases that keep no time zone too.
+Every timestamp is timezone-aware and in UTC, on databases that keep no time zone too. What the
+site needs to know of log-ins and requests is in `records.py`.
 """
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from datetime import datetime
 
-from sqlalchemy import (
-    CheckConstraint,
-    DateTime,
-    Double,
-    ForeignKey,
-    Index,
-    String,
-    Text,
-    func,
-    select,
-)
-from sqlalchemy.engine import Dialect
-from sqlalchemy.orm import Mapped, column_property, mapped_column, relationship
-from sqlalchemy.types import TypeDecorator
+from sqlalchemy import CheckConstraint, ForeignKey, Index, String, Text
+from sqlalchemy.orm import Mapped, mapped_column, relationship
 
-from webapp.extensions import Base, db
-
-if TYPE_CHECKING:
-    Model = Base
-else:
-    Model = db.Model
+from webapp.columns import Model, UtcDateTime, utc_now
 
 USERNAME_CHARACTERS = 30
+ABOUT_CHARACTERS = 500
 TITLE_CHARACTERS = 200
 POST_CHARACTERS = 20_000
 COMMENT_CHARACTERS = 2_000
 EXCERPT_CHARACTERS = 280
+FILE_NAME_CHARACTERS = 120
+WORD_CHARACTERS = 40
 
 USER, ADMIN = "user", "admin"
-
-
-class UtcDateTime(TypeDecorator[datetime]):
-    """An aware datetime, kept in UTC; a naive one is refused."""
-
-    impl = DateTime(timezone=True)
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"{value!r} has no time zone: use datetime.now(UTC)")
-        return value.astimezone(UTC)
-
-    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        if value is None:
-            return None
-        # SQLite gives back what it was given, without the zone; PostgreSQL in the session's zone.
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
-
-
-def utc_now() -> datetime:
-    """Return the present time, aware and in UTC."""
-    return datetime.now(UTC)
+ROLES = (USER, ADMIN)
 
 
 class User(Model):
@@ -77,6 +39,7 @@ class User(Model):
     username: Mapped[str] = mapped_column(String(USERNAME_CHARACTERS))
     username_key: Mapped[str] = mapped_column(String(USERNAME_CHARACTERS), unique=True)
     password_hash: Mapped[str] = mapped_column(String(60))
+    about: Mapped[str] = mapped_column(String(ABOUT_CHARACTERS), default="", server_default="")
     role: Mapped[str] = mapped_column(String(10), default=USER)
     disabled: Mapped[bool] = mapped_column(default=False)
     credential_generation: Mapped[int] = mapped_column(default=0, server_default="0")
@@ -87,9 +50,9 @@ class User(Model):
         """Every role the account has now."""
         return frozenset({USER, self.role})
 
-    def may_change(self, post: Post) -> bool:
-        """Whether this account may edit and delete `post`: its author and administrators may."""
-        return self.id == post.author_id or self.role == ADMIN
+    def may_change(self, written: Post | Comment) -> bool:
+        """Whether this account may change and delete it: its author and administrators may."""
+        return self.id == written.author_id or self.role == ADMIN
 
 
 class Comment(Model):
@@ -111,7 +74,11 @@ class Comment(Model):
 
 
 class Post(Model):
-    """A post: Markdown, what becomes of it, its beginning as plain text. No id is used twice."""
+    """A post: Markdown, what becomes of it, its beginning as plain text. No id is used twice.
+
+    `version` rises with each edit; SQLAlchemy refuses to overwrite one that it has not read
+    (`StaleDataError`). `comment_count` is kept by `posts.py`, in SQL.
+    """
 
     __tablename__ = "post"
     __table_args__ = (
@@ -128,30 +95,71 @@ class Post(Model):
     excerpt: Mapped[str] = mapped_column(String(EXCERPT_CHARACTERS))
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     updated_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    version: Mapped[int] = mapped_column(default=1, server_default="1")
+    comment_count: Mapped[int] = mapped_column(default=0, server_default="0")
 
     author: Mapped[User] = relationship(lazy="joined", innerjoin=True)
-    comment_count: Mapped[int] = column_property(
-        select(func.count(Comment.id))
-        .where(Comment.post_id == id)  # noqa: A003
-        .correlate_except(Comment)
-        .scalar_subquery()
+    attachments: Mapped[list[Attachment]] = relationship(order_by="Attachment.id", viewonly=True)
+
+    __mapper_args__ = {"version_id_col": version}
+
+
+class Attachment(Model):
+    """A file of a post; its bytes are in the upload folder (`attachments.py`)."""
+
+    __tablename__ = "attachment"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    post_id: Mapped[int] = mapped_column(ForeignKey("post.id", ondelete="CASCADE"), index=True)
+    uploader_id: Mapped[int] = mapped_column(ForeignKey("user_account.id"), index=True)
+    name: Mapped[str] = mapped_column(String(FILE_NAME_CHARACTERS))
+    media_type: Mapped[str] = mapped_column(String(100))
+    size_bytes: Mapped[int]
+    stored_as: Mapped[str] = mapped_column(String(64), unique=True)
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+
+    @property
+    def is_image(self) -> bool:
+        """Whether browsers may show it; everything else is a download."""
+        return self.media_type.startswith("image/")
+
+
+class Notification(Model):
+    """That somebody commented on one's post, or mentioned one."""
+
+    __tablename__ = "notification"
+    __table_args__ = (
+        Index(None, "user_id", "id"),
+        Index(None, "user_id", "read_at"),
+        {"sqlite_autoincrement": True},
     )
 
+    id: Mapped[int] = mapped_column(primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("user_account.id"))
+    actor_id: Mapped[int] = mapped_column(ForeignKey("user_account.id"))
+    kind: Mapped[str] = mapped_column(String(10))
+    post_id: Mapped[int] = mapped_column(ForeignKey("post.id", ondelete="CASCADE"), index=True)
+    comment_id: Mapped[int | None] = mapped_column(
+        ForeignKey("comment.id", ondelete="CASCADE"), index=True
+    )
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime, default=utc_now)
+    read_at: Mapped[datetime | None] = mapped_column(UtcDateTime)
 
-class RevokedToken(Model):
-    """A session or token that was given back; the row may go once it would have expired."""
-
-    __tablename__ = "revoked_token"
-
-    jti: Mapped[str] = mapped_column(String(36), primary_key=True)
-    expires_at: Mapped[datetime] = mapped_column(UtcDateTime, index=True)
+    actor: Mapped[User] = relationship(lazy="joined", innerjoin=True, foreign_keys=[actor_id])
+    post: Mapped[Post] = relationship(lazy="joined", innerjoin=True)
 
 
-class AttemptCount(Model):
-    """How often something limited was tried; see `limit_storage.py`."""
+class SearchWord(Model):
+    """That a post has a word, in the form in which `search.py` looks for it."""
 
-    __tablename__ = "attempt_count"
+    __tablename__ = "search_word"
 
-    key: Mapped[str] = mapped_column(String(255), primary_key=True)
-    hits: Mapped[int]
-    expires_at: Mapped[float] = mapped_column(Double, index=True)
+    # Ranges of it are read, in the order of the characters' numbers, whatever the database's is.
+    word: Mapped[str] = mapped_column(
+        String(WORD_CHARACTERS).with_variant(String(WORD_CHARACTERS, collation="C"), "postgresql"),
+        primary_key=True,
+    )
+    post_id: Mapped[int] = mapped_column(
+        ForeignKey("post.id", ondelete="CASCADE"), primary_key=True, index=True
+    )

@@ -11,11 +11,13 @@ import unicodedata
 
 from webapp import markdown
 from webapp.models import (
+    ABOUT_CHARACTERS,
     COMMENT_CHARACTERS,
     POST_CHARACTERS,
     TITLE_CHARACTERS,
     USERNAME_CHARACTERS,
 )
+from webapp.records import TOKEN_NAME_CHARACTERS
 
 USERNAME_RULE = (
     f"3 to {USERNAME_CHARACTERS} letters (a to z), digits, hyphens and underscores,"
@@ -70,6 +72,22 @@ def post_body(value: str) -> str:
 def comment_body(value: str) -> str:
     """Return the plain text of a comment, with LF line ends."""
     return _text("A comment", _clean(value).strip(), COMMENT_CHARACTERS)
+
+
+def about(value: str) -> str:
+    """Return what a person says of themselves, with LF line ends; it may be nothing."""
+    kept = _clean(value).strip()
+    return _text("A profile", kept, ABOUT_CHARACTERS) if kept else ""
+
+
+def token_name(value: str) -> str:
+    """Return what an API token is for, on one line."""
+    return _text("A token's name", " ".join(_clean(value).split()), TOKEN_NAME_CHARACTERS)
+
+
+def chat_line(value: str, max_characters: int) -> str:
+    """Return what is said in the chat, on one line."""
+    return _text("A message", " ".join(_clean(value).split()), max_characters)
 
 
 def _clean(value: str) -> str:

@@ -313,15 +313,18 @@ class Connection(Refusing):
         if unparsed:
             stream.data_received(bytes(unparsed))
 
-    def leave(self) -> Flow:
-        """Take the connection out of HTTP, as a stream; requests that wait are forgotten."""
+    def leave(self, stream: Flow | None = None) -> Flow:
+        """Take the connection out of HTTP, as a stream; requests that wait are forgotten.
+
+        Without a `stream` it is the one that native handlers know.
+        """
         for exchange in self._waiting:
             self._forget(exchange)
             exchange.drop()
         self._waiting = NONE_WAITING
-        stream: Flow = self.shared.open_stream(self)
-        self.detach(stream)
-        return stream
+        left: Flow = self.shared.open_stream(self) if stream is None else stream
+        self.detach(left)
+        return left
 
     def holds_thread(self) -> bool:
         """Return whether a thread of the container waits for this client."""

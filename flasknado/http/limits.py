@@ -63,8 +63,8 @@ class Limits:
     """What a client must take on average in each `write_timeout_s` while something waits for it."""
 
     busy_write_rate_bytes_s: float = 64.0 * 1024
-    """While requests wait for a thread: what a client must take on average in each
-    `busy_write_window_s` if its response holds a thread; else it may be cut off, the slowest
+    """While requests wait for a thread that streams hold: what a client must take on average in
+    each `busy_write_window_s` if its response holds a thread; else it may be cut off, the slowest
     first, and no more clients than requests wait."""
 
     busy_write_window_s: float = 10.0

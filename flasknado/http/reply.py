@@ -6,6 +6,8 @@ Whoever answers either calls `send()` once, or `start()`, any number of `write()
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import threading
 from collections.abc import Callable
 from typing import Any, Final, Protocol
@@ -22,10 +24,64 @@ TakeConnection = Callable[[Any, bool], None]
 whether what is written to it must be in chunks."""
 
 
+class LoopReply(Protocol):
+    """One response that a thread has left to the event loop; all of it on the loop's thread.
+
+    Whoever answers calls `watch()` first, and then either `send()`, or `begin_body()`, any number
+    of `push()` and `end_body()`; or `cut_off()` at any point.
+    """
+
+    @property
+    def gone(self) -> bool:
+        """True once the client has disconnected."""
+
+    def watch(self, on_gone: Callable[[], None]) -> None:
+        """Have `on_gone()` called when the client disconnects; half-closing is that, too."""
+
+    def send(self, head: ResponseHead, body: bytes) -> None:
+        """Send a whole response instead."""
+
+    def begin_body(self, head: ResponseHead) -> None:
+        """Send the head of a response whose body follows by `push()`."""
+
+    def push(self, chunk: bytes) -> asyncio.Future[None] | None:
+        """Send a part of the body; returns `None`, or what to await before the next one.
+
+        The future fails if the client goes. To one that has gone nothing is sent.
+        """
+
+    def end_body(self) -> None:
+        """Say that the body is complete."""
+
+    def cut_off(self) -> None:
+        """Close the connection at once: what was promised cannot be kept."""
+
+
+BeginOnLoop = Callable[[LoopReply], None]
+"""Called on the loop's thread with a response that was left to it."""
+
+
+class LeftConnection(Protocol):
+    """A connection that has left HTTP for a thread of the application. Any thread may call it."""
+
+    socket: socket.socket
+    """A blocking socket; whoever has it closes it, and says so."""
+
+    cut_off: Callable[[], None]
+    """What closes the socket while others may use it, on the loop's thread; set by who has it."""
+
+    def closed(self, sent_bytes: int) -> None:
+        """Say that the socket has been closed, and how much was sent on it; once."""
+
+    def later(self, delay_s: float, call: Callable[[], None]) -> None:
+        """Have `call()` made on the loop's thread in a while."""
+
+
 class Reply(Protocol):
     """One response on its way to one client.
 
-    Its methods may be called on any thread, but by one thread at a time. Only `write()` waits.
+    Its methods may be called on any thread, but by one thread at a time. Only `write()` and
+    `take_socket()` wait.
     What is written to a client that has gone is dropped, except that `write()` raises, so that
     a stream ends.
     """
@@ -37,6 +93,18 @@ class Reply(Protocol):
     @property
     def begun(self) -> bool:
         """Whether a stream has been started. May be read on any thread."""
+
+    @property
+    def stalled(self) -> bool:
+        """Whether a stream waits for its client to read. May be read on any thread."""
+
+    @property
+    def leaves_http(self) -> bool:
+        """Whether `take_socket()` can be called."""
+
+    @property
+    def addresses(self) -> tuple[Any, Any]:
+        """The addresses of the connection, on this side and on the other, as sockets have them."""
 
     def send(self, head: ResponseHead, body: bytes) -> None:
         """Send a whole response. Never waits: the body is in memory already."""
@@ -63,6 +131,18 @@ class Reply(Protocol):
         If the client has gone, `take` is not called.
         """
 
+    def leave_to_loop(self, begin: BeginOnLoop) -> bool:
+        """Leave the whole response to the event loop. Never waits.
+
+        Returns false, and does not call `begin`, if the client has been answered already.
+        """
+
+    def take_socket(self) -> LeftConnection:
+        """Take the connection out of HTTP, instead of a response. Waits for the loop.
+
+        Raises `ClientDisconnected` if the client has gone.
+        """
+
     def finish(self) -> None:
         """Say that the body is complete. Never waits."""
 
@@ -79,6 +159,11 @@ class Room:
         self._changed = threading.Condition()
         self._closed = False
         self._waiting_bytes = 0
+
+    @property
+    def full(self) -> bool:
+        """Whether the writing thread waits. May be read on any thread."""
+        return self._waiting_bytes >= HIGH_WATER_BYTES
 
     def enter(self, size_bytes: int) -> None:
         """Count bytes that are to be sent, once there is room; on the writing thread.
@@ -104,6 +189,19 @@ class Room:
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+
+class WatchedRoom(Room):
+    """The room of a response that the loop writes: nobody waits in it."""
+
+    __slots__ = ("_on_gone",)
+
+    def __init__(self, on_gone: Callable[[], None]) -> None:  # without what a thread waits with
+        self._on_gone = on_gone
+        self._waiting_bytes = 0
+
+    def close(self) -> None:
+        self._on_gone()
 
 
 class Container(Protocol):

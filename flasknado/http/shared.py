@@ -17,7 +17,7 @@ from flasknado.http.mailbox import Mailbox
 from flasknado.http.memory import MemoryBudget
 from flasknado.http.message import RequestHead
 from flasknado.http.response_pace import ResponsePace
-from flasknado.http.watched import Watched
+from flasknado.http.watched import Taken, Watched
 
 log: Final = logging.getLogger("flasknado.http")
 
@@ -64,6 +64,8 @@ class Shared:
         self.keep_alive = keep_alive
         """False when every response closes its connection: by configuration, or while draining."""
         self.connections: set[Watched] = set()
+        self.taken: set[Taken] = set()
+        """Those that have left HTTP for threads of the application."""
         self.lingering = 0
         self.now = loop.time()
         """The loop's time at the last sweep."""
@@ -117,6 +119,8 @@ class Shared:
         """Cut all connections off, whatever they do."""
         for connection in list(self.connections):
             connection.abort()
+        for taken in list(self.taken):
+            taken.abort()
 
     def _memory_changed(self, full: bool) -> None:
         """Have no more of any body read, or have reading go on."""

@@ -37,3 +37,10 @@ class Watched(Protocol):
 
     def taken_bytes(self) -> int:
         """Return how much the client's socket has taken so far."""
+
+
+class Taken(Protocol):
+    """A connection that has left HTTP for a thread: `flasknado.wsgi.taken.TakenConnection`."""
+
+    def abort(self) -> None:
+        """Cut it off."""

@@ -16,9 +16,9 @@ The names are imported on first use.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from flasknado.exports import lazily
+from flasknado.exports import imported, lazily
 
 if TYPE_CHECKING:
     from tornado.routing import URLSpec
@@ -36,10 +36,15 @@ if TYPE_CHECKING:
     from flasknado.live.errors import LiveError as LiveError
     from flasknado.live.errors import LogUnavailable as LogUnavailable
     from flasknado.live.errors import TooManySubscribers as TooManySubscribers
+    from flasknado.live.errors import TransactionEnded as TransactionEnded
     from flasknado.live.event import Event as Event
     from flasknado.live.extension import Live as Live
+    from flasknado.live.log.postgres import limit_waits as limit_waits
     from flasknado.live.log.presence import Presence as Presence
+    from flasknado.live.log.run_table import Run as Run
+    from flasknado.live.log.sql_publish import publish_function as publish_function
     from flasknado.live.origins import OriginPolicy as OriginPolicy
+    from flasknado.live.runs.errors import TooManyRuns as TooManyRuns
     from flasknado.live.tickets import Identity as Identity
 
 __all__ = [
@@ -59,8 +64,13 @@ __all__ = [
     "OriginPolicy",
     "Presence",
     "Reset",
+    "Run",
     "SubscriptionRefused",
+    "TooManyRuns",
     "TooManySubscribers",
+    "TransactionEnded",
+    "limit_waits",
+    "publish_function",
     "routes",
 ]
 
@@ -84,8 +94,13 @@ if not TYPE_CHECKING:  # else every name would exist for type checkers
             "OriginPolicy": "flasknado.live.origins",
             "Presence": "flasknado.live.log.presence",
             "Reset": "flasknado.live.client",
+            "Run": "flasknado.live.log.run_table",
             "SubscriptionRefused": "flasknado.live.client",
+            "TooManyRuns": "flasknado.live.runs.errors",
             "TooManySubscribers": "flasknado.live.errors",
+            "TransactionEnded": "flasknado.live.errors",
+            "limit_waits": "flasknado.live.log.postgres",
+            "publish_function": "flasknado.live.log.sql_publish",
         },
     )
 
@@ -94,8 +109,9 @@ def routes(prefix: str = "/live") -> list[URLSpec]:
     """Return the native routes of the live endpoints under a path prefix.
 
     `GET events` (server-sent events), `ndjson`, `poll` (long-poll), `socket` (WebSocket) and
-    `live.js` (the client for browsers), `who` (the user of a page), and `POST publish`.
+    `live.js` (the client for browsers), `who` (the user of a page), `POST publish`, and
+    `POST stop` (a run).
     """
-    from flasknado.live.endpoints import route_table
-
-    return route_table(prefix)
+    endpoints: Any = imported("flasknado.live.endpoints", "flasknado.live.routes")
+    table: list[URLSpec] = endpoints.route_table(prefix)
+    return table

@@ -16,6 +16,7 @@ from flasknado.errors import FlasknadoError
 from flasknado.live.event import Cursor, check_channel, parse_cursor
 from flasknado.live.formats import json_control, json_event
 from flasknado.live.log.base import Follower
+from flasknado.live.log.sql_publish import publish_function
 from flasknado.live.log.wakeup import Wakeup
 from flasknado.live.state import LiveState, current_state, draft_of
 
@@ -109,12 +110,17 @@ def tail(channels: tuple[str, ...], after: str | None, count: int | None) -> Non
 @group.command("prune")
 @in_one_sentence
 def prune() -> None:
-    """Delete what is older or more than LIVE_RETENTION_S and LIVE_RETENTION_EVENTS allow."""
+    """Delete what is older or more than LIVE_RETENTION_S, LIVE_CHANNEL_RETENTION_S etc. allow."""
     state = _state()
     deleted = 0
     with _following(state) as follower:
         while batch := follower.prune(BATCH_EVENTS, everything=True):
             deleted += batch
+        swept = follower.sweep(BATCH_EVENTS)
+        while swept.more:
+            deleted += swept.events
+            swept = follower.sweep(BATCH_EVENTS)
+        deleted += swept.events
     click.echo(f"{deleted} events deleted.")
 
 
@@ -141,6 +147,17 @@ def stats() -> None:
         "retention_s": state.options.retention_s,
     }
     click.echo(json.dumps(said, indent=2))
+
+
+@group.command("sql")
+@in_one_sentence
+def sql() -> None:
+    """Print the statement that creates PostgreSQL's function live_publish, for psql."""
+    state = _state()
+    statement = publish_function(
+        schema=state.log.schema, max_data_bytes=state.options.max_data_bytes
+    )
+    click.echo(f"{statement.rstrip()};")
 
 
 @group.command("renew")

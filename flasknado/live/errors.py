@@ -33,6 +33,10 @@ class BufferFull(LiveError):
     """Too many buffered events are waiting to be appended."""
 
 
+class TransactionEnded(LiveError):
+    """The session's transaction was committed or rolled back before the event was published."""
+
+
 class TooManySubscribers(LiveError):
     """The process, the user or the address has too many live clients."""
 

@@ -8,6 +8,8 @@ another database is recognised.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -24,6 +26,16 @@ REVOCATIONS = "!revoke"
 MAX_OFFSET = 2**63 - 1
 """The largest offset: that of a BIGINT."""
 
+BY = "\x1f"
+"""In the stored name of an event that is not for the connection that caused it, between its name
+and the digest of that connection. No name can have it, and no channel's index has to know."""
+
+HTML = "\x1e"
+"""After the name of an event with HTML, in the same way (`flasknado.live.html`)."""
+
+DIGEST_CHARS = 16
+_CONNECTION = re.compile(r"[A-Za-z0-9_-]{16,64}\Z")
+
 RESERVED_NAMES = frozenset(("open", "error", "reset", "heartbeat", "reconnect", "presence"))
 """Event names that the protocol, or a browser's EventSource, uses itself."""
 
@@ -34,7 +46,10 @@ _CURSOR = re.compile(r"([A-Za-z0-9]{1,32}):(0|[1-9][0-9]{0,18})\Z")
 
 
 class Event(NamedTuple):
-    """One committed event. `data` is JSON text, encoded once when it was published."""
+    """One committed event. `data` is JSON text, encoded once when it was published.
+
+    `name` is as stored: see `BY`.
+    """
 
     offset: int
     channel: str
@@ -75,6 +90,64 @@ def check_channel(channel: str) -> str:
     return channel
 
 
+def is_pattern(channel: str) -> bool:
+    """Return whether a subscription to this follows many channels, as `post:*` does."""
+    return channel.endswith("*")
+
+
+def check_pattern(pattern: str) -> str:
+    """Return `pattern` if it is a channel's beginning and a star; raises `InvalidEvent`."""
+    if not isinstance(pattern, str) or not is_pattern(pattern):
+        raise InvalidEvent(f"{str(pattern)[:80]!a} is not a pattern, such as post:*")
+    check_channel(pattern[:-1])
+    return pattern
+
+
+def matches(channel: str, pattern: str) -> bool:
+    """Return whether a channel is one of a pattern's; what is said about a channel is not."""
+    return channel.startswith(pattern[:-1]) and "!" not in channel
+
+
+def connection_digest(connection: str) -> str:
+    """Return what stands for a connection's id in events; raises `InvalidEvent`.
+
+    The first 16 characters of its SHA-256 in base64 (of the URL's alphabet): who reads an event
+    cannot find the id, without which nobody can keep an event from that connection.
+    """
+    if _CONNECTION.match(connection) is None:
+        raise InvalidEvent(
+            f"{connection[:80]!a} is not a connection's id: use 16 to 64 random characters "
+            "out of A-Z, a-z, 0-9, _ and -"
+        )
+    digest = hashlib.sha256(connection.encode()).digest()
+    return base64.urlsafe_b64encode(digest)[:DIGEST_CHARS].decode()
+
+
+def marked(name: str, *, html: bool = False, by: str | None = None) -> str:
+    """Return an event's name as it is stored: that it has HTML, and which connection it is not for.
+
+    Raises `InvalidEvent` if it becomes too long.
+    """
+    marks = (HTML if html else "") + ("" if by is None else BY + by)
+    longest = MAX_NAME_CHARS - len(marks)
+    if len(name) > longest:
+        raise InvalidEvent(
+            f"{name[:80]!a} is too long: rendered, or with to_others, an event's name may have "
+            f"at most {longest} characters"
+        )
+    return name + marks
+
+
+def shown_name(event: Event) -> str:
+    """Return an event's name, as it was published."""
+    return event.name.partition(BY)[0].removesuffix(HTML)
+
+
+def is_by(event: Event, digest: str | None) -> bool:
+    """Return whether a connection caused an event that is for others only."""
+    return digest is not None and event.name.partition(BY)[2] == digest
+
+
 def check_name(name: str) -> str:
     """Return `name` if an event may be called so; raises `InvalidEvent`."""
     if not isinstance(name, str):
@@ -90,6 +163,18 @@ def check_name(name: str) -> str:
             f"(like {', '.join(sorted(RESERVED_NAMES - {name}))})"
         )
     return name
+
+
+def check_last(last: object, max_last: int) -> int:
+    """Return how many of a channel's newest events are asked for; raises `InvalidEvent`."""
+    if isinstance(last, str) and last.isascii() and last.isdecimal():
+        last = int(last[:10])
+    if not isinstance(last, int) or isinstance(last, bool) or not 0 <= last <= max_last:
+        raise InvalidEvent(
+            f"last must be a whole number from 0 to {max_last} (LIVE_MAX_LAST), "
+            f"not {str(last)[:80]!a}"
+        )
+    return last
 
 
 def has_control_characters(text: str) -> bool:

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from flasknado.live.errors import InvalidCursor
-from flasknado.live.event import Cursor, Event, parse_cursor
+from flasknado.live.event import BY, HTML, Cursor, Event, parse_cursor, shown_name
 from flasknado.websocket import codec
 
 NO_LOG = Cursor("", 0)
@@ -23,6 +23,13 @@ NO_LOG = Cursor("", 0)
 
 WHO_FIELD = "Live-Who"
 """The header field that says whose answer it is, as `Live.page_key` does to a page."""
+
+CONNECTION_FIELD = "X-Live-Connection"
+"""The header field in which a page gives the id that its connection has."""
+
+ALLOWED_HEADERS = f"Authorization, Cache-Control, Content-Type, Last-Event-ID, {CONNECTION_FIELD}"
+EXPOSED_HEADERS = f"Retry-After, X-Request-ID, {WHO_FIELD}"
+"""What pages of other origins may send, and see."""
 
 TICKET_MARK = "~"
 """Between cursor and ticket, where a client can give back one text only."""
@@ -50,11 +57,15 @@ _SSE_FORBIDDEN = re.compile("[\r\n\0]")
 def json_event(epoch: str, event: Event) -> bytes:
     """Return an event as a JSON object on one line; `data` is embedded as published.
 
-    A channel about another (`post:1!presence`) is shown under the other's name.
+    A channel about another (`post:1!presence`) is shown under the other's name. `by` is there
+    if the event is for others than the connection with that digest.
     """
+    name, _, by = event.name.partition(BY)
+    name = name.removesuffix(HTML)
+    caused = f',"by":"{by}"' if by else ""
     return (
         f'{{"id":"{epoch}:{event.offset}","channel":"{event.channel.partition("!")[0]}",'
-        f'"event":{json.dumps(event.name, ensure_ascii=False)},"data":{event.data}}}'
+        f'"event":{json.dumps(name, ensure_ascii=False)},"data":{event.data}{caused}}}'
     ).encode()
 
 
@@ -177,7 +188,7 @@ class Sse(Format):
         return b"id: %b:%d\nevent: %b\ndata: %b\n\n" % (
             epoch.encode(),
             event.offset,
-            event.name.encode(),
+            shown_name(event).encode(),
             json_event(epoch, event),
         )
 
@@ -204,6 +215,11 @@ class Sse(Format):
 class WebSocket(Format):
     """JSON text messages; a heartbeat is also a ping, which finds clients that are gone."""
 
+    takes_forms = False
+    """Whether the client may send the fields of a form as a message."""
+    deflates = False
+    """Whether its messages may be compressed."""
+
     def event(self, epoch: str, event: Event) -> bytes:
         return codec.frame(codec.TEXT, json_event(epoch, event))
 
@@ -213,6 +229,10 @@ class WebSocket(Format):
     def heartbeat(self, cursor: Cursor) -> bytes:
         text = codec.frame(codec.TEXT, json_control("heartbeat", cursor))
         return text + codec.frame(codec.PING)
+
+    def message(self, text: str) -> bytes:
+        """Return a message of the protocol itself, which is JSON."""
+        return codec.frame(codec.TEXT, text.encode())
 
     def closing(self, notice: GoAway) -> bytes:
         text = codec.frame(codec.TEXT, json_reconnect(notice))
@@ -278,12 +298,15 @@ def last_event_id(field: str | None, parameters: Iterable[tuple[str, str]]) -> s
 
 
 def cursor_of_last_event_id(text: str | None) -> Cursor | None:
-    """Return the cursor in what a reconnecting EventSource gives back, if there is one.
+    """Return the cursor in what a reconnecting EventSource gives back, if there is one."""
+    return cursor_or_reset(text) if text else None
+
+
+def cursor_or_reset(text: str) -> Cursor:
+    """Return the cursor that a client gives, perhaps with a ticket behind it.
 
     A text that is no cursor leads to a reset: an error would end an EventSource for good.
     """
-    if not text:
-        return None
     try:
         return parse_cursor(text.partition(TICKET_MARK)[0])
     except InvalidCursor:

@@ -13,14 +13,19 @@ from flask import current_app
 from werkzeug.exceptions import InternalServerError, NotFound, abort
 from werkzeug.wrappers import Response
 
+from flasknado.live.log.run_table import Run
 from flasknado.live.tickets import NOBODY, Identity
 
 MayRead = Callable[[str], Any]
+MayStop = Callable[[Run], Any]
 WhoAsks = Callable[[], Any]
 OnMessage = Callable[[str, Any], Any]
+OnPresence = Callable[[str, str, Any], Any]
 WhoAsksT = TypeVar("WhoAsksT", bound=WhoAsks)
 OnMessageT = TypeVar("OnMessageT", bound=OnMessage)
+OnPresenceT = TypeVar("OnPresenceT", bound=OnPresence)
 MayReadT = TypeVar("MayReadT", bound=MayRead)
+MayStopT = TypeVar("MayStopT", bound=MayStop)
 
 
 class Hooks:
@@ -32,7 +37,9 @@ class Hooks:
     def __init__(self) -> None:
         self._may_read: MayRead | None = None
         self._who: WhoAsks | None = None
+        self._may_stop: MayStop | None = None
         self._on_message: list[tuple[str, OnMessage]] = []
+        self._on_presence: dict[str, list[tuple[str, OnPresence]]] = {"join": [], "leave": []}
         self._complained: set[str] = set()
 
     def authorize(self, function: MayReadT) -> MayReadT:
@@ -60,16 +67,32 @@ class Hooks:
                 channel,
             )
             return False
-        said = current_app.ensure_sync(self._may_read)(channel)
+        return self._granted("authorize", current_app.ensure_sync(self._may_read)(channel))
+
+    def authorize_stop(self, function: MayStopT) -> MayStopT:
+        """Register `function(run) -> bool`, which decides who may stop a run; a decorator.
+
+        It is asked for `POST stop`, as `authorize`'s function is for channels, and its answer
+        counts in the same way. Without such a function only the user who started a run may stop
+        it.
+        """
+        self._may_stop = function
+        return function
+
+    def may_stop(self, run: Run) -> bool:
+        """Ask the registered function about a run, in a request context; raises as `may_read`."""
+        if self._may_stop is None:
+            return run.user is not None and run.user == self.who().user
+        return self._granted("authorize_stop", current_app.ensure_sync(self._may_stop)(run))
+
+    def _granted(self, hook: str, said: object) -> bool:
         if said is True:
             return True
         if said is not False and said is not None:
             if isinstance(said, (Response, tuple)):
                 _refuse_with(said)
             self._complain(
-                "authorize",
-                said,
-                "return True to allow access; return False or abort() to refuse it",
+                hook, said, "return True to allow access; return False or abort() to refuse it"
             )
         return False
 
@@ -128,6 +151,61 @@ class Hooks:
 
         return register
 
+    @overload
+    def on_join(self, pattern: OnPresenceT) -> OnPresenceT: ...
+
+    @overload
+    def on_join(self, pattern: str) -> Callable[[OnPresenceT], OnPresenceT]: ...
+
+    def on_join(self, pattern: Any) -> Any:
+        """Register `function(channel, user, info)` for users who join a channel; a decorator.
+
+        With `@live.on_join` it is called for every channel of LIVE_PRESENCE (and
+        LIVE_PRESENCE_USERS), with `@live.on_join("room:*")` for matching ones; the first match
+        counts. It is called once for each change, over all workers and machines: in the worker
+        that noticed first, on a thread of its own, in an application context without a request.
+        `info` is that of `Identity`. Users only: anonymous clients are counted, not told.
+
+        Up to 10,000 changes wait for slow functions; more are dropped, and logged. A change
+        whose worker is killed meanwhile is not handled.
+        """
+        return self._register_presence("join", pattern)
+
+    @overload
+    def on_leave(self, pattern: OnPresenceT) -> OnPresenceT: ...
+
+    @overload
+    def on_leave(self, pattern: str) -> Callable[[OnPresenceT], OnPresenceT]: ...
+
+    def on_leave(self, pattern: Any) -> Any:
+        """Register `function(channel, user, info)` for users whose last connection has left.
+
+        Called as that of `on_join`, LIVE_PRESENCE_GRACE_S after the connection ended.
+        """
+        return self._register_presence("leave", pattern)
+
+    def _register_presence(self, kind: str, pattern: Any) -> Any:
+        if callable(pattern):
+            return self._register_presence(kind, "*")(pattern)
+
+        def register(function: OnPresenceT) -> OnPresenceT:
+            self._on_presence[kind].append((pattern, function))
+            return function
+
+        return register
+
+    def hears_of(self, channel: str, kind: str) -> bool:
+        """Return whether a function is registered for such changes on a channel."""
+        registered = self._on_presence.get(kind, ())
+        return any(fnmatch.fnmatchcase(channel, pattern) for pattern, _ in registered)
+
+    def presence_changed(self, channel: str, kind: str, user: str, info: Any) -> None:
+        """Give a change of presence to its function, in an application context."""
+        for pattern, function in self._on_presence.get(kind, ()):
+            if fnmatch.fnmatchcase(channel, pattern):
+                current_app.ensure_sync(function)(channel, user, info)
+                return
+
     def answer(self, channel: str, data: Any) -> Any:
         """Give a message to its function, in a request context; return its answer.
 
@@ -153,6 +231,11 @@ class Hooks:
                 type(said).__name__,
                 rule,
             )
+
+
+def identify(hooks: Hooks) -> bool:
+    """Return whether hooks have a function that says who asks."""
+    return hooks._who is not None
 
 
 def _refuse_with(said: Response | tuple[Any, ...]) -> None:

@@ -13,13 +13,14 @@ import sqlalchemy as sa
 from flask import Flask, current_app
 
 from flasknado.errors import ConfigurationError
-from flasknado.live.event import Event, check_channel, check_name, encode_data
+from flasknado.live.event import Event, check_channel, check_name, encode_data, marked
 from flasknado.live.hooks import Hooks
 from flasknado.live.log import tables
 from flasknado.live.log.base import Log, OnCommit
 from flasknado.live.log.database import DatabaseLog, SessionLog
 from flasknado.live.log.memory import MemoryLog
 from flasknado.live.options import LiveOptions
+from flasknado.live.runs.manager import Runs
 from flasknado.live.tickets import Tickets
 
 if TYPE_CHECKING:
@@ -35,7 +36,13 @@ class LiveState:
     """What one Flask application has of `Live`: `app.extensions["live"]`."""
 
     def __init__(
-        self, app: Flask, hooks: Hooks, captured: OnCommit, db: SQLAlchemy | None, url: str | None
+        self,
+        app: Flask,
+        hooks: Hooks,
+        captured: OnCommit,
+        db: SQLAlchemy | None,
+        url: str | None,
+        bind_key: str | None = None,
     ) -> None:
         self.app = app
         self.hooks = hooks
@@ -44,25 +51,46 @@ class LiveState:
         self.tickets = Tickets(_signing_keys(app)) if app.secret_key else None
         """`None` without a secret key to sign them with."""
         self.publish_token = _publish_token(app)
-        self.log = self._log(db, url)
+        self.log = self._log(db, url, bind_key)
+        self.runs = Runs(app, self.log, self.options, self._encode)
         self.hubs: dict[Any, Any] = {}
         """The hub of each event loop that has needed one (`flasknado.live.hub.hub.hub_of`)."""
         self.signals: deque[tables.Draft] = deque()
         """The signals that wait for a reader to write them."""
         self._wakers: tuple[Callable[[], None], ...] = ()
 
-    def _log(self, db: SQLAlchemy | None, url: str | None) -> Log:
+    def _log(self, db: SQLAlchemy | None, url: str | None, bind_key: str | None) -> Log:
+        listen_url = self.app.config.get("LIVE_LISTEN_DATABASE_URI")
         if db is not None:
-            return SessionLog(self._engine_of(db), db, self.committed, self._captured)
+            return SessionLog(
+                self._engine_of(db, bind_key),
+                db,
+                self.committed,
+                self._captured,
+                bind_key=bind_key,
+                listen_url=listen_url,
+            )
         assert url is not None
         if url == MEMORY_URL:
             return MemoryLog(self.committed)
-        return DatabaseLog(url, self.committed, self._captured)
+        return DatabaseLog(url, self.committed, self._captured, listen_url=listen_url)
 
-    def _engine_of(self, db: SQLAlchemy) -> Callable[[], sa.Engine]:
+    def _encode(self, data: object, max_data_bytes: int) -> str:
+        return encode_json(data, self.app, max_data_bytes)
+
+    def _engine_of(self, db: SQLAlchemy, bind_key: str | None) -> Callable[[], sa.Engine]:
         def engine() -> sa.Engine:
             with self.app.app_context():
-                return db.engine
+                engines = db.engines
+            if bind_key not in engines:
+                raise ConfigurationError(
+                    "the application has no SQLALCHEMY_DATABASE_URI for the live events: set it, "
+                    "or name the bind that they are in, live.init_app(app, db, bind_key=...)"
+                    if bind_key is None
+                    else f"live events are to be in the bind {bind_key!r}, which is not in "
+                    f"SQLALCHEMY_BINDS ({', '.join(map(repr, engines))})"
+                )
+            return engines[bind_key]
 
         return engine
 
@@ -131,11 +159,17 @@ def draft_of(
     *,
     kept: bool = True,
     buffered: bool = False,
+    html: bool = False,
+    by: str | None = None,
 ) -> tables.Draft:
-    """Return an event that is not committed yet; raises `InvalidEvent`."""
+    """Return an event that is not committed yet; raises `InvalidEvent`.
+
+    `html`: whether its data is a fragment (`flasknado.live.html`). `by` is the digest of the
+    connection that is not to get it.
+    """
     return tables.Draft(
         check_channel(channel),
-        check_name(name),
+        marked(check_name(name), html=html, by=by),
         encode_json(data, state.app, state.options.max_data_bytes),
         kept,
         buffered,

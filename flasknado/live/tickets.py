@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from itsdangerous import BadData, Signer, URLSafeSerializer
@@ -22,10 +23,13 @@ from flasknado.live.event import Cursor, has_control_characters, parse_cursor
 LIFETIME_S = 60.0
 MAX_TICKET_CHARS = 16 * 1024
 MAX_USER_CHARS = 128
-"""The longest user id, and generation."""
+"""The longest user id, generation and session id."""
+MAX_INFO_BYTES = 1024
+"""The largest `info` of an identity, as JSON."""
 ANONYMOUS = "anonymous"
 """The key of the pages that nobody in particular has loaded."""
 _SALT = b"flasknado live reconnect ticket"
+_TAG_SALT = b"flasknado live tag"
 _PAGE_SALT = b"flasknado live page key"
 _SIGNING: dict[str, Any] = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
 """As Flask signs its sessions, with a digest of today."""
@@ -47,11 +51,19 @@ class Identity:
     """What changes with the user's credentials, such as a count of the changes of password;
     under the rules of `user`. `Live.revoke` says what it does."""
 
+    session_id: str | None
+    """What names this session of the user, for `Live.revoke`; under the rules of `user`."""
+    info_json: str | None
+    """What presence tells about the user, as JSON text; `info` is its value."""
+
     def __init__(
         self,
         user: str | int | None = None,
         expires_at: float | None = None,
         generation: str | int | None = None,
+        *,
+        session_id: str | int | None = None,
+        info: Mapping[str, Any] | None = None,
     ) -> None:
         if expires_at is not None and (
             isinstance(expires_at, bool)
@@ -62,17 +74,72 @@ class Identity:
                 f"expires_at must be a number of seconds since 1970, as datetime.timestamp() "
                 f"returns, or None, not {repr(expires_at)[:80]}"
             )
-        known = None if user is None else id_text(user, "user")
-        object.__setattr__(self, "user", known)
+        self._set(
+            None if user is None else id_text(user, "user"),
+            expires_at,
+            None if generation is None else id_text(generation, "generation"),
+            None if session_id is None else id_text(session_id, "session_id"),
+            None if info is None else _info_text(info),
+        )
+
+    @classmethod
+    def of(
+        cls,
+        user: str | None,
+        expires_at: float | None,
+        generation: str | None,
+        session_id: str | None,
+        info_json: str | None,
+    ) -> Identity:
+        """Return an identity of values that were checked before."""
+        identity = cls.__new__(cls)
+        identity._set(user, expires_at, generation, session_id, info_json)
+        return identity
+
+    def _set(
+        self,
+        user: str | None,
+        expires_at: float | None,
+        generation: str | None,
+        session_id: str | None,
+        info_json: str | None,
+    ) -> None:
+        object.__setattr__(self, "user", user)
         object.__setattr__(self, "expires_at", expires_at)
-        known = None if generation is None else id_text(generation, "generation")
-        object.__setattr__(self, "generation", known)
+        object.__setattr__(self, "generation", generation)
+        object.__setattr__(self, "session_id", session_id)
+        object.__setattr__(self, "info_json", info_json)
+
+    @property
+    def info(self) -> dict[str, Any] | None:
+        """What presence tells about the user."""
+        if self.info_json is None:
+            return None
+        info: dict[str, Any] = json.loads(self.info_json)
+        return info
 
     def is_same_user(self, other: Identity) -> bool:
         """Return whether another identity is this user with the same credentials."""
         if self.user is None:
             return other.user is None
         return (self.user, self.generation) == (other.user, other.generation)
+
+
+def _info_text(info: object) -> str:
+    """Return what is told about a user as JSON text; raises `InvalidIdentity`."""
+    if not isinstance(info, Mapping):
+        raise InvalidIdentity(f"info must be a dict or None, not {type(info).__name__}")
+    try:
+        # ASCII, so that no database and no log takes offence at a character.
+        text = json.dumps(dict(info), allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidIdentity(f"info must be JSON serializable: {error}") from error
+    if len(text) > MAX_INFO_BYTES:
+        raise InvalidIdentity(
+            f"info may have at most {MAX_INFO_BYTES} bytes as JSON, not {len(text)}: give what "
+            f"others are to see, such as a name and a picture's address"
+        )
+    return text
 
 
 def id_text(value: object, field: str = "user") -> str:
@@ -97,6 +164,12 @@ class Access(NamedTuple):
 
     identity: Identity
     asked_at: float
+    channels: frozenset[str] | None = None
+    """What may be read; `None` if that was not asked, or is not known."""
+    address: str | None = None
+    """The client's address as the application has it, behind its own middleware."""
+    by_ticket: bool = False
+    """Whether a ticket says so, and its address is the one of before."""
 
 
 class Ticket(NamedTuple):
@@ -105,6 +178,7 @@ class Ticket(NamedTuple):
     identity: Identity
     channels: frozenset[str]
     place: Cursor
+    address: str | None = None
 
 
 class Tickets:
@@ -116,6 +190,7 @@ class Tickets:
 
     def __init__(self, keys: str | bytes | Sequence[bytes]) -> None:
         self._serializer = URLSafeSerializer(keys, salt=_SALT, signer_kwargs=_SIGNING)
+        self._tags = URLSafeSerializer(keys, salt=_TAG_SALT, signer_kwargs=_SIGNING)
         self._pages = Signer(keys, _PAGE_SALT, **_SIGNING)
 
     def page_key(self, user: str | None) -> str:
@@ -123,19 +198,50 @@ class Tickets:
         return ANONYMOUS if user is None else self._pages.get_signature(user).decode()
 
     def issue(
-        self, identity: Identity, channels: Collection[str], place: Cursor, now: float
+        self,
+        identity: Identity,
+        channels: Collection[str],
+        place: Cursor,
+        now: float,
+        address: str | None = None,
     ) -> str:
         """Return a ticket, of the characters of a URL."""
-        known = (identity.user, identity.expires_at, identity.generation)
+        info = identity.info
+        user, session_id = identity.user, identity.session_id
+        known = (user, identity.expires_at, identity.generation, session_id, info, address)
         # Not by itsdangerous's own timer, which takes nothing of a clock that is ahead of ours.
-        return self._serializer.dumps([*known, str(place), round(now, 3), *channels])
+        return self._serializer.dumps([[*known], str(place), round(now, 3), *channels])
+
+    def issue_tag(
+        self, identity: Identity, channels: Collection[str], place: Cursor, now: float
+    ) -> str:
+        """Return the proof that a page of this user may read some channels."""
+        return self._tags.dumps(
+            [[identity.user, identity.generation], str(place), round(now), *channels]
+        )
+
+    def check_tag(self, text: str, now: float, lifetime_s: float) -> Ticket | None:
+        """Return what a tag says, or `None` if it is not one of ours or too old."""
+        try:
+            (user, generation), place, issued_at, *channels = self._tags.loads(
+                text[:MAX_TICKET_CHARS]
+            )
+            identity = Identity(user, None, generation)
+            cursor = parse_cursor(place)
+            age_s = now - float(issued_at)
+        except (BadData, ValueError, TypeError, InvalidCursor):
+            return None
+        # The clock of the machine that has issued it may be a little ahead.
+        fresh = -LIFETIME_S <= age_s <= lifetime_s
+        return Ticket(identity, frozenset(channels), cursor) if fresh else None
 
     def check(self, text: str, now: float) -> Ticket | None:
         """Return what a ticket says, or `None` if it is not one of ours or no longer good."""
         try:
             said = self._serializer.loads(text[:MAX_TICKET_CHARS])
-            user, expires_at, generation, place, issued_at, *channels = said
-            identity = Identity(user, expires_at, generation)
+            known, place, issued_at, *channels = said
+            user, expires_at, generation, session_id, info, address = known
+            identity = Identity(user, expires_at, generation, session_id=session_id, info=info)
             cursor = parse_cursor(place)
             fresh = abs(now - float(issued_at)) <= LIFETIME_S
         except (BadData, ValueError, TypeError, InvalidCursor):
@@ -143,4 +249,4 @@ class Tickets:
             return None
         if not fresh or (expires_at is not None and expires_at <= now):
             return None
-        return Ticket(identity, frozenset(channels), cursor)
+        return Ticket(identity, frozenset(channels), cursor, address)

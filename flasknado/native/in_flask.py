@@ -13,18 +13,17 @@ does not starve the ordinary ones, nor they it.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import io
 import sys
-from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from flask import Flask
 from tornado.web import RequestHandler
 
 from flasknado.environ import REQUEST_ID_KEY, base_environ, build_environ
-from flasknado.errors import ConfigurationError, RequestError
+from flasknado.errors import RequestError
+from flasknado.flask_apps import flask_app_of
 from flasknado.http.head import parse_head
 from flasknado.http.message import Body, HeaderField, RequestHead
 from flasknado.http.request_id import current_request_id
@@ -34,49 +33,14 @@ from flasknado.native.stack import Refused as Refused
 from flasknado.native.stack import StackCall, hook
 from flasknado.pool import PoolFull
 
+if TYPE_CHECKING:
+    from flask import Flask
+
 T = TypeVar("T")
 
 LANE_THREADS = 4
 LANE_QUEUE_LIMIT = 2000
 DEFAULT_TIMEOUT_S = 10.0
-
-_WRAPPED_IN = ("app", "wsgi_app", "application", "_app", "__wrapped__", "__self__", "func")
-
-
-def flask_app_of(wsgi_app: object) -> Flask:
-    """Return the Flask application that is, or is wrapped in, a WSGI application.
-
-    Middleware is looked through by the attributes that it usually keeps the application
-    in, by the `mounts` of a dispatcher, and by what a function has closed over. Raises
-    `ConfigurationError` if none is found.
-    """
-    seen: list[object] = []
-    candidates = [wsgi_app]
-    while candidates:
-        candidate = candidates.pop(0)
-        if isinstance(candidate, Flask):
-            return candidate
-        if len(seen) < 64 and not any(candidate is other for other in seen):
-            seen.append(candidate)
-            candidates.extend(_wrapped_in(candidate))
-    raise ConfigurationError(
-        f"no Flask application found in {wsgi_app!r}: host a Flask application, "
-        f"or keep it in an attribute named 'app' of its middleware"
-    )
-
-
-def _wrapped_in(candidate: object) -> Iterator[object]:
-    for name in _WRAPPED_IN:
-        inner = getattr(candidate, name, None)
-        if inner is not None and (callable(inner) or isinstance(candidate, functools.partial)):
-            yield inner
-    mounts = getattr(candidate, "mounts", None)
-    if isinstance(mounts, dict):
-        yield from mounts.values()
-    for cell in getattr(candidate, "__closure__", None) or ():
-        with contextlib.suppress(ValueError):  # nothing is in it yet
-            if callable(cell.cell_contents):
-                yield cell.cell_contents
 
 
 def app_of(handler: RequestHandler | Caller) -> Flask:

@@ -89,15 +89,19 @@ class Lane:
         """How many calls hang."""
         return len(self._hanging)
 
+    def start(self, task: Task) -> None:
+        """Have a task run, however long it takes; raises `PoolFull` if too many wait."""
+        self._pool.submit(task)
+        if self._timer is None:
+            self._look_later()
+
     async def run(self, call: Call, timeout_s: float) -> Any:
         """Return what the call returns, or raise what it raises.
 
         Raises `PoolFull` if too many wait, and `TimeoutError` after `timeout_s`, the time in
         the queue included.
         """
-        self._pool.submit(call)
-        if self._timer is None:
-            self._look_later()
+        self.start(call)
         try:
             return await asyncio.wait_for(call.future, timeout_s)
         except TimeoutError:
@@ -140,7 +144,7 @@ def _log_hanging(task: Task, thread: threading.Thread) -> None:
     log.error(
         "%s has been running %s for %.1f s; another thread replaces it; its stack:\n%s",
         thread.name,
-        task.what if isinstance(task, Call) else task,
+        getattr(task, "what", task),
         time.monotonic() - task.started_at,
         stack,
     )

@@ -22,6 +22,7 @@ from flasknado.native.iostream import TransportStream
 VERSION = "13"
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 _KEY_BYTES = 16
+_WINDOW_BITS = tuple(map(str, range(8, 16)))
 
 
 class HandshakeError(FlasknadoError):
@@ -63,8 +64,32 @@ def accept_key(key: str) -> str:
     return base64.b64encode(hashlib.sha1(key.encode() + _GUID).digest()).decode()
 
 
-def accept(handler: RequestHandler) -> IOStream:
+def permessage_deflate(request: httputil.HTTPServerRequest) -> str | None:
+    """Return the answer to a client that offers compression without context takeover.
+
+    RFC 7692, section 7.1. `None` if it offers none that we have: windows of 32 KiB, each message
+    compressed by itself in both directions.
+    """
+    for offer in request.headers.get("Sec-WebSocket-Extensions", "").split(","):
+        name, *parameters = (part.strip() for part in offer.split(";"))
+        if name == "permessage-deflate" and all(map(_is_taken, parameters)):
+            return f"{name}; server_no_context_takeover; client_no_context_takeover"
+    return None
+
+
+def _is_taken(parameter: str) -> bool:
+    name, _, value = (part.strip() for part in parameter.partition("="))
+    if name in ("server_no_context_takeover", "client_no_context_takeover"):
+        return not value
+    if name == "client_max_window_bits":  # how little it may use, if we ask for that
+        return value.strip('"') in ("", *_WINDOW_BITS)
+    return name == "server_max_window_bits" and value.strip('"') == "15"
+
+
+def accept(handler: RequestHandler, extensions: str | None = None) -> IOStream:
     """Answer 101 to a request that was checked, and return its connection as a stream.
+
+    `extensions` are those that the client has offered and that are used.
 
     On the loop's thread. Raises `StreamClosedError` if the client has gone.
     """
@@ -73,6 +98,8 @@ def accept(handler: RequestHandler) -> IOStream:
     fields["Upgrade"] = "websocket"
     fields["Connection"] = "Upgrade"
     fields["Sec-WebSocket-Accept"] = accept_key(request.headers["Sec-WebSocket-Key"])
+    if extensions is not None:
+        fields["Sec-WebSocket-Extensions"] = extensions
     fields["Server"] = SERVER_SOFTWARE
     fields["Date"] = httputil.format_timestamp(time.time())
     start_line = httputil.ResponseStartLine("HTTP/1.1", 101, "Switching Protocols")

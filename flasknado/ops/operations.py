@@ -14,7 +14,7 @@ from flasknado.ops.health import HealthHandler, Readiness, ReadinessHandler
 from flasknado.ops.logs.access import AccessLog
 from flasknado.ops.logs.access_lines import JSONTemplate, Template
 from flasknado.ops.metrics.access import Allowed
-from flasknado.ops.metrics.exposition import Metrics, MetricsHandler
+from flasknado.ops.metrics.exposition import METRICS_KEY, Metrics, MetricsHandler
 from flasknado.ops.metrics.model import COUNTER, GAUGE, Family, labelled, single
 from flasknado.ops.metrics.sources import add_source
 from flasknado.ops.metrics.workers import Snapshots
@@ -62,7 +62,7 @@ class Operations:
             },
         )
         self._stuck_after_s = stuck_after_s
-        self.metrics = Metrics(server, snapshots, age)
+        self.metrics = settings[METRICS_KEY] = Metrics(server, snapshots, age)
         self.access_log: AccessLog | None = None
         if access_template is not None and access_logger is not None:
             loop = asyncio.get_running_loop()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flasknado.errors import ConfigurationError
-from flasknado.native.in_flask import flask_app_of
+from flasknado.flask_apps import flask_app_of
 from flasknado.ops.health import QuickCheck
 from flasknado.server import HTTPServer
 

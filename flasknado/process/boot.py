@@ -23,6 +23,7 @@ SERVERS = frozenset(
     {
         ("flask.app", "run"),
         ("flask_socketio", "run"),
+        ("flasknado.socketio.extension", "run"),
         ("werkzeug.serving", "run_simple"),
         ("werkzeug.serving", "serve_forever"),
         ("socketserver", "serve_forever"),

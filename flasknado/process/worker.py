@@ -303,6 +303,11 @@ class Worker(GunicornWorker):
             if stuck and stuck >= container.pool.threads * settings.option(self.cfg, "stuck_share"):
                 self.log.error("%s of %s threads are stuck", stuck, container.pool.threads)
                 return True
+            limit = container.streams.limit
+            left = container.stream_counts().abandoned
+            if left and limit and left >= limit * settings.option(self.cfg, "stuck_share"):
+                self.log.error("%s of %s stream threads are stuck", left, limit)
+                return True
         max_bytes = self._max_memory_bytes
         if max_bytes:
             taken_bytes = resident_bytes() or 0

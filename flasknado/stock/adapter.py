@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from tornado import httputil
 
-from flasknado.errors import RequestError
+from flasknado.errors import ClientDisconnected, RequestError
 from flasknado.http.body import BodyBuffer
 from flasknado.http.body_limits import body_too_large
 from flasknado.http.mailbox import mailbox_of
@@ -23,7 +23,14 @@ from flasknado.http.message import (
     ResponseHead,
     error_response,
 )
-from flasknado.http.reply import Container, Room, TakeConnection
+from flasknado.http.reply import (
+    BeginOnLoop,
+    Container,
+    LeftConnection,
+    Room,
+    TakeConnection,
+    WatchedRoom,
+)
 from flasknado.native import tornado_private
 from flasknado.native.heads import head_from
 from flasknado.native.heads import head_of as head_of
@@ -157,6 +164,18 @@ class StockReply:
     def begun(self) -> bool:
         return self._room is not None
 
+    @property
+    def stalled(self) -> bool:
+        return self._room is not None and self._room.full
+
+    @property
+    def leaves_http(self) -> bool:
+        return False
+
+    @property
+    def addresses(self) -> tuple[Any, Any]:
+        return None, None
+
     def send(self, head: ResponseHead, body: bytes) -> None:
         self._mailbox.post(self._send, head, body)
 
@@ -177,11 +196,41 @@ class StockReply:
     def hand_over(self, head: ResponseHead, take: TakeConnection) -> None:
         self._mailbox.post(self._leave, head, take)
 
+    def take_socket(self) -> LeftConnection:
+        raise ClientDisconnected("connections of Tornado's own layer cannot be taken")
+
     def finish(self) -> None:
         self._mailbox.post(self._end)
 
     def abort(self) -> None:
         self._mailbox.post(_close, self._connection)
+
+    def leave_to_loop(self, begin: BeginOnLoop) -> bool:
+        self._mailbox.post(begin, self)
+        return True
+
+    # What the loop writes by itself (`flasknado.http.reply.LoopReply`).
+
+    def watch(self, on_gone: Callable[[], None]) -> None:
+        self._room = WatchedRoom(on_gone)
+
+    def begin_body(self, head: ResponseHead) -> None:
+        self._write_head(head, None)
+
+    def push(self, chunk: bytes) -> asyncio.Future[None] | None:
+        if self._gone:
+            return None
+        written: asyncio.Future[None] = self._connection.write(chunk)
+        if not written.done():
+            return written
+        written.exception()  # nobody has to look: the client has gone
+        return None
+
+    def end_body(self) -> None:
+        self._end()
+
+    def cut_off(self) -> None:
+        _close(self._connection)
 
     def _lost(self) -> None:
         """The client has gone."""

@@ -31,6 +31,11 @@ class WSGIContainer(ApplicationContainer, httputil.HTTPServerConnectionDelegate)
         Default: never.
     abandoned_after_s: how long a thread may go on with a request after its client has left
         before it counts as stuck (`stuck`) and the log shows once where it is. `None`: no limit.
+    max_loop_streams: how many responses the event loop may make at once (`flasknado.stream`);
+        further ones get 503 with `Retry-After`.
+    stream_threads: how many responses may hold a thread each, beside `threads`: streams that have
+        begun and wait, taken sockets (WebSocket), views that wait for another thread of the
+        process; one more stream gets 503 with `Retry-After`. 0: they hold the pool's threads.
     max_body_bytes: the largest body, in bytes or as text such as `16M`; larger ones get 413,
         unread if their length is announced.
     body_limits: different limits by method and path prefix, such as `{"POST /upload": "100M"}`.

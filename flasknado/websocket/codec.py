@@ -7,7 +7,8 @@
     except WebSocketError as error:
         stream.write(close_frame(error.code, str(error)))
 
-No extensions, so no reserved bits. Fragments are joined, text is valid UTF-8, control
+The only extension is permessage-deflate without context takeover (RFC 7692), if asked for; what a
+message inflates to counts against its limit. Fragments are joined, text is valid UTF-8, control
 frames come out between the fragments of a message as they came in. The work grows with the
 bytes that come and with nothing else, and `max_frames` divides it into turns.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 import codecs
 import struct
 import sys
+import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -57,6 +59,9 @@ _DATA = frozenset((CONTINUATION, TEXT, BINARY))
 _CONTROL = frozenset((CLOSE, PING, PONG))
 _FIN = 0x80
 _RESERVED = 0x70
+_COMPRESSED = 0x40
+_EMPTY_BLOCK = b"\x00\x00\xff\xff"
+"""What ends each message before it is sent without it (RFC 7692, section 7.2.1)."""
 _MASKED = 0x80
 _MASK_BYTES = 4
 
@@ -164,14 +169,17 @@ class FrameLimiter:
 class Receiver:
     """The incoming half of one connection. Holds at most one message, and one frame of another.
 
-    max_message_bytes: the largest message, over all its fragments.
+    max_message_bytes: the largest message, over all its fragments, compressed and not.
+    inflates: whether messages may be compressed, each by itself.
     """
 
     __slots__ = (
         "_at",
         "_buffer",
         "_closed",
+        "_compressed",
         "_failed",
+        "_inflates",
         "_joined",
         "_limiter",
         "_max_message_bytes",
@@ -181,8 +189,11 @@ class Receiver:
         "waiting",
     )
 
-    def __init__(self, max_message_bytes: int) -> None:
+    def __init__(self, max_message_bytes: int, *, inflates: bool = False) -> None:
         self._max_message_bytes = max_message_bytes
+        self._inflates = inflates
+        self._compressed = False
+        """Whether the message that has begun is compressed."""
         self._buffer: bytearray | None = None
         self._at = 0
         """How much of the buffer has been read."""
@@ -278,7 +289,9 @@ class Receiver:
         opcode = first & 0x0F
         short_bytes = second & 0x7F
         if first & _RESERVED:
-            raise _violation("a reserved bit is set without an extension")
+            compressed = self._inflates and first & _RESERVED == _COMPRESSED
+            if not (compressed and opcode in (TEXT, BINARY)):
+                raise _violation("a reserved bit is set without an extension")
         if opcode not in _DATA and opcode not in _CONTROL:
             raise _violation(f"the opcode {opcode} is reserved")
         if not second & _MASKED:
@@ -305,13 +318,12 @@ class Receiver:
         """Take a data frame; return the message if it is whole (section 5.4)."""
         joined = self._joined
         if joined is None:
+            self._compressed = header.reserved == _COMPRESSED
             if header.final:
-                if header.opcode == TEXT:
-                    _decode(payload)
-                return Message(header.opcode, payload)
+                return self._whole(header.opcode, payload, checked=False)
             joined = self._joined = bytearray()
             self._opcode = header.opcode
-            if header.opcode == TEXT:
+            if header.opcode == TEXT and not self._compressed:
                 self._text = codecs.getincrementaldecoder("utf-8")()
         if self._text is not None:
             # At once, so that text that can never become valid is not waited for.
@@ -320,7 +332,15 @@ class Receiver:
         if not header.final:
             return None
         self._joined = self._text = None
-        return Message(self._opcode, bytes(joined))
+        return self._whole(self._opcode, bytes(joined), checked=not self._compressed)
+
+    def _whole(self, opcode: int, payload: bytes, *, checked: bool) -> Message:
+        """Return a message as it was meant; `checked` says whether its text is known to be text."""
+        if self._compressed:
+            payload = _inflated(payload, self._max_message_bytes)
+        if opcode == TEXT and not checked:
+            _decode(payload)
+        return Message(opcode, payload)
 
     def _skip(self, buffer: bytearray, at: int) -> tuple[Message | None, bool]:
         """Skip the frame at `at` of a client that broke the protocol, as far as it has come."""
@@ -349,10 +369,25 @@ def masked(payload: bytes, mask: bytes | bytearray) -> bytes:
     )
 
 
-def frame(opcode: int, payload: bytes = b"") -> bytes:
+def _inflated(payload: bytes, max_bytes: int) -> bytes:
+    """Return what a message was before it was compressed (RFC 7692, section 7.2.2).
+
+    Never makes more than `max_bytes` and one of it, whatever a few bytes say.
+    """
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        text = inflater.decompress(payload + _EMPTY_BLOCK, max_bytes + 1)
+    except zlib.error:
+        raise WebSocketError(CLOSE_INVALID_DATA, "a message cannot be decompressed") from None
+    if len(text) > max_bytes:
+        raise WebSocketError(CLOSE_TOO_BIG, f"the message is larger than {max_bytes} bytes")
+    return text
+
+
+def frame(opcode: int, payload: bytes = b"", *, compressed: bool = False) -> bytes:
     """Return one unmasked, final frame, as a server sends it (section 5.2)."""
     size = len(payload)
-    first = _FIN | opcode
+    first = _FIN | opcode | (_COMPRESSED if compressed else 0)
     if size < 126:
         return struct.pack("!BB", first, size) + payload
     if size <= 0xFFFF:

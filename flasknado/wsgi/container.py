@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from mypy_extensions import mypyc_attr
 
@@ -15,11 +16,15 @@ from flasknado.http.admit import RequestIds
 from flasknado.http.body_limits import DEFAULT_MAX_BODY_BYTES, BodyLimits
 from flasknado.http.message import Body, RequestHead, plain_response
 from flasknado.http.reply import Reply
+from flasknado.on_loop import HOST_KEY
+from flasknado.on_loop.host import DEFAULT_MAX_STREAMS, LoopHost
 from flasknado.pool import Pool, PoolFull
 from flasknado.wsgi.deadline import DeadlineReply
 from flasknado.wsgi.file_wrapper import FileWrapper
+from flasknado.wsgi.holding import Holding
 from flasknado.wsgi.pacing import Pacer
 from flasknado.wsgi.run import Run, WSGIApplication, close_body, refuse_overload
+from flasknado.wsgi.streams import Streams
 from flasknado.wsgi.watch import Watch
 
 SWEEP_INTERVAL_S: Final = 0.5
@@ -35,7 +40,23 @@ PATIENCE_S: Final = 0.002
 
 ABANDONED_AFTER_S: Final = 30.0
 
+STREAM_THREADS: Final = 256
+
+SENT_AWAY_PER_S: Final = 500
+"""How many clients of taken sockets are sent away in a second at most, when the server drains."""
+
 _MOUNT: Final = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@-]+)+\Z")
+
+
+class StreamCounts(NamedTuple):
+    """How many responses hold a thread each, by what they do."""
+
+    running: int
+    """Those that make their next part, or wait for what it is made of."""
+    waiting: int
+    """Those that wait for their client to read."""
+    abandoned: int
+    """Those whose client left long ago."""
 
 
 @mypyc_attr(allow_interpreted_subclasses=True)
@@ -55,6 +76,8 @@ class ApplicationContainer:
         request_timeout_s: float | None = None,
         slow_request_s: float | None = None,
         abandoned_after_s: float | None = ABANDONED_AFTER_S,
+        max_loop_streams: int = DEFAULT_MAX_STREAMS,
+        stream_threads: int = STREAM_THREADS,
         max_body_bytes: int | str = DEFAULT_MAX_BODY_BYTES,
         body_limits: Mapping[str, int | str] | None = None,
         mount: str = "",
@@ -76,6 +99,8 @@ class ApplicationContainer:
         if queue_limit is None:
             queue_limit = 64 * threads
         _check_range("queue_limit", queue_limit, 1)
+        _check_range("max_loop_streams", max_loop_streams, 1)
+        _check_range("stream_threads", stream_threads, 0)
         if mount and _MOUNT.match(mount) is None:
             raise ConfigurationError(
                 f"the mount {mount!r} must begin with a slash, not end with one and need no "
@@ -83,15 +108,26 @@ class ApplicationContainer:
             )
         self.application = application
         self.pool = Pool(threads, queue_limit)
-        self._pacer = Pacer(self.pool)
+        self.streams = Streams(self.pool, stream_threads)
+        self._holding = Holding(self.pool, self.streams)
+        self._pacer = Pacer(self.pool, self._make_up)
         self.queue_timeout_s = queue_timeout_s
         self.request_timeout_s = request_timeout_s
-        self._watch = Watch(self.pool, request_timeout_s, slow_request_s, abandoned_after_s)
+        self.loop_host = LoopHost(max_loop_streams, request_timeout_s)
+        """What the application leaves to the event loop."""
+        self._watch = Watch(
+            self.pool,
+            request_timeout_s,
+            slow_request_s,
+            abandoned_after_s,
+            self.loop_host.cancel_call,
+        )
         self.body_limits = BodyLimits(max_body_bytes, body_limits)
         """Set by the server to those of both halves, before the first request."""
         self.mount = mount
         self.base_environ = base_environ(multiprocess=multiprocess, mount=mount)
         self.base_environ["wsgi.file_wrapper"] = FileWrapper
+        self.base_environ[HOST_KEY] = self.loop_host
         self.request_ids = RequestIds()
         self._sweeping: asyncio.TimerHandle | None = None
         self._waking = False
@@ -116,9 +152,29 @@ class ApplicationContainer:
         """How many requests wait for a thread. Any thread."""
         return self.pool.queued
 
+    @property
+    def held_up(self) -> int:
+        """How many requests wait, or were just refused, because of streams. Any thread.
+
+        None are while the pool makes up for the threads of streams.
+        """
+        streams = self.streams
+        if streams.limit and not streams.full:
+            return 0
+        return max(self.pool.queued, int(streams.refused_lately))
+
     def max_body_bytes_for(self, head: RequestHead) -> int:
         """Return the largest body accepted for this request."""
         return self.body_limits.limit_bytes(head.method, head.path)
+
+    def begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Prepare for serving on this loop; may be called again. On the loop's thread."""
+        if self.loop_host.begin(loop) and "flask" in sys.modules:
+            from flasknado.flask_apps import flask_apps_of
+            from flasknado.on_loop.async_views import install
+
+            for app in flask_apps_of(self.application):
+                install(app, self.loop_host)
 
     def handle(
         self,
@@ -166,7 +222,12 @@ class ApplicationContainer:
             reply = DeadlineReply(reply)
         if base_environ is None:
             base_environ = self.base_environ
-        return Run(self.application, base_environ, head, body, reply)
+        return Run(self.application, base_environ, head, body, reply, self.streams)
+
+    def _make_up(self) -> None:
+        """Give the pool other threads for those that streams hold."""
+        for thread in self._holding.look():
+            self._pacer.forget(thread)
 
     def _wake(self) -> None:
         self._waking = False
@@ -182,6 +243,17 @@ class ApplicationContainer:
         """Answer 503 to every request that waits for a thread; returns how many."""
         return self.pool.shed_older_than(0.0)
 
+    async def end_sockets(self, window_s: float) -> None:
+        """Send the clients of taken sockets away, spread over at most half of this window."""
+        leaving = [task.socket for task in self._running() if task.socket is not None]
+        pause_s = min(window_s / 2 / max(len(leaving), 1), 1 / SENT_AWAY_PER_S)
+        for left in leaving:
+            left.go_away()
+            await asyncio.sleep(pause_s)
+
+    def _running(self) -> list[Run]:
+        return [task for _, task in self.pool.all_running() if isinstance(task, Run)]
+
     def stop(self) -> None:
         """End the pool's threads once they have done what waits; later requests get 503."""
         if self._sweeping is not None:
@@ -189,12 +261,37 @@ class ApplicationContainer:
         if self._waking_more is not None:
             self._waking_more.cancel()
         self._pacer.stop()
+        self.loop_host.stop()
         self.pool.stop()
 
     @property
+    def idle(self) -> bool:
+        """Whether nothing of the application runs, in threads or behind requests."""
+        return self.pool.idle and not self.loop_host.background
+
+    @property
     def stuck(self) -> int:
-        """How many threads run a request that was answered 504, or abandoned. Any thread."""
+        """How many threads run a request that was answered 504, or abandoned. Any thread.
+
+        Not those that were abandoned after they were set aside: `StreamCounts.abandoned`.
+        """
         return self._watch.stuck
+
+    def stream_counts(self) -> StreamCounts:
+        """Return how many responses hold a thread each. Any thread."""
+        running = waiting = abandoned = 0
+        asides = {worker.task for worker in self.pool.aside}
+        given_up = self._watch.abandoned
+        for task in self._running():
+            if not task.streaming and task not in asides:
+                continue
+            if task in given_up:
+                abandoned += 1
+            elif task.reply.stalled:
+                waiting += 1
+            else:
+                running += 1
+        return StreamCounts(running, waiting, abandoned)
 
     def hanging_longer_than(self, age_s: float) -> int:
         """Return how many threads have run a request for so long and begun no response.
@@ -208,17 +305,19 @@ class ApplicationContainer:
 
     def _sweep_later(self) -> None:
         loop = asyncio.get_running_loop()
+        self.begin(loop)
         self._sweeping = loop.call_later(SWEEP_INTERVAL_S, self._sweep)
 
     def _sweep(self) -> None:
         """Shed what waited too long, and answer for threads that run too long."""
         pool = self.pool
         pool.shed_older_than(self.queue_timeout_s)
+        self._make_up()
         watch = self._watch
         if watch.needed:
             watch.look()
         # With nothing to watch the timer rests until the next request.
-        if pool.queued or (pool.busy and watch.needed):
+        if pool.queued or (not pool.idle and watch.needed):
             self._sweep_later()
         else:
             self._sweeping = None

@@ -7,9 +7,11 @@ back. Only the beginning of a response has a deadline: a stream that has begun g
 
 from __future__ import annotations
 
+from typing import Any
+
 from flasknado.errors import ClientDisconnected
 from flasknado.http.message import RequestHead, ResponseHead, plain_response
-from flasknado.http.reply import Reply, TakeConnection
+from flasknado.http.reply import BeginOnLoop, LeftConnection, Reply, TakeConnection
 
 
 class DeadlineReply:
@@ -30,6 +32,21 @@ class DeadlineReply:
     def begun(self) -> bool:
         """Whether a stream has been started. May be read on any thread."""
         return self._reply.begun
+
+    @property
+    def stalled(self) -> bool:
+        """Whether a stream waits for its client. May be read on any thread."""
+        return self._reply.stalled
+
+    @property
+    def leaves_http(self) -> bool:
+        """Whether the connection can be taken as a socket."""
+        return self._reply.leaves_http
+
+    @property
+    def addresses(self) -> tuple[Any, Any]:
+        """The addresses of the connection, on this side and on the other."""
+        return self._reply.addresses
 
     def send(self, head: ResponseHead, body: bytes) -> None:
         """Send a whole response, or drop it if the client has had its 504."""
@@ -54,6 +71,16 @@ class DeadlineReply:
         """Leave the connection to another, or drop it if the client has had its 504."""
         if self._begin():
             self._reply.hand_over(head, take)
+
+    def leave_to_loop(self, begin: BeginOnLoop) -> bool:
+        """Leave the response to the loop, unless the client has had its 504."""
+        return self._begin() and self._reply.leave_to_loop(begin)
+
+    def take_socket(self) -> LeftConnection:
+        """Take the connection; raises `ClientDisconnected` if the client has had its 504."""
+        if not self._begin():
+            raise ClientDisconnected("the client was answered 504: the socket was taken too late")
+        return self._reply.take_socket()
 
     def finish(self) -> None:
         """End the stream that this thread has begun."""

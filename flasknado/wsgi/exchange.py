@@ -6,9 +6,12 @@ does a single write.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, Any, Final
 
-from flasknado.errors import RequestError
+from flasknado.errors import ClientDisconnected, RequestError
 from flasknado.http.body import BodyBuffer
 from flasknado.http.body_limits import body_too_large
 from flasknado.http.counters import ORDINARY
@@ -25,15 +28,26 @@ from flasknado.http.encode import (
 from flasknado.http.exchange import Exchange
 from flasknado.http.mailbox import Delivery
 from flasknado.http.message import RequestHead, ResponseHead
-from flasknado.http.reply import Container, Room, TakeConnection
+from flasknado.http.reply import (
+    BeginOnLoop,
+    Container,
+    LeftConnection,
+    Room,
+    TakeConnection,
+    WatchedRoom,
+)
 from flasknado.wsgi.file_wrapper import PartOfFile
 from flasknado.wsgi.sendfile import OutgoingFile
+from flasknado.wsgi.taken import TakenConnection
 
 if TYPE_CHECKING:
     from flasknado.http.connection import Connection
 
 ONE_BUFFER_BYTES: Final = 64 * 1024
 """Bodies up to this size are joined with their head."""
+
+TAKE_TIMEOUT_S: Final = 30.0
+"""How long the loop may take to leave a connection to a thread."""
 
 
 class OrdinaryExchange(Exchange, Delivery):
@@ -178,6 +192,19 @@ class OrdinaryExchange(Exchange, Delivery):
     def begun(self) -> bool:
         return self._room is not None
 
+    @property
+    def stalled(self) -> bool:
+        return self._room is not None and self._room.full
+
+    @property
+    def leaves_http(self) -> bool:
+        return True
+
+    @property
+    def addresses(self) -> tuple[Any, Any]:
+        info = self._connection.transport.get_extra_info
+        return info("sockname"), info("peername")
+
     def send(self, head: ResponseHead, body: bytes) -> None:
         framing = self._connection_field()
         if head.content_length is None and head.has_body:
@@ -193,15 +220,7 @@ class OrdinaryExchange(Exchange, Delivery):
     def start(self, head: ResponseHead) -> None:
         self._room = Room()
         self._live = _is_live(head)
-        framing = b""
-        if head.has_body and head.content_length is None:
-            if self.head.version == "1.1":
-                self._chunked = True
-                framing = CHUNKED
-            else:
-                # Only the end of the connection can end this body (RFC 9112, section 6.3).
-                self._keep_alive = False
-        framing += self._connection_field()
+        framing = self._stream_framing(head)
         self._mailbox.post(self._start_encoded, head.status, encode_head(head, framing))
 
     def write(self, chunk: bytes) -> None:
@@ -214,6 +233,11 @@ class OrdinaryExchange(Exchange, Delivery):
     def hand_over(self, head: ResponseHead, take: TakeConnection) -> None:
         self._mailbox.post(self._leave, head, take)
 
+    def take_socket(self) -> LeftConnection:
+        taken: Future[TakenConnection] = Future()
+        self._mailbox.post(self._leave_socket, taken)
+        return taken.result(TAKE_TIMEOUT_S)
+
     def finish(self) -> None:
         self._mailbox.post(self._end_response)
 
@@ -222,6 +246,37 @@ class OrdinaryExchange(Exchange, Delivery):
 
     def leave_file(self, file_fd: int, offset: int, size_bytes: int) -> None:
         self._mailbox.post(self._begin_file, file_fd, offset, size_bytes)
+
+    def leave_to_loop(self, begin: BeginOnLoop) -> bool:
+        self._mailbox.post(begin, self)
+        return True
+
+    # What the loop writes by itself (`flasknado.http.reply.LoopReply`).
+
+    def watch(self, on_gone: Callable[[], None]) -> None:
+        self._room = WatchedRoom(on_gone)
+        self._live = True
+        self._connection.live_begun()
+
+    def begin_body(self, head: ResponseHead) -> None:
+        self._start_encoded(head.status, encode_head(head, self._stream_framing(head)))
+
+    def push(self, chunk: bytes) -> asyncio.Future[None] | None:
+        if self.gone:
+            return None
+        connection = self._connection
+        data = frame_chunk(chunk) if self._chunked else chunk
+        self.sent_bytes += len(data)
+        connection.transport.write(data)
+        return connection.drained() if connection.write_paused else None
+
+    def end_body(self) -> None:
+        self._end_response()
+
+    def cut_off(self) -> None:
+        self._cut_off()
+
+    # A file.
 
     def _begin_file(self, file_fd: int, offset: int, size_bytes: int) -> None:
         part = PartOfFile(file_fd, offset, size_bytes)
@@ -243,6 +298,18 @@ class OrdinaryExchange(Exchange, Delivery):
             self._connection.finished(self, self._keep_alive)
         else:
             self._connection.abort()
+
+    def _stream_framing(self, head: ResponseHead) -> bytes:
+        """Return the fields that say how the body of a stream ends."""
+        framing = b""
+        if head.has_body and head.content_length is None:
+            if self.head.version == "1.1":
+                self._chunked = True
+                framing = CHUNKED
+            else:
+                # Only the end of the connection can end this body (RFC 9112, section 6.3).
+                self._keep_alive = False
+        return framing + self._connection_field()
 
     def _connection_field(self) -> bytes:
         if not (self._keep_alive and self._connection.shared.keep_alive):
@@ -303,6 +370,15 @@ class OrdinaryExchange(Exchange, Delivery):
         connection.live_begun()
         if not connection.transport.is_closing():
             take(connection.leave(), chunked)
+
+    def _leave_socket(self, taken: Future[TakenConnection]) -> None:
+        connection = self._connection
+        if self.gone or connection.active is not self:
+            taken.set_exception(ClientDisconnected("the client closed the connection"))
+            return
+        stream = TakenConnection(connection, taken)
+        connection.leave(stream)
+        stream.begin()
 
     def _end_response(self) -> None:
         if self.gone:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 from flasknado.pool import Pool
@@ -40,15 +41,21 @@ CALM_TICKS: Final = 50
 
 
 class Pacer:
-    """Sets a pool's `running_limit` by what its threads do. Belongs to the loop's thread."""
+    """Sets a pool's `running_limit` by what its threads do. Belongs to the loop's thread.
 
-    def __init__(self, pool: Pool) -> None:
+    `each_tick` is called first whenever it looks.
+    """
+
+    def __init__(self, pool: Pool, each_tick: Callable[[], None] | None = None) -> None:
         self.late_s = LATE_S
         self.computing_share = COMPUTING_SHARE
         self.waiting_share = WAITING_SHARE
         self.resting = True
         """Whether nobody looks, because hardly anything runs."""
         self._pool = pool
+        self._each_tick = each_tick
+        self._measures = hasattr(time, "pthread_getcpuclockid")
+        """Whether the system tells what threads use; on macOS all may run at once."""
         self._timer: asyncio.TimerHandle | None = None
         self._due_at = 0.0
         self._looked_at = 0.0
@@ -57,8 +64,6 @@ class Pacer:
 
     def begin(self) -> None:
         """Look from now on, until the pool is at rest again."""
-        if not hasattr(time, "pthread_getcpuclockid"):  # macOS: all may run at once
-            return
         self._looked_at = time.monotonic()
         self._used_s = self._processor_seconds()
         self._later()
@@ -70,6 +75,10 @@ class Pacer:
             self._timer = None
             self.resting = True
 
+    def forget(self, thread: threading.Thread) -> None:
+        """Count the processor time of a thread no more: it has left the pool."""
+        self._used_s -= processor_seconds(thread)
+
     def _later(self) -> None:
         self.resting = False
         self._due_at = time.monotonic() + TICK_S
@@ -77,9 +86,12 @@ class Pacer:
 
     def _look(self) -> None:
         now = time.monotonic()
+        if self._each_tick is not None:
+            self._each_tick()
         used_s = self._processor_seconds()
         share = (used_s - self._used_s) / max(now - self._looked_at, TICK_S)
-        self.decide(now - self._due_at, share)
+        if self._measures:
+            self.decide(now - self._due_at, share)
         self._looked_at, self._used_s = now, used_s
         pool = self._pool
         if pool.queued or pool.busy > LEAST_RUNNING or pool.running_limit < pool.threads:
@@ -109,10 +121,15 @@ class Pacer:
 
     def _processor_seconds(self) -> float:
         """Return the processor time that the pool's threads have used so far, in seconds."""
-        return sum(_used_by(worker) for worker in self._pool.workers)
+        used_s = 0.0
+        for worker in self._pool.workers:
+            if worker.thread is not None:
+                used_s += processor_seconds(worker.thread)
+        return used_s
 
 
-def _used_by(thread: threading.Thread) -> float:
-    if thread.ident is None or not thread.is_alive():
+def processor_seconds(thread: threading.Thread) -> float:
+    """Return the processor time that a thread has used; 0 if it has ended, or nobody knows."""
+    if thread.ident is None or not thread.is_alive() or not hasattr(time, "pthread_getcpuclockid"):
         return 0.0
     return time.clock_gettime(time.pthread_getcpuclockid(thread.ident))

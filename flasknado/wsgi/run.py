@@ -26,10 +26,12 @@ from flasknado.http.reply import Reply
 from flasknado.http.request_id import current_request_id
 from flasknado.pool import Task
 from flasknado.wsgi.deadline import DeadlineReply
-from flasknado.wsgi.file_wrapper import FILE_TYPES, part_of_file
+from flasknado.wsgi.file_wrapper import BLOCK_SIZE_BYTES, FILE_TYPES, part_of_file
 from flasknado.wsgi.handoff import HANDOFF_KEY, Handoff
+from flasknado.wsgi.request_socket import RequestSocket
 from flasknado.wsgi.response_head import ApplicationError, checked_head
 from flasknado.wsgi.sendfile import LEAST_BYTES
+from flasknado.wsgi.streams import Streams, StreamsFull
 
 log: Final = logging.getLogger("flasknado.error")
 
@@ -41,6 +43,9 @@ ExcInfo = (
 )
 
 
+SOCKET_KEYS: Final = ("werkzeug.socket", "gunicorn.socket")
+"""Where libraries look for the socket of a request, under the names of other servers."""
+
 # A name from a module that is not compiled is looked up at each use.
 _HANDOFF_KEY: Final = HANDOFF_KEY
 _FILES: Final = FILE_TYPES
@@ -51,15 +56,19 @@ class Run(Task):
 
     __slots__ = (
         "_application",
+        "_away",
         "_base_environ",
         "_body",
         "_complete",
         "_environ",
         "_full",
         "_head",
+        "_holds",
         "_remaining_bytes",
         "_request",
+        "_socket",
         "_started",
+        "_streams",
         "reply",
         "timed_out",
     )
@@ -71,6 +80,7 @@ class Run(Task):
         request: RequestHead,
         body: Body | None,
         reply: Reply,
+        streams: Streams | None = None,
     ) -> None:
         super().__init__()
         self._application = application
@@ -85,6 +95,12 @@ class Run(Task):
         self._full = False
         """True once more of the body would not be sent."""
         self._remaining_bytes: int | None = None
+        self._streams = streams
+        self._holds = False
+        """Whether it is counted among the streams."""
+        self._away = False
+        """True once what the application answers is not for the client any more."""
+        self._socket: RequestSocket | None = None
         self.timed_out = False
         """True once the client has been answered 504 in the thread's place."""
 
@@ -100,9 +116,13 @@ class Run(Task):
                 request = self._request
                 current_request_id.set(request.request_id)
                 environ = self._environ = build_environ(request, self._body, self._base_environ)
+                if request.upgrade and self.reply.leaves_http:
+                    self._offer_socket(environ)
                 self._serve(environ)
         finally:
             close_body(self._body)
+            if self._holds:
+                self._hold_no_more()
 
     def shed(self) -> None:
         """Answer 503: it has waited too long for a thread."""
@@ -116,6 +136,16 @@ class Run(Task):
             self.timed_out = True
             return True
         return False
+
+    @property
+    def streaming(self) -> bool:
+        """Whether a response has begun whose end is not known, or the socket was taken."""
+        return self._holds or self.reply.begun
+
+    @property
+    def socket(self) -> RequestSocket | None:
+        """The socket that the request offers, if it may leave HTTP. May be read on any thread."""
+        return self._socket
 
     @property
     def request(self) -> RequestHead:
@@ -136,8 +166,10 @@ class Run(Task):
         try:
             iterable = self._application(environ, self.start_response)
             handoff = self._handoff()
-            if handoff is None:
+            if handoff is None and not self._away:
                 self._iterate(iterable)
+        except StreamsFull:
+            log.warning("%s was refused: too many streams", _request_line(environ))
         except ClientDisconnected:
             log.info("the client left during %s", _request_line(environ))
         except BaseException as error:
@@ -150,7 +182,7 @@ class Run(Task):
                 except BaseException:
                     log.exception("close() of the response failed in %s", _request_line(environ))
         if handoff is not None and self._head is not None:
-            self.reply.hand_over(self._head, handoff.take)
+            handoff.leave(self.reply, self._request, self._head)
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo = None
@@ -169,6 +201,38 @@ class Run(Task):
         self._head = checked_head(status, headers, request.method, request.request_id)
         request.response_fields = self._head.headers
         return self._push
+
+    # What holds the thread.
+
+    def _hold(self) -> None:
+        """Count this among the streams; if those are too many, answer 503 and raise."""
+        streams = self._streams
+        if self._holds:
+            return
+        if streams is None or streams.begin(self):
+            self._holds = True
+            return
+        self._started = self._complete = self._away = True
+        refuse_overload(self._request, self.reply)
+        raise StreamsFull("too many streams are open", retry_after=RETRY_AFTER_S)
+
+    def _hold_no_more(self) -> None:
+        if self._streams is not None:
+            self._streams.end(self)
+        if self._socket is not None:
+            self._socket.end()
+
+    def _offer_socket(self, environ: dict[str, Any]) -> None:
+        offered = self._socket = RequestSocket(self.reply, self._request, self._take_socket)
+        for key in SOCKET_KEYS:
+            environ[key] = offered
+
+    def _take_socket(self) -> None:
+        """Say that the application answers on the socket itself; raises if it may not."""
+        if self._started:
+            raise ClientDisconnected("the socket cannot be taken: a response has begun")
+        self._hold()
+        self._started = self._complete = self._away = True
 
     def _rule(self) -> str | None:
         # Werkzeug keeps its request there as long as the context lasts.
@@ -202,15 +266,20 @@ class Run(Task):
     def _leave_file(self, iterable: Any) -> bool:
         """Leave a regular file to the loop if the response is one; returns whether it is.
 
-        The application may close its own descriptor of it at once.
+        The application may close its own descriptor of it at once. A small one is sent in one
+        piece: between two a client that does not read would hold the thread.
         """
         head = self._head
         if head is None or not head.has_body or self._started or head.content_length is None:
             return False
         size_bytes = head.content_length
-        part = part_of_file(iterable) if size_bytes >= LEAST_BYTES else None
+        part = part_of_file(iterable) if size_bytes > BLOCK_SIZE_BYTES else None
         if part is None or part.size_bytes < size_bytes:
             return False
+        if size_bytes < LEAST_BYTES:
+            self._push(_read(iterable, size_bytes))
+            self._end()
+            return True
         try:
             file_fd = os.dup(part.file_fd)
         except OSError:  # too many are open
@@ -260,6 +329,8 @@ class Run(Task):
                 if len(chunk) > length:
                     self._report_excess()
                 return
+            if length is None:
+                self._hold()
             self.reply.start(head)
             self._started = True
             self._remaining_bytes = length
@@ -301,6 +372,10 @@ class Run(Task):
             log.error("the body was longer than its Content-Length; the rest was not sent")
 
     def _fail(self, environ: dict[str, Any], error: BaseException) -> None:
+        if self._away and isinstance(error, (OSError, StopIteration)):
+            # How libraries leave the WSGI call after a WebSocket.
+            log.debug("%s left HTTP and ended: %r", _request_line(environ), error)
+            return
         log.error("the application failed in %s", _request_line(environ), exc_info=error)
         if not self._started:
             self._started = self._complete = True
@@ -312,6 +387,17 @@ class Run(Task):
         elif not self._complete:
             self._complete = True
             self.reply.abort()
+
+
+def _read(blocks: Iterable[bytes], size_bytes: int) -> bytes:
+    """Return blocks as one, as many as it takes."""
+    read: list[bytes] = []
+    for block in blocks:
+        read.append(block)
+        size_bytes -= len(block)
+        if size_bytes <= 0:
+            break
+    return b"".join(read)
 
 
 def close_body(body: Body | None) -> None:

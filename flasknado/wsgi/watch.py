@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 
 from flasknado.pool import Pool
 from flasknado.stacks import log_stack
@@ -27,6 +28,7 @@ class Watch:
     abandoned_after_s: how long a request may run on after its client has gone, before its
         thread counts as stuck, and the log says where it is, once.
     Each is `None` for ever.
+    cancel_call: cancels the coroutine that a thread, by its identifier, waits for; with a reason.
     """
 
     def __init__(
@@ -35,8 +37,10 @@ class Watch:
         request_timeout_s: float | None,
         slow_request_s: float | None,
         abandoned_after_s: float | None,
+        cancel_call: Callable[[int, str], None],
     ) -> None:
         self._pool = pool
+        self._cancel_call = cancel_call
         self.request_timeout_s = request_timeout_s
         self.slow_request_s = slow_request_s
         self.abandoned_after_s = abandoned_after_s
@@ -56,26 +60,39 @@ class Watch:
 
     @property
     def stuck(self) -> int:
-        """How many threads run a request that was answered 504, or was abandoned. Any thread."""
+        """How many threads run a request that was answered 504, or was abandoned. Any thread.
+
+        Without the abandoned ones that were set aside: those are no threads of the pool's.
+        """
         abandoned = self._abandoned
-        return sum(
-            isinstance(task, Run) and (task.timed_out or task in abandoned)
-            for _, task in self._pool.running_longer_than(0.0)
+        in_pool = self._pool.running_longer_than(0.0)
+        timed_out = sum(
+            isinstance(task, Run) and task.timed_out for _, task in self._pool.all_running()
         )
+        return timed_out + sum(
+            isinstance(task, Run) and not task.timed_out and task in abandoned
+            for _, task in in_pool
+        )
+
+    @property
+    def abandoned(self) -> frozenset[Run]:
+        """The requests that run on although their client left long ago. Any thread."""
+        return self._abandoned
 
     def look(self) -> None:
         """Answer 504 where it is due, and log what hangs."""
         now = time.monotonic()
         running = [
-            (thread, task)
-            for thread, task in self._pool.running_longer_than(0.0)
-            if isinstance(task, Run)
+            (thread, task) for thread, task in self._pool.all_running() if isinstance(task, Run)
         ]
         timeout_s, slow_s = self.request_timeout_s, self.slow_request_s
         for thread, task in running:
             ran_s = now - task.started_at
             if timeout_s is not None and ran_s > timeout_s and task.time_out():
                 _say(thread, task, ran_s, "its client was answered 504")
+                self._cancel_call(
+                    thread.ident or 0, f"its request took longer than {timeout_s:g} s"
+                )
             if slow_s is not None and ran_s > slow_s and task not in self._slow:
                 self._slow.add(task)
                 _say(thread, task, ran_s, "which is slow", logging.WARNING)
@@ -96,6 +113,7 @@ class Watch:
                 self._abandoned |= {task}
                 ran_s = now - task.started_at
                 _say(thread, task, ran_s, f"its client left {after_s:g} s ago")
+                self._cancel_call(thread.ident or 0, f"its client left {after_s:g} s ago")
 
 
 def _say(

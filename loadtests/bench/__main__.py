@@ -131,7 +131,7 @@ def those_installed(servers: Mapping[str, Server], skipped: dict[str, str]) -> d
             say(f"{name} is not installed: {server.install}")
         else:
             there[name] = server
-            say(f"{name} for live events: {version}")
+            say(f"{name}, with an application of its own: {version}")
     return there
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import subprocess
-import sys
-import threading
 import time
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 
 from loadtests.bench import wrk
 from loadtests.bench.benchmark import (
@@ -21,11 +18,10 @@ from loadtests.bench.benchmark import (
     Values,
     median,
 )
-from loadtests.interrupts import held
-from loadtests.processes import Running, end_group, pinned
-from loadtests.servers import OURS, OURS_ON_STOCK, ROOT
+from loadtests.bench.holding import close, holding
+from loadtests.processes import Running
+from loadtests.servers import OURS, OURS_ON_STOCK
 
-OPEN_TIMEOUT_S = 90.0
 SETTLE_S = 1.0
 LOSS = "loss_percent"
 MEMORY = "memory_bytes"
@@ -57,41 +53,11 @@ def measure(running: Running, plan: Plan) -> Values:
     }
 
 
-@contextlib.contextmanager
-def idle_connections(running: Running, plan: Plan) -> Iterator[subprocess.Popen[str]]:
+def idle_connections(running: Running, plan: Plan) -> AbstractContextManager[subprocess.Popen[str]]:
     """Hold the connections, in a process of their own, during the block."""
-    command = [sys.executable, "-m", "loadtests.bench.idle_clients"]
-    arguments = [str(running.target.port), str(plan.idle_connections)]
-    with contextlib.ExitStack() as stack:
-        with held():
-            helper = subprocess.Popen(
-                pinned(plan.cores.generator, [*command, *arguments]),
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                process_group=0,
-            )
-            stack.callback(end_group, helper)
-        assert helper.stdin is not None
-        assert helper.stdout is not None
-        stack.callback(helper.stdout.close)
-        stack.callback(helper.stdin.close)
-        deadline = threading.Timer(OPEN_TIMEOUT_S, helper.kill)
-        stack.callback(deadline.cancel)
-        deadline.start()
-        if helper.stdout.readline().strip() != "ready":
-            raise wrk.GeneratorFailed(
-                f"{plan.idle_connections} idle connections could not be opened"
-            )
-        deadline.cancel()
-        yield helper
-
-
-def close(helper: subprocess.Popen[str]) -> int:
-    """Close the connections; returns how many were still open."""
-    answer, _ = helper.communicate(timeout=OPEN_TIMEOUT_S)
-    return int(answer.strip() or 0)
+    arguments = (str(running.target.port), str(plan.idle_connections))
+    what = f"{plan.idle_connections} idle connections"
+    return holding(("-m", "loadtests.bench.idle_clients", *arguments), what, plan)
 
 
 def goals(medians: Medians) -> list[Goal]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from loadtests.bench import (
     blocking,
+    held,
     hello,
     idle,
     latency_computing,
@@ -18,6 +19,7 @@ from loadtests.bench import (
     live_resume,
     native,
     small_json,
+    static_files,
 )
 from loadtests.bench.benchmark import Benchmark
 from loadtests.servers import Server
@@ -31,12 +33,14 @@ BENCHMARKS: Mapping[str, Benchmark] = {
 LIVE: Mapping[str, tuple[Benchmark, Callable[[], dict[str, Server]]]] = {
     module.BENCHMARK.name: (module.BENCHMARK, module.servers)
     for module in (
+        held,
         live_fanout,
         live_channels,
         live_latency,
         live_append,
         live_commit,
         live_resume,
+        static_files,
     )
 }
-"""The benchmarks of live events, which have servers of their own: no view is compared."""
+"""The benchmarks that have servers of their own: held answers, live events, static files."""

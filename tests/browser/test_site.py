@@ -54,7 +54,8 @@ def test_timeline_and_post_update_themselves_in_every_tab(
     assert answer.status_code == 201, answer.text
 
     for page in timelines:
-        poll(lambda page=page: text_of(page, ".card h2"), lambda titles: len(titles) == 2)
+        poll(lambda page=page: text_of(page, "[data-pill]"), ["Show 1 new post"].__eq__)
+        page.run("document.querySelector('[data-pill]').click()")
         assert text_of(page, ".card h2") == ["<b>Second</b>", "First"]
     for page in posts:
         poll(lambda page=page: text_of(page, ".comment-body"), ["<i>well</i>"].__eq__)

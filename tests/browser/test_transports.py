@@ -130,7 +130,7 @@ def test_reset_of_one_tab_is_none_of_the_others(
     one = open_page(site.url).connect("a", after=oldest, transports=[kind]).wait_until_open(kind)
     site.publish("a", 1, 2)
     one.wait_for([1, 2])
-    with site.live_app.engine().connect() as connection:
+    with site.live_app.engine().begin() as connection:
         options = LiveOptions(retention_events=1)
         retention.prune_batch(connection, options, 10, retention.cut_of(connection, options))
     ahead = site.cursor.split(":")[0] + ":999"
@@ -319,3 +319,19 @@ def test_module_is_cached_and_revalidated(site: Site, open_page: OpenPage) -> No
     assert headers["content-type"] == "text/javascript; charset=utf-8"
     assert headers["cache-control"] == "public, max-age=600"
     assert headers["etag"]
+
+
+@pytest.mark.parametrize("transport", ["websocket", "sse"])
+def test_page_follows_compressed_events_across_connections(
+    make_site: MakeSite, open_page: OpenPage, transport: str
+) -> None:
+    before = [] if transport == "websocket" else [(r"/live/socket", Refusing)]
+    site = make_site(before, LIVE_COMPRESSION=True)
+    page = open_page(site.url).connect("a", after=site.cursor)
+    texts = [f"{n} is all work and no play " * 50 for n in range(3)]
+    for text in texts:
+        site.publish("a", text)
+        poll(lambda: page.run("return window.seen"), lambda seen, text=text: text in seen)
+        # The stream ends without the trailer that gzip has.
+        site.cut()
+    assert page.run("return window.seen") == texts

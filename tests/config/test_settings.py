@@ -50,6 +50,9 @@ def test_settings_environment_variables_are_read(monkeypatch: pytest.MonkeyPatch
         "LOGIN_LIMIT_PER_ACCOUNT_AND_ADDRESS": "5/minute",
         "LOGIN_LIMIT_PER_ACCOUNT": "Off",
         "REGISTER_LIMIT_PER_ADDRESS": "1 per day",
+        "API_WRITE_LIMIT": "100 per hour",
+        "UPLOAD_DIR": "var/files",
+        "TRANSACTION_WARNING_S": "2.5",
         "LIVE_PUBLISH_TOKEN": "a token long enough",
         "LOG_LEVEL": "DEBUG",
         "LOG_FORMAT": "JSON",
@@ -83,6 +86,9 @@ def test_settings_environment_variables_are_read(monkeypatch: pytest.MonkeyPatch
     assert settings.login_limit_per_account_and_address == "5/minute"
     assert settings.login_limit_per_account == ""
     assert settings.register_limit_per_address == "1 per day"
+    assert settings.api_write_limit == "100 per hour"
+    assert settings.upload_dir == config.settings.PROJECT_ROOT / "var" / "files"
+    assert settings.transaction_warning_s == 2.5
     assert settings.live_publish_token.get_secret_value() == "a token long enough"
     assert (settings.log_level, settings.log_format) == ("debug", "json")
 
@@ -127,6 +133,7 @@ def test_settings_dotenv_that_is_not_text_is_refused_in_one_sentence(project_roo
         ("LOGIN_LIMIT_PER_ADDRESS", "many", "=many", "10 per 10 minutes", "off for no limit"),
         ("LOGIN_LIMIT_PER_ACCOUNT", "0 per hour", "=0 per", "10 per 10 minutes", "100 per hour"),
         ("REGISTER_LIMIT_PER_ADDRESS", "60", "=60", "10 per 10 minutes", "off for no limit"),
+        ("TRANSACTION_WARNING_S", "-1", "=-1", "a number from 0 to 3600", "=5"),
         ("LOG_LEVEL", "loud", "LOG_LEVEL=loud", "debug, info", "set LOG_LEVEL=info"),
         ("LOG_FORMAT", "xml", "LOG_FORMAT=xml", "text or json", "set LOG_FORMAT=text"),
         ("TRUSTED_PROXIES", "10.0.0.1/8", "host bits set", "CIDR", "set TRUSTED_PROXIES="),

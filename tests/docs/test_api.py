@@ -16,13 +16,18 @@ import pytest
 
 import flasknado
 import flasknado.live
+import flasknado.socketio
 from flasknado.environ import REQUEST_ID_KEY
 from flasknado.live.cli import group
 from flasknado.live.origins import CORS_KEY
 from tests.docs.api_reference import PAGE, PARTS
 from tests.support.process import PROJECT_ROOT
 
-PUBLIC = {"flasknado": flasknado, "flasknado.live": flasknado.live}
+PUBLIC = {
+    "flasknado": flasknado,
+    "flasknado.live": flasknado.live,
+    "flasknado.socketio": flasknado.socketio,
+}
 PYTHON_FILES = [
     *PROJECT_ROOT.glob("examples/**/*.py"),
     *PROJECT_ROOT.glob("async_handlers/**/*.py"),
@@ -61,7 +66,7 @@ def find(name: str) -> object:
 
 
 def is_public(name: str) -> bool:
-    """Whether a name is one of the two modules, or exported by one of them, or below that."""
+    """Whether a name is one of these modules, or exported by one of them, or below that."""
     if name in PUBLIC:
         return True
     return any(
@@ -100,10 +105,16 @@ def test_page_names_every_public_name_and_no_other(home: str) -> None:
 @pytest.mark.parametrize(
     ("owner", "internal"),
     [
-        (flasknado.live.Live, {"answer", "captured", "may_read", "who"}),
+        (
+            flasknado.live.Live,
+            {"answer", "captured", "hears_of", "may_read", "may_stop", "presence_changed", "who"},
+        ),
         (flasknado.live.OriginPolicy, set()),
         (flasknado.live.Client, set()),
         (flasknado.live.AsyncClient, set()),
+        (flasknado.socketio.SocketIO, {"core", "options", "state"}),
+        (flasknado.socketio.Namespace, set()),
+        (flasknado.socketio.SocketIOTestClient, {"eio_sid"}),
     ],
 )
 def test_page_names_every_public_member(owner: type, internal: set[str]) -> None:
@@ -111,7 +122,7 @@ def test_page_names_every_public_member(owner: type, internal: set[str]) -> None
     members = {name for cls in homes for name in vars(cls) if not name.startswith("_")} - internal
     named = {
         name.partition(".")[2]
-        for name in names_under("flasknado.live")
+        for name in names_under(".".join(owner.__module__.split(".")[:2]))
         if name.startswith(f"{owner.__name__}.")
     }
 

@@ -141,3 +141,26 @@ def test_live_updates_by_python(tmp_path: Path) -> None:
     with by_python("live_updates", tmp_path) as server:
         watch_notes(f"http://127.0.0.1:{server.port}")
     assert (tmp_path / "notes.db").exists()
+
+
+def test_tokens_by_command(tmp_path: Path) -> None:
+    with (
+        by_command("tokens", DATABASE=str(tmp_path / "tokens.db")) as server,
+        requests.Session() as visitor,
+    ):
+        page = visitor.get(server.url, timeout=TIMEOUT_S).text
+        match = re.search(r'EventSource\("(.+?)"\)', page)
+        assert match is not None, page
+        url = server.url + match[1].replace("&amp;", "&")
+        said = visitor.post(server.url + "/ask", data={"prompt": "why?"}, timeout=TIMEOUT_S).json()
+        tokens: list[str] = []
+        with visitor.get(url, stream=True, timeout=TIMEOUT_S) as stream:
+            for line in stream.iter_lines(1):
+                if line.startswith(b"data: "):
+                    event = json.loads(line.removeprefix(b"data: "))
+                    assert event["data"]["run"] == said["run"]
+                    if event["event"] == "run.finished":
+                        break
+                    tokens.append(event["data"].get("data", ""))
+        assert "".join(tokens).startswith("You asked: why? And this")
+        assert get(url).status_code == 403  # who has not asked may not read

@@ -42,6 +42,9 @@ class Checked(Walk):
         self.served.append(command)
         assert self.server is not None
         url = self.server.url
+        if "answers:app" in command:
+            look_at_answers(url)
+            return
         mount = "/shop" if "=/shop" in command or "--mount" in command else ""
         title = "Winter shop" if "Winter" in command else "Shop"
         assert get(f"{url}{mount}/").text == f"{title}, at {mount}/ for nobody\n"
@@ -69,6 +72,27 @@ class Checked(Walk):
         with server_process((program.name,), cwd=self.folder, ready=False):
             poll(version, "1.0".__eq__)
             assert get(f"http://127.0.0.1:{port}/").text == "Shop, at / for nobody\n"
+
+
+def look_at_answers(url: str) -> None:
+    ticks = get(url + "/ticks")
+    assert ticks.headers["Content-Type"] == "text/event-stream; charset=utf-8"
+    assert ticks.text.startswith('event: tick\ndata: {"path": "/ticks", "tick": 0}\n\n')
+    assert ticks.text.count("event: tick") == 3
+    asked = requests.post(url + "/ask", data={"prompt": "why?"}, timeout=TIMEOUT_S)
+    assert asked.status_code == 202
+    assert asked.json()["channel"] == "answers"
+
+
+def look_at_both_halves(folder: Path) -> None:
+    env = {"FLASKNADO_BIND": "127.0.0.1:0"}
+    with server_process(("serve_shop.py",), cwd=folder, env=env) as server:
+        with requests.Session() as session:
+            session.post(server.url + "/login", data={"name": "Ann"}, timeout=TIMEOUT_S)
+            assert session.get(server.url + "/", timeout=TIMEOUT_S).text == "Shop, at / for Ann\n"
+            counted = session.get(server.url + "/countdown", timeout=TIMEOUT_S).text
+            assert counted == "3, Ann\n2, Ann\n1, Ann\n"
+        assert get(server.url + "/-/healthz").json() == {"status": "ok"}
 
 
 def free_port() -> int:
@@ -109,17 +133,7 @@ def test_page_can_be_followed_from_an_empty_folder(walk: Checked) -> None:
     ]
     assert len(walk.ran) == len(shown) - 2  # the installation, and Tornado's program
     assert PLACE in TEXT
-
-
-def test_python_of_the_page_serves_both_halves_and_health(walk: Checked) -> None:
-    env = {"FLASKNADO_BIND": "127.0.0.1:0"}
-    with server_process(("serve_shop.py",), cwd=walk.folder, env=env) as server:
-        with requests.Session() as session:
-            session.post(server.url + "/login", data={"name": "Ann"}, timeout=TIMEOUT_S)
-            assert session.get(server.url + "/", timeout=TIMEOUT_S).text == "Shop, at / for Ann\n"
-            counted = session.get(server.url + "/countdown", timeout=TIMEOUT_S).text
-            assert counted == "3, Ann\n2, Ann\n1, Ann\n"
-        assert get(server.url + "/-/healthz").json() == {"status": "ok"}
+    look_at_both_halves(walk.folder)
 
 
 def test_help_of_the_command_has_every_option_of_the_page(tmp_path: Path) -> None:

@@ -391,3 +391,86 @@ def test_pool_that_cannot_grow_goes_on_as_it_is(
         assert not pool.grow()
     assert (pool.threads, pool.running_limit, pool.busy) == (1, 1, 0)
     assert pool.grow()
+
+
+def test_task_that_is_set_aside_leaves_its_place_to_another_thread(
+    make_pool: Callable[..., Pool], gate: threading.Event
+) -> None:
+    pool = make_pool(threads=1)
+    held = Job(lambda: gate.wait(DEADLINE_S) and threading.current_thread().name)
+    pool.submit(held)
+    poll(lambda: pool.busy)
+    [worker] = pool.workers
+    pool.submit(job := Job(lambda: threading.current_thread().name))
+    assert pool.set_aside(worker, held)
+    assert job.wait() == "test-0-0"
+    poll(lambda: pool.busy == 0)
+    assert (pool.threads, len(pool.workers), pool.aside) == (1, 1, [worker])
+    assert [task for _, task in pool.all_running()] == [held]
+    assert pool.running_longer_than(0.0) == []
+    assert not pool.idle
+    assert not pool.set_aside(worker, held), "it has been already"
+    gate.set()
+    assert held.wait() == "test-0-aside-1"
+    poll(lambda: pool.idle)
+    poll(lambda: thread_names("test-0"), lambda names: names == ["test-0-0"])
+
+
+def test_task_that_has_ended_is_not_set_aside(make_pool: Callable[..., Pool]) -> None:
+    pool = make_pool()
+    pool.submit(job := Job())
+    job.wait()
+    poll(lambda: pool.busy == 0)
+    assert not pool.set_aside(pool.workers[0], job)
+    assert len(thread_names("test-0")) == 1
+
+
+def test_task_keeps_its_place_if_no_thread_can_be_started(
+    make_pool: Callable[..., Pool], gate: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    pool = make_pool()
+    held = Job(lambda: gate.wait(DEADLINE_S))
+    pool.submit(held)
+    poll(lambda: pool.busy)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        assert not pool.set_aside(pool.workers[0], held)
+    assert (pool.busy, pool.aside) == (1, [])
+    gate.set()
+    pool.submit(job := Job(lambda: "next"))
+    assert job.wait() == "next"
+
+
+def test_tasks_set_aside_while_they_end_lose_no_thread(make_pool: Callable[..., Pool]) -> None:
+    pool = make_pool(threads=2, queue_limit=1000)
+    for _ in range(200):
+        pool.submit(first := Job())
+        for worker in list(pool.workers):
+            task = worker.task
+            if task is not None:
+                pool.set_aside(worker, task)
+        first.wait()
+    jobs = [Job() for _ in range(20)]
+    for job in jobs:
+        pool.submit(job)
+    for job in jobs:
+        job.wait()
+    poll(lambda: pool.idle)
+    poll(lambda: len(thread_names("test-0")), lambda count: count == 2)
+
+
+def test_pool_that_is_stopped_ends_the_threads_aside_with_their_tasks(
+    make_pool: Callable[..., Pool], gate: threading.Event
+) -> None:
+    pool = make_pool()
+    held = Job(lambda: gate.wait(DEADLINE_S))
+    pool.submit(held)
+    poll(lambda: pool.busy)
+    assert pool.set_aside(pool.workers[0], held)
+    pool.stop()
+    assert not pool.set_aside(pool.aside[0], held)
+    gate.set()
+    poll(lambda: not thread_names("test-0"))

@@ -72,6 +72,9 @@ def test_post_written_in_one_browser_appears_in_another_without_reloading(
     writer.get(server.url + "/write")
     fill_in(writer, title="Fresh news", body="<b>bold</b> and *starred*")
 
+    pill = reader.find_element(By.CSS_SELECTOR, "[data-pill]")
+    WebDriverWait(reader, DEADLINE_S).until(lambda _: pill.is_displayed())
+    pill.click()
     WebDriverWait(reader, DEADLINE_S).until(lambda browser: "Fresh news" in browser.page_source)
     assert reader.execute_script("return window.notReloaded") is True
     assert not [entry for entry in reader.get_log("browser") if entry["level"] == "SEVERE"], (

@@ -43,11 +43,11 @@ class Person:
         assert answer.ok, answer.text
         return answer
 
-    def token(self) -> dict[str, str]:
+    def token(self, password: str = PASSWORD) -> dict[str, str]:
         """Return the `Authorization` header of a fresh token of the API."""
         answer = requests.post(
             self.url + "/api/v1/tokens",
-            json={"username": self.username, "password": PASSWORD},
+            json={"username": self.username, "password": password},
             timeout=TIMEOUT_S,
         )
         return {"Authorization": f"Bearer {answer.json()['access_token']}"}

@@ -40,22 +40,28 @@ def programs() -> Path:
     return Path(need("postgres")).resolve().parent
 
 
+def unprivileged() -> dict[str, Any]:
+    """Return how `subprocess` starts what does not run as root."""
+    if os.geteuid() != 0:
+        return {}
+    try:
+        nobody = pwd.getpwnam("nobody")
+    except KeyError:
+        missing("PostgreSQL does not run as root, and there is no user `nobody`")
+    return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+
+
 class PostgresServer:
     """A running server; `url()` gives each caller a fresh database."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._data = folder / "data"
         self._programs = programs()
         self._numbers = itertools.count(1)
-        # postgres refuses to run as root.
-        self._user: dict[str, Any] = {}
-        if os.geteuid() == 0:
-            try:
-                nobody = pwd.getpwnam("nobody")
-            except KeyError:
-                missing("PostgreSQL does not run as root, and there is no user `nobody`")
-            self._user = {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
-            os.chown(folder, nobody.pw_uid, nobody.pw_gid)
+        self._user = unprivileged()
+        if self._user:
+            os.chown(folder, self._user["user"], self._user["group"])
         data = str(folder / "data")
         self._run("initdb", "-D", data, "-U", USER, "-A", "trust", "-E", "UTF8", "--no-sync")
         options = "".join(f"{option}\n" for option in FAST)
@@ -64,11 +70,24 @@ class PostgresServer:
 
     def start(self) -> None:
         log = str(self._folder / "log")
-        self._run("pg_ctl", "-D", str(self._folder / "data"), "-w", "-l", log, "start")
+        self._run("pg_ctl", "-D", str(self._data), "-w", "-l", log, "start")
 
     def stop(self, mode: str = "immediate") -> None:
         """Stop the server; `immediate` is as a crash, `fast` ends the sessions in order."""
-        self._run("pg_ctl", "-D", str(self._folder / "data"), "-w", "-m", mode, "stop")
+        self._run("pg_ctl", "-D", str(self._data), "-w", "-m", mode, "stop")
+
+    def copy_for_a_standby(self) -> None:
+        """Copy the server as it is now, for a standby that gets nothing of what follows."""
+        standby = str(self._folder / "standby")
+        host = str(self._folder)
+        self._run("pg_basebackup", "-h", host, "-U", USER, "-D", standby, "-R", "-c", "fast")
+
+    def fail_over(self) -> None:
+        """Stop the server as a crash does, and promote the standby in its place."""
+        self.stop()
+        self._data = self._folder / "standby"
+        self.start()
+        self._run("pg_ctl", "-D", str(self._data), "-w", "promote")
 
     def url(self) -> str:
         """Return the URL of a new, empty database."""

@@ -14,6 +14,7 @@ PACKAGES = {
     "chromium": "chromium",
     "haproxy": "haproxy",
     "nginx": "nginx-light",
+    "pgbouncer": "pgbouncer",
     "postgres": "postgresql",
 }
 

@@ -17,7 +17,7 @@ from tests.support.process import PROJECT_ROOT
 from tests.support.programs import missing
 
 REQUIREMENTS = Path(__file__).with_name("requirements")
-INSTALL_TIMEOUT_S = 240
+INSTALL_TIMEOUT_S = 480
 HOST = "flasknado"
 SOURCE_ONLY = {"isso": ("isso",), "calibre-web": ("flask-principal", "iso-639")}
 """Packages that have no wheels; they are built with what `requirements/NAME-build.txt` brings."""

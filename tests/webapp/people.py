@@ -19,7 +19,11 @@ _TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
 
 def make_app(database: Path, *, overrides: dict[str, Any] | None = None, **settings: Any) -> Flask:
     """Return an application on a SQLite file, with cheap password hashes."""
-    values = {"secret_key": SECRET, "database_url": f"sqlite:///{database}"} | settings
+    values = {
+        "secret_key": SECRET,
+        "database_url": f"sqlite:///{database}",
+        "upload_dir": database.parent / "uploads",
+    } | settings
     return create_app(Settings(**values), overrides=CHEAP_HASHES | (overrides or {}))
 
 

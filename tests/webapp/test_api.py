@@ -12,7 +12,7 @@ from flask.testing import FlaskClient
 from tests.webapp.people import ApiClient, Browser, assert_api_error
 from webapp.extensions import db
 from webapp.identity import admin_only, login_required
-from webapp.models import ADMIN, Comment, Post, User
+from webapp.models import ADMIN, Post, User
 
 Account = Callable[..., int]
 LogIn = Callable[..., Browser]
@@ -31,7 +31,7 @@ def test_account_is_made(client: FlaskClient) -> None:
     assert answer.location == "/Ada"
     assert answer.json["username"] == "Ada"
     assert answer.json["role"] == "user"
-    assert set(answer.json) == {"id", "username", "role", "disabled", "created_at"}
+    assert set(answer.json) == {"id", "username", "about", "role", "disabled", "created_at"}
 
 
 def test_account_with_a_taken_name_is_409(client: FlaskClient, account: Account) -> None:
@@ -355,7 +355,7 @@ def test_database_that_is_away_is_503_with_the_time_to_wait(
     app: Flask, client: FlaskClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     with app.app_context():
-        Comment.__table__.drop(db.engine)
+        Post.__table__.drop(db.engine)
 
     answer = client.get("/api/v1/posts")
 

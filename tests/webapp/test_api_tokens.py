@@ -14,7 +14,8 @@ from werkzeug.datastructures import WWWAuthenticate
 
 from tests.webapp.people import SECRET, ApiClient, assert_api_error
 from webapp.extensions import db
-from webapp.models import ADMIN, USER, RevokedToken, User
+from webapp.models import ADMIN, USER, User
+from webapp.records import RevokedToken
 
 Account = Callable[..., int]
 Obtain = Callable[..., ApiClient]

@@ -207,3 +207,33 @@ def test_admin_role_is_not_for_the_asking(app: Flask) -> None:
 
     with app.app_context():
         assert db.session.query(User).one().role == "user"
+
+
+# --- A form that meets the session's end --------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "referrer", "location"),
+    [
+        ("/write", "http://localhost/write", "/login?next=/write"),
+        ("/post/1/comments", "http://localhost/post/1?before=5", "/login?next=/post/1"),
+        ("/write", "https://evil.example/phish", "/login?next=/phish"),
+        ("/write", None, "/login"),
+    ],
+)
+def test_form_without_a_session_leads_to_the_login_and_back(
+    client: FlaskClient, path: str, referrer: str | None, location: str
+) -> None:
+    headers = {"Referer": referrer} if referrer else {}
+
+    answer = client.post(path, data={"body": "B"}, headers=headers)
+
+    assert (answer.status_code, answer.location) == (302, location)
+    assert "You were logged out." in client.get("/login").text
+
+
+def test_form_of_a_person_with_a_wrong_token_is_400(browser: Callable[..., Browser]) -> None:
+    answer = browser("ada").client.post("/write", data={"title": "T", "body": "B"})
+
+    assert answer.status_code == 400
+    assert "CSRF" in answer.text

@@ -65,9 +65,12 @@ def test_events_carry_the_apis_objects(app: Flask, api: Obtain) -> None:
 
     own = f"post:{created['id']}"
     gone = {"id": created["id"]}
+    counted = {"id": created["id"], "comment_count": 1}
     assert [(event.channel, event.name, app.json.loads(event.data)) for event in events] == [
         ("posts", "post.created", created),
         (own, "comment.created", comment),
+        ("posts", "post.commented", counted),
+        (own, "post.commented", counted),
         ("posts", "post.updated", edited),
         (own, "post.updated", edited),
         ("posts", "post.deleted", gone),
@@ -84,7 +87,7 @@ def test_events_come_from_the_pages_too(browser: LogIn) -> None:
         person.submit("/post/1/delete")
 
     names = [event.name for event in events if event.channel == "posts"]
-    assert names == ["post.created", "post.updated", "post.deleted"]
+    assert names == ["post.created", "post.commented", "post.updated", "post.deleted"]
     assert "comment.created" in [event.name for event in events if event.channel == "post:1"]
 
 

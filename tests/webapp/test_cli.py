@@ -115,8 +115,8 @@ def test_demo_is_published_to_open_pages(app: Flask) -> None:
     with app.app_context(), live.capture() as events:
         demo.add()
 
-    assert [event.channel for event in events].count("posts") == 3
-    assert len(events) == 7
+    assert [event.name for event in events].count("post.created") == 3
+    assert [event.name for event in events].count("comment.created") == 4
 
 
 def test_demo_on_an_empty_database_migrates_it(tmp_path: Path) -> None:

@@ -6,11 +6,14 @@ import os
 import socket
 import sqlite3
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import flask_migrate
 import pytest
 from flask import Flask
 from sqlalchemy import text
@@ -19,6 +22,7 @@ from sqlalchemy.exc import IntegrityError
 from werkzeug.exceptions import NotFound
 
 from tests.support.postgres import postgres_server
+from tests.support.silent_proxy import silent_proxy
 from tests.webapp.people import assert_api_error, make_app
 from webapp import database
 from webapp.extensions import db
@@ -103,6 +107,28 @@ def test_find_returns_the_object(app: Flask, account: object) -> None:
 
     with app.app_context():
         assert database.find(User, user_id).username == "ada"
+
+
+OPEN_AND_CLOSE = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("SELECT count(*) FROM post").fetchall()
+connection.close()
+"""
+
+
+def test_sqlite_connection_that_is_added_leaves_the_locks_of_the_others(
+    app: Flask,
+) -> None:
+    with app.app_context(), db.engine.connect() as first:
+        path = str(db.engine.url.database)
+        first.execute(text("SELECT count(*) FROM post")).all()
+        with db.engine.connect() as second:
+            second.execute(text("SELECT count(*) FROM post")).all()
+        # Were the locks gone, this would take itself for the last and remove the log (WAL).
+        subprocess.run([sys.executable, "-c", OPEN_AND_CLOSE, path], check=True)
+        assert Path(f"{path}-wal").exists()
+        first.rollback()
 
 
 # --- PostgreSQL: its deadlines ------------------------------------------------------------------
@@ -197,6 +223,48 @@ def test_postgresql_migration_has_no_statement_timeout(on_postgres: Callable[...
     app = on_postgres(database_statement_timeout_s=1)
     with app.app_context(), database.migration_connection() as connection:
         assert connection.scalar(text("SHOW statement_timeout")) == "0"
+        driver: Any = connection.connection.dbapi_connection
+        assert driver.answer_timeout_s is None
+
+
+def test_postgresql_that_acknowledges_and_never_answers_is_503(
+    tmp_path: Path, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flasknado.live.log.postgres.ANSWER_MARGIN_S", 0)
+    behind = make_url(postgres_url)
+    with silent_proxy(Path(str(behind.query["host"])) / ".s.PGSQL.5432") as proxy:
+        url = behind.set(host="127.0.0.1", port=proxy.port, query={}).render_as_string(
+            hide_password=False
+        )
+        app = make_app(tmp_path / "x.db", database_url=url, database_statement_timeout_s=1)
+
+        @app.get("/api/v1/silent")
+        def silent() -> str:
+            db.session.execute(text("SELECT 1"))
+            proxy.silence()
+            db.session.execute(text("SELECT 1"))
+            return ""
+
+        began_at = time.monotonic()
+        answer = app.test_client().get("/api/v1/silent")
+
+        assert "does not answer" in assert_api_error(answer, 503)
+        assert time.monotonic() - began_at < 20
+        with app.app_context():
+            db.engine.dispose()
+
+
+def test_postgresql_migration_makes_live_publish_and_takes_it_away(
+    on_postgres: Callable[..., Flask],
+) -> None:
+    app = on_postgres()
+    found = text("SELECT to_regprocedure('live_publish(text, text, jsonb, boolean)') IS NOT NULL")
+    with app.app_context():
+        flask_migrate.upgrade()
+        assert db.session.scalar(found)
+        db.session.rollback()
+        flask_migrate.downgrade(revision="base")
+        assert not db.session.scalar(found)
 
 
 def test_postgresql_server_that_accepts_and_says_nothing_is_given_up(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from tests.webapp.people import make_app
 from webapp.database import migrate_if_needed
 from webapp.extensions import db
 from webapp.limit_storage import DatabaseStorage
-from webapp.models import AttemptCount
+from webapp.records import AttemptCount
 
 THREADS, TIMES = 6, 20
 

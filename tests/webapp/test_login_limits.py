@@ -11,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from tests.webapp.people import Browser, assert_api_error, make_app
+from tests.webapp.people import ApiClient, Browser, assert_api_error, make_app
 from webapp import accounts
 from webapp.extensions import db
 from webapp.login_limits import address
@@ -271,3 +271,34 @@ def test_guesses_at_the_same_moment_exceed_a_limit_by_the_threads_at_most(
     assert set(codes) <= {401, 429, 503}
     assert 3 <= codes.count(401) < 3 + len(threads)
     assert obtain(app).status_code == 429
+
+
+# --- Changes through the API --------------------------------------------------------------------
+
+
+def test_changes_through_the_api_are_limited_by_account_with_headers(
+    database_file: Path,
+) -> None:
+    app = make_app(database_file, api_write_limit="2 per minute")
+    with app.app_context():
+        accounts.register("ada", "ada-password")
+        accounts.register("grace", "grace-password")
+    ada, grace = ApiClient(app, "ada", 1), ApiClient(app, "grace", 2)
+
+    first, second, third = (
+        ada.request("POST", "/posts", json={"title": "T", "body": "B"}) for _ in range(3)
+    )
+
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert (first.headers["X-RateLimit-Limit"], first.headers["X-RateLimit-Remaining"]) == (
+        "2",
+        "1",
+    )
+    message = assert_api_error(third, 429)
+    assert "Too many changes: try again in" in message
+    assert 0 < int(third.headers["Retry-After"]) <= 60
+    assert third.headers["X-RateLimit-Remaining"] == "0"
+    assert ada.request("GET", "/posts").status_code == 200
+    assert grace.request("POST", "/posts", json={"title": "T", "body": "B"}).status_code == 201
+    with app.app_context():
+        db.engine.dispose()

@@ -25,11 +25,19 @@ ROOT = Path(__file__).resolve().parents[2]
 TABLES = {"user_account", "post", "comment", "revoked_token", "live_log", "live_event"} | {
     "live_worker",
     "live_presence",
+    "live_roster",
     "live_outbox",
     "live_event_1",
     "live_buffered",
     "live_buffered_1",
+    "live_run",
     "attempt_count",
+    "login_session",
+    "api_token",
+    "done_once",
+    "attachment",
+    "notification",
+    "search_word",
 }
 
 

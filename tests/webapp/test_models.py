@@ -10,8 +10,10 @@ from flask import Flask
 from sqlalchemy.exc import IntegrityError, StatementError
 
 from webapp import posts
+from webapp.columns import utc_now
 from webapp.extensions import db
-from webapp.models import ADMIN, Comment, Post, RevokedToken, User, utc_now
+from webapp.models import ADMIN, Comment, Post, User
+from webapp.records import RevokedToken
 
 Account = Callable[..., int]
 

@@ -1,4 +1,4 @@
-"""What only administrators may do: see every account, disable and enable them."""
+"""What only administrators may do: see every account, disable, promote and log out accounts."""
 
 from __future__ import annotations
 
@@ -6,48 +6,53 @@ from typing import Any
 
 from flask import Blueprint
 from sqlalchemy import select
-from werkzeug.exceptions import Conflict, UnprocessableEntity
+from werkzeug.exceptions import Conflict
 
-from webapp import accounts
-from webapp.api.parsing import json_object
+from webapp import accounts, credentials
+from webapp.api import schemas
+from webapp.api.spec import documented
 from webapp.database import find
 from webapp.extensions import db
 from webapp.identity import admin_only, current_user
 from webapp.models import User
-from webapp.paging import cursor_argument, limit_argument, page_of
+from webapp.paging import page_of
+from webapp.search import people_named
 from webapp.serializers import user_json
-
-DEFAULT_LIMIT = 50
-MAX_LIMIT = 100
 
 blueprint = Blueprint("admin", __name__, url_prefix="/admin")
 
 
 @blueprint.get("/users")
 @admin_only
-def users() -> dict[str, Any]:
-    """List the accounts, oldest first: `?cursor=`, `?limit=` (1 to 100)."""
-    page = page_of(
-        select(User),
-        User.id,
-        limit=limit_argument(DEFAULT_LIMIT, MAX_LIMIT),
-        cursor=cursor_argument(),
-        ascending=True,
-    )
+@documented("Administration", gives={200: schemas.Accounts}, also=(403,))
+def users(query: schemas.AccountsQuery) -> dict[str, Any]:
+    """List the accounts, oldest first."""
+    statement = select(User) if query.q is None else people_named(query.q)
+    if statement is None:
+        return {"users": [], "next_cursor": None}
+    page = page_of(statement, User.id, limit=query.limit, cursor=query.cursor, ascending=True)
     return {"users": [user_json(user) for user in page.items], "next_cursor": page.next_cursor}
 
 
 @blueprint.patch("/users/<int:user_id>")
 @admin_only
-def change(user_id: int) -> dict[str, Any]:
-    """Disable or enable an account: `{"disabled": true}`. Its sessions and tokens stop at once."""
+@documented("Administration", gives={200: schemas.User}, also=(403, 404, 409))
+def change(user_id: int, json: schemas.AccountChange) -> dict[str, Any]:
+    """Disable or enable an account, or change its role. A disabled account's sessions stop."""
     user = find(User, user_id)
-    disabled = json_object().get("disabled")
-    if not isinstance(disabled, bool):
-        raise UnprocessableEntity("disabled must be true or false.")
-    if disabled and user.id == current_user().id:
-        raise Conflict("You cannot disable the account that you are using.")
-    accounts.set_disabled(user, disabled)
+    if user.id == current_user().id:
+        raise Conflict("You cannot change the account that you are using.")
+    accounts.change(user, disabled=json.disabled, role=json.role)
     answer = user_json(user)
     db.session.commit()
     return answer
+
+
+@blueprint.delete("/users/<int:user_id>/sessions")
+@admin_only
+@documented("Administration", gives={204: None}, also=(403, 404))
+def log_out(user_id: int) -> tuple[str, int]:
+    """End every session and token of an account."""
+    credentials.revoke_all(find(User, user_id))
+    db.session.commit()
+    return "", 204

@@ -1,34 +1,35 @@
-"""Comments on a post: listed by cursor, written."""
+"""Comments on a post: listed by cursor, written, deleted."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from flask import Blueprint
+from werkzeug.exceptions import Forbidden
 
-from webapp import posts, rules
-from webapp.api.parsing import texts
+from webapp import posts
+from webapp.api import schemas
+from webapp.api.spec import documented
 from webapp.database import find
 from webapp.extensions import db
+from webapp.idempotency import idempotent
 from webapp.identity import current_user, login_required
 from webapp.models import Comment, Post
-from webapp.paging import cursor_argument, limit_argument, page_of
+from webapp.paging import page_of
 from webapp.serializers import comment_json
-
-DEFAULT_LIMIT = 50
-MAX_LIMIT = 100
 
 blueprint = Blueprint("comments", __name__, url_prefix="/posts/<int:post_id>/comments")
 
 
 @blueprint.get("")
-def index(post_id: int) -> dict[str, Any]:
-    """List a post's comments, oldest first: `?cursor=`, `?limit=` (1 to 100)."""
+@documented("Comments", gives={200: schemas.Comments}, also=(404,), anybody=True)
+def index(post_id: int, query: schemas.ListQuery) -> dict[str, Any]:
+    """List a post's comments, oldest first."""
     page = page_of(
         posts.comments_of(find(Post, post_id)),
         Comment.id,
-        limit=limit_argument(DEFAULT_LIMIT, MAX_LIMIT),
-        cursor=cursor_argument(),
+        limit=query.limit,
+        cursor=query.cursor,
         ascending=True,
     )
     comments = [comment_json(comment) for comment in page.items]
@@ -37,11 +38,24 @@ def index(post_id: int) -> dict[str, Any]:
 
 @blueprint.post("")
 @login_required
-def create(post_id: int) -> tuple[dict[str, Any], int]:
-    """Write a comment of `{"body"}`."""
-    post = find(Post, post_id)
-    fields = texts({"body": rules.comment_body})
-    comment = posts.add_comment(post, current_user(), fields["body"])
-    answer = comment_json(comment)
+@idempotent
+@documented(
+    "Comments", gives={201: schemas.Comment}, also=(404, 415), headers=schemas.IdempotencyHeader
+)
+def create(post_id: int, json: schemas.NewComment) -> tuple[dict[str, Any], int]:
+    """Write a comment."""
+    comment = posts.add_comment(find(Post, post_id), current_user(), json.body)
+    return comment_json(comment), 201
+
+
+@blueprint.delete("/<int:comment_id>")
+@login_required
+@documented("Comments", gives={204: None}, also=(403, 404))
+def delete(post_id: int, comment_id: int) -> tuple[str, int]:
+    """Delete a comment: its author and administrators may."""
+    comment = posts.find_comment(post_id, comment_id)
+    if not current_user().may_change(comment):
+        raise Forbidden("Only its author and administrators may delete this comment.")
+    posts.delete_comment(find(Post, post_id), comment)
     db.session.commit()
-    return answer, 201
+    return "", 204

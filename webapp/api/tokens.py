@@ -9,7 +9,8 @@ from flask_jwt_extended import get_current_user
 from werkzeug.exceptions import Forbidden
 
 from webapp import accounts, tokens
-from webapp.api.parsing import texts
+from webapp.api import schemas
+from webapp.api.spec import documented
 from webapp.extensions import db
 from webapp.login_limits import guard_password, note_right_password, typed_account
 
@@ -18,11 +19,11 @@ blueprint = Blueprint("tokens", __name__, url_prefix="/tokens")
 
 @blueprint.post("")
 @guard_password(typed_account)
-def obtain() -> dict[str, Any]:
-    """Give an access and a refresh token for `{"username", "password"}`."""
-    fields = texts({"username": str, "password": str})
+@documented("Tokens", gives={200: schemas.Tokens}, also=(401, 403, 415, 503), anybody=True)
+def obtain(json: schemas.Credentials) -> dict[str, Any]:
+    """Give an access and a refresh token for a name and its password."""
     try:
-        user = accounts.authenticate(fields["username"], fields["password"])
+        user = accounts.authenticate(json.username, json.password)
     except accounts.AccountDisabledError as error:
         raise Forbidden(str(error)) from error
     if user is None:
@@ -33,6 +34,7 @@ def obtain() -> dict[str, Any]:
 
 
 @blueprint.post("/refresh")
+@documented("Tokens", gives={200: schemas.AccessToken})
 def refresh() -> dict[str, Any]:
     """Give a new access token, with the roles of now, for a refresh token."""
     if tokens.verified_claims(refresh=True) is None:
@@ -41,8 +43,9 @@ def refresh() -> dict[str, Any]:
 
 
 @blueprint.delete("")
+@documented("Tokens", gives={204: None})
 def revoke() -> tuple[str, int]:
-    """Revoke the token that is sent, of either kind."""
+    """Revoke the token that is sent, an access or a refresh token."""
     claims = tokens.verified_claims(any_kind=True)
     if claims is None:
         raise tokens.unauthorized()

@@ -1,17 +1,20 @@
-"""The page of one's own account: another password, and logging out everywhere."""
+"""The settings of one's own account: profile, password, sessions, API tokens."""
 
 from __future__ import annotations
 
-from flask import flash, redirect, render_template, url_for
+from flask import flash, g, redirect, render_template, url_for
+from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response
 
-from webapp import accounts, credentials, identity
-from webapp.auth.forms import PasswordForm
+from webapp import accounts, api_tokens, credentials, identity, sessions
+from webapp.auth.forms import PasswordForm, ProfileForm, TokenForm
 from webapp.auth.views import Answer, blueprint
+from webapp.database import find
 from webapp.extensions import db
 from webapp.forms import refuse
 from webapp.identity import current_user, login_required
 from webapp.login_limits import guard_password, own_account
+from webapp.records import ApiToken, LoginSession
 
 
 @blueprint.route("/account", methods=["GET", "POST"])
@@ -39,3 +42,69 @@ def logout_everywhere() -> Response:
     identity.forget()
     flash("You are logged out everywhere.")
     return redirect(url_for("pages.timeline"))
+
+
+@blueprint.route("/account/profile", methods=["GET", "POST"])
+@login_required
+def profile() -> Answer:
+    """Show and take the form for what one says of oneself."""
+    user = current_user()
+    form = ProfileForm(obj=user)
+    if form.validate_on_submit():
+        user.about = form.about.data
+        db.session.commit()
+        flash("Your profile is saved.")
+        return redirect(url_for(".profile"))
+    return render_template("auth/profile.html", form=form), 422 if form.errors else 200
+
+
+@blueprint.get("/account/sessions")
+@login_required
+def session_list() -> Answer:
+    """Show where one is logged in."""
+    listed = db.session.scalars(sessions.sessions_of(current_user()))
+    return render_template("auth/sessions.html", sessions=list(listed), current=g.login_session)
+
+
+@blueprint.post("/account/sessions/<int:session_id>/end")
+@login_required
+def end_session(session_id: int) -> Response:
+    """Log out in one browser."""
+    ended = find(LoginSession, session_id)
+    if ended.user_id != current_user().id:
+        raise NotFound(f"There is no session {session_id}.")
+    sessions.end(ended)
+    db.session.commit()
+    flash("That browser is logged out.")
+    return redirect(url_for(".session_list"))
+
+
+@blueprint.route("/account/tokens", methods=["GET", "POST"])
+@login_required
+def token_list() -> Answer:
+    """Show one's API tokens, and make one; it is shown this once."""
+    user, form, made = current_user(), TokenForm(), None
+    if form.validate_on_submit():
+        try:
+            _record, made = api_tokens.create(user, form.name.data)
+        except api_tokens.TooManyTokensError as error:
+            refuse(form.name, str(error))
+        else:
+            db.session.commit()
+            form.name.data = ""
+    listed = list(db.session.scalars(api_tokens.tokens_of(user)))
+    page = render_template("auth/tokens.html", tokens=listed, form=form, made=made)
+    return page, 422 if form.errors else 200
+
+
+@blueprint.post("/account/tokens/<int:token_id>/delete")
+@login_required
+def delete_token(token_id: int) -> Response:
+    """Delete an API token."""
+    deleted = find(ApiToken, token_id)
+    if deleted.user_id != current_user().id:
+        raise NotFound(f"There is no token {token_id}.")
+    api_tokens.end(deleted)
+    db.session.commit()
+    flash("The token is deleted.")
+    return redirect(url_for(".token_list"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flask_wtf import FlaskForm
-from wtforms import PasswordField, StringField
+from wtforms import PasswordField, StringField, TextAreaField
 from wtforms.validators import InputRequired
 
 from webapp import accounts, rules
@@ -40,6 +40,28 @@ class PasswordForm(FlaskForm):  # type: ignore[misc]
         [ByRule(rules.password)],
         description=f"It has {rules.PASSWORD_RULE}.",
         render_kw={"autocomplete": "new-password"},
+    )
+
+
+class ProfileForm(FlaskForm):  # type: ignore[misc]
+    """What a person says of themselves."""
+
+    about = TextAreaField(
+        "About you",
+        [ByRule(rules.about, required=False)],
+        description="Plain text, which everybody can read.",
+        render_kw={"rows": 4, "dir": "auto"},
+    )
+
+
+class TokenForm(FlaskForm):  # type: ignore[misc]
+    """A new API token."""
+
+    name = StringField(
+        "What is the token for?",
+        [ByRule(rules.token_name)],
+        description="Such as: backup script.",
+        render_kw={"autocomplete": "off"},
     )
 
 

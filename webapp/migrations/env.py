@@ -10,9 +10,9 @@ from contextlib import nullcontext
 from alembic import context
 from flask import current_app
 
+from webapp.columns import UtcDateTime
 from webapp.database import migration_connection
 from webapp.extensions import db
-from webapp.models import UtcDateTime
 
 
 def render_item(kind: str, item: object, _context: object) -> str | bool:

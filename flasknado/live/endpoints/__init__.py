@@ -11,7 +11,9 @@ from flasknado.live.endpoints.javascript import ModuleHandler
 from flasknado.live.endpoints.ndjson import NdjsonHandler
 from flasknado.live.endpoints.poll import PollHandler
 from flasknado.live.endpoints.publish import PublishHandler
+from flasknado.live.endpoints.send import SendHandler
 from flasknado.live.endpoints.sse import EventsHandler
+from flasknado.live.endpoints.stop import StopHandler
 from flasknado.live.endpoints.websocket import SocketHandler
 from flasknado.live.endpoints.who import WhoHandler
 
@@ -29,6 +31,8 @@ def route_table(prefix: str) -> list[URLSpec]:
         URLSpec(rf"{root}/poll", PollHandler),
         URLSpec(rf"{root}/socket", SocketHandler),
         URLSpec(rf"{root}/who", WhoHandler),
+        URLSpec(rf"{root}/stop", StopHandler),
         URLSpec(rf"{root}/publish", PublishHandler),
+        URLSpec(rf"{root}/send", SendHandler),
         URLSpec(rf"{root}/live\.js", ModuleHandler),
     ]

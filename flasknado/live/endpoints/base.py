@@ -7,8 +7,9 @@ stream has begun.
 from __future__ import annotations
 
 import http
+import logging
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
@@ -16,24 +17,37 @@ import flask
 from tornado.web import HTTPError, RequestHandler
 
 from flasknado.errors import ConfigurationError
-from flasknado.live.endpoints.access import authorize, check_channels, refusals
-from flasknado.live.event import Cursor, parse_cursor
+from flasknado.flask_apps import flask_app_of
+from flasknado.live.endpoints.access import (
+    authorize,
+    check_channels,
+    grants,
+    refusals,
+    tags_of,
+)
+from flasknado.live.event import Cursor, check_last, connection_digest, is_pattern
 from flasknado.live.flask_cors import FlaskCors, flask_cors_of
 from flasknado.live.formats import (
+    ALLOWED_HEADERS,
+    CONNECTION_FIELD,
+    EXPOSED_HEADERS,
     TICKET_MARK,
     WHO_FIELD,
     cursor_of_last_event_id,
+    cursor_or_reset,
     last_event_id,
 )
+from flasknado.live.html import check_format
 from flasknado.live.hub.hub import Hub, hub_of
+from flasknado.live.hub.subscriber import Subscriber
 from flasknado.live.origins import CORS_KEY, NO_OTHER_ORIGIN, OriginPolicy, policy_in
 from flasknado.live.state import LiveState, state_of
-from flasknado.live.tickets import Access, Identity
-from flasknado.native.in_flask import Refused, app_of, in_flask
+from flasknado.live.tickets import Access, Identity, Ticket
+from flasknado.native.in_flask import Caller, Refused, app_of, in_flask
 from flasknado.native.methods import methods_of
 
-ALLOWED_HEADERS = "Authorization, Cache-Control, Content-Type, Last-Event-ID"
-EXPOSED_HEADERS = f"Retry-After, X-Request-ID, {WHO_FIELD}"
+log = logging.getLogger("flasknado.live")
+
 PREFLIGHT_MAX_AGE_S = 600
 
 
@@ -50,6 +64,37 @@ class LiveHandler(RequestHandler):
     own_page = True
     """False if a page of another origin asks; known once the request is prepared."""
     _identity: Identity | None = None
+
+    @classmethod
+    def check_server(cls, server: Any) -> None:
+        """Raise `ConfigurationError` if the application's log cannot be kept where it is to be.
+
+        Called when a server is made with such handlers.
+        """
+        state = cls._state_beside(server)
+        if state is not None:
+            state.log.check()
+
+    @classmethod
+    def begin_serving(cls, server: Any) -> None:
+        """Begin to follow the log: what is published needs an offset, whoever is connected.
+
+        Called on the loop's thread once the server listens.
+        """
+        state = cls._state_beside(server)
+        if state is not None:
+            try:
+                hub_of(state, server)
+            except ConfigurationError as error:
+                log.error("live events are not available: %s", error)
+
+    @staticmethod
+    def _state_beside(server: Any) -> LiveState | None:
+        application = server.native.application.settings.get("wsgi_app")
+        try:
+            return state_of(flask_app_of(application))
+        except ConfigurationError:
+            return None  # as each request will be told
 
     @property
     def state(self) -> LiveState:
@@ -72,27 +117,51 @@ class LiveHandler(RequestHandler):
         return sys.intern(address) if address else None
 
     def channels(self) -> list[str]:
-        """Return the channels asked for, each once; raises `Refused` (400)."""
-        channels = list(dict.fromkeys(self.get_query_arguments("channel", strip=False)))
+        """Return the channels asked for, by name or by tag, each once; raises `Refused`."""
+        channels = self.optional_channels()
         if not channels:
             raise Refused(400, "no channel is given: ask for ?channel=NAME, once for each channel")
-        with refusals():
-            check_channels(channels, self.state.options.max_channels)
         return channels
+
+    def optional_channels(self) -> list[str]:
+        """Return the same, or none."""
+        named = self.get_query_arguments("channel", strip=False)
+        tagged = [channel for tag in self.tags() for channel in sorted(tag.channels)]
+        channels = list(dict.fromkeys([*named, *tagged]))
+        with refusals():
+            check_channels(channels, self.state.options)
+        return channels
+
+    def introduce(self, subscriber: Subscriber, channels: Collection[str]) -> None:
+        """Note what a client has told of itself beside who it is; raises `Refused` (400)."""
+        subscriber.digest = self.digest()
+        if any(map(is_pattern, channels)):
+            subscriber.grants = grants(Caller(self), self.state)
+
+    def digest(self) -> str | None:
+        """Return the digest of the connection's id, if there is one; raises `Refused` (400)."""
+        connection = self.get_query_argument("connection", None)
+        if connection is None:
+            connection = self.request.headers.get(CONNECTION_FIELD)
+        with refusals():
+            return None if connection is None else connection_digest(connection)
 
     def after(self) -> Cursor | None:
         """Return the cursor to go on from: the last event id, else `after`.
 
-        Raises `Refused` (400) for an `after` that is no cursor.
+        One of no log, so that the client is reset, if that is no cursor.
         """
         given_back = self.last_event_id()
         if given_back is not None:
             return cursor_of_last_event_id(given_back)
         text = self.get_query_argument("after", None)
-        if text is None:
-            return None
+        return None if text is None else cursor_or_reset(text)
+
+    def last(self) -> int:
+        """Return how many of its newest events each channel begins with; raises `Refused` (400)."""
+        text = self.get_query_argument("last", None)
         with refusals():
-            return parse_cursor(text.partition(TICKET_MARK)[0])
+            return 0 if text is None else check_last(text, self.state.options.max_last)
 
     def last_event_id(self) -> str | None:
         """Return what a reconnecting EventSource gives back, if it does."""
@@ -102,6 +171,15 @@ class LiveHandler(RequestHandler):
             for value in self.get_query_arguments(name)
         )
         return last_event_id(self.request.headers.get("Last-Event-ID"), parameters)
+
+    def tags(self) -> list[Ticket]:
+        """Return what the tags of the page say (`Live.tag`); raises `Refused`."""
+        return tags_of(self.get_query_arguments("tag"), self.state)
+
+    def format_name(self, formats: Mapping[str, object]) -> str:
+        """Return the name of the format that is asked for; raises `Refused` (400)."""
+        with refusals():
+            return check_format(self.get_query_argument("format", "json"), formats)
 
     def ticket(self) -> str | None:
         """Return the reconnect ticket, if one is there: apart, or behind a cursor."""
@@ -114,7 +192,7 @@ class LiveHandler(RequestHandler):
 
         To be acted on without awaiting anything else, see `Hub.admit`.
         """
-        access = await authorize(self, self.state, channels, self.ticket())
+        access = await authorize(self, self.state, channels, self.ticket(), self.tags())
         self._identity = access.identity
         return access
 

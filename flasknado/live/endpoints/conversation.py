@@ -1,7 +1,7 @@
 """What a WebSocket client may say, and the answers; every message is a JSON object.
 
-`{"type": "subscribe", "channels": ["posts"], "after": "CURSOR", "ticket": "..."}` (the last
-two may be left out), `{"type": "unsubscribe", "channels": [...]}`, `{"type": "ping"}` and
+`{"type": "subscribe", "channels": ["posts"], "after": "CURSOR", "last": 5, "ticket": "..."}` (the
+last three may be left out), `{"type": "unsubscribe", "channels": [...]}`, `{"type": "ping"}` and
 `{"type": "message", "channel": "chat:1", "data": ..., "ref": ...}`. The answers have a
 `type`: `subscribed`, `unsubscribed`, `pong`, `reply` and `error`. Events have `id`, `channel`,
 `event` and `data`, as on every transport.
@@ -12,20 +12,27 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Collection
 from typing import Any
 
 from flask import current_app
 
-from flasknado.live.endpoints.access import authorize, check_channels
+from flasknado.live.endpoints.access import authorize, check_channels, grants
 from flasknado.live.endpoints.base import error_body
 from flasknado.live.endpoints.socket_subscriber import SocketSubscriber
 from flasknado.live.errors import InvalidCursor, InvalidEvent, LiveError, TooManySubscribers
-from flasknado.live.event import Cursor, check_channel, parse_cursor
-from flasknado.live.formats import TICKET_MARK
+from flasknado.live.event import (
+    Cursor,
+    check_channel,
+    check_last,
+    connection_digest,
+    is_pattern,
+)
+from flasknado.live.formats import TICKET_MARK, cursor_or_reset
 from flasknado.live.hooks import Hooks
 from flasknado.live.log.presence import SUFFIX
 from flasknado.live.state import encode_json
-from flasknado.live.tickets import Identity
+from flasknado.live.tickets import Access, Identity
 from flasknado.native.in_flask import Refused, in_flask
 from flasknado.native.lane import LaneSettings
 from flasknado.websocket import codec
@@ -74,6 +81,10 @@ class Conversation(SocketSubscriber):
 
     async def _act(self, request: dict[str, Any]) -> None:
         kind = request.get("type")
+        if self.format.takes_forms and ("HEADERS" in request or "headers" in request):
+            # A form that htmx sends: its fields are the message.
+            request = self._message_of_form(request)
+            kind = "message"
         if kind == "ping":
             place = self.hub.place_of(self)
             self.say({"type": "pong", "id": None if place is None else str(place)})
@@ -96,25 +107,40 @@ class Conversation(SocketSubscriber):
         hub = self.hub
         channels = _channels(request)
         after, ticket = _after(request)
+        last = check_last(request.get("last", 0), hub.options.max_last)
         named = [channel for channel in self.channels if not channel.endswith(SUFFIX)]
         together = dict.fromkeys([*named, *channels])
-        check_channels(together, hub.options.max_channels)
+        check_channels(together, hub.options)
+        connection = request.get("connection")
+        if connection is not None:
+            self.digest = connection_digest(str(connection))
         access = await authorize(self.caller, self.state, channels, ticket)
         if self.gone:
             return
         if not hub.identify(self, access):
             hub.kick(self, "changed")
             return
+        if self.grants is None and any(map(is_pattern, channels)):
+            self.grants = grants(self.caller, self.state)
         who = self.state.page_key(access.identity.user)
         # Said when the log has been read, and not before: a reader that hangs reads nothing.
         said = self.frame({"type": "subscribed", "channels": channels, "who": who})
         # Interned: thousands of clients name the same few channels.
         interned = [sys.intern(channel) for channel in channels]
-        await hub.follow(self, interned, after, said, presence=request.get("presence") is True)
+        presence = request.get("presence") is True
+        await hub.follow(self, interned, after, said, last=last, presence=presence)
+
+    def begin(self, channels: Collection[str], after: Cursor | None, access: Access) -> None:
+        """Follow the channels of the handshake's query, which may be read."""
+        who = self.state.page_key(access.identity.user)
+        self.say({"type": "subscribed", "channels": list(channels), "who": who})
+        if not self.gone:
+            self.hub.subscribe(self, map(sys.intern, channels), after)
 
     async def _take_message(self, request: dict[str, Any]) -> None:
         channel = check_channel(request.get("channel"))  # type: ignore[arg-type]  # it checks that too
-        if channel not in self.channels:
+        granted = self.grants is not None and self.grants.allows(channel)
+        if channel not in self.channels and not granted:
             raise Refused(403, f"subscribe to the channel {channel!r} before you send to it")
         options = self.state.options
         answer = await in_flask(
@@ -131,6 +157,15 @@ class Conversation(SocketSubscriber):
         if answer is not None or "ref" in request:
             data = None if answer is None else json.loads(answer)
             self.say({"type": "reply", "ref": request.get("ref"), "data": data})
+
+    def _message_of_form(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Return the message to the channel that a form names, or the only one that there is."""
+        fields = {k: v for k, v in request.items() if k not in ("HEADERS", "headers", "channel")}
+        followed = [channel for channel in self.channels if not channel.endswith(SUFFIX)]
+        channel = request.get("channel", followed[0] if len(followed) == 1 else None)
+        if channel is None:
+            raise Refused(400, "the form has no field channel, and this follows not just one")
+        return {"channel": channel, "data": fields}
 
     def _complain(self, request: dict[str, Any], status: int, message: str) -> None:
         about = {key: value for key, value in request.items() if key in _REPEATED}
@@ -173,5 +208,4 @@ def _after(request: dict[str, Any]) -> tuple[Cursor | None, str | None]:
         return None, ticket
     if not isinstance(after, str):
         raise InvalidCursor("after must be a cursor, the id of an event")
-    cursor, _, behind = after.partition(TICKET_MARK)
-    return parse_cursor(cursor), ticket or behind or None
+    return cursor_or_reset(after), ticket or after.partition(TICKET_MARK)[2] or None

@@ -16,6 +16,7 @@ from tornado import httputil
 from tornado.iostream import IOStream, StreamClosedError
 
 from flasknado.http.message import SERVER_SOFTWARE
+from flasknado.live.compression import accepts_gzip, gzipped
 from flasknado.live.endpoints.access import refusals
 from flasknado.live.endpoints.base import LiveHandler
 from flasknado.live.formats import Format
@@ -43,7 +44,8 @@ class ResponseSubscriber(StreamSubscriber):
 class StreamHandler(LiveHandler):
     """`GET ?channel=A&channel=B&after=CURSOR`, answered until somebody hangs up.
 
-    Without a cursor the stream begins at the present head. What an EventSource gives back
+    Without a cursor the stream begins at the present head, or with the `last` events of each
+    channel. What an EventSource gives back
     when it reconnects (`flasknado.live.formats.last_event_id`) wins over `after`, since it
     repeats the page's URL.
     """
@@ -55,16 +57,22 @@ class StreamHandler(LiveHandler):
 
     async def get(self) -> None:
         channels = self.channels()
-        after = self.after()
+        after, last = self.after(), self.last()
+        self.formats()
         access = await self.authorize(channels)
         if self.client_gone:
             return
         hub = self.hub()
         chunked = self.request.version == "HTTP/1.1"
-        wire_format = self.chunked_format if chunked else self.wire_format
-        subscriber = self.subscriber_type(hub, wire_format, access.identity, self.address())
+        formats = self.formats()
+        if self._compressed():
+            formats = gzipped(formats)
+        wire_format = formats[chunked]
+        address = access.address or self.address()
+        subscriber = self.subscriber_type(hub, wire_format, access.identity, address)
+        self.introduce(subscriber, channels)
         with refusals():
-            hub.admit(subscriber, access.asked_at)
+            hub.admit(subscriber, access.asked_at, access.channels)
         try:
             self._write_head(chunked)
             subscriber.attach(self.detach())
@@ -78,27 +86,42 @@ class StreamHandler(LiveHandler):
             raise
         if not subscriber.gone:
             # Interned: thousands of clients name the same few channels.
-            hub.subscribe(subscriber, map(sys.intern, channels), after)
+            hub.subscribe(subscriber, map(sys.intern, channels), after, last)
             if self.get_query_argument("presence", "") in ("1", "true"):
                 hub.tell_presence(subscriber, channels)
         self.application.log_request(self)
 
+    def formats(self) -> tuple[Format, Format]:
+        """Return the format that is asked for, plain and chunked; raises `Refused` (400)."""
+        return self.wire_format, self.chunked_format
+
     async def head(self) -> None:
         """Answer as GET would begin."""
         channels = self.channels()
-        self.after()
+        self.last()
+        self.formats()
         await self.authorize(channels)
         for name, value in self._head_fields().items():
             self.set_header(name, value)
 
+    def _compressed(self) -> bool:
+        return self.state.options.compression and accepts_gzip(
+            self.request.headers.get("Accept-Encoding", "")
+        )
+
     def _head_fields(self) -> dict[str, str]:
-        return {
+        fields = {
             "Content-Type": self.content_type,
             "Cache-Control": "no-store",
             "X-Accel-Buffering": "no",
             **self.cors_headers(),
             **self.who_headers(),
         }
+        if self._compressed():
+            fields["Content-Encoding"] = "gzip"
+        if self.state.options.compression:
+            fields["Vary"] = "Origin, Accept-Encoding"
+        return fields
 
     def _write_head(self, chunked: bool) -> None:
         fields = httputil.HTTPHeaders(self._head_fields())

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from flasknado.live.endpoints.access import refusals
 from flasknado.live.endpoints.base import LiveHandler
+from flasknado.live.errors import LogUnavailable
 from flasknado.live.event import Cursor
 from flasknado.live.formats import JSON_LIST, GoAway
 from flasknado.live.hub.hub import Hub
@@ -61,6 +62,11 @@ class PollSubscriber(Subscriber):
     def kick(self) -> None:
         self.abort()
 
+    def give_up(self, reason: str) -> None:
+        # Not answered as if nothing had come: it would ask again at once.
+        if not self.answer.done():
+            self.answer.set_exception(LogUnavailable(f"try again shortly: {reason}"))
+
     def abort(self) -> None:
         if not self.answer.done():
             place = self._hub.place_of(self) or self._after
@@ -71,24 +77,27 @@ class PollHandler(LiveHandler):
     """`GET ?channel=A&after=CURSOR&timeout_s=25`, answered `{"events": [...], "cursor": "..."}`.
 
     At once if events wait after the cursor, otherwise when the first comes, or empty after
-    the timeout. Without `after` it waits for what comes from now on.
+    the timeout. Without `after` it waits for what comes from now on, or answers with the `last`
+    events of each channel.
     """
 
     subscriber: PollSubscriber | None = None
 
     async def get(self) -> None:
         channels = self.channels()
-        after = self.after()
+        after, last = self.after(), self.last()
         timeout_s = self._timeout_s()
         access = await self.authorize(channels)
         if self.client_gone:
             return
         hub = self.hub()
-        subscriber = PollSubscriber(hub, after, access.identity, self.address())
+        address = access.address or self.address()
+        subscriber = PollSubscriber(hub, after, access.identity, address)
+        self.introduce(subscriber, channels)
         self.subscriber = subscriber
         with refusals():
-            hub.admit(subscriber, access.asked_at)
-            answer = await self._wait(hub, subscriber, channels, after, timeout_s)
+            hub.admit(subscriber, access.asked_at, access.channels)
+            answer = await self._wait(hub, subscriber, channels, after, last, timeout_s)
         self.set_header("Content-Type", "application/json")
         for name, value in self.who_headers().items():
             self.set_header(name, value)
@@ -98,7 +107,7 @@ class PollHandler(LiveHandler):
     async def head(self) -> None:
         """Answer as GET would, without events and at once."""
         channels = self.channels()
-        self.after()
+        self.last()
         self._timeout_s()
         await self.authorize(channels)
         self.set_header("Content-Type", "application/json")
@@ -109,11 +118,12 @@ class PollHandler(LiveHandler):
         subscriber: PollSubscriber,
         channels: list[str],
         after: Cursor | None,
+        last: int,
         timeout_s: float,
     ) -> PollAnswer:
         timer = hub.loop.call_later(timeout_s, subscriber.expire)
         try:
-            hub.subscribe(subscriber, channels, after)
+            hub.subscribe(subscriber, channels, after, last)
             return await asyncio.wait_for(subscriber.answer, timeout_s + READY_TIMEOUT_S)
         except TimeoutError:
             raise unavailable() from None

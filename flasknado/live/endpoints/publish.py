@@ -11,22 +11,19 @@ of the last. The application's `before_request` functions do not run: the token 
 from __future__ import annotations
 
 import functools
-import hmac
-import json
-from typing import Any
 
 import sqlalchemy as sa
 from tornado.web import stream_request_body
 
+from flasknado.live import said
 from flasknado.live.endpoints.access import refusals
 from flasknado.live.endpoints.base import LiveHandler
 from flasknado.live.log.tables import Draft
-from flasknado.live.state import LiveState, draft_of
+from flasknado.live.state import LiveState
 from flasknado.native.in_flask import Refused
 from flasknado.native.lane import Call, LaneSettings, lane_of
 from flasknado.pool import PoolFull
 
-MAX_EVENTS = 100
 PUBLISH_LANE = LaneSettings("live-publish", 4, 64)
 PUBLISH_TIMEOUT_S = 15.0
 """Longer than the log's own deadlines, whose errors say more."""
@@ -36,7 +33,7 @@ PUBLISH_TIMEOUT_S = 15.0
 class PublishHandler(LiveHandler):
     """Checks the token before the body is read."""
 
-    max_body_bytes = 4 * 1024 * 1024
+    max_body_bytes = said.MAX_PUBLISH_BYTES
 
     def initialize(self) -> None:
         self._body = bytearray()
@@ -53,7 +50,7 @@ class PublishHandler(LiveHandler):
     async def post(self) -> None:
         state = self.state
         with refusals():
-            drafts = [_draft(state, said) for said in _events(bytes(self._body))]
+            drafts = said.drafts_in(bytes(self._body), state)
         lane = lane_of(PUBLISH_LANE, self.settings.get("http_server"))
         call = Call("the publishing of live events", functools.partial(_append, state, drafts))
         try:
@@ -78,38 +75,9 @@ class PublishHandler(LiveHandler):
 
     def _check_token(self, expected: str | None) -> None:
         if expected is None:
-            raise Refused(
-                403, "publishing over HTTP is disabled: set LIVE_PUBLISH_TOKEN to enable it"
-            )
-        scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
-        right = hmac.compare_digest(token.strip().encode(), expected.encode())
-        if scheme.lower() != "bearer" or not right:
-            raise Refused(
-                401,
-                "send the token in the Authorization header: Bearer LIVE_PUBLISH_TOKEN",
-                {"WWW-Authenticate": 'Bearer realm="live"'},
-            )
-
-
-def _events(body: bytes) -> list[Any]:
-    try:
-        said = json.loads(body)
-    except (ValueError, RecursionError):
-        raise Refused(400, "the body is not JSON") from None
-    events = said["events"] if isinstance(said, dict) and "events" in said else [said]
-    if not isinstance(events, list) or not 0 < len(events) <= MAX_EVENTS:
-        raise Refused(400, f"events must be a list of 1 to {MAX_EVENTS} events")
-    return events
-
-
-def _draft(state: LiveState, said: Any) -> Draft:
-    if not isinstance(said, dict) or not {"channel", "event"} <= said.keys():
-        raise Refused(400, 'an event is {"channel": ..., "event": ..., "data": ...}')
-    kept = said.get("kept", True) is not False
-    buffered = said.get("buffered", False) is True
-    return draft_of(
-        state, said["channel"], said["event"], said.get("data"), kept=kept, buffered=buffered
-    )
+            raise Refused(403, said.PUBLISHING_IS_OFF)
+        if not said.has_token(self.request.headers.get("Authorization"), expected):
+            raise Refused(401, said.SEND_THE_TOKEN, {"WWW-Authenticate": 'Bearer realm="live"'})
 
 
 def _append(state: LiveState, drafts: list[Draft]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tornado.iostream import IOStream, StreamClosedError
 
-from flasknado.live.formats import WEBSOCKET
+from flasknado.live.formats import WEBSOCKET, WebSocket
 from flasknado.live.hub.hub import Hub
 from flasknado.live.hub.subscriber import GOODBYE_TIMEOUT_S, StreamSubscriber
 from flasknado.live.state import LiveState
@@ -44,6 +44,7 @@ class SocketSubscriber(StreamSubscriber):
 
     __slots__ = (
         "_answering",
+        "_asked_at",
         "_messages",
         "_rate",
         "_reading",
@@ -56,14 +57,24 @@ class SocketSubscriber(StreamSubscriber):
     transport = "websocket"
     _hub: Hub
 
-    def __init__(self, hub: Hub, caller: Caller, state: LiveState, address: str | None) -> None:
-        super().__init__(hub, WEBSOCKET, address=address)
+    format: WebSocket
+
+    def __init__(
+        self,
+        hub: Hub,
+        caller: Caller,
+        state: LiveState,
+        address: str | None,
+        wire_format: WebSocket = WEBSOCKET,
+    ) -> None:
+        super().__init__(hub, wire_format, address=address)
         self.caller = caller
         self.state = state
-        self._receiver = Receiver(state.options.max_message_bytes)
+        self._receiver = Receiver(state.options.max_message_bytes, inflates=wire_format.deflates)
         self._messages: deque[bytes] | None = None
         """What waits while a message is being answered; `None` while none is."""
         self._answering: asyncio.Task[None] | None = None
+        self._asked_at: float | None = None
         self._rate: TokenBucket | None = None
         self._skipped_bytes = 0
         self._reading = False
@@ -87,14 +98,13 @@ class SocketSubscriber(StreamSubscriber):
         if not self.gone:
             self.write(self.frame(message))
 
-    @staticmethod
-    def frame(message: dict[str, Any]) -> bytes:
+    def frame(self, message: dict[str, Any]) -> bytes:
         """Return the bytes of a message of the protocol itself."""
-        return codec.frame(codec.TEXT, json.dumps(message, separators=(",", ":")).encode())
+        return self.format.message(json.dumps(message, separators=(",", ":")))
 
     @property
-    def busy(self) -> bool:
-        return self._answering is not None
+    def asked_at(self) -> float | None:
+        return self._asked_at
 
     def beat(self, data: bytes | None) -> None:
         if self._unanswered_pings >= SILENT_BEATS and self._reading:
@@ -206,7 +216,9 @@ class SocketSubscriber(StreamSubscriber):
                 self.close(codec.CLOSE_POLICY, f"too many messages: {per_s:g} a second are allowed")
                 shut_down_writing(self._stream)
                 break
+            self._asked_at = self._hub.loop.time()
             await self.answer(messages[0], within_rate=left >= 0)
+            self._asked_at = None
             messages.popleft()
             self._read_on()
         self._messages = self._answering = None

@@ -14,11 +14,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
 
-from flasknado.live.event import Cursor, Event
+from flasknado.live.event import BY, Cursor, Event, is_by, is_pattern, matches
 from flasknado.live.formats import Format
+from flasknado.live.hub.grants import Undecided
 from flasknado.live.hub.subscriber import Subscriber
 from flasknado.live.log.tables import Batch
 
@@ -32,21 +33,35 @@ SHARED_FRAMES = 64
 """How many combinations of format and channels a round keeps written frames for."""
 
 
+def _undecided(subscriber: Subscriber, channels: Collection[str]) -> None:  # noqa: ARG001
+    """Have a client come back, and ask then."""
+    subscriber.abort()
+
+
 class Fanout:
     """Who has joined, and how far the log has been delivered to all of them.
 
     `on_taken()` is called for each batch when its round begins: until then it waits here, and
-    whoever reports batches must leave off at some number of them.
+    whoever reports batches must leave off at some number of them. `on_undecided(subscriber,
+    channels)` has to take out a client of which nobody knows yet if it may read these.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, on_taken: Callable[[], object]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        on_taken: Callable[[], object],
+        on_undecided: Callable[[Subscriber, Collection[str]], object] = _undecided,
+    ) -> None:
         self.cursor: Cursor | None = None
         """Up to where every client has everything; `None` until the log has been read."""
         self.delivered = 0
         """How many events have been written to clients, each client counted."""
         self._loop = loop
         self._on_taken = on_taken
+        self._on_undecided = on_undecided
         self._joined: dict[str, set[Subscriber]] = {}
+        self._patterns: set[str] = set()
+        """Those of them that are patterns."""
         self._waiting: deque[Batch] = deque()
         self._round: _Round | None = None
         self._scheduled = False
@@ -66,6 +81,8 @@ class Fanout:
         subscriber.place = offset
         for channel in subscriber.channels:
             self._joined.setdefault(channel, set()).add(subscriber)
+            if is_pattern(channel):
+                self._patterns.add(channel)
 
     def leave(self, subscriber: Subscriber, channels: Iterable[str]) -> None:
         """Deliver nothing more of these channels."""
@@ -75,6 +92,7 @@ class Fanout:
                 members.discard(subscriber)
                 if not members:
                     del self._joined[channel]
+                    self._patterns.discard(channel)
 
     def place_of(self, subscriber: Subscriber) -> Cursor | None:
         """Return up to where a client has everything; `None` if it has not joined."""
@@ -112,11 +130,11 @@ class Fanout:
         if self._round is None:
             if not self._waiting:
                 return
-            self._round = _Round(self._take(), self._joined)
+            self._round = _Round(self._take(), self._joined, self._patterns)
         current = self._round
         cursor = current.cursor
         complete_to = cursor.offset
-        first = current.first
+        first, excluded = current.first, current.excluded
         wire_format: Format | None = None
         channels: tuple[str, ...] = ()
         events, data = 0, b""
@@ -129,16 +147,22 @@ class Fanout:
                 continue
             subscriber.place = complete_to
             try:
-                if place >= first:
+                if subscriber.grants is not None or (excluded and subscriber.digest in excluded):
+                    wire_format = None
+                    events, data = current.own_frames(subscriber, place)
+                elif place >= first:
                     wire_format = None
                     events, data = current.frames(subscriber, place)
                 elif subscriber.format is not wire_format or subscriber.channels != channels:
                     # Most get what the one before them got.
                     events, data = current.frames(subscriber, place)
                     wire_format, channels = subscriber.format, subscriber.channels
-                if events:
+                if data:
                     subscriber.send(data, cursor)
-                    written += events
+                written += events
+            except Undecided as undecided:
+                subscriber.place = place
+                self._on_undecided(subscriber, undecided.channels)
             except Exception:
                 # It comes back and resumes; the others have no part in it.
                 log.exception("writing to a live client on %s failed", subscriber.channels)
@@ -164,15 +188,26 @@ class Fanout:
 class _Round:
     """Some batches on their way to the clients that had joined when the round began."""
 
-    def __init__(self, batches: list[Batch], joined: dict[str, set[Subscriber]]) -> None:
+    def __init__(
+        self, batches: list[Batch], joined: dict[str, set[Subscriber]], patterns: Collection[str]
+    ) -> None:
         last = batches[-1]
         self.cursor = Cursor(last.epoch, last.complete_to)
         self._events: dict[str, list[Event]] = {}
+        self.excluded: set[str | None] = set()
+        """The digests of connections that some of it is not for."""
         for batch in batches:
             for event in batch.events:
                 self._events.setdefault(event.channel, []).append(event)
+                if BY in event.name:
+                    self.excluded.add(event.name.partition(BY)[2])
         self.first = min((events[0].offset for events in self._events.values()), default=0)
         members = [joined[channel] for channel in self._events if channel in joined]
+        members += [
+            joined[pattern]
+            for pattern in patterns
+            if any(matches(channel, pattern) for channel in self._events)
+        ]
         # A copy: clients come and go while the round lasts.
         self.targets: Iterator[Subscriber] = iter(
             tuple(members[0]) if len(members) == 1 else frozenset[Subscriber]().union(*members)
@@ -188,18 +223,40 @@ class _Round:
             channels = tuple([channel for channel in channels if channel in self._events])
         if place >= self.first:
             return self._join(subscriber.format, channels, place)
-        key = (subscriber.format, channels)
+        return self._shared_join(subscriber.format, channels)
+
+    def _shared_join(self, wire_format: Format, channels: tuple[str, ...]) -> tuple[int, bytes]:
+        """Return what all get who have nothing of this round yet."""
+        key = (wire_format, channels)
         found = self._shared.get(key)
         if found is None:
-            found = self._join(subscriber.format, channels, place)
+            found = self._join(wire_format, channels, self.first - 1)
             if len(self._shared) < SHARED_FRAMES:
                 self._shared[key] = found
         return found
 
+    def own_frames(self, subscriber: Subscriber, place: int) -> tuple[int, bytes]:
+        """Return the same for a client that follows patterns, or that some of it is not for.
+
+        Raises `Undecided`.
+        """
+        channels = subscriber.channels
+        if subscriber.grants is not None:
+            channels = subscriber.grants.among(channels, self._events)
+        if subscriber.digest not in self.excluded and place < self.first:
+            return self._shared_join(subscriber.format, channels)
+        return self._join(subscriber.format, channels, place, subscriber.digest)
+
     def _join(
-        self, wire_format: Format, channels: tuple[str, ...], place: int
+        self,
+        wire_format: Format,
+        channels: tuple[str, ...],
+        place: int,
+        digest: str | None = None,
     ) -> tuple[int, bytes]:
         events = [e for channel in channels for e in self._events.get(channel, ())]
+        if digest is not None:
+            events = [event for event in events if not is_by(event, digest)]
         if len(channels) > 1:
             events.sort(key=_offset)
         data = [self._encode(wire_format, event) for event in events if event.offset > place]

@@ -7,6 +7,7 @@ Each event is encoded once per format. A client that does not read is never wait
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections import Counter
@@ -17,16 +18,19 @@ from flasknado.live.errors import AccessChanged, LiveError, LogUnavailable, TooM
 from flasknado.live.event import REVOCATIONS, Cursor
 from flasknado.live.formats import GoAway
 from flasknado.live.hub.heartbeats import Heartbeats
+from flasknado.live.hub.presence_calls import PresenceCalls
 from flasknado.live.hub.quotas import ConnectionQuota
 from flasknado.live.hub.revocations import Revocations
 from flasknado.live.hub.subscriber import Subscriber
 from flasknado.live.hub.subscriptions import Subscriptions
+from flasknado.live.log.presence import Presence
 from flasknado.live.log.presence_writer import PresenceWriter
 from flasknado.live.log.reader import Answer, LiveBatch, Reader, Report, Started, Stopped
 from flasknado.live.log.tables import Batch
 from flasknado.live.revocation import Revocation, revocation_of
+from flasknado.live.runs.store import RUNS
 from flasknado.live.state import LiveState
-from flasknado.live.tickets import Access, Identity
+from flasknado.live.tickets import NOBODY, Access
 
 log = logging.getLogger("flasknado.live")
 
@@ -50,6 +54,8 @@ class Hub(Subscriptions):
         self._state = state
         self.gone: Counter[str] = Counter()
         """How many clients were sent away or disconnected, by the reason."""
+        self.taps: list[Callable[[Batch], object]] = []
+        """Called with each batch of the live flow, before it is delivered to subscribers."""
         self._subscribers: set[Subscriber] = set()
         self._guests: dict[Subscriber, float] = {}
         """Clients that may not read anything yet, by when they came; the oldest first."""
@@ -58,13 +64,18 @@ class Hub(Subscriptions):
         self.revocations = Revocations(state.tickets)
         self._heartbeats = Heartbeats(loop, options.heartbeat_s, self.place_of, self._expire)
         self._presence: PresenceWriter | None = None
-        if options.presence:
-            self._presence = PresenceWriter(state.log, options, loop, self._presence_tracker)
+        self._presence_calls = PresenceCalls(state)
+        if options.presence or options.presence_users:
+            tracker = self._presence_tracker
+            self._presence = PresenceWriter(state.log, options, loop, tracker)
+            tracker.on_changes = self._presence_calls.put
+            tracker.on_presence = self._report_presence
         self._watch_timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Begin to follow the log."""
         self._state.add_waker(self._reader.wake)
+        self._state.runs.watch()
         self._watch()
         self._heartbeats.start()
 
@@ -79,10 +90,12 @@ class Hub(Subscriptions):
             self.remove(subscriber)
             subscriber.abort()
         self._state.remove_waker(self._reader.wake)
+        self._state.runs.unwatch()
         self._state.log.flush()
         self._fanout.close()
         if self._presence is not None:
             self._presence.stop()
+            self._presence_calls.stop()
         self._reader.stop()
 
     async def drain(self, window_s: float) -> None:
@@ -131,17 +144,23 @@ class Hub(Subscriptions):
         if self.draining:
             raise LogUnavailable("the server is restarting: reconnect in a moment")
 
-    def admit(self, subscriber: Subscriber, asked_at: float | None = None) -> None:
+    def admit(
+        self,
+        subscriber: Subscriber,
+        asked_at: float | None = None,
+        channels: frozenset[str] | None = None,
+    ) -> None:
         """Count a client in; `remove()` counts it out.
 
-        `asked_at` is when its access was asked for, in seconds of `time.monotonic`; without
-        one the client is yet to be identified. From here on a revocation finds it, so nothing
-        may be awaited between the answer and this. Raises `AccessChanged` if it was revoked
-        meanwhile, `TooManySubscribers`, and `LogUnavailable` while the hub is draining.
+        `asked_at` is when its access to these channels was asked for, in seconds of
+        `time.monotonic`; without one the client is yet to be identified. From here on a
+        revocation finds it, so nothing may be awaited between the answer and this. Raises
+        `AccessChanged` if it was revoked meanwhile, `TooManySubscribers`, and `LogUnavailable`
+        while the hub is draining.
         """
         self._refuse_when_draining()
         if asked_at is not None:
-            self.check(Access(subscriber.identity, asked_at))
+            self.check(Access(subscriber.identity, asked_at, channels))
         self._check_room(len(self._subscribers))
         self._quota.enter(subscriber)
         self._subscribers.add(subscriber)
@@ -185,27 +204,34 @@ class Hub(Subscriptions):
         self.check(access)
         identity = access.identity
         if subscriber in self._guests:
-            self._count_guest_in(subscriber, identity)
+            self._count_guest_in(subscriber, access)
         elif subscriber.user is None and identity.user is not None:
             self._quota.name(subscriber, identity.user)
-            subscriber.generation = identity.generation
-            self._presence_tracker.leave(subscriber.channels, None)
-            self._presence_tracker.enter(subscriber.channels, identity.user)
+            subscriber.become(identity)
+            self._presence_tracker.move(subscriber.channels, identity.user, identity.info_json)
         elif not identity.is_same_user(subscriber.identity):
             return False
         if identity.expires_at is not None:
             self._heartbeats.expire(subscriber, identity.expires_at)
         return True
 
-    def _count_guest_in(self, guest: Subscriber, identity: Identity) -> None:
-        guest.user, guest.generation = identity.user, identity.generation
+    def _count_guest_in(self, guest: Subscriber, access: Access) -> None:
+        counted_as = guest.address
+        if access.address is not None and access.address != guest.address:
+            if not access.by_ticket:
+                # Middleware of the application knows better than the server (`ProxyFix`), and a
+                # guest has not been through it: many of them may have one proxy's address.
+                self._guest_quota.forget_addresses()
+            guest.address = access.address
+        guest.become(access.identity)
         try:
             self.admit(guest)
         except LiveError:
-            guest.user = guest.generation = None
+            guest.become(NOBODY)
+            guest.address = counted_as
             raise
         del self._guests[guest]
-        self._guest_quota.leave(guest, None)
+        self._guest_quota.leave_address(counted_as)
 
     def kick(self, subscriber: Subscriber, reason: str) -> None:
         """Disconnect a client whose access has ended."""
@@ -269,6 +295,11 @@ class Hub(Subscriptions):
             "dropped_slow_total": self.dropped_slow,
         }
 
+    def _report_presence(self, channel: str, presence: Presence) -> None:
+        """Have who asks told who is on a channel; on the presence writer's thread."""
+        with contextlib.suppress(RuntimeError):  # the loop has just closed
+            self.loop.call_soon_threadsafe(self._on_presence, channel, presence)
+
     def _on_report(self, report: Report) -> None:
         if isinstance(report, LiveBatch):
             self._on_live_batch(report.batch)
@@ -302,13 +333,22 @@ class Hub(Subscriptions):
                 revocation = revocation_of(event)
                 if revocation is not None:
                     self._revoke(revocation, event.offset)
+            elif event.channel == RUNS:
+                self._state.runs.on_event(event)
         self.revocations.advance(Cursor(batch.epoch, batch.complete_to))
+        for tap in self.taps:
+            tap(batch)
         self._fanout.deliver(batch)
 
     def _revoke(self, revocation: Revocation, offset: int) -> None:
-        """Disconnect a user, except where its generation is spared."""
+        """Disconnect a user, except where its generation, session or channels are spared."""
         self.revocations.revoke(revocation, offset)
-        ended = [s for s in self._subscribers if revocation.ends(s.user, s.generation)]
+        user = revocation.user
+        ended = [
+            s
+            for s in self._subscribers
+            if s.user == user and revocation.ends(s.identity) and _is_about(revocation, s)
+        ]
         for subscriber in ended:
             self.kick(subscriber, "revoked")
 
@@ -324,10 +364,20 @@ class Hub(Subscriptions):
         for guest, came_at in list(self._guests.items()):
             if came_at > overdue:
                 break
-            # Whoever is being authorised just now gets its answer.
-            if not guest.busy or came_at + options.authorize_timeout_s <= overdue:
+            # Who is being authorised gets its answer, if it asked in time; what it asks next is
+            # too late, so that this ends.
+            asked_at = guest.asked_at
+            if asked_at is None or asked_at > came_at + options.subscribe_timeout_s:
                 limit = f"{options.subscribe_timeout_s:g} s (LIVE_SUBSCRIBE_TIMEOUT_S)"
                 self.give_up(guest, "unsubscribed", f"it subscribed to nothing within {limit}")
+
+
+def _is_about(revocation: Revocation, subscriber: Subscriber) -> bool:
+    """Return whether a revocation is about a channel that a client gets."""
+    grants, channel = subscriber.grants, revocation.channel
+    if channel is not None and grants is not None and grants.allows(channel):
+        return True
+    return revocation.concerns(subscriber.channels)
 
 
 def hub_of(state: LiveState, http_server: Any = None) -> Hub:

@@ -16,10 +16,12 @@ class ConnectionQuota:
         self._options = options
         self._of_user: Counter[str] = Counter()
         self._of_address: Counter[str] = Counter()
+        self._by_address = True
 
     def enter(self, subscriber: Subscriber) -> None:
         """Count a client in; raises `TooManySubscribers` if its address or user has too many."""
-        address, limit = subscriber.address, self._options.max_per_address
+        address = subscriber.address if self._by_address else None
+        limit = self._options.max_per_address
         if address is not None:
             if self._of_address[address] >= limit:
                 raise TooManySubscribers(
@@ -45,10 +47,20 @@ class ConnectionQuota:
             self._of_user[user] += 1
         subscriber.user = user
 
+    def forget_addresses(self) -> None:
+        """Count by address no longer, because it is not that of the client."""
+        self._by_address = False
+        self._of_address.clear()
+
     def leave(self, subscriber: Subscriber, user: str | None) -> None:
         """Count a client out that is counted as this user's."""
-        _less(self._of_address, subscriber.address)
+        self.leave_address(subscriber.address)
         _less(self._of_user, user)
+
+    def leave_address(self, address: str | None) -> None:
+        """Count a client out that is counted as of this address, and as no user's."""
+        if self._by_address:
+            _less(self._of_address, address)
 
 
 def _less(counter: Counter[str], key: str | None) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 from flasknado.live.event import Cursor, Event
@@ -19,19 +19,16 @@ from flasknado.live.log.reader import REVOCATIONS_LIMIT
 from flasknado.live.revocation import Revocation, revocation_of
 from flasknado.live.tickets import Access, Identity, Tickets
 
+MAX_OF_ONE_USER = 32
+"""How many partial revocations of one user are told apart; one more counts as a whole one."""
+
 
 class _Ended(NamedTuple):
-    """When a user was revoked last: by offset, and by when it was heard."""
+    """A revocation, and when it was: by offset, and by when it was heard."""
 
+    revocation: Revocation
     offset: int
     heard_at: float
-    generation: str | None
-    all_offset: int = -1
-    """The same of the last revocation that spared no generation."""
-    all_heard_at: float = -math.inf
-
-    def spares(self, generation: str | None) -> bool:
-        return self.generation is not None and self.generation == generation
 
 
 class Revocations:
@@ -39,7 +36,9 @@ class Revocations:
 
     def __init__(self, tickets: Tickets | None) -> None:
         self._tickets = tickets
-        self._ended: dict[str, _Ended] = {}
+        self._ended: dict[str, list[_Ended]] = {}
+        self._count = 0
+        """How many revocations these are."""
         self._place: Cursor | None = None
         self._known_from = 0
         """The offset behind which every revocation is known."""
@@ -51,6 +50,7 @@ class Revocations:
         if self._place is not None:
             self._doubted_at = time.monotonic()
         self._ended.clear()
+        self._count = 0
         self._place = place
         self._known_from = known_from
         for event in revocations:
@@ -64,59 +64,79 @@ class Revocations:
 
     def revoke(self, revocation: Revocation, offset: int) -> None:
         """Note that a user was revoked, at an offset of the log."""
-        user, generation = revocation
-        now = time.monotonic()
-        before = self._ended.pop(user, None)
-        if generation is None:
-            ended = _Ended(offset, now, None, offset, now)
-        elif before is None:
-            ended = _Ended(offset, now, generation)
-        else:
-            ended = before._replace(offset=offset, heard_at=now, generation=generation)
+        ended = _Ended(revocation, offset, time.monotonic())
+        before = self._ended.pop(revocation.user, [])
+        self._count -= len(before)
+        # The last of several that say the same is enough, and a whole one says what all do.
+        kept = [e for e in before if not (revocation.whole or _same(e.revocation, revocation))]
+        if len(kept) >= MAX_OF_ONE_USER:
+            kept, ended = [], ended._replace(revocation=Revocation(revocation.user))
         # Last in the order, so that the first is the oldest.
-        self._ended[user] = ended
-        if len(self._ended) > REVOCATIONS_LIMIT:
+        self._ended[revocation.user] = [*kept, ended]
+        self._count += len(kept) + 1
+        while self._count > REVOCATIONS_LIMIT:
             oldest = self._ended.pop(next(iter(self._ended)))
-            self._known_from = max(self._known_from, oldest.offset)
-            self._doubted_at = max(self._doubted_at, oldest.heard_at)
+            self._count -= len(oldest)
+            self._known_from = max(self._known_from, oldest[-1].offset)
+            self._doubted_at = max(self._doubted_at, oldest[-1].heard_at)
 
     def upholds(self, access: Access) -> bool:
         """Return whether access that was given is good still."""
-        user, generation = access.identity.user, access.identity.generation
-        if user is None:
+        if access.identity.user is None:
             return True
         if access.asked_at <= self._doubted_at:
             return False
-        ended = self._ended.get(user)
-        if ended is None or access.asked_at > ended.heard_at:
-            return True
-        return ended.spares(generation) and access.asked_at > ended.all_heard_at
+        return not any(
+            access.asked_at <= ended.heard_at
+            for ended in self._ended_for(access.identity, access.channels)
+        )
+
+    def _ended_for(self, identity: Identity, channels: Collection[str] | None) -> Iterator[_Ended]:
+        """Yield the revocations that take such access away, if it is from before them."""
+        for ended in self._ended.get(identity.user or "", ()):
+            if ended.revocation.ends(identity) and ended.revocation.concerns(channels):
+                yield ended
 
     def ticket_for(self, subscriber: Subscriber) -> str | None:
         """Return a ticket that lets a client back to its channels."""
         if self._tickets is None or self._place is None or not subscriber.channels:
             return None
         identity = subscriber.identity
-        return self._tickets.issue(identity, subscriber.channels, self._place, time.time())
+        return self._tickets.issue(
+            identity, subscriber.channels, self._place, time.time(), subscriber.address
+        )
 
     def admits_by(self, text: str, channels: Collection[str]) -> Access | None:
         """Return who may read these channels by a ticket, if it is good for all of them."""
         ticket = self._tickets.check(text, time.time()) if self._tickets is not None else None
         if ticket is None or not ticket.channels.issuperset(channels):
             return None
-        if not self._is_since(ticket.identity, ticket.place):
+        if not self.is_since(ticket.identity, channels, ticket.place):
             return None
-        return Access(ticket.identity, time.monotonic())
+        return Access(
+            ticket.identity,
+            time.monotonic(),
+            frozenset(channels),
+            ticket.address,
+            by_ticket=True,
+        )
 
-    def _is_since(self, identity: Identity, place: Cursor) -> bool:
-        """Return whether a user was not revoked after a place in the log, as far as is known."""
+    def is_since(self, identity: Identity, channels: Collection[str], place: Cursor) -> bool:
+        """Return whether nobody took such access away after a place in the log.
+
+        False if that is not known.
+        """
         if identity.user is None:
             return True
         if self._place is None or place.epoch != self._place.epoch:
             return False
         if place.offset < self._known_from:
             return False
-        ended = self._ended.get(identity.user)
-        if ended is None or place.offset >= ended.offset:
-            return True
-        return ended.spares(identity.generation) and place.offset >= ended.all_offset
+        return not any(place.offset < ended.offset for ended in self._ended_for(identity, channels))
+
+
+def _same(before: Revocation, now: Revocation) -> bool:
+    """Return whether a later revocation stands for an earlier one: of all but one generation,
+    which changes each time, or of the same session and channel.
+    """
+    return before[2:] == now[2:] and (before.generation is None) is (now.generation is None)

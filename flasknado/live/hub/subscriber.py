@@ -16,6 +16,7 @@ from tornado.iostream import IOStream, StreamClosedError
 from flasknado.live.event import Cursor
 from flasknado.live.formats import Format, GoAway
 from flasknado.live.hub.catch_up import CatchUp
+from flasknado.live.hub.grants import Grants
 from flasknado.live.options import LiveOptions
 from flasknado.live.tickets import NOBODY, Identity
 from flasknado.native.iostream import TransportStream
@@ -36,11 +37,15 @@ class Subscriber(ABC):
         "beat_slot",
         "catch_up",
         "channels",
+        "digest",
         "expires_at",
         "format",
         "generation",
         "gone",
+        "grants",
+        "info_json",
         "place",
+        "session_id",
         "user",
     )
 
@@ -51,15 +56,19 @@ class Subscriber(ABC):
         self, wire_format: Format, identity: Identity = NOBODY, address: str | None = None
     ) -> None:
         self.format = wire_format
-        self.user = identity.user
         self.expires_at = identity.expires_at
-        self.generation = identity.generation
+        self.become(identity)
         self.address = address
         self.channels: tuple[str, ...] = ()
         self.place: int | None = None
         """Up to where it had everything when it joined the live flow, or was last written to
         since; `None` before. It has what the hub has delivered to all, too."""
         self.catch_up: CatchUp | None = None
+        self.grants: Grants | None = None
+        """What it may read of the patterns that it follows, if it follows some."""
+        self.digest: str | None = None
+        """That of its connection's id, if it has told one: it gets nothing that it has caused for
+        others."""
         self.gone = False
         """True once the hub has removed it."""
         self.beat_slot = 0
@@ -67,7 +76,16 @@ class Subscriber(ABC):
     @property
     def identity(self) -> Identity:
         """Who it is of, and until when."""
-        return Identity(self.user, self.expires_at, self.generation)
+        return Identity.of(
+            self.user, self.expires_at, self.generation, self.session_id, self.info_json
+        )
+
+    def become(self, identity: Identity) -> None:
+        """Note who it is of; not until when."""
+        self.user = identity.user
+        self.generation = identity.generation
+        self.session_id = identity.session_id
+        self.info_json = identity.info_json
 
     @property
     def idle(self) -> bool:
@@ -75,9 +93,9 @@ class Subscriber(ABC):
         return True
 
     @property
-    def busy(self) -> bool:
-        """Whether something that it has asked for is being done."""
-        return False
+    def asked_at(self) -> float | None:
+        """Since when something that it has asked for is being done, by the loop's clock."""
+        return None
 
     @abstractmethod
     def send(self, data: bytes, cursor: Cursor) -> None:

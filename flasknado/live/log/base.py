@@ -11,7 +11,8 @@ from contextlib import AbstractContextManager
 
 from flasknado.live.errors import LiveError
 from flasknado.live.event import Cursor, Event
-from flasknado.live.log.presence import Key, Presence, Seen
+from flasknado.live.log.channel_retention import Swept
+from flasknado.live.log.presence import Change, Key, Presence, Seen, Strays
 from flasknado.live.log.tables import Batch, Draft
 from flasknado.live.log.wakeup import Wakeup
 from flasknado.live.options import LiveOptions
@@ -54,6 +55,10 @@ class Follower(ABC):
     def newest(self, channel: str, limit_events: int) -> list[Event]:
         """Return the newest events of a channel, at most so many, oldest first."""
 
+    def history(self, newest: Mapping[str, int], head: int) -> list[Event]:
+        """Return the newest events of channels up to an offset, oldest first: see `history_of`."""
+        return history_of(self.newest, newest, head)
+
     @abstractmethod
     def append(self, drafts: Sequence[Draft]) -> None:
         """Append events in a transaction of their own; raises `Busy` if it has to wait."""
@@ -65,6 +70,16 @@ class Follower(ABC):
     @abstractmethod
     def forget(self, worker: str) -> set[str]:
         """Take a worker out of presence; return the channels that it had somebody on."""
+
+    @abstractmethod
+    def announce(
+        self, changes: Mapping[Key, str | None], gone: Collection[Key]
+    ) -> Sequence[Change]:
+        """Bring the roster up to date; see `flasknado.live.log.presence.announce`."""
+
+    @abstractmethod
+    def strays(self, worker: str, limit: int) -> Strays:
+        """Return some of what the roster has wrong, as after a crash."""
 
     @abstractmethod
     def presence(self, channel: str) -> Presence:
@@ -79,8 +94,36 @@ class Follower(ABC):
         """
 
     @abstractmethod
+    def sweep(self, batch_events: int) -> Swept:
+        """Let some events go that are beyond their own channel's retention; raises `Busy`."""
+
+    @abstractmethod
     def gone_back(self, followed: Cursor) -> None:
         """The log ends before an offset that it once had."""
+
+
+HISTORY_BYTES = 512 * 1024
+"""How much of the newest events of its channels a client gets when it subscribes, about."""
+
+
+def history_of(
+    read_newest: Callable[[str, int], list[Event]], newest: Mapping[str, int], head: int
+) -> list[Event]:
+    """Return the newest events of each channel, as many as it says, up to the offset `head`.
+
+    Of each channel at least the last event, and no more than its part of `HISTORY_BYTES`.
+    """
+    events: list[Event] = []
+    for channel, count in newest.items():
+        left_bytes = HISTORY_BYTES // len(newest)
+        for event in reversed(read_newest(channel, count)):
+            if event.offset > head:
+                continue
+            events.append(event)
+            left_bytes -= len(event.data)
+            if left_bytes <= 0:
+                break
+    return sorted(events)
 
 
 READER_BUSY_TIMEOUT_S = 0.1
@@ -96,10 +139,19 @@ class Log(ABC):
 
     one_process = False
     """Whether other processes cannot see it."""
+    schema: str | None = None
+    """The schema of its tables, where they are not found by their names alone."""
 
     @abstractmethod
     def publish(self, draft: Draft, session: object = None) -> None:
         """Append an event, in the session's transaction where there is one."""
+
+    @abstractmethod
+    def publish_now(self, draft: Draft) -> None:
+        """Append an event in a transaction of its own, whatever becomes of a session's.
+
+        Raises `TransactionEnded` where a session's transaction keeps every other from writing.
+        """
 
     @abstractmethod
     def publish_buffered(self, draft: Draft) -> None:
@@ -116,6 +168,14 @@ class Log(ABC):
     @abstractmethod
     def presence(self, channel: str) -> Presence:
         """Return who is on a channel."""
+
+    @abstractmethod
+    def newest(self, channel: str, limit_events: int) -> list[Event]:
+        """Return the newest events of a channel, at most so many, oldest first."""
+
+    def history(self, newest: Mapping[str, int], head: int) -> list[Event]:
+        """Return the newest events of channels up to an offset, oldest first: see `history_of`."""
+        return history_of(self.newest, newest, head)
 
     @abstractmethod
     def ping(self) -> None:
@@ -142,6 +202,9 @@ class Log(ABC):
         `busy_timeout_s`: how long it waits for what another has locked. `listening`: whether
         its `wait()` ends at the commits of other processes.
         """
+
+    def check(self) -> None:  # noqa: B027 (most take what they get)
+        """Raise `ConfigurationError` if it cannot be kept where it is to be; asks no database."""
 
     def settle(self) -> None:  # noqa: B027 (most have nothing to do)
         """Give its offset to everything that has been committed, as a server does by itself."""

@@ -3,33 +3,40 @@
 In the application's database an event joins the session's transaction. In another one
 `publish()` commits by itself. On PostgreSQL events get their offsets after the commit, by the
 sequencer of one of the processes (`flasknado.live.log.sequencer`).
-
-A follower has a connection of its own, outside every pool. On SQLite it learns of other
-processes' commits from `PRAGMA data_version`; on PostgreSQL from NOTIFY, and by looking now
-and then in case one was lost.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
 import logging
 import threading
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session, scoped_session
 
 from flasknado.errors import ConfigurationError
+from flasknado.live.errors import TransactionEnded
 from flasknado.live.event import Cursor, Event
-from flasknado.live.log import outbox, postgres, presence, retention, tables, transaction
-from flasknado.live.log.base import READER_BUSY_TIMEOUT_S, Busy, Follower, Log, OnCommit
+from flasknado.live.log import (
+    connections,
+    origin,
+    outbox,
+    postgres,
+    presence,
+    sql_publish,
+    sqlite,
+    tables,
+    transaction,
+)
+from flasknado.live.log.base import READER_BUSY_TIMEOUT_S, Follower, Log, OnCommit
 from flasknado.live.log.buffered import Buffer, Take
-from flasknado.live.log.presence import Key, Presence, Seen
+from flasknado.live.log.connections import OwnConnections
+from flasknado.live.log.followers import DatabaseFollower, PostgresFollower, SQLiteFollower
+from flasknado.live.log.presence import Presence
 from flasknado.live.log.sequencer import Sequencer
-from flasknado.live.log.tables import Batch, Draft
+from flasknado.live.log.tables import Batch, Draft, DraftWith
 from flasknado.live.log.wakeup import Wakeup
 from flasknado.live.options import LiveOptions
 
@@ -42,8 +49,8 @@ WRITER_BUSY_TIMEOUT_S = 10
 READ_LIMIT_BYTES = 1024 * 1024
 LOOKING_POLL_S = 0.02
 """How often the outbox is looked at where the driver cannot be notified."""
-LISTENING_POLL_S = 1.0
-"""How often a listener looks although nothing has been notified."""
+BESIDE_TIMEOUT_S = 0.1
+"""How long a writer beside a session of SQLite waits for whoever writes; it may be that session."""
 POOL_TIMEOUT_S = 10
 """How long a publisher waits for a connection to the log's own database."""
 
@@ -55,23 +62,38 @@ def _nothing(events: Sequence[Event]) -> None:
 class DatabaseLog(Log):
     """A log in a database of its own. Its tables are made when they are first needed."""
 
-    def __init__(self, url: str, on_commit: OnCommit, on_publish: OnCommit = _nothing) -> None:
-        self._init(on_commit, on_publish)
-        self._url = _with_driver(sa.make_url(url))
+    def __init__(
+        self,
+        url: str,
+        on_commit: OnCommit,
+        on_publish: OnCommit = _nothing,
+        *,
+        listen_url: str | None = None,
+    ) -> None:
+        self._init(on_commit, on_publish, listen_url)
+        self._url = connections.with_driver(sa.make_url(url))
         tables.check_dialect(self._url.get_backend_name())
         if tables.in_memory(self._url):
             raise ConfigurationError(
                 "an in-memory SQLite database is visible to one connection only: give the live "
                 "events a file, or memory:// for one process"
             )
-        self._engine: sa.Engine | None = None
 
-    def _init(self, on_commit: OnCommit, on_publish: OnCommit) -> None:
+    def _init(
+        self,
+        on_commit: OnCommit,
+        on_publish: OnCommit,
+        listen_url: str | None,
+        schema: str | None = None,
+    ) -> None:
+        self.schema = schema
+        self._own = OwnConnections(self.engine, listen_url, schema)
         self._on_commit = on_commit
         self._on_publish = on_publish
         self._lock = threading.Lock()
+        self._engine: sa.Engine | None = None
         self._sequencer: Sequencer | None = None
-        self._buffer = Buffer(self._append_buffered)
+        self.buffer = Buffer(self._append_buffered)
 
     def engine(self) -> sa.Engine:
         """Return the engine of the log's database. May be called on any thread."""
@@ -86,17 +108,30 @@ class DatabaseLog(Log):
                 "the live log has its own database, which the application's sessions do not "
                 "use: publish without a session"
             )
-        taken = self._buffer.take_own()
+        taken = self.buffer.take_own()
         try:
             with self.engine().begin() as connection:
-                events = outbox.write(connection, [*taken, draft])
+                events = self.write(connection, [*taken, draft])
         except BaseException:
-            self._buffer.put_back(taken)
+            self.buffer.put_back(taken)
             raise
-        self._committed(events)
+        self.committed(events)
+
+    def publish_now(self, draft: Draft) -> None:
+        self.publish(draft)
+
+    def write(self, connection: sa.Connection, drafts: Sequence[Draft]) -> list[Event]:
+        """Write events in the connection's transaction; it belongs right before the commit."""
+        driver: Any = connection.connection.dbapi_connection
+        if getattr(driver, "autocommit", False) is True:
+            raise _not_transactional()
+        events = outbox.write(connection, drafts, self.schema)
+        if events and connection.dialect.name == "sqlite" and not driver.in_transaction:
+            raise _not_transactional()
+        return events
 
     def publish_buffered(self, draft: Draft) -> None:
-        self._buffer.add(draft)
+        self.buffer.add(draft)
 
     def _append_buffered(self, take: Take) -> None:
         with self.engine().begin() as connection:
@@ -104,13 +139,41 @@ class DatabaseLog(Log):
                 # The right to write, before anything is taken: who has it may be waiting for
                 # what was taken.
                 tables.lock_log(connection)
-            events = outbox.write(connection, take())
-        self._committed(events)
+            drafts = [
+                draft
+                for draft in take()
+                if not isinstance(draft, DraftWith) or draft.goes_with(connection)
+            ]
+            events = self.write(connection, drafts)
+        self.committed(events)
+
+    @contextlib.contextmanager
+    def appending(self) -> Iterator[tuple[sa.Connection, list[Draft]]]:
+        """Begin and commit a transaction of its own; what is put into the list is appended in it.
+
+        On SQLite it has the right to write from the beginning.
+        """
+        drafts: list[Draft] = []
+        with self._read_committed() as connection:
+            if connection.dialect.name == "sqlite":
+                tables.lock_log(connection)
+            yield connection, drafts
+            events = self.write(connection, drafts)
+        if events:
+            self.committed(events)
+
+    def reading(self) -> contextlib.AbstractContextManager[sa.Connection]:
+        """Begin a transaction of its own that reads what is committed, and end it."""
+        return self._read_committed()
+
+    def writes_elsewhere(self) -> bool:
+        """Return whether the calling thread's session keeps `appending()` from writing."""
+        return False
 
     def flush(self) -> None:
-        self._buffer.flush()
+        self.buffer.flush()
 
-    def _committed(self, events: Sequence[Event]) -> None:
+    def committed(self, events: Sequence[Event]) -> None:
         """Tell of events that have been committed, with offsets or without."""
         if events and events[0].offset == outbox.NO_OFFSET:
             self._on_publish(events)
@@ -122,19 +185,23 @@ class DatabaseLog(Log):
         with self._lock:
             if self._sequencer is None:
                 self._sequencer = Sequencer(
-                    self._own_connection, lambda: self._on_commit(()), LOOKING_POLL_S
+                    self._own.open,
+                    lambda: self._on_commit(()),
+                    LOOKING_POLL_S,
+                    lambda: self._own.shared,
                 )
             return self._sequencer
 
     def close(self) -> None:
-        self._buffer.close()
+        self.buffer.close()
         with self._lock:
             sequencer = self._sequencer
         if sequencer is not None:
             sequencer.close()
+        self._own.close()
 
     def cursor(self) -> Cursor:
-        with self.engine().begin() as connection:
+        with self._read_committed() as connection:
             cursor = tables.read_head(connection)
             if cursor is None:
                 tables.create_log(connection)
@@ -150,6 +217,7 @@ class DatabaseLog(Log):
                 more = outbox.pending(connection, None) and outbox.number(connection).more
 
     def read(self, after: int, channels: Collection[str], limit_events: int) -> Batch:
+        self._check_origin()
         self.settle()  # who reads without a server may be the only one to do it
         with self._read_committed() as connection:
             if tables.read_head(connection) is None:
@@ -162,9 +230,31 @@ class DatabaseLog(Log):
                 limit_bytes=READ_LIMIT_BYTES,
             )
 
-    def presence(self, channel: str) -> Presence:
+    def _check_place(self, connection: sa.Connection) -> None:
+        """Raise `ConfigurationError` if an own connection is not to the log's database."""
+        if not self._own.elsewhere:
+            return
+        with self._read_committed() as other:
+            there, here = tables.read_head(other), tables.read_head(connection)
+        if there is None or here is None or there.epoch != here.epoch:
+            raise ConfigurationError(
+                "LIVE_LISTEN_DATABASE_URI is the URL of another database than the one in which "
+                "live events are published: give the URL of that one, without the pooler between"
+            )
+
+    def _check_origin(self) -> None:
         with self.engine().connect() as connection:
+            if not origin.is_checked(connection):
+                places = {"schema_translate_map": {None: self.schema}} if self.schema else {}
+                origin.check(connection.execution_options(isolation_level="AUTOCOMMIT", **places))
+
+    def presence(self, channel: str) -> Presence:
+        with self._read_committed() as connection:
             return presence.read(connection, channel)
+
+    def newest(self, channel: str, limit_events: int) -> list[Event]:
+        with self._read_committed() as connection:
+            return tables.read_newest(connection, channel, limit_events)
 
     def ping(self) -> None:
         with self.engine().connect() as connection:
@@ -188,6 +278,8 @@ class DatabaseLog(Log):
             if connection.dialect.name == "postgresql":
                 connection = connection.execution_options(isolation_level="READ COMMITTED")
             with connection.begin():
+                if connection.dialect.name == "postgresql":
+                    connections.set_search_path(connection, self.schema, local=True)
                 yield connection
 
     @contextlib.contextmanager
@@ -207,37 +299,37 @@ class DatabaseLog(Log):
             )
         tables.check_dialect(engine.dialect.name)
         with contextlib.ExitStack() as stack:
-            connection = stack.enter_context(self._own_connection())
-            kind: type[DatabaseFollower] = SQLiteFollower
+            connection = stack.enter_context(self._own.open())
+            if tables.read_head(connection) is None:
+                tables.create_log(connection)
+            follower: DatabaseFollower
             if engine.dialect.name == "postgresql":
-                kind = PostgresFollower
-            follower = kind(connection, wakeup, options, self._committed, busy_timeout_s)
+                origin.check(connection)
+                self._check_place(connection)
+                follower = PostgresFollower(
+                    connection,
+                    wakeup,
+                    options,
+                    self.committed,
+                    busy_timeout_s,
+                    shared=self._own.shared,
+                )
+            else:
+                follower = SQLiteFollower(
+                    connection, wakeup, options, self.committed, busy_timeout_s
+                )
             if listening:
                 follower.listen()
                 if engine.dialect.name == "postgresql":
                     stack.enter_context(self._its_sequencer().standing())
-            if tables.read_head(connection) is None:
-                tables.create_log(connection)
             yield follower
-
-    @contextlib.contextmanager
-    def _own_connection(self) -> Iterator[sa.Connection]:
-        """Open a connection outside every pool that commits each statement by itself."""
-        engine = self.engine()
-        with contextlib.ExitStack() as stack:
-            with postgres.limited_waits(engine):
-                connection = _outside_the_pool(engine).connect()
-            driver: Any = connection.connection.dbapi_connection
-            # SQLAlchemy forgets a detached connection that is lost without closing it.
-            stack.callback(driver.close)
-            stack.enter_context(connection)
-            connection.execution_options(isolation_level="AUTOCOMMIT")
-            connection.detach()
-            yield connection
 
 
 class SessionLog(DatabaseLog):
-    """A log in the database of a Flask-SQLAlchemy application, in its sessions' transactions."""
+    """A log in the database of a Flask-SQLAlchemy application, in its sessions' transactions.
+
+    With a `bind_key` it is in the database of that bind.
+    """
 
     def __init__(
         self,
@@ -245,16 +337,46 @@ class SessionLog(DatabaseLog):
         db: SQLAlchemy,
         on_commit: OnCommit,
         on_publish: OnCommit = _nothing,
+        *,
+        bind_key: str | None = None,
+        listen_url: str | None = None,
     ) -> None:
-        self._init(on_commit, on_publish)
+        metadata = metadata_of(db, bind_key)
+        self._init(on_commit, on_publish, listen_url, metadata.schema)
         self._find_engine = engine
         self._db = db
+        key = f"{metadata.schema}.live_log" if metadata.schema else "live_log"
+        self._clause = metadata.tables.get(key, tables.live_log)
+        """What Flask-SQLAlchemy's sessions find the bind by."""
 
     def engine(self) -> sa.Engine:
-        return self._find_engine()
+        if self._engine is None:  # which takes an application context
+            self._engine = self._find_engine()
+        return self._engine
+
+    def check(self) -> None:
+        engine = self.engine()
+        tables.check_dialect(engine.dialect.name)
+        if engine.dialect.name == "sqlite" and self.schema is not None:
+            raise ConfigurationError(
+                f"live events cannot be in an attached database of SQLite ({self.schema!r}, the "
+                f"schema of db.metadata): give them a bind, or a database_url of their own"
+            )
+        level = engine.get_execution_options().get("isolation_level")
+        if "AUTOCOMMIT" in (level, getattr(engine.dialect, "_on_connect_isolation_level", None)):
+            raise _not_transactional()
 
     def publish(self, draft: Draft, session: object = None) -> None:
-        transaction.publish(self._session(session), draft, self._committed, self._buffer)
+        transaction.publish(self._session(session), draft, self)
+
+    def publish_now(self, draft: Draft) -> None:
+        connection = self._in_use()
+        if connection is not None and self._is_writer(connection):
+            raise TransactionEnded(
+                "an event cannot be committed by itself while the session's own transaction keeps "
+                "SQLite locked: publish it without now=True, or commit the session before"
+            )
+        super().publish(draft)
 
     def publish_buffered(self, draft: Draft) -> None:
         if tables.in_memory(self.engine().url):
@@ -263,24 +385,37 @@ class SessionLog(DatabaseLog):
         else:
             super().publish_buffered(draft)
 
+    def connection_of(self, session: Session) -> sa.Connection:
+        """Return the session's connection to the log's database, in its transaction."""
+        return session.connection(bind_arguments={"clause": self._clause})
+
     def cursor(self) -> Cursor:
-        connection = self._session().connection(bind_arguments={"clause": tables.live_log})
+        session = self._session()
+        if session.in_transaction() and not _takes_statements(session):
+            return super().cursor()
+        connection = self.connection_of(session)
+        cursor = tables.read_head(connection, self.schema)
+        if cursor is not None:
+            return cursor
+        # Beside the session's transaction, so that it stays whatever becomes of that.
+        if not self._is_writer(connection):
+            return super().cursor()
+        tables.create_log(connection)
         cursor = tables.read_head(connection)
-        if cursor is None:
-            _create_log_for_good(connection)
-            cursor = tables.read_head(connection)
-            assert cursor is not None
+        assert cursor is not None
         return cursor
 
     def append(self, drafts: Sequence[Draft]) -> Cursor | None:
-        session = self._session()
-        if session.in_transaction():
-            connection = session.connection(bind_arguments={"clause": tables.live_log})
-            if _only_writer(connection):
-                for draft in drafts:
-                    self.publish(draft)
-                return None
+        connection = self._in_use()
+        if connection is not None and self._is_writer(connection):
+            for draft in drafts:
+                self.publish(draft)
+            return None
         return super().append(drafts)
+
+    def writes_elsewhere(self) -> bool:
+        connection = self._in_use()
+        return connection is not None and self._is_writer(connection)
 
     def _session(self, session: Any = None) -> Session:
         chosen = self._db.session if session is None else session
@@ -289,227 +424,52 @@ class SessionLog(DatabaseLog):
         assert isinstance(chosen, Session)
         return chosen
 
+    def _in_use(self) -> sa.Connection | None:
+        """Return the connection of `db.session` whose transaction may keep SQLite locked."""
+        session = self._session()
+        if self.engine().dialect.name != "sqlite":
+            return None
+        if session.in_transaction() and _takes_statements(session):
+            return self.connection_of(session)
+        return None
 
-class DatabaseFollower(Follower, ABC):
-    """A follower with a connection that commits each statement by itself."""
-
-    _begin: ClassVar[str] = "BEGIN"
-
-    def __init__(
-        self,
-        connection: sa.Connection,
-        wakeup: Wakeup,
-        options: LiveOptions,
-        on_commit: OnCommit,
-        busy_timeout_s: float,
-    ) -> None:
-        self._connection = connection
-        self._on_commit = on_commit
-        self._wakeup = wakeup
-        self._options = options
-        self._allowance = retention.AgeAllowance(options.retention_s, options.prune_interval_s)
-        self._prepare(busy_timeout_s)
-
-    def _prepare(self, busy_timeout_s: float) -> None:
-        """Set the connection up."""
-
-    def listen(self) -> None:
-        """Have `wait()` end when another process has committed, where the database tells."""
-
-    def bounds(self) -> Batch:
-        return tables.read_bounds(self._connection)
-
-    def read(
-        self,
-        after: int,
-        channels: Collection[str] | None,
-        *,
-        limit_events: int,
-        limit_bytes: int,
-    ) -> Batch:
-        return tables.read(
-            self._connection, after, channels, limit_events=limit_events, limit_bytes=limit_bytes
-        )
-
-    def newest(self, channel: str, limit_events: int) -> list[Event]:
-        return tables.read_newest(self._connection, channel, limit_events)
-
-    def append(self, drafts: Sequence[Draft]) -> None:
-        with self._transaction() as connection:
-            events = outbox.write(connection, drafts)
-        self._on_commit(events)
-
-    def see(self, worker: str, changes: Mapping[Key, int]) -> Seen:
-        with self._transaction() as connection:
-            return presence.see(connection, worker, changes)
-
-    def forget(self, worker: str) -> set[str]:
-        with self._transaction() as connection:
-            return presence.forget(connection, [worker])
-
-    def presence(self, channel: str) -> Presence:
-        return presence.read(self._connection, channel)
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
-        """Begin and commit a transaction that writes; raises `Busy`."""
-        with _busy():
-            self._connection.exec_driver_sql(self._begin)
+    def _is_writer(self, connection: sa.Connection) -> bool:
+        """Return whether any other connection's write would wait for this one's transaction."""
+        if tables.in_memory(connection.engine.url):
+            return True
+        if connection.dialect.name != "sqlite":
+            return False
+        driver = sqlite.driver_of(connection)
+        if not driver.in_transaction or sqlite.begins_before_writes(driver):
+            return bool(driver.in_transaction)
+        # It has begun to read at least; whether it has written SQLite does not say.
+        with self._own.open() as other:
+            other.exec_driver_sql(f"PRAGMA busy_timeout = {round(BESIDE_TIMEOUT_S * 1000)}")
             try:
-                yield self._connection
-                self._connection.exec_driver_sql("COMMIT")
-            except BaseException:
-                if not self._connection.invalidated:
-                    self._connection.exec_driver_sql("ROLLBACK")
-                raise
-
-    @abstractmethod
-    def _prune(self, batch_events: int, allowance: retention.AgeAllowance | None) -> int:
-        """Do as `prune` says, with the allowance for what is old if there is one."""
-
-    def prune(self, batch_events: int, *, everything: bool = False) -> int:
-        with _busy():
-            return self._prune(batch_events, None if everything else self._allowance)
-
-    def gone_back(self, followed: Cursor) -> None:
-        tables.renew_epoch(self._connection, followed)
+                other.exec_driver_sql("BEGIN IMMEDIATE")
+            except sa.exc.OperationalError:
+                return True
+            other.exec_driver_sql("ROLLBACK")
+            return False
 
 
-class SQLiteFollower(DatabaseFollower):
-    """Asks SQLite every few milliseconds whether the file has changed, which costs 3 us."""
-
-    # At once as a writer: one that has read before may not write if another did meanwhile.
-    _begin = "BEGIN IMMEDIATE"
-    _version: int | None = None
-    _cut: int | None = None
-    """Up to where it is pruning."""
-
-    def _prepare(self, busy_timeout_s: float) -> None:
-        self._connection.exec_driver_sql(f"PRAGMA busy_timeout = {round(busy_timeout_s * 1000)}")
-        _use_wal(self._connection)
-
-    def wait(self) -> None:
-        self._wakeup.wait(self._options.poll_s)
-
-    def changed(self) -> bool:
-        # Noted before the read, so a commit between them is seen next time.
-        version = self._connection.exec_driver_sql("PRAGMA data_version").scalar_one()
-        changed: bool = version != self._version
-        self._version = version
-        return changed
-
-    def append(self, drafts: Sequence[Draft]) -> None:
-        super().append(drafts)
-        self._version = None  # it does not count this connection's own commits
-
-    def _prune(self, batch_events: int, allowance: retention.AgeAllowance | None) -> int:
-        if self._cut is None:
-            self._cut = retention.cut_of(self._connection, self._options, allowance)
-        deleted = retention.prune_batch(self._connection, self._options, batch_events, self._cut)
-        if deleted < batch_events:
-            self._cut = None
-        return deleted
+def metadata_of(db: SQLAlchemy, bind_key: str | None) -> sa.MetaData:
+    """Return the metadata of a bind's tables, made if there is none yet."""
+    return db.metadatas.setdefault(bind_key, sa.MetaData(info={"bind_key": bind_key}))
 
 
-class PostgresFollower(DatabaseFollower):
-    """Listens for NOTIFY through psycopg 3; with another driver it looks every few milliseconds."""
-
-    _notified = False
-    _files: tuple[int, ...] = ()
-
-    def _prepare(self, busy_timeout_s: float) -> None:
-        # Publishers may keep the log's row locked; nobody who reads waits for them.
-        lock_timeout_ms = max(1, round(busy_timeout_s * 1000))
-        self._connection.exec_driver_sql(f"SET lock_timeout = {lock_timeout_ms}")
-
-    def listen(self) -> None:
-        if self._connection.dialect.driver != "psycopg":
-            return
-        driver: Any = self._connection.connection.dbapi_connection
-        driver.add_notify_handler(self._on_notify)
-        self._connection.exec_driver_sql(f"LISTEN {tables.NOTIFY_CHANNEL}")
-        self._files = (driver.fileno(),)
-
-    def append(self, drafts: Sequence[Draft]) -> None:
-        with self._transaction() as connection:
-            # What a follower appends may be lost in a crash of the database, so nobody waits
-            # for the disk.
-            connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
-            events = outbox.write(connection, drafts)
-        self._on_commit(events)
-
-    def _prune(self, batch_events: int, allowance: retention.AgeAllowance | None) -> int:  # noqa: ARG002
-        connection, options = self._connection, self._options
-        cut = retention.cut_of(connection, options, allowance)
-        pruned = retention.raise_floor(connection, cut)
-        for table in retention.expired_tables(connection, options):
-            with self._transaction():
-                retention.empty(connection, table, options)
-        return pruned
-
-    def _on_notify(self, notification: object) -> None:  # noqa: ARG002
-        # Called while a statement runs, which may have begun before that commit.
-        self._notified = True
-
-    def wait(self) -> None:
-        if not self._notified:
-            timeout_s = self._options.poll_s
-            if self._files:
-                timeout_s = max(timeout_s, LISTENING_POLL_S)
-            self._wakeup.wait(timeout_s, self._files)
-
-    def changed(self) -> bool:
-        self._notified = False
-        return True
+def _takes_statements(session: Session) -> bool:
+    """Return whether the session's transaction has not been committed or rolled back."""
+    current = session.get_nested_transaction() or session.get_transaction()
+    return current is not None and current.is_active
 
 
-@contextlib.contextmanager
-def _busy() -> Iterator[None]:
-    """Turn what cannot be done at present, on a connection that lives, into `Busy`."""
-    try:
-        yield
-    except sa.exc.OperationalError as error:
-        if error.connection_invalidated:
-            raise
-        raise Busy(str(error)) from error
-
-
-def _outside_the_pool(engine: sa.Engine) -> sa.Engine:
-    """Return the engine with an empty pool: every connection of the other may be in use."""
-    alone = copy.copy(engine)
-    alone.pool = engine.pool.recreate()
-    return alone
-
-
-def _use_wal(connection: sa.Connection) -> None:
-    try:
-        # Without it readers and writers shut each other out. It stays with the file.
-        connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-    except sa.exc.OperationalError as error:
-        log.warning("the database could not be switched to WAL mode: %s", error)
-
-
-def _only_writer(connection: sa.Connection) -> bool:
-    """Return whether any other connection's write would wait for this one's transaction."""
-    if tables.in_memory(connection.engine.url):
-        return True
-    driver: Any = connection.connection.dbapi_connection
-    return connection.dialect.name == "sqlite" and bool(driver.in_transaction)
-
-
-def _create_log_for_good(connection: sa.Connection) -> None:
-    """Create the log's row so that it stays, whatever becomes of the connection's transaction."""
-    if _only_writer(connection):
-        tables.create_log(connection)
-        return
-    with connection.engine.begin() as other:
-        tables.create_log(other)
-
-
-def _with_driver(url: sa.URL) -> sa.URL:
-    if url.drivername in ("postgres", "postgresql"):
-        return url.set(drivername="postgresql+psycopg")
-    return url
+def _not_transactional() -> ConfigurationError:
+    return ConfigurationError(
+        "live events are committed with the rows that they tell of, which the isolation level "
+        "AUTOCOMMIT of this engine rules out: choose another, or give them a database_url of their "
+        "own"
+    )
 
 
 def _engine_with_tables(url: sa.URL) -> sa.Engine:
@@ -517,10 +477,28 @@ def _engine_with_tables(url: sa.URL) -> sa.Engine:
         engine = sa.create_engine(url, connect_args={"timeout": WRITER_BUSY_TIMEOUT_S})
     else:
         engine = sa.create_engine(url, pool_pre_ping=True, pool_timeout=POOL_TIMEOUT_S)
-        postgres.limit_waits(engine)
+        postgres.limit_waits(
+            engine, idle_in_transaction_timeout_s=postgres.IDLE_IN_TRANSACTION_TIMEOUT_S
+        )
     try:
         tables.metadata.create_all(engine)
     except (sa.exc.OperationalError, sa.exc.ProgrammingError, sa.exc.IntegrityError):
         # Another process made them in the meantime, or else this says what is wrong.
         tables.metadata.create_all(engine)
+    if engine.dialect.name == "postgresql":
+        _create_function(engine)
     return engine
+
+
+def _create_function(engine: sa.Engine) -> None:
+    """Create `live_publish` in the log of an earlier version, if it may be created."""
+    with engine.connect() as connection:
+        known = sa.text("SELECT to_regprocedure('live_publish(text, text, jsonb, boolean)')")
+        if connection.execute(known).scalar() is not None:
+            return
+        try:
+            connection.exec_driver_sql(sql_publish.publish_function())
+            connection.commit()
+        except sa.exc.DBAPIError as error:
+            # By another process meanwhile; or this one may not, and publishes all the same.
+            log.info("the function live_publish has not been created: %s", error.orig)

@@ -7,15 +7,23 @@ import heapq
 import itertools
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from flasknado.errors import ConfigurationError
-from flasknado.live.event import Cursor, Event
+from flasknado.live.event import Cursor, Event, is_pattern, matches
 from flasknado.live.log import retention, tables
 from flasknado.live.log.base import READER_BUSY_TIMEOUT_S, Follower, Log, OnCommit
-from flasknado.live.log.presence import Key, Presence, Seen, presence_of
+from flasknado.live.log.channel_retention import (
+    NOTHING_SWEPT,
+    YOUNG_S,
+    Limits,
+    Sweep,
+    Swept,
+    limits_of,
+)
+from flasknado.live.log.presence import Change, Key, Presence, Seen, Strays, presence_of
 from flasknado.live.log.tables import Batch, Draft
 from flasknado.live.log.wakeup import Wakeup
 from flasknado.live.options import LiveOptions
@@ -49,6 +57,7 @@ class MemoryLog(Log):
         self._gone: dict[str, int] = {}
         """The last buffered event that was pruned, by channel."""
         self._present: dict[Key, int] = {}
+        self._roster: dict[Key, str | None] = {}
         self._head = 0
         self._floor = 0
 
@@ -57,6 +66,9 @@ class MemoryLog(Log):
             raise ConfigurationError(
                 "an in-memory log belongs to no transaction: publish without a session"
             )
+        self.append([draft])
+
+    def publish_now(self, draft: Draft) -> None:
         self.append([draft])
 
     def cursor(self) -> Cursor:
@@ -109,11 +121,12 @@ class MemoryLog(Log):
             if channels is None:
                 oldest = max(oldest, max(self._gone.values(), default=0) + 1)
             else:
-                oldest = max(oldest, *(self._gone.get(channel, 0) + 1 for channel in channels), 1)
+                gone = (at + 1 for c, at in self._gone.items() if _is_among(c, channels))
+                oldest = max(oldest, *gone, 1)
             entries = heapq.merge(self._kept, self._buffered, key=_offset)
             for event, draft, _ in entries:
                 if event.offset <= after or not (
-                    channels is None or (draft.kept and event.channel in channels)
+                    channels is None or (draft.kept and _is_among(event.channel, channels))
                 ):
                     continue
                 if len(events) == limit_events or size_bytes >= limit_bytes:
@@ -124,10 +137,11 @@ class MemoryLog(Log):
             return Batch(self._epoch, self._head, oldest, events, complete_to)
 
     def newest(self, channel: str, limit_events: int) -> list[Event]:
-        """Return the newest kept events of a channel, at most so many, oldest first."""
+        """Return the newest events of a channel, at most so many, oldest first."""
         with self._lock:
-            events = [entry.event for entry in self._kept if entry.event.channel == channel]
-        return events[-limit_events:]
+            entries = [e for e in (*self._kept, *self._buffered) if e.draft.kept]
+        events = [entry.event for entry in entries if entry.event.channel == channel]
+        return sorted(events)[-limit_events:]
 
     def see(self, changes: Mapping[Key, int]) -> None:
         """Note how many connections users have on channels."""
@@ -146,8 +160,26 @@ class MemoryLog(Log):
 
     def presence(self, channel: str) -> Presence:
         with self._lock:
-            there = [(user, n) for (name, user), n in self._present.items() if name == channel]
-        return presence_of(dict(there))
+            there = {user: n for (name, user), n in self._present.items() if name == channel}
+            info = {user: self._roster.get((channel, user)) for user in there}
+        return presence_of(there, info)
+
+    def announce(self, changes: Mapping[Key, str | None], gone: Collection[Key]) -> list[Change]:
+        """Bring the roster up to date; see `flasknado.live.log.presence.announce`."""
+        told: list[Change] = []
+        with self._lock:
+            for key, info in changes.items():
+                if key[1] and self._roster.get(key, "") != info:
+                    told.append(Change(*key, info, "update" if key in self._roster else "join"))
+                    self._roster[key] = info
+            left = [key for key in gone if key in self._roster and key not in self._present]
+            told += [Change(*key, self._roster.pop(key), "leave") for key in left]
+        return told
+
+    def strays(self, limit: int) -> Strays:
+        """Return some of who is on the roster, and not there."""
+        with self._lock:
+            return Strays([], [key for key in self._roster if key not in self._present][:limit])
 
     def prune(self, options: LiveOptions, batch_events: int) -> int:
         """Delete at most `batch_events` of the oldest of each kind beyond its retention."""
@@ -175,6 +207,37 @@ class MemoryLog(Log):
                     e for e in self._buffered if e.draft.kept or e.created_at >= signals_from
                 )
             return kept + buffered
+
+    def sweep(self, options: LiveOptions) -> Swept:
+        """Let go what is beyond its own channel's retention."""
+        limits: dict[str, Limits | None] = {}
+        held: Counter[str] = Counter()
+        now = time.monotonic()
+        with self._lock:
+            left: deque[_Entry] = deque()
+            for entry in reversed(self._kept):  # the newest count first
+                channel = entry.event.channel
+                if channel not in limits:
+                    limits[channel] = limits_of(channel, options)
+                its = limits[channel]
+                held[channel] += 1
+                age_s = now - entry.created_at
+                if (
+                    its is None
+                    or age_s < YOUNG_S
+                    or (age_s < its.age_s and held[channel] <= its.events)
+                ):
+                    left.appendleft(entry)
+                else:
+                    self._gone[channel] = max(self._gone.get(channel, 0), entry.offset)
+            deleted = len(self._kept) - len(left)
+            self._kept = left
+        return Swept(deleted, more=False)
+
+
+def _is_among(channel: str, followed: Collection[str]) -> bool:
+    """Return whether a channel is one of these, or of one of the patterns among them."""
+    return channel in followed or any(is_pattern(c) and matches(channel, c) for c in followed)
 
 
 def _offset(entry: _Entry) -> int:
@@ -233,11 +296,24 @@ class MemoryFollower(Follower):
     def forget(self, worker: str) -> set[str]:  # noqa: ARG002
         return self._log.forget_all()
 
+    def announce(
+        self, changes: Mapping[Key, str | None], gone: Collection[Key]
+    ) -> Sequence[Change]:
+        return self._log.announce(changes, gone)
+
+    def strays(self, worker: str, limit: int) -> Strays:  # noqa: ARG002
+        return self._log.strays(limit)
+
     def presence(self, channel: str) -> Presence:
         return self._log.presence(channel)
 
     def prune(self, batch_events: int, *, everything: bool = False) -> int:  # noqa: ARG002
         return self._log.prune(self._options, batch_events)
+
+    def sweep(self, batch_events: int) -> Swept:  # noqa: ARG002
+        if not Sweep(self._options).enabled:
+            return NOTHING_SWEPT
+        return self._log.sweep(self._options)
 
     def gone_back(self, followed: Cursor) -> None:
         """A log in memory never does."""

@@ -37,41 +37,49 @@ NO_OFFSET = 0
 _INSERT = sa.insert(live_outbox).values(xid=sa.func.txid_current()).inline()
 _LAST_ID = sa.text("SELECT currval(pg_get_serial_sequence('live_outbox', 'id'))")
 
-# Which of two tables is filled: the one that has been emptied, else the one that was last.
-_BEGIN = sa.text(
-    'SELECT epoch, head, (SELECT max("offset") FROM live_event) AS event,'
-    ' (SELECT max("offset") FROM live_event_1) AS event_1,'
-    ' (SELECT max("offset") FROM live_buffered) AS buffered,'
-    ' (SELECT max("offset") FROM live_buffered_1) AS buffered_1'
-    " FROM live_log WHERE id = 1 FOR UPDATE OF live_log"
-)
+_LOCK = sa.text("SELECT FROM live_log WHERE id = 1 FOR UPDATE")
 _NEW = "WHERE xid >= :next_xid OR xid = ANY(CAST(:running AS bigint[]))"
 _PENDING = "SELECT EXISTS (SELECT FROM live_outbox {where})"
+
+# One statement, because each one costs two turns of a processor that may be busy elsewhere. What
+# is due is joined with the log's row, so that the row is locked before anything is taken. A
+# snapshot from before the lock does no harm: what it sees has been moved by whoever had the
+# lock, and is then not taken again, or is as good as if it were the newest.
 _MOVE = """
-WITH due AS (
-  SELECT id FROM live_outbox {where} ORDER BY id LIMIT :limit
+WITH log AS MATERIALIZED (
+  SELECT epoch, head,
+    (SELECT max("offset") FROM live_event) AS event,
+    (SELECT max("offset") FROM live_event_1) AS event_1,
+    (SELECT max("offset") FROM live_buffered) AS buffered,
+    (SELECT max("offset") FROM live_buffered_1) AS buffered_1
+  FROM live_log WHERE live_log.id = 1 FOR UPDATE OF live_log
+), due AS (
+  SELECT live_outbox.id FROM live_outbox, log {where} ORDER BY live_outbox.id LIMIT :limit
 ), taken AS (
   DELETE FROM live_outbox USING due WHERE live_outbox.id = due.id
-  RETURNING live_outbox.id, channel, name, data, kept, buffered
+  RETURNING live_outbox.id, channel, name, data, kept, live_outbox.buffered
 ), numbered AS (
-  SELECT :head + row_number() OVER (ORDER BY id) AS "offset", taken.*,
-    extract(epoch FROM clock_timestamp()) AS created_at
-  FROM taken
-), for_long AS (
-  INSERT INTO {event} ("offset", channel, name, data, kept, created_at)
-  SELECT "offset", channel, name, data, kept, created_at FROM numbered WHERE kept AND NOT buffered
-), for_minutes AS (
-  INSERT INTO {buffered} ("offset", channel, name, data, kept, created_at)
-  SELECT "offset", channel, name, data, kept, created_at FROM numbered WHERE NOT kept OR buffered
+  SELECT log.head + row_number() OVER (ORDER BY id) AS "offset", taken.*,
+    extract(epoch FROM clock_timestamp()) AS created_at, epoch,
+    {event_turn} AS event_turn, {buffered_turn} AS buffered_turn
+  FROM taken, log
+), {inserts}, moved AS (
+  UPDATE live_log SET head = head + (SELECT count(*) FROM numbered)
+  WHERE id = 1 AND EXISTS (SELECT FROM numbered)
 )
 SELECT count(*) AS events, max(id) AS last_id, txid_current_snapshot()::text AS snapshot,
-  max("offset") FILTER (WHERE id = :wanted_id) AS wanted_offset
+  max("offset") FILTER (WHERE id = :wanted_id) AS wanted_offset,
+  max("offset") AS head, max(epoch) AS epoch, (SELECT count(*) FROM due) AS due,
+  CASE WHEN count(*) > 0 THEN CAST(pg_notify('{notify_channel}', '') AS text) END AS told
 FROM numbered
 """
-_END = sa.text(
-    "WITH moved AS (UPDATE live_log SET head = head + :count WHERE id = 1)"
-    f" SELECT pg_notify('{NOTIFY_CHANNEL}', '')"
-)
+# Which of two tables is filled: the one that has been emptied, else the one that was last.
+_TURN = "(CASE WHEN log.{0} IS NULL OR log.{0} > log.{0}_1 THEN 0 ELSE 1 END)"
+_INSERT_NUMBERED = """into_{table} AS (
+  INSERT INTO {table} ("offset", channel, name, data, kept, created_at)
+  SELECT "offset", channel, name, data, kept, created_at FROM numbered
+  WHERE {is_kept} (kept AND NOT buffered) AND {kind}_turn = {turn}
+)"""
 _WAKE = sa.select(sa.func.pg_notify(WAKE_CHANNEL, ""))
 
 
@@ -92,41 +100,47 @@ class Numbered(NamedTuple):
     """Whether as many as one call takes were there, so that there may be more."""
     horizon: Horizon | None
     """For the next call; `None` if that has to read all of the outbox."""
-    cursor: Cursor
-    """The log's end."""
+    cursor: Cursor | None
+    """The log's end, if there were any."""
     last_id: int | None
     wanted_offset: int | None
 
 
-def write(connection: sa.Connection, drafts: Sequence[Draft]) -> list[Event]:
+def write(
+    connection: sa.Connection, drafts: Sequence[Draft], schema: str | None = None
+) -> list[Event]:
     """Write events in the connection's transaction; it belongs right before the commit.
 
-    On SQLite they have their offsets then, on PostgreSQL `NO_OFFSET`.
+    `schema` is that of the tables, where the connection does not find them by itself. On SQLite
+    events have their offsets then, on PostgreSQL `NO_OFFSET`.
     """
     tables.check_dialect(connection.dialect.name)
     if not drafts:
         return []
     if connection.dialect.name == "sqlite":
         return tables.append(connection, drafts)[1]
-    insert(connection, drafts)
+    insert(connection, drafts, schema)
     return [Event(NO_OFFSET, *draft[:3]) for draft in drafts]
 
 
-def insert(connection: sa.Connection, drafts: Sequence[Draft]) -> None:
+def insert(connection: sa.Connection, drafts: Sequence[Draft], schema: str | None = None) -> None:
     """Insert events into the outbox, in the connection's transaction."""
     rows = [draft._asdict() for draft in drafts]
     if connection.dialect.paramstyle != "pyformat":
-        connection.execute(_INSERT, rows)
+        options = {"schema_translate_map": {None: schema}} if schema is not None else {}
+        connection.execute(_INSERT, rows, execution_options=options)
         return
     # Every commit that publishes does this, and SQLAlchemy's own way takes half as long again.
-    statement = _insert_statement(connection.dialect)
+    statement = _insert_statement(connection.dialect, schema)
     connection.exec_driver_sql(statement, rows[0] if len(rows) == 1 else rows)
 
 
 @functools.lru_cache(maxsize=8)
-def _insert_statement(dialect: sa.Dialect) -> str:
+def _insert_statement(dialect: sa.Dialect, schema: str | None) -> str:
     """Return the INSERT as text for a driver that takes parameters by name."""
-    return str(_INSERT.compile(dialect=dialect, column_keys=Draft._fields))
+    table = live_outbox if schema is None else live_outbox.to_metadata(sa.MetaData(schema=schema))
+    statement = sa.insert(table).values(xid=sa.func.txid_current()).inline()
+    return str(statement.compile(dialect=dialect, column_keys=Draft._fields))
 
 
 def append(connection: sa.Connection, drafts: Sequence[Draft]) -> Cursor:
@@ -135,15 +149,14 @@ def append(connection: sa.Connection, drafts: Sequence[Draft]) -> Cursor:
     Everything that was published before goes first, and whoever else appends waits for the
     commit: for programs that have to know their event's place.
     """
-    log = connection.execute(_BEGIN).one_or_none()
-    if log is None:
+    if connection.execute(_LOCK).first() is None:
         tables.create_log(connection)
-        connection.execute(_BEGIN)
+        connection.execute(_LOCK)
     insert(connection, drafts)
     wanted_id: int = connection.execute(_LAST_ID).scalar_one()
     while True:
         numbered = number(connection, wanted_id=wanted_id)
-        if numbered.wanted_offset is not None:
+        if numbered.cursor is not None and numbered.wanted_offset is not None:
             return Cursor(numbered.cursor.epoch, numbered.wanted_offset)
 
 
@@ -173,26 +186,40 @@ def number(
     Any number of processes may do it: they wait for each other at the log's row. A horizon is
     good only for whoever got it. `wanted_id` is an outbox id whose offset is returned.
     """
-    log = connection.execute(_BEGIN).one_or_none()
-    if log is None:
-        tables.create_log(connection)
-        log = connection.execute(_BEGIN).one()
     where, parameters = _since(horizon)
-    event = f"live_event{_turn(log.event, log.event_1)}"
-    buffered = f"live_buffered{_turn(log.buffered, log.buffered_1)}"
-    statement = sa.text(_MOVE.format(where=where, event=event, buffered=buffered))
-    parameters.update(limit=limit, head=log.head, wanted_id=wanted_id)
-    moved = connection.execute(statement, parameters).one()
-    if moved.events:
-        connection.execute(_END, {"count": moved.events})
-    more = moved.events >= limit
+    parameters.update(limit=limit, wanted_id=wanted_id)
+    moved = connection.execute(_move_statement(where), parameters).one()
+    if not moved.events and tables.read_head(connection) is None:
+        tables.create_log(connection)
+        return number(connection, horizon, limit=limit, wanted_id=wanted_id)
+    more = moved.due >= limit
     return Numbered(
         moved.events,
         more,
         None if more else _horizon(moved.snapshot),
-        Cursor(log.epoch, log.head + moved.events),
+        Cursor(moved.epoch, moved.head) if moved.events else None,
         moved.last_id,
         moved.wanted_offset,
+    )
+
+
+@functools.cache
+def _move_statement(where: str) -> sa.TextClause:
+    inserts = [
+        _INSERT_NUMBERED.format(
+            table=f"live_{kind}{'_1' if turn else ''}", kind=kind, turn=turn, is_kept=is_kept
+        )
+        for kind, is_kept in (("event", ""), ("buffered", "NOT"))
+        for turn in (0, 1)
+    ]
+    return sa.text(
+        _MOVE.format(
+            where=where,
+            event_turn=_TURN.format("event"),
+            buffered_turn=_TURN.format("buffered"),
+            inserts=", ".join(inserts),
+            notify_channel=NOTIFY_CHANNEL,
+        )
     )
 
 
@@ -205,15 +232,6 @@ def _since(horizon: Horizon | None) -> tuple[str, dict[str, Any]]:
     if horizon is None:
         return "", {}
     return _NEW, {"next_xid": horizon.next_xid, "running": list(horizon.running)}
-
-
-def _turn(first: int | None, second: int | None) -> str:
-    """Return the ending of the table's name whose turn it is, by the last offset in each."""
-    if first is None:
-        return ""
-    if second is None:
-        return "_1"
-    return "" if first > second else "_1"
 
 
 def _horizon(snapshot: str) -> Horizon:

@@ -14,7 +14,7 @@ import functools
 import threading
 import time
 from collections.abc import Generator, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
@@ -40,31 +40,85 @@ _PARAMETERS: dict[str, int] = {
 """libpq's parameters (PostgreSQL's documentation, 34.1.2), unless the connection has them."""
 
 
-def _unless_set(name: str, seconds: int) -> str:
+class Limits(NamedTuple):
+    """Deadlines that the server keeps, in seconds; 0 is none."""
+
+    statement_s: float
+    idle_in_transaction_s: float
+
+    def set_up(self) -> str:
+        """Return the statement that sets them, unless they are set."""
+        # The server watches its end too: a lock must not outlive the machine that held it.
+        return "SELECT " + ", ".join(
+            (
+                _unless_set("statement_timeout", self.statement_s),
+                _unless_set("idle_in_transaction_session_timeout", self.idle_in_transaction_s),
+                _unless_set("tcp_user_timeout", LOST_AFTER_S),
+            )
+        )
+
+
+OWN_LIMITS = Limits(STATEMENT_TIMEOUT_S, IDLE_IN_TRANSACTION_TIMEOUT_S)
+"""Those of the log's own connections."""
+
+
+def _unless_set(name: str, seconds: float) -> str:
     return (
         f"CASE current_setting('{name}', true) WHEN '0'"
-        f" THEN set_config('{name}', '{seconds * 1000}', false) END"
+        f" THEN set_config('{name}', '{round(seconds * 1000)}', false) END"
     )
 
 
-# The server watches its end too: a lock must not outlive the machine that held it.
-_SET_UP = "SELECT " + ", ".join(
-    (
-        _unless_set("statement_timeout", STATEMENT_TIMEOUT_S),
-        _unless_set("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_TIMEOUT_S),
-        _unless_set("tcp_user_timeout", LOST_AFTER_S),
-    )
-)
+_BACKEND_PID = "SELECT pg_backend_pid()"
 _STATEMENT_TIMEOUT_MS = "SELECT setting FROM pg_settings WHERE name = 'statement_timeout'"
 
 
-def limit_waits(engine: sa.Engine) -> None:
-    """Give every connection that `engine` makes from now on these deadlines.
+def limit_waits(
+    engine: sa.Engine,
+    *,
+    statement_timeout_s: float = STATEMENT_TIMEOUT_S,
+    idle_in_transaction_timeout_s: float = 0,
+) -> None:
+    """Have connections of an engine to PostgreSQL given up in time when the server falls silent.
 
-    For an engine of PostgreSQL through psycopg (3 or 2); any other is left as it is.
+    For an application's own engine, before it connects: a server that hangs may acknowledge all
+    that it is sent, and a view would wait for ever. A statement may take `statement_timeout_s`
+    (0 is no limit), a transaction may wait for the application `idle_in_transaction_timeout_s`,
+    and connecting 5 seconds. With psycopg 3 a server that says nothing for 5 seconds longer than
+    a statement may take is given up: the call raises `sqlalchemy.exc.OperationalError`. What the
+    URL or `connect_args` say holds; for something that takes longer, such as a migration, set
+    `answer_timeout_s` of the driver's connection to `None`. Another database is left as it is.
     """
     if engine.dialect.driver in LIBPQ:
-        sa.event.listen(engine, "do_connect", _connect)
+        limits = Limits(statement_timeout_s, idle_in_transaction_timeout_s)
+        sa.event.listen(engine, "do_connect", functools.partial(_connect, limits))
+
+
+def take_notifications(driver: Any) -> bool:
+    """Take the notifications that psycopg 3's connection has been sent; return whether it has.
+
+    What a statement sees that begins from here on is what they tell of, so it need not be looked
+    for again when the statement comes across them.
+    """
+    connection = driver.pgconn
+    try:
+        connection.consume_input()
+    except Exception:  # psycopg's: the next statement says as SQLAlchemy's that it is lost
+        return True
+    told = False
+    while connection.notifies() is not None:
+        told = True
+    return told
+
+
+def is_pooled(connection: sa.Connection) -> bool:
+    """Return whether there is a pooler between, by whose process it says that it is."""
+    driver: Any = connection.connection.dbapi_connection
+    if connection.dialect.driver not in LIBPQ:
+        return False
+    pid: int = connection.exec_driver_sql(_BACKEND_PID).scalar_one()
+    backend_pid: int = driver.info.backend_pid
+    return pid != backend_pid
 
 
 @contextlib.contextmanager
@@ -95,10 +149,11 @@ _listening = threading.Lock()
 
 
 def _connect_if_asked(dialect: Any, record: Any, cargs: Any, cparams: dict[str, Any]) -> Any:
-    return _connect(dialect, record, cargs, cparams) if _asked.here else None
+    return _connect(OWN_LIMITS, dialect, record, cargs, cparams) if _asked.here else None
 
 
 def _connect(
+    limits: Limits,
     dialect: Any,
     record: Any,  # noqa: ARG001 (SQLAlchemy's interface)
     cargs: Any,
@@ -109,7 +164,10 @@ def _connect(
     connection = connect(*cargs, **parameters)
     try:
         with contextlib.closing(connection.cursor()) as cursor:
-            cursor.execute(_SET_UP)
+            cursor.execute(_BACKEND_PID)
+            if cursor.fetchone()[0] == connection.info.backend_pid:
+                # Not through a pooler: others might get the session next.
+                cursor.execute(limits.set_up())
             cursor.execute(_STATEMENT_TIMEOUT_MS)
             statement_timeout_s = int(cursor.fetchone()[0]) / 1000
         connection.commit()
@@ -117,7 +175,9 @@ def _connect(
         connection.close()
         raise
     if dialect.driver == "psycopg":
-        connection.answer_timeout_s = statement_timeout_s + ANSWER_MARGIN_S
+        connection.answer_timeout_s = (
+            statement_timeout_s + ANSWER_MARGIN_S if statement_timeout_s else None
+        )
     return connection
 
 
@@ -129,13 +189,17 @@ def _limited_class() -> Any:
     class LimitedConnection(psycopg.Connection[Any]):
         """Closes itself, with an `OperationalError`, when the server does not answer in time."""
 
-        answer_timeout_s: float = CONNECT_TIMEOUT_S
+        answer_timeout_s: float | None = CONNECT_TIMEOUT_S
 
         def wait(self, gen: Any, *args: Any, **options: Any) -> Any:
-            return super().wait(self._limited(gen), *args, **options)
+            limit_s = self.answer_timeout_s
+            limited = gen if limit_s is None else self._limited(gen, limit_s)
+            return super().wait(limited, *args, **options)
 
-        def _limited(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
-            ends_at = time.monotonic() + self.answer_timeout_s
+        def _limited(
+            self, gen: Generator[Any, Any, Any], limit_s: float
+        ) -> Generator[Any, Any, Any]:
+            ends_at = time.monotonic() + limit_s
             try:
                 wanted = next(gen)
                 while True:
@@ -144,7 +208,7 @@ def _limited_class() -> Any:
                     if not ready and time.monotonic() >= ends_at:
                         self.close()
                         raise psycopg.OperationalError(
-                            f"the database has not answered for {self.answer_timeout_s:g} s: "
+                            f"the database has not answered for {limit_s:g} s: "
                             f"the connection was given up"
                         )
                     wanted = gen.send(ready)

@@ -3,13 +3,18 @@
 Each worker has one row that says that it lives, and one for each user (nobody is `""`) that
 it holds on a channel that is watched. It writes what changed once in a while, together.
 Rows of a worker that has said nothing for a while count no more, and whoever notices first
-deletes them; a worker whose rows were deleted writes them all again. Blocking; no Tornado.
+deletes them; a worker whose rows were deleted writes them all again.
+
+The roster is who has been told to be there. A user joins when a worker can insert the row, and
+leaves when one deletes it because no living worker has the user on the channel any more: of
+several workers that see it, one is the first, so each change is told once. Blocking; no Tornado.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -19,8 +24,8 @@ from flasknado.live.event import MAX_NAME_CHARS
 from flasknado.live.log.tables import database_now, metadata
 
 MAX_USER_CHARS = 255
-WRITE_INTERVAL_S = 0.5
-"""How long changes are gathered before they are written."""
+WRITE_INTERVAL_S = 0.4
+"""How long changes are gathered before they are written; half a second is promised."""
 BEAT_INTERVAL_S = 5.0
 LOST_AFTER_S = 15.0
 """After how long without a beat a worker counts as gone."""
@@ -47,6 +52,14 @@ live_presence = sa.Table(
     sa.Index("ix_live_presence_worker_id", "worker_id"),
 )
 
+live_roster = sa.Table(
+    "live_roster",
+    metadata,
+    sa.Column("channel", sa.String(MAX_NAME_CHARS), primary_key=True),
+    sa.Column("user_id", sa.String(MAX_USER_CHARS), primary_key=True),
+    sa.Column("info", sa.Text, nullable=True),
+)
+
 _INSERTS: dict[str, Any] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
@@ -58,6 +71,8 @@ class Presence:
     """The users there, each with its connections."""
     anonymous: int
     """The connections of nobody in particular."""
+    info: dict[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    """What the users' `Identity` has as `info`, of those that have some."""
 
     @property
     def count(self) -> int:
@@ -65,10 +80,24 @@ class Presence:
         return len(self.users) + self.anonymous
 
 
-def presence_of(connections: Mapping[str, int]) -> Presence:
+class Change(NamedTuple):
+    """Somebody who joined a channel or left it, or who joins with other information."""
+
+    channel: str
+    user: str
+    info: str | None
+    """As JSON text."""
+    kind: str = "join"
+    """`join`, `update` or `leave`."""
+
+
+def presence_of(
+    connections: Mapping[str, int], info: Mapping[str, str | None] | None = None
+) -> Presence:
     """Return who is there from connections by user, nobody among them."""
     users = {user: n for user, n in connections.items() if user}
-    return Presence(users, connections.get("", 0))
+    known = {user: json.loads(text) for user, text in (info or {}).items() if text and user}
+    return Presence(users, connections.get("", 0), known)
 
 
 class Seen(NamedTuple):
@@ -110,13 +139,108 @@ def forget(connection: sa.Connection, workers: Sequence[str]) -> set[str]:
 def read(connection: sa.Connection, channel: str) -> Presence:
     """Return who is on a channel now."""
     living = live_worker.c.seen_at >= database_now(connection) - LOST_AFTER_S
+    there = live_presence.c
+    same = (live_roster.c.channel == there.channel) & (live_roster.c.user_id == there.user_id)
     rows = connection.execute(
-        sa.select(live_presence.c.user_id, sa.func.sum(live_presence.c.connections))
-        .join(live_worker, live_worker.c.id == live_presence.c.worker_id)
-        .where(live_presence.c.channel == channel, living)
-        .group_by(live_presence.c.user_id)
+        sa.select(there.user_id, sa.func.sum(there.connections), live_roster.c.info)
+        .join(live_worker, live_worker.c.id == there.worker_id)
+        .outerjoin(live_roster, same)
+        .where(there.channel == channel, living)
+        .group_by(there.user_id, live_roster.c.info)
+    ).all()
+    connections = {user: int(count or 0) for user, count, _ in rows}
+    return presence_of(connections, {user: info for user, _, info in rows})
+
+
+def announce(
+    connection: sa.Connection,
+    changes: Mapping[Key, str | None],
+    gone: Collection[Key],
+) -> list[Change]:
+    """Bring the roster up to date; return what was changed by it, which is to be told.
+
+    changes: users that this worker has on a channel, with their information. gone: users that
+    it has there no more. In the connection's transaction, which begins after that of `see()`
+    has ended: then of two workers the later one finds the other's rows.
+    """
+    told: list[Change] = []
+    for channel, user in sorted({*changes, *gone}):
+        if not user:
+            continue
+        if (channel, user) in changes:
+            told += _join(connection, channel, user, changes[channel, user])
+        else:
+            told += _leave(connection, channel, user)
+    return told
+
+
+class Strays(NamedTuple):
+    """What the roster has wrong, as after a crash."""
+
+    missing: Sequence[Key]
+    """Who this worker has, and the roster has not."""
+    absent: Sequence[Key]
+    """Who is on the roster, and on no living worker."""
+
+
+def strays(connection: sa.Connection, worker: str, limit: int) -> Strays:
+    """Return some of what the roster has wrong."""
+    there = live_presence.c
+    listed = sa.exists().where(
+        live_roster.c.channel == there.channel, live_roster.c.user_id == there.user_id
     )
-    return presence_of({user: int(connections or 0) for user, connections in rows})
+    missing = connection.execute(
+        sa.select(there.channel, there.user_id)
+        .where(there.worker_id == worker, there.user_id != "", ~listed)
+        .limit(limit)
+    )
+    absent = connection.execute(
+        sa.select(live_roster.c.channel, live_roster.c.user_id)
+        .where(~_present(connection, live_roster.c.channel, live_roster.c.user_id))
+        .limit(limit)
+    )
+    return Strays([tuple(row) for row in missing], [tuple(row) for row in absent])
+
+
+def _join(connection: sa.Connection, channel: str, user: str, info: str | None) -> list[Change]:
+    insert = _INSERTS[connection.dialect.name](live_roster)
+    row = {"channel": channel, "user_id": user, "info": info}
+    added = connection.execute(
+        insert.values(row).on_conflict_do_nothing().returning(live_roster.c.user_id)
+    ).all()
+    if added:
+        return [Change(channel, user, info)]
+    theirs = (live_roster.c.channel == channel) & (live_roster.c.user_id == user)
+    updated = connection.execute(
+        sa.update(live_roster)
+        .where(theirs, live_roster.c.info.is_distinct_from(info))
+        .values(info=info)
+    )
+    return [Change(channel, user, info, "update")] if updated.rowcount else []
+
+
+def _leave(connection: sa.Connection, channel: str, user: str) -> list[Change]:
+    theirs = (live_roster.c.channel == channel) & (live_roster.c.user_id == user)
+    rows = connection.execute(
+        sa.delete(live_roster)
+        .where(theirs, ~_present(connection, channel, user))
+        .returning(live_roster.c.info)
+    )
+    return [Change(channel, user, info, "leave") for (info,) in rows]
+
+
+def _present(connection: sa.Connection, channel: Any, user: Any) -> sa.Exists:
+    """Return whether a living worker has a user on a channel."""
+    return (
+        sa.select(sa.literal(1))
+        .select_from(live_presence.join(live_worker, live_worker.c.id == live_presence.c.worker_id))
+        .where(
+            live_presence.c.channel == channel,
+            live_presence.c.user_id == user,
+            live_worker.c.seen_at >= database_now(connection) - LOST_AFTER_S,
+        )
+        .exists()
+    )
 
 
 def _write(

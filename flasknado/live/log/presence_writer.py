@@ -29,6 +29,7 @@ class PresenceWriter(FollowerThread):
     ) -> None:
         super().__init__("flasknado-live-presence", live_log, options, loop)
         self._presence_tracker = counted
+        counted.wake = self.wake
 
     def _lost(self) -> None:
         """Presence is written again, in full, by the next follower."""
@@ -38,6 +39,6 @@ class PresenceWriter(FollowerThread):
             self._progress()
             self._presence_tracker.write(follower)
             self._busy_since = None
-            self._wakeup.wait(self._presence_tracker.interval_s)
+            self._wakeup.wait(self._presence_tracker.wait_s())
         with contextlib.suppress(Busy):
             self._presence_tracker.end(follower)

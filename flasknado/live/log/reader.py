@@ -17,7 +17,7 @@ import random
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from flasknado.live.event import REVOCATIONS, Cursor, Event
@@ -69,12 +69,20 @@ class LiveBatch(NamedTuple):
 class Request:
     """A read that a subscriber needs: the bounds (`after` is `None`), or events after an offset."""
 
-    __slots__ = ("after", "asker", "cancelled", "channels")
+    __slots__ = ("after", "asker", "cancelled", "channels", "newest")
 
-    def __init__(self, asker: object, channels: Collection[str], after: int | None) -> None:
+    def __init__(
+        self,
+        asker: object,
+        channels: Collection[str],
+        after: int | None,
+        newest: Mapping[str, int] | None = None,
+    ) -> None:
         self.asker = asker
         self.channels = channels
         self.after = after
+        self.newest = newest or {}
+        """How many of the newest events of which channels are wanted beside."""
         self.cancelled = False
         """Set on the loop's thread when nobody waits for the answer any more."""
 
@@ -84,6 +92,8 @@ class Answer(NamedTuple):
 
     request: Request
     batch: Batch
+    history: Sequence[Event] = ()
+    """The newest events that were asked for, up to the batch's head, oldest first."""
 
 
 Report = Started | Stopped | LiveBatch | Answer
@@ -217,6 +227,7 @@ class Reader(FollowerThread):
         # Counted before anything is read, so that those who ask for the same may share it: many
         # clients that come back at once want the same events.
         shared: dict[tuple[int | None, tuple[str, ...]], Batch] = {}
+        histories: dict[tuple[int, tuple[tuple[str, int], ...]], list[Event]] = {}
         for _ in range(min(len(requests), REQUESTS_PER_TURN)):
             # Taken out after the read: a request outlives a lost connection.
             request = requests[0]
@@ -229,7 +240,10 @@ class Reader(FollowerThread):
                     self._start_from_new(follower, batch)
                     shared.clear()
                     continue
-                self._send(Answer(request, batch))
+                wanted = batch.head, tuple(request.newest.items())
+                if request.newest and wanted not in histories:
+                    histories[wanted] = follower.history(request.newest, batch.head)
+                self._send(Answer(request, batch, histories.get(wanted, ())))
             requests.popleft()
         return bool(requests)
 
@@ -265,11 +279,12 @@ class Reader(FollowerThread):
         if time.monotonic() < self._prune_at:
             return False
         try:
-            deleted = follower.prune(PRUNE_BATCH_EVENTS)
+            more = follower.prune(PRUNE_BATCH_EVENTS) >= PRUNE_BATCH_EVENTS
+            more = follower.sweep(PRUNE_BATCH_EVENTS).more or more
         except Busy as error:
             log.debug("pruning live events has to wait: %s", error)
-            deleted = 0
-        if deleted < PRUNE_BATCH_EVENTS:
+            more = False
+        if not more:
             # Every process prunes, so that one may die; apart, so that they seldom meet.
             interval_s = self._options.prune_interval_s
             self._prune_at = time.monotonic() + interval_s * random.uniform(0.5, 1.5)

@@ -147,8 +147,7 @@ def prune_batch(
 ) -> int:
     """Delete at most `batch_events` of each kind, kept ones up to `cut`; return how many went.
 
-    On SQLite. The floor is raised first, so that a failure between leaves only rows that nobody
-    reads. Short transactions of their own: committed before it returns.
+    On SQLite, in the connection's transaction.
     """
     last = connection.scalar(
         sa.select(live_event.c.offset)
@@ -163,12 +162,7 @@ def prune_batch(
         gone = connection.execute(sa.delete(live_event).where(live_event.c.offset <= upto))
         deleted = gone.rowcount
     deleted += _prune_buffered(connection, options, batch_events)
-    deleted += _prune_signals(connection, batch_events)
-    if deleted:
-        connection.commit()
-    else:
-        connection.rollback()
-    return deleted
+    return deleted + _prune_signals(connection, batch_events)
 
 
 def _prune_buffered(connection: sa.Connection, options: LiveOptions, batch_events: int) -> int:

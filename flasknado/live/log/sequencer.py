@@ -6,6 +6,9 @@ transaction. When its session ends, however that happens, another takes over at 
 The other processes tell it of their commits by NOTIFY, together and outside the application's
 transactions; a process that only publishes has the thread while it does.
 
+Behind a pooler that shares its sessions there is neither an election nor a NOTIFY: each process
+moves what it has published itself, and looks for what others have left now and then.
+
 The election is for speed alone. Whoever moves events holds the lock of the log's row, so two
 that both take themselves for elected do no harm, and where the elected one hangs, another
 moves what has waited for too long.
@@ -27,14 +30,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from flasknado.errors import ConfigurationError
-from flasknado.live.log import outbox
+from flasknado.live.log import outbox, postgres
 from flasknado.live.log.wakeup import Wakeup
 
 log = logging.getLogger("flasknado.live")
 
 BATCH_INTERVAL_S = 0.005
 """The least time between two batches, and between two NOTIFY of a process."""
-MAX_BATCH_INTERVAL_S = 0.02
+MAX_BATCH_INTERVAL_S = 0.01
 ELECTION_INTERVAL_S = 0.4
 """How often each process that is not elected tries to be."""
 LOOK_INTERVAL_S = 1.0
@@ -54,6 +57,13 @@ _TRY_TO_LEAD = sa.text(
     " ('live_log'::regclass::oid::bigint % 2147483647)::int)"
 )
 
+_SETTINGS = (
+    f"idle_in_transaction_session_timeout = '{STUCK_S}s'",
+    f"lock_timeout = '{STUCK_S}s'",
+    # The index is right however many dead rows there are, and the planner may not know.
+    "enable_seqscan = off",
+)
+
 Connect = Callable[[], AbstractContextManager[sa.Connection]]
 """Opens a connection outside every pool that commits each statement by itself."""
 
@@ -62,13 +72,21 @@ class Sequencer:
     """A process's part in giving offsets, for one log. May be used on any thread.
 
     `on_numbered()` is called on its thread when events have got their offsets here. `poll_s` is
-    how often it looks where the driver cannot be notified.
+    how often it looks where the driver cannot be notified. `shared()` says, once connected,
+    whether a pooler shares the database's sessions.
     """
 
-    def __init__(self, connect: Connect, on_numbered: Callable[[], object], poll_s: float) -> None:
+    def __init__(
+        self,
+        connect: Connect,
+        on_numbered: Callable[[], object],
+        poll_s: float,
+        shared: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._connect = connect
         self._on_numbered = on_numbered
         self._poll_s = poll_s
+        self._shared = shared
         self._begin()
 
     def _begin(self) -> None:
@@ -171,7 +189,10 @@ class Sequencer:
 
     def _serve(self, connection: sa.Connection) -> None:
         """Do what there is to do until nobody needs it."""
-        session = _Session(connection)
+        session = _Session(connection, self._shared())
+        if session.shared:
+            self._serve_alone(session)
+            return
         wakeup = self._wakeup
         assert wakeup is not None
         try_at = 0.0
@@ -183,16 +204,8 @@ class Sequencer:
                 if not self.leading and session.move_what_waits_too_long():
                     self._on_numbered()
             if self.leading:
-                told, self._published = self._published, False
-                began_at = time.monotonic()
-                count = session.number(told)
-                if count:
-                    self._on_numbered()
-                    # Half of the time at most, so that on a machine that is busy batches grow.
-                    took_s = time.monotonic() - began_at
-                    time.sleep(min(max(took_s, BATCH_INTERVAL_S), MAX_BATCH_INTERVAL_S))
-                if count < outbox.BATCH_EVENTS:
-                    session.wait(wakeup, LOOK_INTERVAL_S if session.listens else self._poll_s)
+                look_s = LOOK_INTERVAL_S if session.listens else self._poll_s
+                self._number(session, wakeup, look_s)
                 continue
             if self._published:
                 self._published = False
@@ -203,21 +216,45 @@ class Sequencer:
         if self._published and not self.leading:
             outbox.wake(connection)
 
+    def _number(self, session: _Session, wakeup: Wakeup, look_s: float) -> None:
+        """Give offsets to a batch, and wait for more."""
+        told, self._published = self._published, False
+        began_at = time.monotonic()
+        count = session.number(told)
+        if count:
+            self._on_numbered()
+            # Half of the time at most, so that on a machine that is busy batches grow.
+            took_s = time.monotonic() - began_at
+            time.sleep(min(max(took_s, BATCH_INTERVAL_S), MAX_BATCH_INTERVAL_S))
+        if count < outbox.BATCH_EVENTS:
+            session.wait(wakeup, look_s)
+
+    def _serve_alone(self, session: _Session) -> None:
+        """Give offsets to what is published here at once, and to all else in a while."""
+        wakeup = self._wakeup
+        assert wakeup is not None
+        while self._needed() or self._published:
+            left_s = max(self._lingers_until - time.monotonic(), 0.0)
+            self._number(session, wakeup, LOOK_INTERVAL_S if self._candidacies else left_s)
+
 
 class _Session:
     """The sequencer's database session: elected or not. On the sequencer's thread."""
 
-    def __init__(self, connection: sa.Connection) -> None:
+    def __init__(self, connection: sa.Connection, shared: bool = False) -> None:
         self._connection = connection
         self._driver: Any = connection.connection.dbapi_connection
-        self.listens = connection.dialect.driver == "psycopg"
+        self.shared = shared
+        self.listens = connection.dialect.driver == "psycopg" and not shared
         self._notified = False
         self._horizon: outbox.Horizon | None = None
         self._waiting_id: int | None = None
-        connection.exec_driver_sql(f"SET idle_in_transaction_session_timeout = '{STUCK_S}s'")
-        connection.exec_driver_sql(f"SET lock_timeout = '{STUCK_S}s'")
-        # The index is right however many dead rows there are, and the planner may not know.
-        connection.exec_driver_sql("SET enable_seqscan = off")
+        if not shared:
+            self._set("SET")
+
+    def _set(self, command: str) -> None:
+        for setting in _SETTINGS:
+            self._connection.exec_driver_sql(f"{command} {setting}")
 
     def try_to_lead(self) -> bool:
         """Stand for election once."""
@@ -234,22 +271,30 @@ class _Session:
 
         `told` says that there are some, else it looks first without a lock.
         """
+        if self.listens and postgres.take_notifications(self._driver):
+            told = True
         told = told or self._notified
         self._notified = False
         if not told and not outbox.pending(self._connection, self._horizon):
             return 0
-        # The transaction that this connection's autocommit leaves to us: the order rests on each
-        # statement seeing what is committed when it begins.
-        self._connection.exec_driver_sql("BEGIN ISOLATION LEVEL READ COMMITTED")
-        try:
+        if self.shared:
+            numbered = self._number_in_a_transaction()
+        else:
             numbered = outbox.number(self._connection, self._horizon)
-            self._connection.exec_driver_sql("COMMIT" if numbered.events else "ROLLBACK")
+        self._horizon = numbered.horizon
+        return numbered.events
+
+    def _number_in_a_transaction(self) -> outbox.Numbered:
+        self._connection.exec_driver_sql("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+        try:
+            self._set("SET LOCAL")
+            numbered = outbox.number(self._connection, self._horizon)
+            self._connection.exec_driver_sql("COMMIT")
         except BaseException:
             if not self._connection.invalidated:
                 self._connection.exec_driver_sql("ROLLBACK")
             raise
-        self._horizon = numbered.horizon
-        return numbered.events
+        return numbered
 
     def move_what_waits_too_long(self) -> bool:
         """Give offsets if the elected one does not; return whether that was so."""

@@ -14,16 +14,17 @@ given after the commit (`flasknado.live.log.outbox`). There each table of events
 
 from __future__ import annotations
 
+import functools
 import secrets
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from flasknado.errors import ConfigurationError
-from flasknado.live.event import MAX_NAME_CHARS, MAX_OFFSET, Cursor, Event
+from flasknado.live.event import MAX_NAME_CHARS, MAX_OFFSET, Cursor, Event, is_pattern
 
 SPAN_EVENTS = 5000
 """How many offsets one read looks at, so that none keeps the reader for long."""
@@ -115,7 +116,9 @@ _HEAD = sa.select(live_log.c.epoch, live_log.c.head).where(ONLY_ROW)
 _BOUNDS = sa.select(live_log.c.epoch, live_log.c.head, live_log.c.floor).where(ONLY_ROW)
 
 
-def _read_statement(dialect_name: str, *, all_channels: bool) -> sa.Select[Any]:
+def _read_statement(
+    dialect_name: str, *, all_channels: bool, patterns: tuple[str, ...] = ()
+) -> sa.Select[Any]:
     """Return the read of bounds and events as one statement, so that both are of one moment."""
     branches = []
     for table in (*KEPT_TABLES[dialect_name], *BUFFERED_TABLES[dialect_name]):
@@ -124,7 +127,15 @@ def _read_statement(dialect_name: str, *, all_channels: bool) -> sa.Select[Any]:
         )
         if not all_channels:
             channels: Any = sa.bindparam("channels", expanding=True)
-            branch = branch.where(table.c.channel.in_(channels), table.c.kept.is_(sa.true()))
+            # Not LIKE, which SQLite takes without regard to case.
+            among = [
+                (sa.func.substr(table.c.channel, 1, len(pattern) - 1) == pattern[:-1])
+                & (sa.func.substr(table.c.channel, len(pattern)).not_like("%!%"))
+                for pattern in patterns
+            ]
+            branch = branch.where(
+                sa.or_(table.c.channel.in_(channels), *among), table.c.kept.is_(sa.true())
+            )
         # Bounded in each branch: SQLite would read all of it before it puts them together.
         branch = branch.order_by(table.c.offset).limit(_ROW_LIMIT)
         branches.append(sa.select(branch.subquery()))
@@ -140,7 +151,11 @@ def _read_statement(dialect_name: str, *, all_channels: bool) -> sa.Select[Any]:
 
 _ROW_LIMIT = sa.bindparam("row_limit", type_=sa.Integer)
 _READ_ALL = {name: _read_statement(name, all_channels=True) for name in KEPT_TABLES}
-_READ_CHANNELS = {name: _read_statement(name, all_channels=False) for name in KEPT_TABLES}
+
+
+@functools.lru_cache(maxsize=64)
+def _read_channels(dialect_name: str, patterns: tuple[str, ...]) -> sa.Select[Any]:
+    return _read_statement(dialect_name, all_channels=False, patterns=patterns)
 
 
 class Draft(NamedTuple):
@@ -153,6 +168,12 @@ class Draft(NamedTuple):
     """False for a signal: delivered to who is there, and never replayed."""
     buffered: bool = False
     """Whether it is replayed for minutes only (`flasknado.live.log.buffered`)."""
+
+
+class DraftWith(Draft):
+    """A buffered draft that is appended if `goes_with(connection)` is true in its transaction."""
+
+    goes_with: Callable[[sa.Connection], bool]
 
 
 class Batch(NamedTuple):
@@ -209,9 +230,10 @@ def renew_epoch(connection: sa.Connection, followed: Cursor) -> None:
     )
 
 
-def read_head(connection: sa.Connection) -> Cursor | None:
+def read_head(connection: sa.Connection, schema: str | None = None) -> Cursor | None:
     """Return the log's present end, or `None` if the log has not been created."""
-    row = connection.execute(_HEAD).one_or_none()
+    options = {"schema_translate_map": {None: schema}} if schema is not None else {}
+    row = connection.execute(_HEAD, execution_options=options).one_or_none()
     return None if row is None else Cursor(row.epoch, row.head)
 
 
@@ -260,7 +282,7 @@ def read(
     limit_events: int,
     limit_bytes: int,
 ) -> Batch:
-    """Return the events after an offset, of these channels or of all, oldest first.
+    """Return the events after an offset, of these channels (and patterns) or of all, oldest first.
 
     At most `limit_events`, no more once they have `limit_bytes` (counted as characters),
     and none beyond `SPAN_EVENTS` offsets; `complete_to` says how far that goes. Where buffered
@@ -273,8 +295,9 @@ def read(
     if channels is None:
         result = connection.execute(_READ_ALL[dialect_name], parameters)
     else:
-        parameters["channels"] = list(channels)
-        result = connection.execute(_READ_CHANNELS[dialect_name], parameters)
+        patterns = tuple(sorted(channel for channel in channels if is_pattern(channel)))
+        parameters["channels"] = [channel for channel in channels if not is_pattern(channel)]
+        result = connection.execute(_read_channels(dialect_name, patterns), parameters)
     events: list[Event] = []
     gone = 0
     size_bytes = 0
@@ -299,14 +322,15 @@ def read(
 
 
 def read_newest(connection: sa.Connection, channel: str, limit_events: int) -> list[Event]:
-    """Return the newest kept events of a channel, at most so many, oldest first."""
+    """Return the newest events of a channel, at most so many and no signals, oldest first."""
+    dialect_name = connection.dialect.name
     wanted = [
         sa.select(table.c.offset, table.c.channel, table.c.name, table.c.data)
-        .where(table.c.channel == channel, table.c.name != GONE)
+        .where(table.c.channel == channel, table.c.name != GONE, table.c.kept.is_(sa.true()))
         .order_by(table.c.offset.desc())
         .limit(limit_events)
         .subquery()
-        for table in KEPT_TABLES[connection.dialect.name]
+        for table in (*KEPT_TABLES[dialect_name], *BUFFERED_TABLES[dialect_name])
     ]
     newest = sa.union_all(*(sa.select(one) for one in wanted)).order_by(sa.desc("offset"))
     rows = connection.execute(newest.limit(limit_events))

@@ -3,7 +3,8 @@
 What is published waits in the session, one list for the transaction and one for each
 savepoint. A savepoint that is released hands its list to what encloses it; one that is
 rolled back loses it. In the outermost `before_commit`, after the flush, the events are
-written in that same transaction; after the commit whoever waits for them is woken.
+written in that same transaction; after the commit whoever waits for them is woken. Once a
+transaction has been committed or rolled back it takes no more events: publishing raises.
 
 Nothing is written before that moment, so publishing takes no lock early, and it may be
 done anywhere: in a view, and in a mapper's event while the session flushes too.
@@ -11,19 +12,24 @@ done anywhere: in a view, and in a mapper's event while the session flushes too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Sequence
 from typing import Any, Protocol
 
+import sqlalchemy as sa
 from sqlalchemy import event as sa_event
 from sqlalchemy.orm import Session, SessionTransaction
 
+from flasknado.live.errors import TransactionEnded
 from flasknado.live.event import Event
-from flasknado.live.log import outbox, tables
+from flasknado.live.log import sqlite
 from flasknado.live.log.tables import Draft
 
 _KEY = "flasknado.live"
-
-OnCommit = Callable[[Sequence[Event]], None]
+_COMMITTING_KEY = "flasknado.live.committing"
+"""The root transaction whose `before_commit` has come to us."""
+_RELEASED_KEY = "flasknado.live.released"
+"""The savepoint that has been released last."""
 
 
 class Buffer(Protocol):
@@ -34,37 +40,53 @@ class Buffer(Protocol):
     def put_back(self, drafts: Sequence[Draft]) -> None: ...
 
 
+class Target(Protocol):
+    """The log that a session publishes to."""
+
+    @property
+    def buffer(self) -> Buffer: ...
+
+    def connection_of(self, session: Session) -> sa.Connection:
+        """Return the session's connection to the log's database, in its transaction."""
+
+    def write(self, connection: sa.Connection, drafts: Sequence[Draft]) -> list[Event]:
+        """Write events in the connection's transaction."""
+
+    def committed(self, events: Sequence[Event]) -> None:
+        """Note, on the thread that committed, that these events have been committed."""
+
+
 class _Waiting:
-    """What one session has published and not committed. Belongs to the session's thread."""
+    """What one transaction has published and not committed. Belongs to the session's thread."""
 
-    __slots__ = ("appended", "appending", "buffer", "drafts", "on_commit", "taken")
+    __slots__ = ("appended", "drafts", "root", "taken", "target")
 
-    def __init__(self, on_commit: OnCommit, buffer: Buffer) -> None:
-        self.on_commit = on_commit
-        self.buffer = buffer
+    def __init__(self, target: Target, root: SessionTransaction) -> None:
+        self.target = target
+        self.root = root
         self.taken: list[Draft] = []
         """What was buffered, until it is committed."""
         self.drafts: dict[SessionTransaction, list[Draft]] = {}
-        self.appending = False
-        self.appended: list[Event] = []
+        self.appended: dict[SessionTransaction, list[Event]] = {}
 
 
-def publish(session: Session, draft: Draft, on_commit: OnCommit, buffer: Buffer) -> None:
+def publish(session: Session, draft: Draft, target: Target) -> None:
     """Have `draft` appended to the log when the session's transaction commits.
 
-    `on_commit(events)` is called after the commit, once for all events of the transaction,
-    on the thread that committed. What the thread has in `buffer` then goes before. To be called
-    on the session's thread.
+    `target.committed(events)` is called after the commit, once for all events of the
+    transaction, on the thread that committed. What the thread has buffered then goes before.
+    To be called on the session's thread. Raises `TransactionEnded`.
     """
     if not session.in_transaction():
         session.begin()
+    transaction = _innermost(session)
+    root = session.get_transaction()
+    assert root is not None
     waiting = session.info.get(_KEY)
-    if waiting is None:
-        waiting = session.info[_KEY] = _Waiting(on_commit, buffer)
-    transaction = session.get_nested_transaction() or session.get_transaction()
-    assert transaction is not None
+    if waiting is None or waiting.root is not root:
+        waiting = session.info[_KEY] = _Waiting(target, root)
     waiting.drafts.setdefault(transaction, []).append(draft)
-    if waiting.appending:
+    if session.info.get(_COMMITTING_KEY) is root:
         # By another's `before_commit` that runs after ours.
         _append(session, waiting, transaction)
 
@@ -72,9 +94,42 @@ def publish(session: Session, draft: Draft, on_commit: OnCommit, buffer: Buffer)
 def install() -> None:
     """Listen to the transactions of every session; may be called any number of times."""
     if not sa_event.contains(Session, "before_commit", _before_commit):
+        sa_event.listen(Session, "after_begin", _after_begin)
         sa_event.listen(Session, "before_commit", _before_commit)
-        sa_event.listen(Session, "after_commit", _after_commit)
-        sa_event.listen(Session, "after_transaction_end", _after_transaction_end)
+        # First, so that others who publish then find that the transaction has ended.
+        sa_event.listen(Session, "after_commit", _after_commit, insert=True)
+        sa_event.listen(Session, "after_transaction_end", _after_transaction_end, insert=True)
+
+
+def _innermost(session: Session) -> SessionTransaction:
+    """Return the transaction or savepoint that takes events; raises `TransactionEnded`."""
+    transaction = session.get_nested_transaction() or session.get_transaction()
+    assert transaction is not None
+    released: SessionTransaction | None = session.info.get(_RELEASED_KEY)
+    if released is not None and released is transaction:
+        transaction = _enclosing(released)
+    if not transaction.is_active:
+        raise TransactionEnded(
+            "this session's transaction takes no more events, because it has been committed or "
+            "rolled back: publish before that (not in after_commit or models_committed), or with "
+            "now=True, which commits the event by itself"
+        )
+    return transaction
+
+
+_prepared: weakref.WeakSet[sa.Engine] = weakref.WeakSet()
+
+
+def _after_begin(
+    session: Session,  # noqa: ARG001 (SQLAlchemy's interface)
+    transaction: SessionTransaction,  # noqa: ARG001
+    connection: sa.Connection,
+) -> None:
+    engine = connection.engine
+    if connection.dialect.name == "sqlite" and engine not in _prepared:
+        _prepared.add(engine)
+        sqlite.begin_before_savepoints(engine)
+        sqlite.begin_before_savepoints(connection)
 
 
 def _before_commit(session: Session) -> None:
@@ -82,38 +137,41 @@ def _before_commit(session: Session) -> None:
         return
     # A mapper's event may publish while the session flushes, so that comes first.
     session.flush()
-    waiting = session.info.get(_KEY)
-    if waiting is None:
-        return
-    waiting.appending = True
     root = session.get_transaction()
     assert root is not None
-    if waiting.drafts.get(root):
+    session.info[_COMMITTING_KEY] = root
+    waiting = session.info.get(_KEY)
+    if waiting is not None and waiting.drafts.get(root):
         _append(session, waiting, root)
 
 
 def _append(session: Session, waiting: _Waiting, transaction: SessionTransaction) -> None:
     drafts = waiting.drafts.pop(transaction)
-    taken = waiting.buffer.take_own()
+    target = waiting.target
+    taken = target.buffer.take_own()
     waiting.taken.extend(taken)
     drafts[:0] = taken
-    connection = session.connection(bind_arguments={"clause": tables.live_event})
-    waiting.appended.extend(outbox.write(connection, drafts))
+    events = target.write(target.connection_of(session), drafts)
+    waiting.appended.setdefault(transaction, []).extend(events)
 
 
 def _after_commit(session: Session) -> None:
     waiting = session.info.get(_KEY)
+    nested = session.get_nested_transaction()
+    if nested is not None:
+        session.info[_RELEASED_KEY] = nested
     if waiting is None:
         return
-    nested = session.get_nested_transaction()
     if nested is None:
         waiting.taken = []
-        if waiting.appended:
-            waiting.on_commit(waiting.appended)
+        appended = waiting.appended.pop(waiting.root, None)
+        if appended:
+            waiting.target.committed(appended)
         return
-    released = waiting.drafts.pop(nested, None)
-    if released:
-        waiting.drafts.setdefault(_enclosing(nested), []).extend(released)
+    for lists in (waiting.drafts, waiting.appended):
+        released = lists.pop(nested, None)
+        if released:
+            lists.setdefault(_enclosing(nested), []).extend(released)
 
 
 def _enclosing(nested: SessionTransaction) -> SessionTransaction:
@@ -125,12 +183,18 @@ def _enclosing(nested: SessionTransaction) -> SessionTransaction:
 
 
 def _after_transaction_end(session: Session, transaction: SessionTransaction) -> None:
-    waiting: Any = session.info.get(_KEY)
+    info = session.info
+    if transaction is info.get(_COMMITTING_KEY):
+        del info[_COMMITTING_KEY]
+    if transaction is info.get(_RELEASED_KEY):
+        del info[_RELEASED_KEY]
+    waiting: Any = info.get(_KEY)
     if waiting is None:
         return
-    if transaction.parent is None:
-        del session.info[_KEY]
+    if transaction is waiting.root:
+        del info[_KEY]
         if waiting.taken:  # rolled back, and those were of no transaction
-            waiting.buffer.put_back(waiting.taken)
+            waiting.target.buffer.put_back(waiting.taken)
     else:
         waiting.drafts.pop(transaction, None)
+        waiting.appended.pop(transaction, None)

@@ -21,7 +21,9 @@ SECRET_PARAMETERS = (
     "password",
     "refresh_token",
     "secret",
+    "sid",
     "signature",
+    "tag",
     "ticket",
     "token",
 )

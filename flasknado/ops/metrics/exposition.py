@@ -30,6 +30,9 @@ from flasknado.server import HTTPServer
 
 log = logging.getLogger("flasknado.ops")
 
+METRICS_KEY = "metrics"
+"""The setting of a server's native application that holds its `Metrics`."""
+
 LANE = LaneSettings("metrics", 1, 8)
 TIMEOUT_S = 5.0
 
@@ -126,6 +129,16 @@ class _Exposed(Collector):
 
     def collect(self) -> Iterable[Metric]:
         return map(exposed, self._families)
+
+
+def read_metrics(server: HTTPServer) -> list[Family]:
+    """Return the numbers of this process, as `/-/metrics` has them; on the loop's thread.
+
+    Histograms are the counts of their buckets, with the sum in seconds after them. Without
+    `serve` or the command `flasknado` nobody counts, and there are none.
+    """
+    metrics: Metrics | None = server.native.application.settings.get(METRICS_KEY)
+    return [] if metrics is None else metrics.families()
 
 
 def _name_of(source: sources.Source) -> str:

@@ -81,6 +81,8 @@ def pool(server: HTTPServer) -> list[Family]:
     threads = server.container.pool
     shed = {"queue_full": threads.refused, "queue_timeout": threads.shed}
     stuck = server.container.stuck
+    held = server.container.stream_counts()
+    streams = server.container.streams
     return [
         single(GAUGE, "pool_threads", "Threads that run the application.", threads.threads),
         single(GAUGE, "pool_threads_busy", "Threads that run a request now.", threads.busy),
@@ -103,6 +105,24 @@ def pool(server: HTTPServer) -> list[Family]:
         single(
             GAUGE, "pool_threads_stuck", "Threads with a request answered 504 or abandoned.", stuck
         ),
+        single(
+            GAUGE,
+            "loop_streams",
+            "Responses that the event loop makes now.",
+            server.container.loop_host.stream_count,
+        ),
+        labelled(
+            GAUGE,
+            "streams",
+            "Streams, taken sockets and long polls; each holds a thread.",
+            "state",
+            held._asdict(),
+        ),
+        single(
+            GAUGE, "stream_threads", "Threads that hold one beside the pool.", len(threads.aside)
+        ),
+        single(GAUGE, "stream_threads_limit", "How many may have one.", streams.limit),
+        single(COUNTER, "streams_refused", "Streams answered 503.", streams.refused),
     ]
 
 

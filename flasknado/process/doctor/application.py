@@ -21,18 +21,23 @@ from typing import Any
 from gunicorn.config import Config
 
 from flasknado.errors import ConfigurationError
-from flasknado.native.in_flask import flask_app_of
+from flasknado.flask_apps import flask_app_of
 from flasknado.process.boot import serving_call
 from flasknado.process.build import build_server, import_application
 from flasknado.process.doctor.findings import Finding, Weight
 from flasknado.process.patches import refuse_patched
 from flasknado.process.pools import small_pools
 
-SOCKET_KEYS = ("gunicorn.socket", "werkzeug.socket", "wsgi.websocket", "eventlet.input")
-"""Keys of the environ in which other servers pass the client's socket."""
+UPGRADE_KEYS = ("gunicorn.socket", "werkzeug.socket")
+"""Keys of the environ in which the client's socket is, here if it asks for an upgrade."""
 
-SOCKET_PACKAGES = ("flask_sock", "simple_websocket", "flask_sockets", "geventwebsocket")
-"""Packages that use that socket."""
+SOCKET_KEYS = ("wsgi.websocket", "eventlet.input")
+"""Keys in which servers that patch Python pass it."""
+
+KEYS = (*UPGRADE_KEYS, *SOCKET_KEYS)
+
+SOCKET_PACKAGES = ("flask_sockets", "geventwebsocket")
+"""Packages that use those."""
 
 
 def examine(uri: str, cfg: Config, patience_s: float) -> list[Finding]:
@@ -124,9 +129,9 @@ def _findings(uri: str, cfg: Config, over: _thread.LockType) -> Iterator[Finding
     if "flask_socketio" in sys.modules:
         yield Finding(
             Weight.DIFFERS,
-            "Flask-SocketIO runs in threads here, without monkey patching: its clients poll, each "
-            "poll holds a thread, and WebSocket is not available to it; send events with "
-            "live.publish() (docs/live.md), which holds no thread",
+            "Flask-SocketIO runs in threads here (async_mode='threading'), without monkey "
+            "patching: each of its clients holds one of --stream-threads; flasknado.socketio has "
+            "its interface and holds none (docs/socketio.md)",
         )
 
 
@@ -201,7 +206,16 @@ def _sockets() -> Iterator[Finding]:
             yield _socket_finding(f"the package {package}")
             break
     for path, line, key in _keys_in_sources():
-        yield _socket_finding(f"{path}, line {line}, ({key})")
+        where = f"{path}, line {line}, ({key})"
+        if key in SOCKET_KEYS:
+            yield _socket_finding(where)
+        else:
+            yield Finding(
+                Weight.DIFFERS,
+                f"{where} takes the client's socket from the environ, which has it here only if "
+                f"the request asks for an upgrade, such as to WebSocket; certificates are in "
+                f"flasknado.peer_certificate, and addresses in REMOTE_ADDR and SERVER_NAME",
+            )
 
 
 def _socket_finding(who: str) -> Finding:
@@ -223,5 +237,5 @@ def _keys_in_sources() -> Iterator[tuple[str, int, str]]:
         if not path.is_relative_to(here) or "site-packages" in path.parts:
             continue
         for node in ast.walk(ast.parse(path.read_bytes())):
-            if isinstance(node, ast.Constant) and node.value in SOCKET_KEYS:
+            if isinstance(node, ast.Constant) and node.value in KEYS:
                 yield str(path.relative_to(here)), node.lineno, str(node.value)

@@ -40,9 +40,12 @@ class Trickle(threading.Thread):
                     sock.recv(2000)
 
 
-@pytest.fixture
-def slow_server(llhttp: str, tmp_path: Path) -> Iterator[Serving]:
-    """A server with few threads, of a stream, a file and a small answer."""
+@pytest.fixture(params=[0])
+def slow_server(llhttp: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Serving]:
+    """A server with few threads, of a stream, a file and a small answer.
+
+    Its parameter is how many threads of their own streams may have.
+    """
     file = tmp_path / "large"
     file.write_bytes(bytes(LEAST_BYTES * 40))
 
@@ -56,7 +59,9 @@ def slow_server(llhttp: str, tmp_path: Path) -> Iterator[Serving]:
 
     def make() -> HTTPServer:
         limits = Limits(sweep_interval_s=SWEEP_S, busy_write_window_s=0.5)
-        container = WSGIContainer(application, threads=THREADS, queue_timeout_s=60)
+        container = WSGIContainer(
+            application, threads=THREADS, queue_timeout_s=60, stream_threads=request.param
+        )
         return HTTPServer(container, http="llhttp", limits=limits)
 
     with serving(make, new_loop=LOOPS[llhttp]) as running:
@@ -84,6 +89,40 @@ def test_slow_clients_that_hold_every_thread_make_room_for_who_waits(
                 assert wire.get("/small").body == b"small"
             # No more are cut off than requests waited.
             poll(lambda: slow_server.server.counters.in_flight == THREADS - 1)
+        finally:
+            trickle.stopped.set()
+            trickle.join()
+
+
+@pytest.mark.parametrize("slow_server", [THREADS], indirect=True)
+def test_slow_clients_of_streams_make_room_for_a_stream_and_not_for_other_requests(
+    slow_server: Serving,
+) -> None:
+    container = slow_server.server.container
+    assert container is not None
+    ask = b"GET /stream HTTP/1.1\r\nHost: a\r\n\r\n"
+    with contextlib.ExitStack() as held:
+        slow = [
+            held.enter_context(connect(slow_server.address, receive_buffer_bytes=4096))
+            for _ in range(THREADS)
+        ]
+        for sock in slow:
+            sock.sendall(ask)
+        poll(lambda: container.stream_counts().waiting == THREADS)
+        trickle = Trickle(slow)
+        trickle.start()
+        try:
+            with Wire(slow_server.address) as wire:
+                for _ in range(20):
+                    assert wire.get("/small").body == b"small"
+                # The last answer is there a moment before it is counted.
+                assert slow_server.server.counters.in_flight >= THREADS
+                refused = wire.get("/stream")
+                assert (refused.status, refused.header("Retry-After")) == (503, "1")
+            poll(lambda: slow_server.server.counters.in_flight == THREADS - 1)
+            with connect(slow_server.address) as sock:
+                sock.sendall(ask)
+                assert sock.recv(4096).startswith(b"HTTP/1.1 200 OK")
         finally:
             trickle.stopped.set()
             trickle.join()

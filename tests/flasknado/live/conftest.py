@@ -11,6 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from tests.flasknado.live.helpers import LiveApp, make_app
+from tests.support.pgbouncer import Pgbouncer
+from tests.support.pgbouncer import pgbouncer as run_pgbouncer
 from tests.support.postgres import PostgresServer, postgres_server
 from tests.support.serving import Serving, serving
 from tests.support.silent_proxy import SilentProxy, silent_proxy
@@ -57,6 +59,12 @@ def make(
 def postgres() -> Iterator[PostgresServer]:
     with postgres_server() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def pgbouncer(postgres: PostgresServer) -> Iterator[Pgbouncer]:
+    with run_pgbouncer(postgres) as program:
+        yield program
 
 
 @pytest.fixture

@@ -98,11 +98,14 @@ def make_app(
     *,
     url: str | None = None,
     log_url: str | None = None,
+    metadata: sa.MetaData | None = None,
+    bind_key: str | None = None,
     **config: Any,
 ) -> LiveApp:
     """Return an application on a SQLite file or at `url`, its tables created.
 
-    With `log_url` its log is there, and not in its database.
+    With `log_url` its log is there, and not in its database; with `bind_key` that bind has both
+    the log and the notes. `metadata` is that of its tables.
     `X-User` says who asks, `X-Expires` until when; anybody reads channels that do not begin
     with `user:`, and only `NAME` reads `user:NAME`.
     """
@@ -110,15 +113,16 @@ def make_app(
     app.secret_key = "a secret of the tests"
     url = url or f"sqlite:///{directory / database}"
     app.config.update(SQLALCHEMY_DATABASE_URI=url, **config)
-    db = SQLAlchemy()
+    db = SQLAlchemy() if metadata is None else SQLAlchemy(metadata=metadata)
     live = Live()
 
     class Note(db.Model):  # type: ignore[name-defined]
+        __bind_key__ = bind_key
         id: Mapped[int] = mapped_column(primary_key=True)
         text: Mapped[str] = mapped_column(default="")
 
     db.init_app(app)
-    live.init_app(app, None if log_url else db, database_url=log_url)
+    live.init_app(app, None if log_url else db, database_url=log_url, bind_key=bind_key)
 
     @app.before_request
     def who() -> Any:

@@ -9,9 +9,10 @@ from typing import Any
 from wsgiref.validate import validator
 
 import pytest
-from flask import abort, g
+from flask import abort, g, request
 
 from flasknado import HTTPServer, WSGIContainer
+from flasknado.live import InvalidEvent
 from flasknado.live.hub.hub import hub_of
 from flasknado.live.state import state_of
 from tests.flasknado.live.endpoints.test_websocket import subscribers
@@ -31,8 +32,14 @@ MakeApp = Callable[..., LiveApp]
 class ReportClient(SseClient):
     """An EventSource of the application's own view."""
 
-    def __init__(self, served: Serving, headers: dict[str, str] | None = None, **query: Any):
-        super(SseClient, self).__init__(served, "/report", headers, **query)
+    def __init__(
+        self,
+        served: Serving,
+        headers: dict[str, str] | None = None,
+        path: str = "/report",
+        **query: Any,
+    ) -> None:
+        super(SseClient, self).__init__(served, path, headers, **query)
         self.parser = EventSourceParser()
         self._lines = self.lines()
 
@@ -48,6 +55,11 @@ def with_view(live_app: LiveApp) -> LiveApp:
         live_app.db.session.commit()
         live_app.db.session.execute(live_app.db.select(live_app.Note)).all()
         return live_app.live.stream("report:1")
+
+    @live_app.app.get("/report/from")
+    def report_from() -> Any:
+        args = request.args
+        return live_app.live.stream("report:1", args.get("after"), last=int(args.get("last", 0)))
 
     return live_app
 
@@ -95,6 +107,48 @@ def test_stream_reconnects_with_the_last_event_id(reporting: LiveApp, view_serve
         assert client.read(1)[0].event == "reset"
     with ReportClient(view_served, lastEventId=last) as polyfill:
         assert len(polyfill.read(2)) == 2
+
+
+def test_stream_reconnects_where_it_was_and_not_where_its_page_began(
+    reporting: LiveApp, view_served: Serving
+) -> None:
+    begin = reporting.cursor()
+    reporting.publish("report:1", "report:1", data="seen")
+    seen = reporting.cursor()
+    reporting.publish("report:1", data="new")
+    with ReportClient(
+        view_served, {"Last-Event-ID": seen}, path="/report/from", after=begin
+    ) as client:
+        assert client.read(1)[0].body["data"] == "new"
+    with ReportClient(view_served, path="/report/from", after=begin) as client:
+        assert client.read(1)[0].body["data"] == "seen"
+
+
+@pytest.mark.parametrize("after", ["nonsense", "", "17", "e:-1"])
+def test_stream_after_what_is_no_cursor_is_a_reset(
+    reporting: LiveApp, view_served: Serving, after: str
+) -> None:
+    with ReportClient(view_served, path="/report/from", after=after) as client:
+        assert client.read(1)[0].event == "reset"
+    reporting.app.testing = True
+    answer = reporting.app.test_client().get(f"/report/from?after={after}")
+    assert "event: reset" in answer.text
+
+
+def test_stream_begins_with_the_last_events(reporting: LiveApp, view_served: Serving) -> None:
+    for n in range(4):
+        reporting.publish("report:1", "other", data=n)
+    with ReportClient(view_served, path="/report/from", last=2) as client:
+        assert [message.body["data"] for message in client.read(2)] == [2, 3]
+        reporting.publish("report:1", data=4)
+        assert client.read(3)[-1].body["data"] == 4
+    reporting.app.testing = True
+    answer = reporting.app.test_client().get("/report/from?last=2")
+    parser = EventSourceParser()
+    parser.feed(answer.text)
+    assert [message.body["data"] for message in parser.messages] == [3, 4]
+    with reporting.app.test_request_context(), pytest.raises(InvalidEvent, match="LIVE_MAX_LAST"):
+        reporting.live.stream("report:1", last=101)
 
 
 def test_view_that_refuses_is_an_ordinary_answer(reporting: LiveApp, view_served: Serving) -> None:

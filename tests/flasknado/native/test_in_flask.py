@@ -18,8 +18,9 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from flasknado import HTTPServer, WSGIContainer
 from flasknado.errors import ConfigurationError
+from flasknado.flask_apps import flask_app_of
 from flasknado.native import in_flask as in_flask_module
-from flasknado.native.in_flask import Refused, flask_app_of, in_flask
+from flasknado.native.in_flask import Refused, in_flask
 from tests.flasknado.live.helpers import wait_for
 from tests.support.serving import Serving, serving
 

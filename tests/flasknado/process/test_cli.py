@@ -41,10 +41,21 @@ async def asgi(scope, receive, send): ...
 """
 
 
+COMMITS_EACH_STATEMENT = """
+import flask, flask_sqlalchemy, flasknado.live
+app = flask.Flask("commits")
+app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite://"
+app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"isolation_level": "AUTOCOMMIT"}
+db = flask_sqlalchemy.SQLAlchemy(app)
+live = flasknado.live.Live(app, db)
+"""
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "hello.py").write_text(HELLO)
     (tmp_path / "fails.py").write_text("import nothing_of_this_name\n")
+    (tmp_path / "commits.py").write_text(COMMITS_EACH_STATEMENT)
     # A user's own top-level `config` must not be taken for ours, nor ours for theirs.
     (tmp_path / "config.py").write_text("ANSWER = 42\n")
     (tmp_path / "uses_config.py").write_text(HELLO + "import config\nassert config.ANSWER == 42\n")
@@ -127,6 +138,9 @@ def test_command_where_the_user_has_a_config_module_imports_theirs(folder: Path)
             ("hello:app", "--handlers", "no_such_module:r"),
             r"--handlers: there is no module 'no_such_module'",
         ),
+        (("hello:app", "--static", "web"), r"--static must be a path prefix and .*, not web\n"),
+        (("hello:app", "--static", "web=."), r"--static must be a path prefix and .*, not web=\."),
+        (("hello:app", "--static", "/web=nowhere"), r"the folder .* 'nowhere' does not exist"),
         (
             ("hello:app", "--mount", "shop"),
             r"--mount must be a path .*, not 'shop'",
@@ -138,6 +152,10 @@ def test_command_where_the_user_has_a_config_module_imports_theirs(folder: Path)
         (
             ("hello:app", "--max-body-for", "a=1K"),
             r"--max-body-for is a=1K: .* a path that",
+        ),
+        (
+            ("commits:app", "--handlers", "flasknado.live:routes"),
+            r"live events are committed with the rows .* AUTOCOMMIT of this engine rules out",
         ),
     ],
 )

@@ -143,7 +143,7 @@ def test_request_that_waits_too_long_is_answered_503_while_every_thread_hangs(
     serve: Serve, hanging: Hanging, wires: list[Wire], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(container_module, "SWEEP_INTERVAL_S", 0.05)
-    server = serve(hanging, threads=2, queue_limit=1, queue_timeout_s=0.1)
+    server = serve(hanging, threads=2, queue_limit=1, queue_timeout_s=0.1, stream_threads=0)
     send_and_wait(server, wires, "/hang", 1, 0)
     send_and_wait(server, wires, "/hang", 2, 0)
     for _ in range(3):

@@ -129,7 +129,7 @@ def test_request_that_waits_when_the_drain_ends_is_answered_503() -> None:
 def hanging_server(released: threading.Event) -> HTTPServer:
     app = flask.Flask("hanging")
     app.get("/hang")(lambda: hang_here(released))
-    return HTTPServer(WSGIContainer(app, threads=1))
+    return HTTPServer(WSGIContainer(app, threads=1, stream_threads=0))
 
 
 APP = """

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from flasknado import HTTPServer, WSGIContainer
-from flasknado.wsgi.handoff import HANDOFF_KEY, SERVER_KEY, Handoff
+from flasknado.wsgi.handoff import HANDOFF_KEY, SERVER_KEY, ConnectionHandoff
 from tests.support.poll import poll
 from tests.support.serving import Serving, serving
 
@@ -33,7 +33,7 @@ class App:
             start_response("200 OK", [("Content-Type", "text/plain")])
             return [b"plain"]
         self.server = environ[SERVER_KEY]
-        environ[HANDOFF_KEY] = Handoff(TYPE, self.take)
+        environ[HANDOFF_KEY] = ConnectionHandoff(TYPE, self.take)
         start_response(self.status, list(self.headers))
         return Body(self.story)
 

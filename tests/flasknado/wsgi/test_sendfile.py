@@ -19,6 +19,7 @@ import flask
 import pytest
 import requests
 import uvloop
+from tornado.netutil import bind_sockets
 
 from flasknado import HTTPServer, WSGIContainer
 from flasknado.http.limits import Limits
@@ -186,6 +187,92 @@ def test_file_over_tls_is_whole_and_holds_no_thread(file: Path, tls: Tls) -> Non
         answer = read_all(client)
     assert CONTENT in answer
     assert answer.endswith(b"\r\n\r\nnext")
+
+
+def test_a_hundred_clients_of_tls_that_read_nothing_hold_no_thread(file: Path, tls: Tls) -> None:
+    server_context, client_context = tls
+    with serve(file, ssl_options=server_context) as server, contextlib.ExitStack() as clients:
+        for _ in range(100):
+            plain = connect(server.address, receive_buffer_bytes=4096)
+            client = clients.enter_context(
+                client_context.wrap_socket(plain, server_hostname="localhost")
+            )
+            client.sendall(request("/file"))
+        poll(lambda: server.server.counters.running["ordinary"] == 100)
+        poll(lambda: threads_are_free(server))
+        with (
+            connect(server.address) as plain,
+            client_context.wrap_socket(plain, server_hostname="localhost") as client,
+        ):
+            client.sendall(request("/"))
+            assert read_all(client).endswith(b"\r\n\r\nnext")
+        assert server.server.counters.running["ordinary"] == 100
+
+
+@pytest.mark.parametrize("size_bytes", [65_537, 140_000, sendfile.LEAST_BYTES - 1])
+def test_file_too_small_for_the_kernel_is_whole_and_holds_no_thread(
+    tmp_path: Path, sent_by_kernel: list[int], size_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def bind_with_little_room(*arguments: Any) -> list[socket.socket]:
+        bound = bind_sockets(*arguments)
+        for listener in bound:  # what it accepts has the same
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        return bound
+
+    monkeypatch.setattr("tests.support.serving.bind_sockets", bind_with_little_room)
+    file = tmp_path / "small.bin"
+    file.write_bytes(CONTENT[:size_bytes])
+    with serve(file) as server, contextlib.ExitStack() as clients:
+        for _ in range(20):
+            clients.enter_context(held_connection(server))
+        poll(lambda: server.server.counters.requests["ordinary"] == 20)
+        poll(lambda: threads_are_free(server))
+        with socket.create_connection(server.address, timeout=30) as client:
+            client.sendall(request("/file"))
+            head, _, body = read_all(client).partition(b"\r\n\r\n")
+            assert b"Content-Length: %d" % size_bytes in head
+            assert body == CONTENT[:size_bytes]
+        with socket.create_connection(server.address, timeout=30) as client:
+            client.sendall(request("/file", "Range: bytes=10-65009"))
+            assert read_all(client).partition(b"\r\n\r\n")[2] == CONTENT[10:65010]
+    assert sent_by_kernel == []
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["plain", "tls"])
+def test_file_of_five_gigabytes_is_sent_from_any_place(
+    tmp_path: Path, tls: Tls, secure: bool
+) -> None:
+    file = tmp_path / "huge.bin"
+    size_bytes = 5 * 1024**3
+    with file.open("wb") as sparse:
+        sparse.seek(size_bytes - 1000)
+        sparse.write(CONTENT[:1000])
+    with serve(file, ssl_options=tls[0] if secure else None) as server:
+
+        def ask(*fields: str) -> tuple[bytes, bytes]:
+            with contextlib.ExitStack() as stack:
+                client = stack.enter_context(connect(server.address))
+                if secure:
+                    wrapped = tls[1].wrap_socket(client, server_hostname="localhost")
+                    client = stack.enter_context(wrapped)
+                client.sendall(request("/file", *fields))
+                said = b""
+                while b"\r\n\r\n" not in said or (fields and len(said) < 400_000):
+                    part = client.recv(65536)
+                    if not part:
+                        break
+                    said += part
+                head, _, body = said.partition(b"\r\n\r\n")
+                return head, body
+
+        head, _ = ask()
+        assert b"Content-Length: %d" % size_bytes in head
+        head, body = ask(f"Range: bytes={size_bytes - 300_000}-")
+        assert b"Content-Range: bytes %d-" % (size_bytes - 300_000) in head
+        assert body == bytes(299_000) + CONTENT[:1000]
+        etag = next(line for line in head.split(b"\r\n") if line.startswith(b"ETag: "))
+        head, _ = ask(f"If-None-Match: {etag[6:].decode()}")
+        assert head.startswith(b"HTTP/1.1 304 ")
 
 
 LAYERS_AND_FIELDS = [("llhttp", ()), ("llhttp", ("Range: bytes=5-",)), ("tornado", ())]

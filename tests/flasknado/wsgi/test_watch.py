@@ -46,8 +46,8 @@ def serve(messages: queue.SimpleQueue[str]) -> Iterator[Serve]:
     def events(topic: str) -> flask.Response:
         def stream() -> Iterator[str]:
             yield f": {topic}\n\n"
-            while True:
-                yield f"data: {wait_for_a_message()}\n\n"
+            while (message := wait_for_a_message()) != "end":
+                yield f"data: {message}\n\n"
 
         return flask.Response(stream(), mimetype="text/event-stream")
 
@@ -92,7 +92,7 @@ def test_thread_whose_client_has_left_counts_as_stuck_and_is_named_once(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.ERROR, "flasknado.error"):
-        server = serve(threads=4, abandoned_after_s=0.2)
+        server = serve(threads=4, abandoned_after_s=0.2, stream_threads=0)
         stays = visit(server)
         for _ in range(2):
             visit(server).close()
@@ -111,7 +111,7 @@ def test_thread_whose_client_has_left_counts_as_stuck_and_is_named_once(
 def test_thread_that_comes_back_is_not_stuck_any_more(
     serve: Serve, messages: queue.SimpleQueue[str]
 ) -> None:
-    server = serve(threads=2, abandoned_after_s=0.1)
+    server = serve(threads=2, abandoned_after_s=0.1, stream_threads=0)
     visit(server).close()
     poll(lambda: stuck(server), lambda count: count == 1)
     messages.put("at last")
@@ -157,7 +157,7 @@ def test_slow_request_is_logged_once_with_its_route_and_stack(
 
 
 def test_requests_behind_hanging_threads_are_shed_by_age(serve: Serve) -> None:
-    server = serve(threads=2, queue_timeout_s=0.3)
+    server = serve(threads=2, queue_timeout_s=0.3, stream_threads=0)
     with visit(server), visit(server):
         answer = requests.get(server.url, timeout=20)
     assert answer.status_code == 503
@@ -195,11 +195,18 @@ def index():
 """
 
 
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [
+        (("--stream-threads", "0"), "8 of 8 threads are stuck"),
+        (("--stream-threads", "8", "--stuck-share", "1"), "8 of 8 stream threads are stuck"),
+    ],
+)
 def test_worker_whose_visitors_left_it_hanging_is_replaced_and_answers_go_on(
-    tmp_path: Path,
+    own: tuple[str, ...], told: str, tmp_path: Path
 ) -> None:
     (tmp_path / "visited.py").write_text(APP)
-    options = ("--abandoned-after", "0.5", "--threads", "8", "--graceful-timeout", "3")
+    options = ("--abandoned-after", "0.5", "--threads", "8", "--graceful-timeout", "3", *own)
     command = ("-m", "flasknado", "--bind", "127.0.0.1:0", *options, "visited:app")
     with server_process(command, cwd=tmp_path) as server:
         first = requests.get(server.url, timeout=20).text
@@ -209,7 +216,7 @@ def test_worker_whose_visitors_left_it_hanging_is_replaced_and_answers_go_on(
                 said = b""
                 while b": begun" not in said:
                     said += sock.recv(4096)
-        server.wait_for_output(r"8 of 8 threads are stuck")
+        server.wait_for_output(told)
         assert poll(lambda: requests.get(server.url, timeout=20).text, lambda pid: pid != first)
         server.wait_for_output(r"\(recycle\)")
         assert server.output.count("its client left 0.5 s ago") == 8

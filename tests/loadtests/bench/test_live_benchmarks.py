@@ -99,12 +99,14 @@ def test_live_resume_that_loses_events_misses_its_goal() -> None:
 def test_live_benchmarks_are_run_by_their_names() -> None:
     assert parse(["--only", "live-append"]).only == ["live-append"]
     assert list(LIVE) == [
+        "held",
         "live",
         "live-channels",
         "live-latency",
         "live-append",
         "live-commit",
         "live-resume",
+        "static",
     ]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from flasknado.live.endpoints.javascript import HEARTBEAT, MODULE, source
+from flasknado.live.javascript import HEARTBEAT, MODULE, source
 from tests.flasknado.live.helpers import LiveApp, get
 from tests.support.process import PROJECT_ROOT
 from tests.support.serving import Serving

@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import socket
 import struct
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from werkzeug.middleware.proxy_fix import ProxyFix
 
+from flasknado.live.event import parse_cursor
 from flasknado.live.hub import hub as hub_module
 from flasknado.live.hub.hub import Hub, hub_of
 from flasknado.live.log import presence_tracker
 from flasknado.live.log.presence import Presence
 from flasknado.live.state import state_of
+from flasknado.live.tickets import NOBODY
 from tests.flasknado.live.endpoints.test_websocket import opened, subscribers
-from tests.flasknado.live.helpers import LiveApp, SseClient, wait_for
+from tests.flasknado.live.helpers import LiveApp, SseClient, get, wait_for
 from tests.support.raw import connect
 from tests.support.serving import Serving
 
@@ -28,7 +34,11 @@ HANDSHAKE = (
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: MDEyMzQ1Njc4OWFiY2RlZg==\r\n"
     b"X-User: ann\r\n\r\n"
 )
-QUICK: dict[str, Any] = {"LIVE_HEARTBEAT_S": 0.5, "LIVE_PRESENCE": ["a"]}
+QUICK: dict[str, Any] = {
+    "LIVE_HEARTBEAT_S": 0.5,
+    "LIVE_PRESENCE": ["a"],
+    "LIVE_PRESENCE_GRACE_S": 0.05,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -165,6 +175,60 @@ def test_sockets_that_have_not_subscribed_take_nobodys_place(
     assert not live._guest_quota._of_address
 
 
+def test_clients_are_counted_by_the_address_that_the_application_knows(
+    make_live_app: MakeApp, serve: Serve
+) -> None:
+    live_app = make_live_app(LIVE_MAX_PER_ADDRESS=1)
+    live_app.app.wsgi_app = ProxyFix(live_app.app.wsgi_app)  # type: ignore[method-assign]
+    served = serve(live_app)
+
+    def of(address: str) -> dict[str, str]:
+        return {"X-Forwarded-For": address}
+
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(SseClient(served, "a", headers=of("203.0.113.1")).opened())
+        second = stack.enter_context(opened(served, additional_headers=of("203.0.113.2")))
+        second.follow("a")
+        third = stack.enter_context(opened(served, additional_headers=of("203.0.113.3")))
+        fourth = stack.enter_context(opened(served, additional_headers=of("203.0.113.2")))
+        fourth.say(type="subscribe", channels=["a"])
+        assert "203.0.113.2 has 1 live connections" in str(fourth.closed()[1])
+        third.follow("a")
+        for path in ("/live/events", "/live/poll"):
+            status, _, body = get(served, path, of("203.0.113.1"), channel="a")
+            assert status == 429
+            assert "203.0.113.1 has 1 live connections" in body["message"]
+        assert get(served, "/live/poll", of("203.0.113.4"), channel="a", timeout_s=0)[0] == 200
+    wait_for(lambda: subscribers(served, live_app) == 0, "everybody to be gone")
+    assert not hub(served, live_app)._quota._of_address
+
+
+def test_client_with_a_ticket_is_counted_by_the_address_of_before(
+    make_live_app: MakeApp, serve: Serve
+) -> None:
+    live_app = make_live_app(LIVE_MAX_PER_ADDRESS=1)
+    served = serve(live_app)
+    tickets, place = state_of(live_app.app).tickets, parse_cursor(live_app.cursor())
+    assert tickets is not None
+    with contextlib.ExitStack() as stack:
+        for n in range(2):
+            ticket = tickets.issue(NOBODY, ["a"], place, time.time(), f"203.0.113.{n}")
+            client = stack.enter_context(opened(served))
+            client.follow("a", after=str(place), ticket=ticket)
+            stack.enter_context(
+                SseClient(
+                    served,
+                    "a",
+                    ticket=tickets.issue(NOBODY, ["a"], place, time.time(), f"203.0.113.1{n}"),
+                ).opened()
+            )
+        # Which says nothing of who has none.
+        idle = stack.enter_context(opened(served))
+        with opened(served) as another:
+            assert another.closed()[0] == 1013
+        idle.follow("a")
+
+
 def test_refused_subscription_leaves_a_socket_without_a_place(
     make_live_app: MakeApp, serve: Serve
 ) -> None:
@@ -207,3 +271,32 @@ def test_system_gives_up_a_client_that_acknowledges_nothing_for_two_heartbeats(
             return [s._stream.socket.getsockopt(*option) for s in live._subscribers]  # type: ignore[attr-defined]
 
         assert served.on_loop(timeouts_ms) == [40_000, 40_000]
+
+
+def test_client_that_asked_in_time_gets_its_answer_and_no_second_try(
+    make_live_app: MakeApp, serve: Serve
+) -> None:
+    """However late in its time it asks: authorising may take as long as that itself."""
+    live_app = make_live_app(LIVE_SUBSCRIBE_TIMEOUT_S=1, LIVE_AUTHORIZE_TIMEOUT_S=0.2)
+    released = threading.Event()
+
+    @live_app.live.authorize
+    def may_read(channel: str) -> bool:
+        released.wait(15)
+        return channel == "a"
+
+    served = serve(live_app)
+    with opened(served) as granted, opened(served) as refused:
+        # As if authorising took several times as long: it waits for the log, and may be repeated.
+        state = state_of(live_app.app)
+        state.options = dataclasses.replace(state.options, authorize_timeout_s=30)
+        granted.say(type="subscribe", channels=["a"])
+        refused.say(type="subscribe", channels=["b"])
+        refused.say(type="subscribe", channels=["c"])
+        began_at = time.monotonic()
+        # Past the time, and past the other time that was added to it.
+        wait_for(lambda: time.monotonic() > began_at + 1.5)
+        released.set()
+        assert granted.hear_until(lambda m: m.get("type") == "subscribed")
+        assert refused.hear()["code"] == 403
+        assert refused.closed()[0] == 1008

@@ -173,8 +173,9 @@ def test_last_event_id_that_is_no_cursor_gets_a_reset(served: Serving) -> None:
         ({}, "no channel is given"),
         ({"channel": "a b"}, "'a b' is not a channel"),
         ({"channel": ["a", ""]}, "'' is not a channel"),
-        ({"channel": "a", "after": "nonsense"}, "'nonsense' is not a cursor"),
-        ({"channel": "a", "after": ""}, "'' is not a cursor"),
+        ({"channel": "a", "last": "-1"}, "last must be a whole number from 0 to 100"),
+        ({"channel": "a", "last": "101"}, "(LIVE_MAX_LAST), not '101'"),
+        ({"channel": "a", "last": "many"}, "not 'many'"),
         ({"channel": [f"c{n}" for n in range(65)]}, "64 channels (LIVE_MAX_CHANNELS)"),
     ],
 )
@@ -367,11 +368,12 @@ def test_delivery_within_a_process_does_not_wait_for_the_poll(
 
 
 def test_database_that_does_not_answer_gives_503(
-    live_app: LiveApp, served: Serving, monkeypatch: pytest.MonkeyPatch
+    live_app: LiveApp, serve: Callable[[LiveApp], Serving], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("flasknado.live.hub.log_health.READY_TIMEOUT_S", 0.1)
     with live_app.app.app_context():
         live_app.db.drop_all()
+    served = serve(live_app)
     status, headers, body = get(served, EVENTS, channel="a")
     assert (status, headers["Retry-After"]) == (503, "2")
     assert "cannot be read at present" in body["message"]

@@ -52,8 +52,8 @@ class Socket:
 
 
 @contextlib.contextmanager
-def opened(served: Serving, **options: Any) -> Iterator[Socket]:
-    url = f"ws://{served.host}:{served.port}/live/socket"
+def opened(served: Serving, path: str = "/live/socket", **options: Any) -> Iterator[Socket]:
+    url = f"ws://{served.host}:{served.port}{path}"
     with connect(url, open_timeout=DEADLINE_S, proxy=None, **options) as connection:
         yield Socket(connection)
 
@@ -164,7 +164,9 @@ def test_cursor_of_another_log_is_reset(live_app: LiveApp, served: Serving) -> N
         ('{"type": "subscribe", "channels": "a"}', 400, "channels must be a list"),
         ('{"type": "subscribe", "channels": [1]}', 400, "must be a string"),
         ('{"type": "subscribe", "channels": ["a b"]}', 400, "'a b' is not a channel"),
-        ('{"type": "subscribe", "channels": ["a"], "after": "x"}', 400, "'x' is not a cursor"),
+        ('{"type": "subscribe", "channels": ["a"], "last": 101}', 400, "LIVE_MAX_LAST"),
+        ('{"type": "subscribe", "channels": ["a"], "last": true}', 400, "LIVE_MAX_LAST"),
+        ('{"type": "subscribe", "channels": ["a"], "last": [1]}', 400, "LIVE_MAX_LAST"),
         ('{"type": "subscribe", "channels": ["a"], "after": 1}', 400, "must be a cursor"),
         ('{"type": "subscribe", "channels": ["user:x"]}', 403, "may not read"),
         (b"\xff", 400, "not JSON"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,7 @@ import sqlalchemy as sa
 from flasknado.live.event import Event
 from flasknado.live.log import outbox, tables
 from flasknado.live.log.tables import Draft
+from tests.flasknado.live.helpers import wait_for
 from tests.support.postgres import PostgresServer
 
 
@@ -97,6 +99,31 @@ def test_publishing_waits_for_nobody_and_a_long_transaction_stalls_nobody(
         *(f"later {n}" for n in range(5)),
         "long",
     ]
+
+
+@pytest.mark.parametrize(("limit", "more"), [(100, False), (2, True)])
+def test_numbering_that_waited_for_another_takes_nothing_twice_and_forgets_nothing(
+    engine: sa.Engine, limit: int, more: bool
+) -> None:
+    number(engine)  # which makes the log
+    publish(engine, *"abcde")
+    done: list[outbox.Numbered] = []
+    second = threading.Thread(target=lambda: done.append(number(engine, limit=limit)))
+    with engine.connect() as first:
+        assert outbox.number(first, limit=limit).events == min(limit, 5)
+        # It sees what the first has taken and not committed.
+        second.start()
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as asking:
+            wait_for(lambda: asking.exec_driver_sql(waiting).scalar() == 1, "the second to wait")
+        publish(engine, "f")
+        first.commit()
+    second.join()
+    assert (done[0].events, done[0].more) == (0, more)
+    horizon = done[0].horizon
+    while number(engine, horizon, limit=limit).more:
+        horizon = None
+    assert logged(engine) == [(n, name) for n, name in enumerate("abcdef", 1)]
 
 
 def test_event_that_depends_on_another_comes_after_it_though_it_was_seen_first(

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from flasknado.live.log import postgres as limits
-from flasknado.live.log.database import PostgresFollower
+from flasknado.live.log.followers import PostgresFollower
 from flasknado.live.log.wakeup import Wakeup
 from flasknado.live.options import LiveOptions
 from flasknado.live.state import state_of
@@ -29,7 +29,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def engine(proxied: Proxied) -> Iterator[sa.Engine]:
     engine = sa.create_engine(proxied[1])
-    limits.limit_waits(engine)
+    limits.limit_waits(engine, idle_in_transaction_timeout_s=5)
     yield engine
     engine.dispose()
 
@@ -67,7 +67,7 @@ def test_end_of_a_transaction_on_a_silent_server_ends_too(
 
 def test_connecting_to_a_silent_server_ends(proxied: Proxied) -> None:
     engine = sa.create_engine(proxied[1] + "?connect_timeout=2")
-    limits.limit_waits(engine)
+    limits.limit_waits(engine, idle_in_transaction_timeout_s=5)
     proxied[0].silence()
     with pytest.raises(sa.exc.OperationalError, match="timeout"):
         engine.connect()
@@ -77,7 +77,7 @@ def test_deadlines_of_the_url_hold(proxied: Proxied) -> None:
     engine = sa.create_engine(
         proxied[1] + "?connect_timeout=3&tcp_user_timeout=4000&options=-c%20statement_timeout%3D7s"
     )
-    limits.limit_waits(engine)
+    limits.limit_waits(engine, idle_in_transaction_timeout_s=5)
     with engine.connect() as connection:
         driver = connection.connection.dbapi_connection
         assert driver is not None

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -25,7 +26,11 @@ from tests.support.postgres import PostgresServer
 from tests.support.serving import Serving
 
 MakeApp = Callable[..., LiveApp]
-WATCHED = ["post:*"]
+PRESENCE: dict[str, Any] = {
+    "LIVE_PRESENCE": ["post:*"],
+    "LIVE_PRESENCE_USERS": ["room:*"],
+    "LIVE_PRESENCE_GRACE_S": 0.01,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -38,11 +43,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def watching(request: pytest.FixtureRequest, make_live_app: MakeApp) -> LiveApp:
     """Return an application that counts who is on its posts, on every kind of log."""
     if request.param == "memory":
-        return make_live_app(log_url="memory://", LIVE_PRESENCE=WATCHED)
+        return make_live_app(log_url="memory://", **PRESENCE)
     if request.param == "postgresql":
         server: PostgresServer = request.getfixturevalue("postgres")
-        return make_live_app(url=server.url(), LIVE_PRESENCE=WATCHED)
-    return make_live_app(LIVE_PRESENCE=WATCHED)
+        return make_live_app(url=server.url(), **PRESENCE)
+    return make_live_app(**PRESENCE)
 
 
 def present(live_app: LiveApp, channel: str = "post:1") -> Presence:
@@ -189,7 +194,7 @@ def _followers(monkeypatch: pytest.MonkeyPatch) -> list[Follower]:
 def test_rows_that_hold_nonsense_stop_neither_presence_nor_delivery(
     make_live_app: MakeApp, caplog: pytest.LogCaptureFixture
 ) -> None:
-    live_app = make_live_app(LIVE_PRESENCE=WATCHED)
+    live_app = make_live_app(**PRESENCE)
 
     async def body(hub: Hub) -> None:
         client = enter(hub, "ann")
@@ -269,7 +274,7 @@ def test_worker_that_was_taken_for_gone_writes_its_people_again(watching: LiveAp
 
 
 def test_presence_of_two_workers_is_added_up(make_live_app: MakeApp) -> None:
-    first, second = (make_live_app(LIVE_PRESENCE=WATCHED) for _ in range(2))
+    first, second = (make_live_app(**PRESENCE) for _ in range(2))
 
     async def body(hub: Hub) -> None:
         other = hub_of(state_of(second.app))
@@ -304,7 +309,7 @@ def test_patterns_that_are_one_text_are_refused(make_live_app: MakeApp) -> None:
 def test_presence_over_real_sockets(
     make_live_app: MakeApp, serve: Callable[[LiveApp], Serving]
 ) -> None:
-    live_app = make_live_app(LIVE_PRESENCE=WATCHED)
+    live_app = make_live_app(**PRESENCE)
     served = serve(live_app)
     with SseClient(served, "post:1", presence=1) as stream:
         assert stream.read(1)[0].event == "presence"
@@ -326,9 +331,9 @@ def test_change_of_presence_is_written_without_waiting_for_the_next_look(
 ) -> None:
     # Nothing that takes longer than the interval of presence itself.
     monkeypatch.setattr("flasknado.live.log.memory.LOOKING_INTERVAL_S", 3600.0)
-    monkeypatch.setattr("flasknado.live.log.database.LISTENING_POLL_S", 3600.0)
+    monkeypatch.setattr("flasknado.live.log.followers.LISTENING_POLL_S", 3600.0)
     monkeypatch.setattr("flasknado.live.log.presence_tracker.BEAT_INTERVAL_S", 3600.0)
-    live_app = make(kind, LIVE_PRESENCE=["a"], LIVE_POLL_S=3600)
+    live_app = make(kind, LIVE_PRESENCE=["a"], LIVE_PRESENCE_GRACE_S=0.01, LIVE_POLL_S=3600)
 
     def there() -> int:
         with live_app.app.app_context():

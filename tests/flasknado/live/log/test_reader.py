@@ -21,7 +21,8 @@ from flask_sqlalchemy import SQLAlchemy
 from flasknado.live.log import reader as live_log
 from flasknado.live.log import tables
 from flasknado.live.log.base import Log
-from flasknado.live.log.database import SessionLog, SQLiteFollower
+from flasknado.live.log.database import SessionLog
+from flasknado.live.log.followers import SQLiteFollower
 from flasknado.live.log.reader import Answer, LiveBatch, Reader, Report, Request, Started, Stopped
 from flasknado.live.log.wakeup import Wakeup
 from flasknado.live.options import LiveOptions
@@ -199,11 +200,13 @@ def test_request_that_was_cancelled_is_not_read(
 
 
 class Outage:
-    """Makes every statement on an engine fail while it lasts."""
+    """Makes every statement of the reader on an engine's database fail while it lasts."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self.lasts = False
-        sa.event.listen(engine, "before_cursor_execute", self._fail)
+        # Of its dialect, since the reader's connections are not the engine's.
+        sa.event.listen(engine, "do_execute", self._fail)
+        sa.event.listen(engine, "do_execute_no_params", self._fail)
 
     def _fail(self, *args: Any) -> None:
         if self.lasts and threading.current_thread().name == "flasknado-live-log":

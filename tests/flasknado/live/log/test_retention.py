@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from flasknado.live.event import REVOCATIONS
 from flasknado.live.log import outbox, retention, tables
 from flasknado.live.log.base import Busy, Follower
 from flasknado.live.log.retention import AgeAllowance
@@ -51,6 +53,13 @@ class Log:
             if pruned < 500:
                 return total
 
+    def sweep(self, batch_events: int = 500) -> int:
+        total, more = 0, True
+        while more:
+            events, more = self.follower.sweep(batch_events)
+            total += events
+        return total
+
     def rows(self, table: sa.Table) -> int:
         with self.live_app.engine().connect() as connection:
             return connection.execute(sa.select(sa.func.count()).select_from(table)).scalar_one()
@@ -75,13 +84,13 @@ def log(
     wakeup = Wakeup()
     opened = []
 
-    def make(**options: float) -> Log:
+    def make(**options: Any) -> Log:
         url = f"sqlite:///{tmp_path}/log.db"
         if kind == "postgresql":
             server: PostgresServer = request.getfixturevalue("postgres")
             url = server.url()
         live_app = make_live_app(log_url=url)
-        context = live_app.log.following(wakeup, LiveOptions(**options))  # type: ignore[arg-type]
+        context = live_app.log.following(wakeup, LiveOptions(**options))
         opened.append(context)
         return Log(live_app, context.__enter__())
 
@@ -223,3 +232,81 @@ def test_table_that_somebody_reads_for_long_is_emptied_later(log: Callable[..., 
         its.append_kept(1)
     its.prune()
     assert its.rows(tables.live_event) == 0
+
+
+def test_channel_with_a_shorter_retention_tells_what_has_gone_to_itself_alone(
+    log: Callable[..., Log],
+) -> None:
+    its = log(channel_retention_s=(("chat:*", 100.0),), channel_retention_events=(("a*", 2),))
+    for _ in range(3):
+        its.append_kept(1, "chat:1")
+        its.append_kept(1, "a")
+        its.append_kept(1, "other")
+    assert its.sweep() == 0  # all are young
+    its.make_older(70)
+    assert its.sweep() == 1
+    assert its.offsets(0, "a") is None
+    assert its.offsets(1, "a") is None
+    assert its.offsets(2, "a") == [5, 8]
+    assert its.offsets(0, "chat:1") == [1, 4, 7]
+    its.append_kept(1, "chat:1")
+    its.make_older(40)
+    assert its.sweep() == 3
+    assert its.offsets(6, "chat:1") is None
+    assert its.offsets(7, "chat:1") == [10]
+    assert its.offsets(0, "other") == [3, 6, 9]
+    assert [e.offset for e in its.follower.newest("chat:1", 5)] == [10]
+    assert its.sweep() == 0
+
+
+def test_sweep_goes_through_many_channels_in_steps(
+    log: Callable[..., Log], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flasknado.live.log.channel_retention.CHANNELS_PER_STEP", 3)
+    its = log(channel_retention_events=(("c*", 1),))
+    for n in range(10):
+        its.append_kept(3, f"c{n}")
+        its.append_kept(3, f"d{n}")
+    its.make_older(70)
+    assert its.sweep(batch_events=3) == 20
+    assert all(its.offsets(6 * n + 2, f"c{n}") == [6 * n + 3] for n in range(10))
+    assert all(its.offsets(0, f"d{n}") == [6 * n + 4, 6 * n + 5, 6 * n + 6] for n in range(10))
+    assert its.sweep() == 0
+
+
+def test_channel_whose_events_are_in_both_tables_goes_as_one(log: Callable[..., Log]) -> None:
+    its = log(retention_events=4, channel_retention_events=(("c", 3),))
+    for _ in range(3):
+        its.append_kept(3, "c")
+        its.prune()
+    its.make_older(70)
+    assert its.sweep() > 0
+    assert its.offsets(5, "c") is None
+    assert its.offsets(6, "c") == [7, 8, 9]
+
+
+def test_revocations_have_the_retention_of_the_log(log: Callable[..., Log]) -> None:
+    its = log(channel_retention_events=(("*", 1),))
+    its.append_kept(3, REVOCATIONS)
+    its.make_older(70)
+    assert its.sweep() == 0
+
+
+def test_memory_log_has_channels_with_a_shorter_retention(make_live_app: MakeApp) -> None:
+    live_app = make_live_app(log_url="memory://")
+    options = LiveOptions(channel_retention_events=(("a", 1),))
+    wakeup = Wakeup()
+    with live_app.log.following(wakeup, options) as follower:
+        live_app.publish("a", "b", "a", "b")
+        assert follower.sweep(10).events == 0
+        old = [e._replace(created_at=e.created_at - 70) for e in live_app.log._kept]
+        live_app.log._kept.clear()
+        live_app.log._kept.extend(old)
+        assert follower.sweep(10).events == 1
+        batch = follower.read(0, ["a"], limit_events=9, limit_bytes=99)
+        assert not batch.resumable(tables.Cursor(batch.epoch, 0))
+        batch = follower.read(1, ["a"], limit_events=9, limit_bytes=99)
+        assert batch.resumable(tables.Cursor(batch.epoch, 1))
+        assert [event.offset for event in batch.events] == [3]
+        assert len(follower.read(0, ["b"], limit_events=9, limit_bytes=99).events) == 2
+    wakeup.close()

@@ -21,6 +21,7 @@ from flasknado.live.log.wakeup import Wakeup
 from flasknado.live.options import LiveOptions
 from tests.flasknado.live.helpers import LiveApp, wait_for
 from tests.support.postgres import PostgresServer
+from tests.support.serving import Serving
 
 MakeApp = Callable[..., LiveApp]
 ELECTED = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND granted AND database ="
@@ -59,6 +60,16 @@ def logged(live_app: LiveApp) -> list[Event]:
             batch = more._replace(events=batch.events)
     assert [event.offset for event in batch.events] == list(range(1, len(batch.events) + 1))
     return batch.events
+
+
+def test_server_without_a_client_numbers_what_is_published_elsewhere(
+    make_live_app: MakeApp, url: str, serve: Callable[[LiveApp], Serving]
+) -> None:
+    live_app, program = make_live_app(url=url), make_live_app(url=url)
+    live_app.cursor()
+    serve(live_app)
+    program.publish("a")
+    wait_for(lambda: len(logged(live_app)) == 1, "the server to give an offset")
 
 
 def test_one_of_several_is_elected_and_another_follows_it_at_once(
@@ -153,7 +164,6 @@ def test_publishers_without_a_server_have_no_locks_in_common(
             # The event is in the outbox, and its transaction is open.
             if not held.is_set():
                 held.set()
-                session.info["flasknado.live"].appending = True
                 other.publish("a", name="second")
 
         live_app.db.session.commit()

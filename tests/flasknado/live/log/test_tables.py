@@ -130,7 +130,7 @@ def test_cursor_is_resumable_within_the_log_of_its_epoch(cursor: Cursor, resumab
 
 def prune(engine: sa.Engine, *, events: int = 10**6, age_s: float = 10**6, batch: int = 10) -> int:
     options = LiveOptions(retention_events=events, retention_s=age_s)
-    with engine.connect() as connection:
+    with engine.begin() as connection:
         cut = retention.cut_of(connection, options)
         return retention.prune_batch(connection, options, batch, cut)
 

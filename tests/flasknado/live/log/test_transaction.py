@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from flask_sqlalchemy.track_modifications import models_committed
 from sqlalchemy.orm import Session
 
+from flasknado.live import TransactionEnded
 from flasknado.live.log import tables
 from tests.flasknado.live.helpers import LiveApp
 
@@ -152,6 +154,127 @@ def test_publish_in_a_later_before_commit_is_logged(context: LiveApp) -> None:
     context.live.publish("a", "early")
     context.db.session.commit()
     assert logged(context) == ["early", "late"]
+
+
+def test_publish_in_a_later_before_commit_alone_is_logged(context: LiveApp) -> None:
+    @sa.event.listens_for(context.db.session, "before_commit")
+    def late(session: Any) -> None:
+        context.live.publish("a", "late")
+
+    context.db.session.add(context.Note())
+    context.db.session.commit()
+    assert logged(context) == ["late"]
+
+
+def test_publish_after_the_commit_raises_and_with_now_commits_by_itself(
+    context: LiveApp,
+) -> None:
+    raised: list[BaseException] = []
+
+    @sa.event.listens_for(context.db.session, "after_commit")
+    def committed(session: Any) -> None:
+        try:
+            context.live.publish("a", "too late")
+        except TransactionEnded as error:
+            raised.append(error)
+        context.live.publish("a", "now", now=True)
+        context.live.signal("a", "signal")
+        context.live.cursor()
+
+    context.db.session.add(context.Note())
+    context.live.publish("a", "in time")
+    context.db.session.commit()
+    assert logged(context) == ["in time", "now", "signal"]
+    assert "now=True" in str(raised[0])
+
+
+def test_publish_in_models_committed_raises(make_live_app: Callable[..., LiveApp]) -> None:
+    live_app = make_live_app(SQLALCHEMY_TRACK_MODIFICATIONS=True)
+
+    def changed(app: Any, changes: Any) -> None:
+        live_app.live.publish("a", "changed")
+
+    with live_app.app.app_context(), models_committed.connected_to(changed, live_app.app):
+        live_app.db.session.add(live_app.Note())
+        with pytest.raises(TransactionEnded, match="models_committed"):
+            live_app.db.session.commit()
+        live_app.db.session.remove()
+        assert live_app.db.session.query(live_app.Note).count() == 1
+
+
+def test_publish_after_a_rollback_in_the_same_transaction_raises(context: LiveApp) -> None:
+    raised: list[BaseException] = []
+
+    @sa.event.listens_for(context.db.session, "after_rollback")
+    def rolled_back(session: Any) -> None:
+        try:
+            context.live.publish("a", "lost")
+        except TransactionEnded as error:
+            raised.append(error)
+
+    context.live.publish("a", "lost, too")
+    context.db.session.connection()
+    context.db.session.rollback()
+    assert len(raised) == 1
+    assert logged(context) == []
+
+
+def test_publish_when_a_savepoint_is_released_joins_what_encloses_it(context: LiveApp) -> None:
+    @sa.event.listens_for(context.db.session, "after_commit")
+    def committed(session: Any) -> None:
+        if session.in_nested_transaction():
+            context.live.publish("a", "released")
+
+    with context.db.session.begin_nested():
+        context.db.session.add(context.Note())
+    context.db.session.commit()
+    assert logged(context) == ["released"]
+
+
+def test_publish_at_the_end_of_a_transaction_belongs_to_the_next(context: LiveApp) -> None:
+    def ended(session: Any, transaction: Any) -> None:
+        context.live.publish("a", "next")
+
+    sa.event.listen(context.db.session(), "after_transaction_end", ended, insert=True, once=True)
+    context.live.publish("a", "first")
+    context.db.session.commit()
+    assert logged(context) == ["first"]
+    context.db.session.commit()
+    assert logged(context) == ["first", "next"]
+
+
+def test_savepoint_as_the_first_statement_is_no_transaction_of_its_own(context: LiveApp) -> None:
+    db = context.db
+    with db.session.begin_nested():
+        db.session.add(context.Note())
+    context.live.publish("a", "lost")
+    db.session.rollback()
+    assert db.session.query(context.Note).count() == 0
+    assert logged(context) == []
+
+
+def test_publish_now_is_there_whatever_becomes_of_the_session(context: LiveApp) -> None:
+    context.live.publish("a", "lost")
+    context.live.publish("a", "now", now=True)
+    context.db.session.rollback()
+    assert logged(context) == ["now"]
+
+
+def test_publish_now_in_a_session_that_writes_is_refused(context: LiveApp) -> None:
+    context.db.session.add(context.Note())
+    context.db.session.flush()
+    with pytest.raises(TransactionEnded, match="keeps SQLite locked"):
+        context.live.publish("a", "now", now=True)
+
+
+def test_revoke_now_takes_effect_after_a_commit(context: LiveApp) -> None:
+    @sa.event.listens_for(context.db.session, "after_commit")
+    def committed(session: Any) -> None:
+        context.live.revoke("ann", now=True)
+
+    context.db.session.add(context.Note())
+    context.db.session.commit()
+    assert logged(context) == ["revoke"]
 
 
 def test_publish_in_any_session_of_the_database_joins_that_one(context: LiveApp) -> None:

@@ -136,7 +136,13 @@ DIFFERENCES = {
     ),
     "socket": (
         "def view(): return flask.request.environ['werkzeug.socket']",
-        "sick.py, line 8, (werkzeug.socket) takes the client's socket",
+        "sick.py, line 8, (werkzeug.socket) takes the client's socket from the environ, which has "
+        "it here only if the request asks for an upgrade",
+    ),
+    "WebSocket of gevent": (
+        "def view(): return flask.request.environ['wsgi.websocket']",
+        "sick.py, line 8, (wsgi.websocket) takes the client's socket from the environ, which has "
+        "none here",
     ),
     "proxy": (
         "from werkzeug.middleware.proxy_fix import ProxyFix\napp.wsgi_app = ProxyFix(app.wsgi_app)",
@@ -144,7 +150,7 @@ DIFFERENCES = {
     ),
     "Socket.IO": (
         "import sys, types\nsys.modules['flask_socketio'] = types.ModuleType('flask_socketio')",
-        "Flask-SocketIO runs in threads here",
+        "Flask-SocketIO runs in threads here (async_mode='threading')",
     ),
 }
 

@@ -1,0 +1,224 @@
+"""The live endpoints as Flask views, for servers that have no event loop of ours.
+
+Each request holds a thread while it waits, so streams are short, and clients come back. For
+development (`flask run`) and as a fall-back: under Flasknado with its own routes these views are
+not reached. No Tornado here.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from typing import Any
+
+from flask import Blueprint, Response, abort, make_response, request
+from werkzeug.exceptions import HTTPException
+
+from flasknado.live import said
+from flasknado.live.errors import InvalidEvent
+from flasknado.live.event import REVOCATIONS, check_channel, check_last, connection_digest
+from flasknado.live.formats import (
+    ALLOWED_HEADERS,
+    CONNECTION_FIELD,
+    EXPOSED_HEADERS,
+    cursor_or_reset,
+)
+from flasknado.live.html import SSE_FORMATS, check_format
+from flasknado.live.javascript import HEADERS, source
+from flasknado.live.origins import policy_in
+from flasknado.live.response import lines_response, poll_response, stream_response
+from flasknado.live.revocation import revocation_of
+from flasknado.live.state import LiveState, current_state
+from flasknado.live.wanted import Wanted
+
+MAX_REVOCATIONS = 1000
+"""How many revocations are looked through for one tag; behind more of them it is too old."""
+
+View = Callable[[LiveState], Any]
+
+
+def blueprint(prefix: str) -> Blueprint:
+    """Return a blueprint with the endpoints that a WSGI server can serve."""
+    views = Blueprint("flasknado_live", __name__, url_prefix=prefix)
+
+    def add(path: str, view: View, method: str = "GET") -> None:
+        endpoint = path.removesuffix(".js")
+        views.add_url_rule(f"/{path}", endpoint, _checked(view), methods=[method])
+
+    add("events", _events)
+    add("ndjson", _ndjson)
+    add("poll", _poll)
+    add("socket", _socket)
+    add("who", _who)
+    add("live.js", _module)
+    add("send", _send, "POST")
+    add("publish", _publish, "POST")
+    views.after_request(_allow_origin)
+    return views
+
+
+def _checked(view: View) -> Callable[[], Any]:
+    """Return a view whose errors are JSON, in the shape of the native endpoints."""
+
+    @functools.wraps(view)
+    def run() -> Any:
+        state = current_state()
+        state.check_processes(bool(request.environ.get("wsgi.multiprocess")))
+        try:
+            return view(state)
+        except InvalidEvent as error:
+            return _refusal(400, str(error))
+        except HTTPException as error:
+            if error.response is not None:
+                return _refusal(error.response.status_code, None)
+            return _refusal(error.code or 500, error.description)
+
+    return run
+
+
+def _refusal(status: int, message: str | None) -> Response:
+    # A redirect to a log-in page means nothing to a client of events.
+    status = status if status >= 400 else 403
+    body = {"message": message or "refused", "success": False, "code": status}
+    return make_response(body, status)
+
+
+def _events(state: LiveState) -> Response:
+    return stream_response(state, _wanted(state))
+
+
+def _ndjson(state: LiveState) -> Response:
+    return lines_response(state, _wanted(state))
+
+
+def _poll(state: LiveState) -> Response:
+    return poll_response(state, _wanted(state), _timeout_s(state))
+
+
+def _wanted(state: LiveState) -> Wanted:
+    """Return what is asked for, once the application has allowed it."""
+    args = request.args
+    after = args.get("after")
+    last = check_last(args.get("last", "0"), state.options.max_last)
+    wire_format = check_format(args.get("format", "json"), SSE_FORMATS)
+    connection = args.get("connection") or request.headers.get(CONNECTION_FIELD)
+    return Wanted(
+        tuple(_channels(state)),
+        None if after is None else cursor_or_reset(after),
+        last,
+        wire_format,
+        None if connection is None else connection_digest(connection),
+    )
+
+
+def _socket(state: LiveState) -> Response:  # noqa: ARG001
+    return _refusal(426, "this server has no WebSocket: use events, or poll")
+
+
+def _who(state: LiveState) -> dict[str, str | None]:
+    return {"who": state.page_key(state.hooks.who().user)}
+
+
+def _module(state: LiveState) -> Response:
+    response = make_response(source(state.options.heartbeat_s), HEADERS)
+    response.headers["Access-Control-Allow-Origin"] = "*"
+    response.add_etag()
+    response.make_conditional(request)
+    return response
+
+
+def _send(state: LiveState) -> Response:
+    origin = request.headers.get("Origin")
+    if not (origin is None or _is_own(origin) or policy_in(state.app.extensions).allows(origin)):
+        abort(403, f"pages of {origin[:80]!a} may not send")
+    if request.mimetype != "application/json":
+        abort(415, said.JSON_ONLY)
+    limit = state.options.max_message_bytes
+    request.max_content_length = limit
+    channel, data = said.message_in(request.get_data())
+    answer = said.answer_to(state.hooks, channel, data)
+    return Response(answer, mimetype="application/json")
+
+
+def _publish(state: LiveState) -> dict[str, str]:
+    if state.publish_token is None:
+        abort(403, said.PUBLISHING_IS_OFF)
+    if not said.has_token(request.headers.get("Authorization"), state.publish_token):
+        abort(401, said.SEND_THE_TOKEN)
+    request.max_content_length = said.MAX_PUBLISH_BYTES
+    drafts = said.drafts_in(request.get_data(), state)
+    return {"cursor": str(state.log.append(drafts))}
+
+
+def _channels(state: LiveState) -> list[str]:
+    """Return the channels that are asked for, once the application has allowed them."""
+    named = request.args.getlist("channel")
+    tags = [(tag, _tagged(state, tag)) for tag in request.args.getlist("tag")]
+    channels = list(dict.fromkeys([*named, *(c for _, tagged in tags for c in tagged)]))
+    if not channels:
+        abort(400, "no channel is given: ask for ?channel=NAME, once for each channel")
+    limit = state.options.max_channels
+    if len(channels) > limit:
+        abort(400, f"a connection may follow at most {limit} channels (LIVE_MAX_CHANNELS)")
+    allowed = {channel for _, tagged in tags for channel in tagged}
+    for channel in map(check_channel, channels):
+        if channel not in allowed and not state.hooks.may_read(channel):
+            abort(403, f"you may not read the channel {channel!r}")
+    return channels
+
+
+def _tagged(state: LiveState, text: str) -> list[str]:
+    """Return the channels of a tag; aborts with 403 if it is not this user's, or no good."""
+    tag = None
+    if state.tickets is not None:
+        tag = state.tickets.check_tag(text, time.time(), state.options.tag_lifetime_s)
+    if tag is None:
+        abort(403, "the tag is not valid, or has expired: reload the page")
+    if not (tag.identity.user is None or tag.identity.is_same_user(state.hooks.who())):
+        abort(403, "the tag is of another user: reload the page")
+    if tag.identity.user is None:
+        return sorted(tag.channels)
+    # Without a hub, which would know: all that was revoked since.
+    batch = state.log.read(tag.place.offset, [REVOCATIONS], MAX_REVOCATIONS)
+    if not batch.resumable(tag.place) or batch.complete_to < batch.head:
+        abort(403, "the tag is too old: reload the page")
+    for revocation in filter(None, map(revocation_of, batch.events)):
+        if revocation.ends(tag.identity) and revocation.concerns(tag.channels):
+            abort(403, "access to the channels of the tag was taken away: reload the page")
+    return sorted(tag.channels)
+
+
+def _timeout_s(state: LiveState) -> float:
+    options = state.options
+    text = request.args.get("timeout_s", str(options.poll_timeout_s))
+    try:
+        timeout_s = float(text)
+    except ValueError:
+        timeout_s = -1.0
+    if not 0 <= timeout_s <= options.max_poll_timeout_s:
+        abort(
+            400,
+            f"timeout_s must be a number of seconds from 0 to {options.max_poll_timeout_s:g}, "
+            f"not {text[:80]!a}",
+        )
+    return min(timeout_s, options.fallback_stream_s)
+
+
+def _is_own(origin: str) -> bool:
+    return origin.partition("://")[2].lower() == request.host.lower()
+
+
+def _allow_origin(response: Response) -> Response:
+    """Let pages of origins that the application's policy lists read the answer."""
+    response.headers.setdefault("Cache-Control", "no-store")
+    origin = request.headers.get("Origin")
+    response.vary.add("Origin")
+    allowed = {} if origin is None else policy_in(current_state().app.extensions).headers(origin)
+    if allowed and "Access-Control-Allow-Origin" not in response.headers:
+        response.headers.update(allowed)
+        response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
+        if request.method == "OPTIONS":
+            response.headers["Access-Control-Allow-Methods"] = response.headers.get("Allow", "")
+            response.headers["Access-Control-Allow-Headers"] = ALLOWED_HEADERS
+    return response

@@ -1,0 +1,59 @@
+"""`POST send`: a message of a client that has no WebSocket, answered `{"data": ...}`.
+
+    {"channel": "chat:1", "data": ...}
+
+What a message means is as on a WebSocket (`@live.on_message`). Its sender must be allowed to
+read the channel.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tornado.web import stream_request_body
+
+from flasknado.live.endpoints.access import refusals
+from flasknado.live.endpoints.base import LiveHandler
+from flasknado.live.said import JSON_ONLY, answer_to, message_in
+from flasknado.native.in_flask import Refused, in_flask
+from flasknado.native.lane import LaneSettings
+
+
+@stream_request_body
+class SendHandler(LiveHandler):
+    """Takes a message of LIVE_MAX_MESSAGE_BYTES at most."""
+
+    def initialize(self) -> None:
+        self._body = bytearray()
+
+    async def prepare(self) -> None:
+        await super().prepare()
+        if self.request.method != "POST":
+            return
+        origin = self.request.headers.get("Origin")
+        if not (origin is None or self.own_page or self.origin_policy.allows(origin)):
+            raise Refused(403, f"pages of {origin[:80]!a} may not send")
+        content_type, _, _ = self.request.headers.get("Content-Type", "").partition(";")
+        if content_type.strip().lower() != "application/json":
+            raise Refused(415, JSON_ONLY)
+        connection: Any = self.request.connection
+        connection.set_max_body_size(self.state.options.max_message_bytes)
+
+    def data_received(self, chunk: bytes) -> None:
+        self._body += chunk
+
+    async def post(self) -> None:
+        options = self.state.options
+        with refusals():
+            channel, data = message_in(bytes(self._body))
+        answer = await in_flask(
+            self,
+            answer_to,
+            self.state.hooks,
+            channel,
+            data,
+            timeout_s=options.message_timeout_s,
+            lane=LaneSettings("live-message", options.message_threads, options.message_queue),
+        )
+        self.set_header("Content-Type", "application/json")
+        self.finish(answer)

@@ -1,0 +1,1 @@
+"""An Engine.IO v4 server on the event loop: sessions over HTTP long-polling and WebSocket."""

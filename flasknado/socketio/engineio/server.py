@@ -1,0 +1,214 @@
+"""The Engine.IO sessions of one application in one process, and the sweep that looks after them.
+
+Once a second (oftener if pings are) the sweep pings who is due, and gives up who did not
+answer. Sessions lie in sets by the second in which to look at them, so that a sweep costs
+what is due, however many there are.
+
+On the loop's thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+from collections import Counter, deque
+
+from flasknado.native.in_flask import Caller
+from flasknado.socketio.engineio import packet
+from flasknado.socketio.engineio.options import EngineOptions
+from flasknado.socketio.engineio.packet import ProtocolError
+from flasknado.socketio.engineio.reason import Reason
+from flasknado.socketio.engineio.session import Session, Upper
+from flasknado.socketio.engineio.websocket import WebSocketTransport
+
+log = logging.getLogger("flasknado.socketio")
+
+SID_BYTES = 15
+"""Of randomness: whoever knows the id of a session on long-polling can read and write for it."""
+DISMISSED_PER_S = 500
+"""How fast clients are sent away when the drain window would allow to go faster than need be."""
+
+
+class Engine:
+    """The sessions. `upper` is told of what they send."""
+
+    def __init__(
+        self, options: EngineOptions, loop: asyncio.AbstractEventLoop, upper: Upper
+    ) -> None:
+        self.options = options
+        self.loop = loop
+        self.upper = upper
+        self.sessions: dict[str, Session] = {}
+        self.sid_prefix = ""
+        """What the ids of sessions begin with."""
+        self.draining = False
+        self.gone: Counter[str] = Counter()
+        """How many sessions have ended, by the reason."""
+        self._of_address: Counter[str] = Counter()
+        self._slots: dict[int, set[Session]] = {}
+        self._next_tick = 0
+        self._candidates: deque[tuple[float, WebSocketTransport]] = deque()
+        self._to_flush: list[Session] = []
+        self._timer: asyncio.TimerHandle | None = None
+
+    # Sessions.
+
+    def refusal(self, address: str | None) -> str | None:
+        """Return why no further client is taken, if so."""
+        if self.draining:
+            return "the server is restarting: reconnect in a moment"
+        options = self.options
+        if len(self.sessions) >= options.max_sessions:
+            return f"this process holds {options.max_sessions} clients, as many as it may"
+        if address is not None and self._of_address[address] >= options.max_per_address:
+            return f"{address} has {options.max_per_address} clients, as many as it may"
+        return None
+
+    def open(self, caller: Caller, address: str | None, sid: str | None = None) -> Session:
+        """Return a new session; `refusal()` must have said nothing."""
+        session = Session(self, sid or self.new_sid(), caller, address)
+        self.sessions[session.sid] = session
+        if address is not None:
+            self._of_address[address] += 1
+        if self._timer is None:
+            self._next_tick = self._tick_of(self.loop.time())
+            self._sweep_later()
+        self._schedule(session)
+        self.upper.opened(session)
+        return session
+
+    def new_sid(self) -> str:
+        """Return an id that nobody guesses."""
+        return self.sid_prefix + secrets.token_urlsafe(SID_BYTES)
+
+    def forget(self, session: Session) -> None:
+        """Take out a session that has ended."""
+        self.sessions.pop(session.sid, None)
+        slot = self._slots.get(session.tick)
+        if slot is not None:
+            slot.discard(session)
+        if session.address is not None:
+            self._of_address[session.address] -= 1
+            if not self._of_address[session.address]:
+                del self._of_address[session.address]
+
+    def evict(self, session: Session) -> None:
+        """Give up a client that does not read."""
+        if not session.closed:
+            self.gone["slow"] += 1
+            log.info("a Socket.IO client was disconnected: it reads too slowly")
+            session.abort(Reason.TRANSPORT_ERROR)
+
+    def broken(self, error: ProtocolError) -> None:
+        """Note that a client broke the protocol, whose session ends."""
+        self.gone["protocol"] += 1
+        log.info("a Socket.IO client was disconnected: %s", error)
+
+    def flush_soon(self, session: Session) -> None:
+        """Have a poll answered at the end of this turn, with all that was sent in it."""
+        if not self._to_flush:
+            self.loop.call_soon(self._flush)
+        self._to_flush.append(session)
+
+    def _flush(self) -> None:
+        sessions, self._to_flush = self._to_flush, []
+        for session in sessions:
+            session.flush()
+
+    def propose(self, session: Session, transport: WebSocketTransport) -> bool:
+        """Take a WebSocket as a session's candidate; it has a while to become its transport."""
+        if not session.propose(transport):
+            return False
+        self._candidates.append((self.loop.time() + self.options.upgrade_timeout_s, transport))
+        return True
+
+    # The sweep.
+
+    def _tick_of(self, time_s: float) -> int:
+        return int(time_s / self.options.sweep_s) + 1
+
+    def _schedule(self, session: Session) -> None:
+        session.tick = max(self._tick_of(session.due_at), self._next_tick)
+        self._slots.setdefault(session.tick, set()).add(session)
+
+    def _sweep_later(self) -> None:
+        self._timer = self.loop.call_later(self.options.sweep_s, self._sweep)
+
+    def _sweep(self) -> None:
+        now = self.loop.time()
+        last = int(now / self.options.sweep_s)
+        while self._next_tick <= last:
+            due = self._slots.pop(self._next_tick, None)
+            self._next_tick += 1
+            for session in due or ():
+                self._look_at(session, now)
+        while self._candidates and self._candidates[0][0] <= now:
+            self._candidates.popleft()[1].expire()
+        if self.sessions or self._candidates:
+            self._sweep_later()
+        else:
+            self._timer = None
+
+    def _look_at(self, session: Session, now: float) -> None:
+        if session.due_at <= now:
+            if session.pinged:
+                self.gone["silent"] += 1
+                session.abort(Reason.PING_TIMEOUT)
+                return
+            if self.upper.is_over(session, now - session.opened_at):
+                session.close(Reason.SERVER_DISCONNECT)
+                return
+            session.pinged = True
+            # From when it was due, as the client counts, unless this process is very late.
+            timeout_s = self.options.ping_timeout_s
+            session.due_at = max(session.due_at, now - timeout_s / 2) + timeout_s
+            session.send(packet.PING_PACKET)
+            if session.closed:
+                return
+        self._schedule(session)
+
+    def overdue(self, session: Session) -> bool:
+        """Return whether a client has not answered in time; then its session has been ended.
+
+        For a request of its between two sweeps.
+        """
+        now = self.loop.time()
+        due_at = session.due_at
+        if not session.pinged:
+            due_at += self.options.ping_timeout_s
+        if now < due_at:
+            return False
+        self.gone["silent"] += 1
+        session.abort(Reason.PING_TIMEOUT)
+        return True
+
+    # The end.
+
+    async def drain(self, window_s: float) -> None:
+        """Have every client reconnect elsewhere, spread over at most this window."""
+        self.draining = True
+        leaving = list(self.sessions.values())
+        random.shuffle(leaving)
+        ends_at = self.loop.time() + min(window_s * 0.8, len(leaving) / DISMISSED_PER_S)
+        while leaving:
+            left_s = max(ends_at - self.loop.time(), 0.0)
+            step = max(1, round(len(leaving) * 0.02 / left_s)) if left_s > 0.02 else len(leaving)
+            for session in leaving[-step:]:
+                session.close(Reason.TRANSPORT_CLOSE)
+            del leaving[-step:]
+            if leaving:
+                await asyncio.sleep(min(0.02, left_s))
+
+    def close(self) -> None:
+        """Disconnect everybody at once."""
+        self.draining = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for session in list(self.sessions.values()):
+            session.abort(Reason.SERVER_DISCONNECT)
+
+    def backlog_bytes(self) -> int:
+        """Return how much waits for slow clients."""
+        return sum(session.backlog_bytes for session in self.sessions.values())

@@ -1,0 +1,76 @@
+"""An Engine.IO v4 server that echoes, for the protocol's public test suite.
+
+    python -m tests.protocol_servers.engineio_echo [PORT [LAYER]]
+
+The suite (github.com/socketio/socket.io, docs/engine.io-protocol/v4-test-suite: `npm ci && npm
+test`) expects it on port 3000. LAYER is llhttp (on uvloop) or tornado.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Any
+
+import uvloop
+from tornado.netutil import bind_sockets
+from tornado.routing import URLSpec
+
+from flasknado import HTTPServer
+from flasknado.live.origins import OriginPolicy
+from flasknado.socketio.engineio.handler import EngineHandler
+from flasknado.socketio.engineio.options import EngineOptions
+from flasknado.socketio.engineio.packet import Data, Outgoing
+from flasknado.socketio.engineio.server import Engine
+from flasknado.socketio.engineio.session import Session
+
+OPTIONS = EngineOptions(ping_interval_s=0.3, ping_timeout_s=0.2, max_payload_bytes=1_000_000)
+
+
+class Echo:
+    """Sends every message back as it came."""
+
+    def opened(self, session: Session) -> None:
+        """Nothing is kept of a client."""
+
+    def received(self, session: Session, data: Data) -> None:
+        session.send(Outgoing((data,)))
+
+    def closed(self, session: Session, reason: str) -> None:
+        """Nothing was kept."""
+
+    def is_over(self, session: Session, age_s: float) -> bool:
+        return False
+
+
+class EchoHandler(EngineHandler):
+    """Takes pages of any origin."""
+
+    policy = OriginPolicy(["*"])
+
+
+def server(layer: str = "llhttp", options: EngineOptions = OPTIONS) -> HTTPServer:
+    """Return a server that echoes; on the loop that will run it."""
+    engine = Engine(options, asyncio.get_running_loop(), Echo())
+    arguments: dict[str, Any] = {"find_engine": lambda _: engine}
+    route = URLSpec(r"/engine\.io/?", EchoHandler, arguments)
+    echo_server = HTTPServer(None, handlers=[route], http=layer)
+    echo_server.add_drain_callback(engine.drain)
+    echo_server.add_close_callback(engine.close)
+    return echo_server
+
+
+async def main(port: int, layer: str) -> None:
+    echo_server = server(layer)
+    sockets = bind_sockets(port, "localhost")
+    echo_server.add_sockets(sockets)
+    print(f"http://localhost:{sockets[0].getsockname()[1]}", flush=True)  # noqa: T201
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else 3000
+    layer = sys.argv[2] if len(sys.argv) > 2 else "llhttp"
+    new_loop = uvloop.new_event_loop if layer == "llhttp" else asyncio.new_event_loop
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(main(port, layer))
