@@ -80,6 +80,7 @@ def calibre_web(environments: Environments, folder: Path, path: str = "") -> Ite
         wait_until_answering(server, url + "/login")
         yield Walker(url, *VARYING, str(folder))
     assert server.process.returncode == 0, server.output
+    assert "Traceback" not in server.output
 
 
 def log_in(walker: Walker, name: str = "admin", password: str = "admin123") -> None:
