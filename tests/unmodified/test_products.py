@@ -170,7 +170,8 @@ def use_mlflow(ann: Walker) -> None:
     ann.step("POST", f"{api}/experiments/create", json={"name": "whales"})
     assert ann.answers[-1].status == 400
     assert "whales" in ann.step("GET", f"{api}/experiments/get-by-name?experiment_name=whales").text
-    made = ann.step("POST", f"{api}/runs/create", json={"experiment_id": number, "start_time": 1})
+    named = {"experiment_id": number, "start_time": 1, "run_name": "first"}
+    made = ann.step("POST", f"{api}/runs/create", json=named)
     run = made.json()["run"]["info"]["run_id"]
     batch = {
         "run_id": run,
