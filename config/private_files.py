@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 FILE_MODE, DIRECTORY_MODE = 0o600, 0o700
@@ -18,8 +20,22 @@ def make_private_directory(path: Path) -> None:
 
 
 def make_private_file(path: Path) -> None:
-    """Make an empty file if there is none; raises `OSError`."""
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE))
+    """Make an empty file if there is none; raises `OSError`.
+
+    A file that is there is never opened: it may be a database, and closing any descriptor of a
+    file gives up all locks that the process has on it (fcntl(2)). Without them another process
+    takes a SQLite database for unused, and removes the log that holds the last commits. For the
+    same reason a new file gets its name when it has been closed.
+    """
+    if path.exists():
+        return
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
+    os.close(descriptor)
+    try:
+        with suppress(FileExistsError):  # somebody was faster
+            os.link(name, path)
+    finally:
+        Path(name).unlink()
 
 
 def keep_private(path: Path) -> bool:
