@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 
 FILE_MODE, DIRECTORY_MODE = 0o600, 0o700
@@ -22,20 +21,11 @@ def make_private_directory(path: Path) -> None:
 def make_private_file(path: Path) -> None:
     """Make an empty file if there is none; raises `OSError`.
 
-    A file that is there is never opened: it may be a database, and closing any descriptor of a
-    file gives up all locks that the process has on it (fcntl(2)). Without them another process
-    takes a SQLite database for unused, and removes the log that holds the last commits. For the
-    same reason a new file gets its name when it has been closed.
+    One that is there is not opened: closing it would release the locks that SQLite's connections
+    in this process have on it (POSIX), and another process could then take its log (WAL) away.
     """
-    if path.exists():
-        return
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
-    os.close(descriptor)
-    try:
-        with suppress(FileExistsError):  # somebody was faster
-            os.link(name, path)
-    finally:
-        Path(name).unlink()
+    with contextlib.suppress(FileExistsError):
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE))
 
 
 def keep_private(path: Path) -> bool:

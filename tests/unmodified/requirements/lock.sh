@@ -9,7 +9,7 @@ lock() {
 }
 
 lock -c ../../../requirements/runtime.txt ../../../pyproject.toml -o flasknado.txt
-for name in httpbin isso-build sqlite-web flask-login frameworks opentelemetry monkey-patches long-answers; do
+for name in flask httpbin isso-build sqlite-web flask-login frameworks opentelemetry telemetry monkey-patches long-answers; do
   lock "$name.in" -o "$name.txt"
 done
 lock --overrides isso-overrides.in isso.in -o isso.txt
