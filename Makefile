@@ -1,6 +1,6 @@
 # Flasknado's commands; `make help` lists them, CI runs the same ones.
 .DEFAULT_GOAL := help
-.PHONY: help install serve screenshots test test-compiled test-lowest test-python chaos siege lint wheel docs bench loadtest lock clean
+.PHONY: help install serve screenshots test test-compiled test-lowest test-python chaos siege unmodified lint wheel docs bench loadtest lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -58,6 +58,9 @@ chaos: $(VENV)/.dev  ## judge live events while processes die (ARGS="--seconds 3
 
 siege: $(VENV)/.dev  ## judge servers of this machine under attack (ARGS="--seconds 5 --only garbage,guessers")
 	@$(BIN)/python -m tests.siege $(ARGS)
+
+unmodified: $(VENV)/.dev  # use other people's products under this server (ARGS="-k calibre")
+	@UNMODIFIED=1 $(BIN)/python -m pytest tests/unmodified $(ARGS)
 
 lint: $(VENV)/.dev  ## run the linters and the type checkers, of Python and of JavaScript (needs npm)
 	@$(BIN)/ruff check .

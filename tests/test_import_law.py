@@ -44,6 +44,7 @@ STOREYS = {
     "native": f"{GROUND} http environ pool websocket",
     "static": f"{GROUND} http",
     "stock": f"{GROUND} http wsgi native",
+    "uploads": f"{GROUND} http wsgi native stock",
     "streaming": f"{GROUND} http on_loop wsgi.handoff",
     "server": f"{GROUND} http static wsgi native stock",
     "route_table": f"{GROUND} native ops",

@@ -6,7 +6,7 @@ import asyncio
 import re
 import sys
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from mypy_extensions import mypyc_attr
 
@@ -176,8 +176,17 @@ class ApplicationContainer:
             for app in flask_apps_of(self.application):
                 install(app, self.loop_host)
 
-    def handle(self, head: RequestHead, body: Body | None, reply: Reply) -> None:
-        """Queue one complete request for a thread, or refuse it (503); does not block."""
+    def handle(
+        self,
+        head: RequestHead,
+        body: Body | None,
+        reply: Reply,
+        base_environ: dict[str, Any] | None = None,
+    ) -> None:
+        """Queue one complete request for a thread, or refuse it (503); does not block.
+
+        `base_environ` takes the place of the container's for this request.
+        """
         if head.request_id is None:
             head.request_id = self.request_ids.new()
         if self.mount and not (head.path + "/").startswith(self.mount + "/"):
@@ -189,7 +198,7 @@ class ApplicationContainer:
         if self._sweeping is None:
             self._sweep_later()
         try:
-            self.pool.submit(self._run_of(head, body, reply), wake=False)
+            self.pool.submit(self._run_of(head, body, reply, base_environ), wake=False)
         except PoolFull:
             close_body(body)
             refuse_overload(head, reply)
@@ -202,10 +211,18 @@ class ApplicationContainer:
             if self._pacer.resting:
                 self._pacer.begin()
 
-    def _run_of(self, head: RequestHead, body: Body | None, reply: Reply) -> Run:
+    def _run_of(
+        self,
+        head: RequestHead,
+        body: Body | None,
+        reply: Reply,
+        base_environ: dict[str, Any] | None,
+    ) -> Run:
         if self.request_timeout_s is not None:
             reply = DeadlineReply(reply)
-        return Run(self.application, self.base_environ, head, body, reply, self.streams)
+        if base_environ is None:
+            base_environ = self.base_environ
+        return Run(self.application, base_environ, head, body, reply, self.streams)
 
     def _make_up(self) -> None:
         """Give the pool other threads for those that streams hold."""

@@ -13,6 +13,7 @@ RUN_BY = {
     "docs/from-flask-socketio.md": "tests/docs/test_from_flask_socketio.py",
     "docs/deploy.md": "tests/docs/test_deploy.py",
     "docs/from-gunicorn.md": "tests/docs/test_from_gunicorn.py",
+    "docs/from-tornado.md": "tests/docs/test_from_tornado.py",
     "docs/live.md": "tests/docs/test_live.py",
     "docs/operations.md": "tests/docs/test_operations.py",
     "docs/socketio.md": "tests/docs/test_socketio.py",
