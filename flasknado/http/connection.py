@@ -301,7 +301,7 @@ class Connection(Refusing):
         if hook is None:
             self._report(exchange)
         else:
-            stream.on_lost = hook(_finished(exchange))
+            stream.on_lost = hook(_record(exchange))
         self.gone = True
         self.shared.discard(self)
         self.shared.counters.connections_upgraded += 1
@@ -502,11 +502,11 @@ class Connection(Refusing):
         """Tell the hooks that an exchange has ended."""
         hooks = self.shared.counters.hooks
         if hooks:
-            finished = _finished(exchange)
+            finished = _record(exchange)
             for hook in hooks:
                 hook(finished)
 
 
-def _finished(exchange: Exchange) -> Finished:
+def _record(exchange: Exchange) -> Finished:
     duration_s = _now() - exchange.started_at
     return Finished(exchange.head, exchange.status, exchange.sent_bytes, duration_s, exchange.half)

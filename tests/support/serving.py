@@ -70,6 +70,7 @@ def serving(
             return
         await asyncio.wrap_future(stopping)
         await server.drain(DRAIN_DEADLINE_S)
+        await _close_detached()
 
     def run() -> None:
         with asyncio.Runner(loop_factory=new_loop) as runner:
@@ -83,3 +84,14 @@ def serving(
         stopping.set_result(None)
         thread.join(START_DEADLINE_S)
         assert not thread.is_alive(), "the server did not stop"
+
+
+async def _close_detached() -> None:
+    """Close what a drain leaves to whoever detached it, where asyncio would warn of it.
+
+    A client that has just left may not have been noticed, and nobody looks any more.
+    """
+    transports = getattr(asyncio.get_running_loop(), "_transports", {})
+    for transport in list(transports.values()):
+        transport.abort()
+    await asyncio.sleep(0)

@@ -178,7 +178,10 @@ def test_every_native_route_refuses_a_large_body_unread(served: Serving) -> None
     for path in paths:
         for method in ("POST", "GET", "PUT"):
             for framing in (b"Content-Length: %d" % LARGE, b"Transfer-Encoding: chunked"):
-                head = b"%b %b HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %b\r\n%b\r\n\r\n" % (
+                head = (
+                    b"%b %b HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer %b\r\n"
+                    b"Content-Type: application/json\r\n%b\r\n\r\n"
+                ) % (
                     method.encode(),
                     path.encode(),
                     TOKEN.encode(),
