@@ -6,7 +6,7 @@ import asyncio
 import re
 import sys
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from mypy_extensions import mypyc_attr
 
@@ -15,7 +15,7 @@ from flasknado.errors import ConfigurationError
 from flasknado.http.admit import RequestIds
 from flasknado.http.body_limits import DEFAULT_MAX_BODY_BYTES, BodyLimits
 from flasknado.http.message import Body, RequestHead, plain_response
-from flasknado.http.reply import Reply
+from flasknado.http.reply import Front, Reply
 from flasknado.on_loop import HOST_KEY
 from flasknado.on_loop.host import DEFAULT_MAX_STREAMS, LoopHost
 from flasknado.pool import Pool, PoolFull
@@ -124,6 +124,8 @@ class ApplicationContainer:
         )
         self.body_limits = BodyLimits(max_body_bytes, body_limits)
         """Set by the server to those of both halves, before the first request."""
+        self.front: Front | None = None
+        """What is asked first; set before the first request."""
         self.mount = mount
         self.base_environ = base_environ(multiprocess=multiprocess, mount=mount)
         self.base_environ["wsgi.file_wrapper"] = FileWrapper
@@ -186,10 +188,19 @@ class ApplicationContainer:
                 *plain_response(head, 404, f"This application is served under {self.mount}/.")
             )
             return
+        if self.front is not None and self.front.take(head, reply):
+            close_body(body)
+            return
+        self.dispatch(head, body, reply, self.base_environ)
+
+    def dispatch(
+        self, head: RequestHead, body: Body | None, reply: Reply, base_environ: dict[str, Any]
+    ) -> None:
+        """Do as `handle()` without asking `front`; `base_environ` is what the environ begins as."""
         if self._sweeping is None:
             self._sweep_later()
         try:
-            self.pool.submit(self._run_of(head, body, reply), wake=False)
+            self.pool.submit(self._run_of(head, body, reply, base_environ), wake=False)
         except PoolFull:
             close_body(body)
             refuse_overload(head, reply)
@@ -202,10 +213,12 @@ class ApplicationContainer:
             if self._pacer.resting:
                 self._pacer.begin()
 
-    def _run_of(self, head: RequestHead, body: Body | None, reply: Reply) -> Run:
+    def _run_of(
+        self, head: RequestHead, body: Body | None, reply: Reply, base_environ: dict[str, Any]
+    ) -> Run:
         if self.request_timeout_s is not None:
             reply = DeadlineReply(reply)
-        return Run(self.application, self.base_environ, head, body, reply, self.streams)
+        return Run(self.application, base_environ, head, body, reply, self.streams)
 
     def _make_up(self) -> None:
         """Give the pool other threads for those that streams hold."""
