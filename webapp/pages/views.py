@@ -7,7 +7,16 @@ Whoever only reads gets no cookie: nothing here touches the session of a person 
 
 from __future__ import annotations
 
-from flask import Blueprint, g, redirect, render_template, request, url_for
+from flask import (
+    Blueprint,
+    g,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    session,
+    url_for,
+)
 from markupsafe import Markup
 from sqlalchemy.orm import undefer
 from werkzeug.exceptions import NotFound
@@ -33,13 +42,19 @@ Answer = str | Response | tuple[str, int]
 
 
 @blueprint.get("/")
+@live.cached(channels=TIMELINE)
 def timeline() -> Answer:
-    """Show everybody's posts, newest first; the first page updates itself."""
+    """Show everybody's posts, newest first; the first page updates itself.
+
+    Those who have no account all get the same page, which the server keeps until a post changes.
+    """
     cursor = cursor_argument("before")
     live_cursor = live.cursor() if cursor is None else None
     page = page_of(posts.all_posts(), Post.id, limit=POSTS_ON_A_PAGE, cursor=cursor)
-    return render_template(
-        "pages/timeline.html", page=page, **_following(TIMELINE, live_cursor, "timeline")
+    return _for_all(
+        render_template(
+            "pages/timeline.html", page=page, **_following(TIMELINE, live_cursor, "timeline")
+        )
     )
 
 
@@ -121,6 +136,14 @@ def post_page(post_id: int, form: CommentForm | None = None) -> str:
         may_change=may_change,
         **_following(post_channel(post_id), live_cursor, "post"),
     )
+
+
+def _for_all(page: str) -> Response:
+    """Return a page which may be kept if nobody in particular has asked for it."""
+    response = make_response(page)
+    if g.user is None and not session:
+        response.headers["Cache-Control"] = "no-cache"
+    return response
 
 
 def _following(channel: str, cursor: str | None, kind: str) -> dict[str, object]:
