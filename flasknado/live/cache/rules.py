@@ -101,11 +101,19 @@ class CachedPaths:
     def __init__(self, app: Flask, mount: str = "") -> None:
         self._views: list[CachedView] = []
         patterns: list[str] = []
+        others: set[str] = set()
         for rule in app.url_map.iter_rules():
             view = getattr(app.view_functions.get(rule.endpoint), _MARK, None)
-            if view is not None and (rule.methods is None or "GET" in rule.methods):
+            if rule.methods is not None and "GET" not in rule.methods:
+                continue
+            if view is None:
+                if not rule.arguments:
+                    others.add(mount + rule.rule)
+            else:
                 self._views.append(view)
                 patterns.append(f"({re.escape(mount)}{_pattern(rule.rule)})")
+        self._others = frozenset(others)
+        """Paths of other views, which come first: `/login` is no person's page in `/<name>`."""
         self._paths = re.compile(f"(?:{'|'.join(patterns)})\\Z") if patterns else None
 
     def __bool__(self) -> bool:
@@ -113,7 +121,9 @@ class CachedPaths:
 
     def find(self, path: str) -> CachedView | None:
         """Return the view whose rule this path seems to match, or `None`."""
-        found = self._paths.match(path) if self._paths is not None else None
+        if path in self._others or self._paths is None:
+            return None
+        found = self._paths.match(path)
         return (
             None if found is None or found.lastindex is None else self._views[found.lastindex - 1]
         )

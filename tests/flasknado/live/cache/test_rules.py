@@ -48,6 +48,12 @@ def test_path_of_no_cached_rule_is_not_found(path: str) -> None:
     assert paths_of("/a.b", "/post/<int:post_id>").find(path) is None
 
 
+def test_path_of_another_view_is_not_taken_for_a_variable() -> None:
+    paths = paths_of("/<name>")
+    assert paths.find("/ann") is not None
+    assert paths.find("/plain") is None
+
+
 def test_mount_belongs_to_the_path() -> None:
     paths = paths_of("/a", mount="/shop")
     assert paths.find("/shop/a") is not None

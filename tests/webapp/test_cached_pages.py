@@ -1,4 +1,4 @@
-"""The timeline of people without an account is kept by the server, until a post changes."""
+"""The pages of people without an account are kept by the server, until what they show changes."""
 
 from __future__ import annotations
 
@@ -34,8 +34,33 @@ def test_timeline_is_kept_until_a_post_changes(
     assert (status, headers["Cache-Status"]) == (200, "flasknado; fwd=uri-miss; stored")
     assert b"Brand-new" in page
     assert get(served, "/")[2] == page
-    ada.submit(f"{created.location}/comments", body="First!")
+    ada.submit(f"{created.location}/comments", created.location, body="First!")
     assert b"1 comment" in get(served, "/")[2]
+
+
+def test_page_of_a_post_is_kept_until_somebody_comments(
+    served: Serving, browser: Callable[..., Browser]
+) -> None:
+    ada = browser("ada")
+    address = ada.submit("/write", title="Title", body="Text").location
+    get(served, address)
+    assert get(served, address)[1]["Cache-Status"] == HIT
+    ada.submit(f"{address}/comments", address, body="First!")
+    assert b"First!" in get(served, address)[2]
+
+
+def test_page_of_a_person_is_kept_until_it_says_something_else(
+    served: Serving, browser: Callable[..., Browser]
+) -> None:
+    ada = browser("ada")
+    for path in ("/ada", "/login"):
+        get(served, path)
+    assert get(served, "/ada")[1]["Cache-Status"] == HIT
+    assert get(served, "/login")[1]["Cache-Status"] is None
+    ada.submit("/account/profile", about="I count.")
+    assert b"I count." in get(served, "/ada")[2]
+    ada.submit("/write", title="Brand-new", body="Text")
+    assert b"Brand-new" in get(served, "/ada")[2]
 
 
 def test_timeline_of_a_person_is_made_for_that_person(
