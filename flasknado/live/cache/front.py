@@ -72,6 +72,10 @@ class Front:
         self._passes: OrderedDict[Selection, float] = OrderedDict()
         self._counts: Counter[str] = Counter()
 
+    def begin(self) -> None:
+        """Begin to follow the log; `take()` does that, too. On the loop's thread."""
+        self._follows()
+
     def take(self, head: RequestHead, reply: Reply) -> bool:
         """Answer a request, now or later, or return that the application has to."""
         if not may_answer(head):
