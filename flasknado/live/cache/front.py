@@ -46,6 +46,9 @@ PASS_S: Final = 1.0
 
 KNOWN_PASSES: Final = 1024
 
+KNOWN_OFFSETS: Final = 10_000
+"""How many of its own events a process recognises; further ones end pages twice."""
+
 
 class Front:
     """The kept pages of one server. `take()` on the loop's thread; the rest says where.
@@ -69,6 +72,9 @@ class Front:
         """Those that who asks may wait for."""
         self._open: set[PageFlight] = set()
         """All that have not ended."""
+        self._known: set[int] = set()
+        """Offsets of this process's own events that the reader has yet to bring: done already."""
+        self._read_to = 0
         self._passes: OrderedDict[Selection, float] = OrderedDict()
         self._counts: Counter[str] = Counter()
 
@@ -252,20 +258,30 @@ class Front:
     def _begin_anew(self) -> None:
         """Keep nothing from before: events may have been missed, or be late."""
         with self._lock:
+            self._known.clear()
+            self._read_to = 0
             self._store.clear()
             for flight in self._open:
                 flight.stale = True
 
     def _on_batch(self, batch: Batch) -> None:
-        self.on_events(batch.events)
+        with self._lock:
+            events = [event for event in batch.events if event.offset not in self._known]
+            self._read_to = batch.complete_to
+            self._known = {offset for offset in self._known if offset > batch.complete_to}
+            self._end({event.channel for event in events})
 
     def on_events(self, events: Sequence[Event]) -> None:
-        """Forget the pages that committed events have changed. May be called on any thread."""
-        channels = {event.channel for event in events}
+        """Forget the pages that events of this process have changed; on the committing thread."""
         with self._lock:
-            self._counts["ended"] += self._store.drop(channels)
-            for flight in self._open:
-                flight.note(channels)
+            if len(self._known) < KNOWN_OFFSETS:
+                self._known.update(e.offset for e in events if e.offset > self._read_to)
+            self._end({event.channel for event in events})
+
+    def _end(self, channels: set[str]) -> None:
+        self._counts["ended"] += self._store.drop(channels)
+        for flight in self._open:
+            flight.note(channels)
 
     def close(self) -> None:
         """Hear of no more events; the server has ended."""
