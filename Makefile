@@ -1,6 +1,6 @@
 # Flasknado's commands; `make help` lists them, CI runs the same ones.
 .DEFAULT_GOAL := help
-.PHONY: help install serve screenshots test test-compiled test-lowest chaos siege lint wheel bench loadtest lock clean
+.PHONY: help install serve screenshots test test-compiled test-lowest test-python chaos siege unmodified lint wheel docs bench loadtest lock clean
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,13 +8,15 @@ BIN := $(VENV)/bin
 LOADTEST := .venv-loadtest
 BENCH := .venv-bench
 LOWEST := .venv-lowest
+DOCS := .venv-docs
+OTHER = .venv-python$(shell $(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])')
 JAVASCRIPT := tests/javascript
 COMPILED := build/compiled
 # Twice as many as cores: much of a test's time is waiting.
 TEST_PROCESSES ?= 4
 PYTEST := -m pytest -n $(TEST_PROCESSES) --dist worksteal
 COMPILED_TESTS := tests/flasknado/test_compiled.py tests/flasknado/test_drain.py tests/flasknado/http tests/flasknado/native tests/flasknado/wsgi tests/fuzz tests/tornado_suite -k "not (tornado and not suite)"
-LOWEST_TESTS := $(addprefix tests/flasknado/,http wsgi native live process websocket ops) -k "not bundled and not lives_on"
+LOWEST_TESTS := $(addprefix tests/flasknado/,http wsgi native live process websocket ops static) -k "not bundled and not lives_on"
 PACKAGE := $(shell find flasknado -type f -not -name '*.pyc')
 PIP_INSTALL := -m pip --disable-pip-version-check install --quiet --require-hashes --only-binary :all:
 PIP_EDITABLE := -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
@@ -45,6 +47,9 @@ test-compiled: $(COMPILED)/.built  ## run the tests of what is compiled against 
 test-lowest: $(LOWEST)/.lowest  ## run the package's tests at the lowest versions that it allows
 	@$(LOWEST)/bin/python $(PYTEST) $(or $(ARGS),$(LOWEST_TESTS))
 
+test-python: $(OTHER)/.other  ## run the package's tests on another Python (PYTHON=python3.13)
+	@$(OTHER)/bin/python $(PYTEST) -p no:cacheprovider $(or $(ARGS),$(LOWEST_TESTS))
+
 screenshots: $(VENV)/.dev  ## take pictures of the bundled application's pages (needs chromium)
 	@$(BIN)/python -m tests.browser.screenshots
 
@@ -53,6 +58,9 @@ chaos: $(VENV)/.dev  ## judge live events while processes die (ARGS="--seconds 3
 
 siege: $(VENV)/.dev  ## judge servers of this machine under attack (ARGS="--seconds 5 --only garbage,guessers")
 	@$(BIN)/python -m tests.siege $(ARGS)
+
+unmodified: $(VENV)/.dev  # use other people's products under this server (ARGS="-k calibre")
+	@UNMODIFIED=1 $(BIN)/python -m pytest tests/unmodified $(ARGS)
 
 lint: $(VENV)/.dev  ## run the linters and the type checkers, of Python and of JavaScript (needs npm)
 	@$(BIN)/ruff check .
@@ -64,6 +72,9 @@ lint: $(VENV)/.dev  ## run the linters and the type checkers, of Python and of J
 
 wheel: $(COMPILED)/.built  ## build dist/*.whl with what every request passes through compiled to C (needs gcc)
 
+docs: $(DOCS)/.docs  ## build the documentation site into build/site, strictly
+	@NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/python -m mkdocs build --strict --quiet --site-dir build/site
+
 bench: $(VENV)/.runtime $(BENCH)/.bench  ## measure this server against others, side by side (needs wrk)
 	@$(BIN)/python -m loadtests.bench $(ARGS)
 
@@ -71,18 +82,18 @@ loadtest: $(VENV)/.runtime $(LOADTEST)/.loadtest  ## compare with Flask's develo
 	@$(BIN)/python -m loadtests.loadtest $(if $(FULL),--full) $(if $(PEERS),--peers "$(PEERS)") $(if $(TARGET),--target "$(TARGET)") $(if $(PUBLISH),--publish) $(ARGS)
 
 lock:  # resolve requirements/*.in again (needs uv)
-	@for group in build runtime dev loadtest bench bench-bjoern bench-fastwsgi; do \
+	@for group in build runtime dev docs loadtest bench bench-bjoern bench-fastwsgi; do \
 	  uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate \
 	    --python-version 3.11 --custom-compile-command "make lock" \
 	    requirements/$$group.in -o requirements/$$group.txt || exit 1; \
 	done
 	@uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate \
 	  --python-version 3.11 --custom-compile-command "make lock" --resolution lowest-direct \
-	  --extra postgresql pyproject.toml requirements/lowest.in -o requirements/lowest.txt
+	  --extra postgresql --extra socketio pyproject.toml requirements/lowest.in -o requirements/lowest.txt
 	@tests/unmodified/requirements/lock.sh
 
 clean:  # remove the environments, caches and var/
-	rm -rf $(VENV) $(LOADTEST) $(BENCH) $(LOWEST) $(JAVASCRIPT)/node_modules var build dist
+	rm -rf $(VENV) .venv-* $(JAVASCRIPT)/node_modules var build dist
 	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -112,6 +123,13 @@ $(LOWEST)/.lowest: requirements/lowest.txt pyproject.toml
 	@$(LOWEST)/bin/python $(PIP_EDITABLE)
 	@touch $@
 
+$(OTHER)/.other: requirements/dev.txt requirements/runtime.txt requirements/build.txt pyproject.toml
+	@echo "Installing requirements/dev.txt into $(OTHER)"
+	@$(PYTHON) -m venv --clear $(OTHER)
+	@$(OTHER)/bin/python $(PIP_INSTALL) -r requirements/runtime.txt -r requirements/build.txt -r requirements/dev.txt
+	@$(OTHER)/bin/python $(PIP_EDITABLE)
+	@touch $@
+
 $(JAVASCRIPT)/node_modules/.installed: $(JAVASCRIPT)/package-lock.json
 	@command -v npm >/dev/null || \
 	  { echo "The JavaScript is checked with Node.js 18.18 or newer, and npm is missing: on Debian and Ubuntu, run apt-get install nodejs npm" >&2; exit 1; }
@@ -119,14 +137,21 @@ $(JAVASCRIPT)/node_modules/.installed: $(JAVASCRIPT)/package-lock.json
 	@npm --prefix $(JAVASCRIPT) --silent ci
 	@touch $@
 
-# In a copy, so that no compiled module stays beside the source that it was made from.
+# In the source distribution, so that no compiled module stays beside the source that it was made from.
 $(COMPILED)/.built: $(PACKAGE) pyproject.toml $(VENV)/.dev
 	@echo "Compiling a wheel into dist/"
 	@rm -rf $(COMPILED) dist && mkdir -p $(COMPILED)
-	@cp -R flasknado pyproject.toml README.md CHANGES.md LICENSE $(COMPILED)
+	@$(BIN)/python -m hatchling build --target sdist --directory dist >/dev/null
+	@tar -xzf dist/*.tar.gz --strip-components=1 -C $(COMPILED)
 	@HATCH_BUILD_HOOKS_ENABLE=1 $(BIN)/python -m pip --disable-pip-version-check wheel --quiet \
 	  --no-deps --no-build-isolation --wheel-dir dist $(COMPILED) || \
 	  { echo "Compiling needs gcc and Python's headers: apt-get install gcc python3-dev" >&2; exit 1; }
+	@touch $@
+
+$(DOCS)/.docs: requirements/docs.txt
+	@echo "Installing requirements/docs.txt into $(DOCS)"
+	@$(PYTHON) -m venv --clear $(DOCS)
+	@$(DOCS)/bin/python $(PIP_INSTALL) -r requirements/docs.txt
 	@touch $@
 
 $(LOADTEST)/.loadtest: requirements/loadtest.txt

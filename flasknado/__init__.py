@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from flasknado.streaming import json_line as json_line
     from flasknado.streaming import server_sent_event as server_sent_event
     from flasknado.streaming import stream as stream
+    from flasknado.uploads.handler import UploadHandler as UploadHandler
+    from flasknado.uploads.receivers import Upload as Upload
 
 __version__ = "0.1.0"
 __all__ = [
@@ -50,6 +52,8 @@ __all__ = [
     "Limits",
     "Logger",
     "Refused",
+    "Upload",
+    "UploadHandler",
     "WSGIContainer",
     "Worker",
     "add_source",
@@ -76,6 +80,8 @@ if not TYPE_CHECKING:  # else every name would exist for type checkers
             "Limits": "flasknado.http.limits",
             "Logger": "flasknado.process.logger",
             "Refused": "flasknado.native.stack",
+            "Upload": "flasknado.uploads.receivers",
+            "UploadHandler": "flasknado.uploads.handler",
             "WSGIContainer": "flasknado.stock.container",
             "Worker": "flasknado.process.worker",
             "add_source": "flasknado.ops.metrics.sources",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 from collections.abc import Iterator
-
-from flask import Flask
+from typing import TYPE_CHECKING, Any
 
 from flasknado.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from flask import Flask
 
 _WRAPPED_IN = ("app", "wsgi_app", "application", "_app", "__wrapped__", "__self__", "func")
 
@@ -31,14 +34,15 @@ def flask_app_of(wsgi_app: object) -> Flask:
 
 def flask_apps_of(wsgi_app: object) -> Iterator[Flask]:
     """Yield the Flask applications in a WSGI application, each once, the outermost first."""
+    flask: Any = sys.modules.get("flask")  # which whoever has an application of it has imported
     seen: list[object] = []
-    candidates = [wsgi_app]
+    candidates = [] if flask is None else [wsgi_app]
     while candidates:
         candidate = candidates.pop(0)
         if len(seen) == 64 or any(candidate is other for other in seen):
             continue
         seen.append(candidate)
-        if isinstance(candidate, Flask):
+        if isinstance(candidate, flask.Flask):
             yield candidate
         else:
             candidates.extend(_wrapped_in(candidate))

@@ -7,9 +7,10 @@ no option names its routes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from flask import Flask
+if TYPE_CHECKING:
+    from flask import Flask
 
 PROVIDERS_KEY: Final = "flasknado.routes"
 """Where `app.extensions` holds a list of functions: server to native routes."""

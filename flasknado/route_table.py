@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
-
-import flask
+from typing import TYPE_CHECKING, NamedTuple
 
 from flasknado.native.methods import methods_of
 from flasknado.native.routes import NativeRoute, NativeRoutes
 from flasknado.ops.operations import routes as ops_routes
+
+if TYPE_CHECKING:
+    import flask
 
 COLUMNS = ("METHODS", "PATTERN", "HALF", "ENDPOINT OR HANDLER")
 

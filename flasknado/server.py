@@ -19,6 +19,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tornado import httputil
@@ -38,6 +39,7 @@ from flasknado.http.listeners import Listeners, accept_waiting
 from flasknado.http.mailbox import mailbox_of
 from flasknado.http.memory import MemoryBudget, default_limit_bytes
 from flasknado.http.message import RequestHead
+from flasknado.http.reply import Container
 from flasknado.http.tls import TLSAcceptor
 from flasknado.native import tornado_private
 from flasknado.native.application import HandlerDelegate
@@ -46,6 +48,7 @@ from flasknado.native.iostream import TransportStream
 from flasknado.native.mount import mounted
 from flasknado.native.routes import NativeRoute, NativeRoutes
 from flasknado.route_providers import provided_routes
+from flasknado.static.files import StaticFiles
 from flasknado.stock.dispatch import Dispatch
 from flasknado.stock.handlers import StockHandlerDelegate
 from flasknado.wsgi.container import ApplicationContainer
@@ -89,6 +92,8 @@ class HTTPServer(TornadoHTTPServer):
         the container and, like the application, lie below its mount. Handlers find the WSGI
         application in `self.settings["wsgi_app"]` and this server in
         `self.settings["http_server"]`.
+    static: folders of files by path prefix, such as `{"/static": "web/static"}`, below the mount.
+        They are answered on the event loop, without the container; native handlers go before them.
     http: the connection layer, `llhttp` or `tornado`; default: `default_layer()`.
     limits: the limits of each connection (`Limits`). On the `tornado` layer only those apply
         that Tornado has an option for, and those of bodies. Tornado's own options
@@ -113,6 +118,7 @@ class HTTPServer(TornadoHTTPServer):
         request_callback: Any,
         handlers: Iterable[NativeRoute] = (),
         *,
+        static: Mapping[str, str | Path] | None = None,
         http: str | None = None,
         limits: Limits | None = None,
         trusted_proxies: Iterable[str] = (),
@@ -142,6 +148,8 @@ class HTTPServer(TornadoHTTPServer):
         self.body_limits = _body_limits(self.limits, self.container, options)
         if self.container is not None:
             self.container.body_limits = self.body_limits
+        self.ordinary: Container | None = self.container
+        """What takes ordinary requests from connections."""
         self.trusted_proxies = TrustedProxies(trusted_proxies, trusted_fields, secure_schemes)
         self.trusted_hosts = TrustedHosts(trusted_hosts)
         self.counters = Counters()
@@ -173,6 +181,12 @@ class HTTPServer(TornadoHTTPServer):
         self._close_callbacks: list[CloseCallback] = []
         if self.container is not None:
             self.add_close_callback(self.container.loop_host.ended)
+        if static:
+            if self.container is None:
+                raise ConfigurationError("static lies before a WSGIContainer: pass one")
+            files = StaticFiles(static, self.container, self._mount)
+            self.ordinary = files
+            self.add_close_callback(files.close)
         self._shared: Shared | None = None
         self._listeners: Listeners | None = None
         self._ask_handlers("check_server")
@@ -265,7 +279,7 @@ class HTTPServer(TornadoHTTPServer):
         from flasknado.http.connection import Connection
         from flasknado.http.shared import Shared
 
-        container = self.container
+        container, ordinary = self.container, self.ordinary
         loop = _current_loop()
         shared = self._shared = Shared(
             loop,
@@ -275,8 +289,8 @@ class HTTPServer(TornadoHTTPServer):
             door=self.door,
             open_ordinary=(
                 self._native_exchange
-                if container is None
-                else partial(OrdinaryExchange, container=container)
+                if ordinary is None
+                else partial(OrdinaryExchange, container=ordinary)
             ),
             open_native=self._native_exchange,
             open_stream=TransportStream.over,

@@ -61,8 +61,9 @@ class Server:
     `version` is a command whose output names the version; it fails when the server is not
     installed. `files` are written into the target's folder before the start. `pooled` says
     whether views run on `Target.threads` threads, `native` whether Tornado's handlers run beside,
-    `single` that there is one thread for everything. `python_path` is where
-    it finds the application.
+    `single` that there is one thread for everything. `max_body_bytes` is the largest body that
+    it takes, where that is less than is asked of the others. `python_path` is where it finds the
+    application.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Server:
     pooled: bool = True
     native: bool = False
     single: bool = False
+    max_body_bytes: int | None = None
     python_path: str = "{root}"
     files: Mapping[str, str] = field(default_factory=dict)
 
@@ -128,6 +130,14 @@ def _uwsgi(socket_option: str, threads: str, *options: str) -> tuple[str, ...]:
         *("{bench}/uwsgi", "--master", socket_option, "127.0.0.1:{port}", "--processes", "1"),
         *("--threads", threads, "--disable-logging", "--die-on-term", *options),
         *("--module", "{module}:{attribute}"),
+    )
+
+
+def _peregrine(threads: str) -> tuple[str, ...]:
+    return (
+        *("{bench}/peregrine", "--host", "127.0.0.1", "--port", "{port}", "--workers", "1"),
+        *("--wsgi-threads", threads, "--keep-alive", "75000", "--protocol", "wsgi"),
+        "{module}:{attribute}",
     )
 
 
@@ -296,6 +306,47 @@ _TABLE = (
         _version_of("fastwsgi"),
         f"apt-get install gcc python3-dev && {REBUILD_BENCH}",
         "short views on one thread: no view may wait",
+        pooled=False,
+        single=True,
+    ),
+    Server(
+        "fastpysgi",
+        (
+            *("{bench}/fastpysgi", "--host", "127.0.0.1", "--port", "{port}"),
+            "{module}:{attribute}",
+        ),
+        _version_of("fastpysgi"),
+        INSTALL_BENCH,
+        "what FastWSGI has become, with ASGI and TLS; one thread: no view may wait",
+        pooled=False,
+        single=True,
+    ),
+    Server(
+        "freastal",
+        (
+            *("{bench}/python", "-m", "loadtests.apps.serve", "freastal"),
+            *("{module}:{attribute}", "{port}", "{threads}"),
+        ),
+        _version_of("freastal"),
+        INSTALL_BENCH,
+        "short views and bodies of 16 KiB on one thread: no view may wait",
+        pooled=False,
+        single=True,
+        max_body_bytes=16_000,
+    ),
+    Server(
+        "peregrine",
+        _peregrine("{threads}"),
+        _version_of("peregrine-server"),
+        INSTALL_BENCH,
+        "HTTP/2, HTTP/3 and certificates of its own getting, with WebSocket for ASGI",
+    ),
+    Server(
+        "peregrine-1",
+        _peregrine("1"),
+        _version_of("peregrine-server"),
+        INSTALL_BENCH,
+        "the same with one thread, its default: no view may wait",
         pooled=False,
         single=True,
     ),

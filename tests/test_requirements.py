@@ -8,10 +8,13 @@ import tomllib
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+from flasknado import exports
 from tests.support.process import PROJECT_ROOT
 
 PROJECT = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-DEPENDENCIES = {r.name: r for r in map(Requirement, PROJECT["dependencies"])}
+EXTRAS = PROJECT["optional-dependencies"]
+LISTED = [*PROJECT["dependencies"], *(item for items in EXTRAS.values() for item in items)]
+DEPENDENCIES = {r.name: r for r in map(Requirement, LISTED) if r.name != PROJECT["name"]}
 PINNED = re.compile(r"^([a-z0-9-]+)==(\S+)", re.MULTILINE)
 PRIVATE_NAMES_ARE_USED_OF = ("gunicorn", "tornado")
 
@@ -34,7 +37,7 @@ def test_lowest_versions_are_the_floors_of_the_package() -> None:
 
 
 def test_versions_that_are_served_with_are_allowed() -> None:
-    pinned = pins("runtime")
+    pinned = pins("dev") | pins("runtime")
     for name, requirement in DEPENDENCIES.items():
         assert requirement.specifier.contains(pinned[name]), name
 
@@ -43,6 +46,13 @@ def test_next_major_version_is_not_allowed_where_private_names_are_used() -> Non
     for name in PRIVATE_NAMES_ARE_USED_OF:
         following = Version(str(pins("runtime")[name].major + 1))
         assert not DEPENDENCIES[name].specifier.contains(following), name
+
+
+def test_extra_that_a_message_names_brings_the_package() -> None:
+    brought = {r.name.replace("-", "_") for r in map(Requirement, EXTRAS["live"] + EXTRAS["flask"])}
+    assert "flasknado[flask]" in EXTRAS["live"]
+    assert set(exports.EXTRAS) - {"werkzeug"} <= brought  # which Flask brings
+    assert set(exports.EXTRAS.values()) <= EXTRAS.keys()
 
 
 def test_no_file_of_requirements_names_an_index() -> None:

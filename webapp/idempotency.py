@@ -105,7 +105,7 @@ def sent_once(form: Any, *contents: str) -> Iterator[Once]:
                 once.location = url_for(".post", post_id=write(...).id)
         return redirect(once.location)
 
-    Commits at the end, and lets the page after it know which draft has become of use.
+    Commits at the end, and tells the page after it which draft is of no more use.
     """
     key = form.form_key.data
     note = None

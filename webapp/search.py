@@ -36,7 +36,9 @@ _search_word = sa.table("search_word", sa.column("word", sa.Text), sa.column("po
 
 def words_of(text: str) -> list[str]:
     """Return the different words of a text, without case and accents, in their order."""
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    # What is a letter in another style becomes a plain one first, perhaps a capital.
+    folded = unicodedata.normalize("NFKD", text).casefold()
+    decomposed = unicodedata.normalize("NFKD", folded)
     plain = "".join(char for char in decomposed if not unicodedata.combining(char))
     # Korean syllables come apart above, and are put together again.
     plain = unicodedata.normalize("NFC", plain)

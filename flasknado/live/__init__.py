@@ -16,9 +16,9 @@ The names are imported on first use.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from flasknado.exports import lazily
+from flasknado.exports import imported, lazily
 
 if TYPE_CHECKING:
     from tornado.routing import URLSpec
@@ -112,6 +112,6 @@ def routes(prefix: str = "/live") -> list[URLSpec]:
     `live.js` (the client for browsers), `who` (the user of a page), `POST publish`, and
     `POST stop` (a run).
     """
-    from flasknado.live.endpoints import route_table
-
-    return route_table(prefix)
+    endpoints: Any = imported("flasknado.live.endpoints", "flasknado.live.routes")
+    table: list[URLSpec] = endpoints.route_table(prefix)
+    return table

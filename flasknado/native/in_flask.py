@@ -17,9 +17,8 @@ import functools
 import io
 import sys
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from flask import Flask
 from tornado.web import RequestHandler
 
 from flasknado.environ import REQUEST_ID_KEY, base_environ, build_environ
@@ -33,6 +32,9 @@ from flasknado.native.lane import Call, LaneSettings, lane_of
 from flasknado.native.stack import Refused as Refused
 from flasknado.native.stack import StackCall, hook
 from flasknado.pool import PoolFull
+
+if TYPE_CHECKING:
+    from flask import Flask
 
 T = TypeVar("T")
 

@@ -9,6 +9,7 @@ place, where Flask would dispatch the request, the function runs instead.
     result = call.run(wsgi_callable, environ)
 
 No Tornado's loop here, and no socket: everything is called on the thread that runs the call.
+Flask is imported where there is an application of it: other applications are served without.
 """
 
 from __future__ import annotations
@@ -18,14 +19,15 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from flask import Flask, request
 from tornado.web import HTTPError
-from werkzeug.exceptions import HTTPException
-from werkzeug.wrappers import Response
 
 from flasknado.errors import FlasknadoError
+
+if TYPE_CHECKING:
+    from flask import Flask
+    from werkzeug.wrappers import Response
 
 CALL_KEY: Final = "flasknado.native_call"
 """Where the environ of a native request holds its `StackCall`."""
@@ -165,6 +167,8 @@ def hook(app: Flask) -> None:
     """
     if HOOK_KEY in app.extensions:
         return
+    from flask import request
+
     dispatch = app.full_dispatch_request
 
     def run_or_dispatch() -> Any:
@@ -239,6 +243,8 @@ class _Answer:
 
 
 def _refused_by(response: Response, error: Exception | None = None) -> Refused:
+    from werkzeug.exceptions import HTTPException
+
     # A redirect (to a login page, say) leads a live client nowhere.
     status = response.status_code if response.status_code >= 400 else 403
     message = None

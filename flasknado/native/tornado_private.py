@@ -77,6 +77,11 @@ def prepared(handler: RequestHandler) -> Awaitable[None] | None:
     return handler._prepared_future
 
 
+def leave_to_another(handler: RequestHandler) -> None:
+    """Have a handler send no response: another does, over the same connection."""
+    handler._finished = True
+
+
 def innermost(delegate: Any) -> Any:
     """Return what runs a request, without what Tornado has put around it."""
     while True:

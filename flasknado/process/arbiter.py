@@ -18,8 +18,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+import gunicorn
 from gunicorn import sock
-from gunicorn.arbiter import Arbiter as GunicornArbiter
 from gunicorn.errors import HaltServer
 from gunicorn.glogging import Logger
 from gunicorn.pidfile import Pidfile
@@ -28,6 +28,7 @@ from flasknado.process import settings
 from flasknado.process.boot import watched_boot
 from flasknado.process.logger import Logger as OurLogger
 from flasknado.process.operations import snapshots_of
+from flasknado.process.signal_queue import BaseArbiter
 from flasknado.process.status import StatusFile, StopReason, WorkerState
 from flasknado.process.systemd import ServiceManager
 from flasknado.process.worker import Worker
@@ -87,12 +88,11 @@ class Failures:
         self.retry_at = 0.0
 
 
-class Arbiter(GunicornArbiter):
+class Arbiter(BaseArbiter):
     """Starts, watches, changes and stops the workers. Runs on the main thread of its process."""
 
     log: Logger
     LISTENERS: ClassVar[list[Any]]
-    _stats: dict[str, Any]
 
     def __init__(self, app: Any) -> None:
         self._members: dict[int, Member] = {}
@@ -107,8 +107,11 @@ class Arbiter(GunicornArbiter):
 
     def setup(self, app: Any) -> None:
         """Take the settings of an application, and load it if it is preloaded."""
+        is_again = self.log is not None
         with watched_boot() if app.cfg.preload_app else contextlib.nullcontext():
             super().setup(app)
+        if is_again and gunicorn.version_info < (27,):
+            self.log.setup(app.cfg)  # as 27 does: the settings of the logs may have changed
         if isinstance(self.log, OurLogger):
             self.log.keep()
 
@@ -220,7 +223,8 @@ class Arbiter(GunicornArbiter):
 
     def reload(self) -> None:
         """Read the configuration again and start new workers; the old ones serve meanwhile."""
-        self._stats["reloads"] += 1
+        if stats := getattr(self, "_stats", None):  # of gunicorn's control socket, from 25.1
+            stats["reloads"] += 1
         self._service.reloading()
         old_address = self.cfg.address
         if not self._read_configuration():

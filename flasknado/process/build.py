@@ -5,11 +5,13 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from gunicorn.sock import ssl_context
 
 from flasknado.errors import ConfigurationError
+from flasknado.flask_apps import flask_app_of
 from flasknado.native.routes import NativeRoute
 from flasknado.process import settings
 from flasknado.process.configuration import about
@@ -48,6 +50,7 @@ def build_server(application: Any, cfg: Any) -> HTTPServer:
     return HTTPServer(
         container,
         handlers=routes,
+        static=static_folders(application, cfg),
         http=option("http_layer"),
         trusted_proxies=cfg.forwarded_allow_ips,
         trusted_fields=option("trusted_fields"),
@@ -56,6 +59,35 @@ def build_server(application: Any, cfg: Any) -> HTTPServer:
         no_keep_alive=cfg.keepalive <= 0,
         ssl_options=ssl_context(cfg) if cfg.is_ssl else None,
     )
+
+
+def static_folders(application: Any, cfg: Any) -> dict[str, str]:
+    """Return the folders of static files by path prefix; raises `ConfigurationError`."""
+    folders: dict[str, str] = {}
+    with about(cfg, "static"):
+        for text in settings.option(cfg, "static"):
+            if text == settings.OF_THE_APPLICATION:
+                folders |= folders_of(flask_app_of(application))
+            else:
+                prefix, _, folder = text.partition("=")
+                folders[prefix] = folder
+    return folders
+
+
+def folders_of(app: Any) -> dict[str, str]:
+    """Return the static folders of a Flask application and its blueprints, by path prefix."""
+    folders = {}
+    for rule in app.url_map.iter_rules():
+        name, _, function = rule.endpoint.rpartition(".")
+        prefix, found, converter = rule.rule.rpartition("/<path:")
+        if function != "static" or not found or converter != "filename>" or "<" in prefix:
+            continue
+        if rule.host or rule.subdomain:
+            continue  # of some hosts alone
+        folder = (app.blueprints[name] if name else app).static_folder
+        if folder is not None and prefix and Path(folder).is_dir():
+            folders[prefix] = folder
+    return folders
 
 
 def script_name(environment: Mapping[str, str] = os.environ) -> str:

@@ -22,6 +22,10 @@ def main() -> None:
         from flasknado.process.doctor import command
 
         command.main(sys.argv[2:])
+    if sys.argv[1:2] == ["deploy"]:
+        from flasknado.process.deploy import command as deploy
+
+        deploy.main(sys.argv[2:])
     if sys.argv[1:2] == ["init"]:
         from flasknado.process.init import command as init
 

@@ -25,7 +25,8 @@ class HostedConfig(Config):
         Raises `ConfigurationError` for a bad value.
         """
         for name, value in DEFAULTS.items():
-            self.set(name, value)
+            if name in self.settings:  # there is no control socket before gunicorn 25.1
+                self.set(name, value)
         if "FORWARDED_ALLOW_IPS" in environment:  # gunicorn's own variable
             self._assign_variable(environment, "FORWARDED_ALLOW_IPS", "forwarded_allow_ips")
         for name in self.settings:

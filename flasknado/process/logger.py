@@ -51,6 +51,11 @@ class Logger(GunicornLogger):
             self._give_back(logger)
             if logger.level == self.loglevel:
                 logger.setLevel(logging.NOTSET)
+        self.cfg = cfg
+        for each in (self.error_log, self.access_log):
+            # Else gunicorn below 27 would add those to syslog again.
+            for handler in [old for old in each.handlers if getattr(old, "_gunicorn", False)]:
+                each.removeHandler(handler)
         super().setup(cfg)
         scrubber = scrubber_of(cfg)
         root = logging.getLogger()

@@ -50,7 +50,7 @@ def operations_of(
     server: HTTPServer, cfg: Config, log: Any, snapshots: Snapshots, age: int
 ) -> Operations:
     """Return the operations of a worker's server; `log` is gunicorn's logger."""
-    logs = bool(log.access_log_enabled and log.access_log.handlers)
+    logs = bool(_is_access_logged(cfg) and log.access_log.handlers)
     return Operations(
         server,
         snapshots=snapshots,
@@ -74,6 +74,13 @@ def operations_server(operations: Operations, prefix: str) -> HTTPServer:
         # A worker that goes in a reload must not go on answering that it is draining.
         no_keep_alive=True,
     )
+
+
+def _is_access_logged(cfg: Config) -> bool:
+    """Whether there is an access log (gunicorn's logger says so from 27 only)."""
+    if cfg.accesslog or cfg.logconfig or cfg.logconfig_dict or cfg.logconfig_json:
+        return True
+    return bool(cfg.syslog and not cfg.disable_redirect_access_to_syslog)
 
 
 def _listed(text: str) -> list[str]:

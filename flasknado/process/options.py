@@ -59,7 +59,7 @@ class CommandLineConfig(HostedConfig):
         for setting in settings.OWN:
             _add(own, self.settings[setting.name], meaning(setting))
         honoured = parser.add_argument_group("gunicorn options")
-        for name in HONOURED:
+        for name in [name for name in HONOURED if name in self.settings]:
             _add(honoured, self.settings[name], meaning(self.settings[name]))
         for name in self.settings.keys() - HONOURED.keys() - {own.name for own in settings.OWN}:
             _add(parser, self.settings[name], None)

@@ -58,7 +58,8 @@ class HostedApplication(BaseApplication):
         try:
             self.load_default_config()
             self.load_config()
-            self.cfg.validate()
+            if hasattr(Config, "validate"):  # settings against each other, from gunicorn 27
+                self.cfg.validate()
         except (ConfigError, ImportError, OSError, RuntimeError, TypeError, ValueError) as error:
             raise ConfigurationError(str(error)) from error
         for folder in (self.cfg.pythonpath or "").split(","):

@@ -39,9 +39,13 @@ from flasknado.ops.metrics.access import MIN_TOKEN_CHARS, NOBODY, is_token
 from flasknado.ops.vitals import DEFAULT_STUCK_AFTER_S
 from flasknado.server import LAYERS, default_layer
 from flasknado.sizes import size_bytes
+from flasknado.static.files import checked_prefix
 from flasknado.wsgi.container import ABANDONED_AFTER_S, STREAM_THREADS
 
 SECTION = "Flasknado"
+OF_THE_APPLICATION = "app"
+"""What `static` says for the static folders of the application itself."""
+
 LIMITS = Limits()
 
 DEFAULTS: Mapping[str, Any] = {
@@ -107,6 +111,19 @@ def _validate_body_limits(value: Any) -> list[str]:
     return rules
 
 
+def _validate_static(value: Any) -> list[str]:
+    """Take one folder, or several as a list, or as text with commas between them."""
+    items = value.split(",") if isinstance(value, str) else list(value or ())
+    texts = [str(item).strip() for item in items]
+    for text in texts:
+        prefix, separator, folder = text.partition("=")
+        if text != OF_THE_APPLICATION and not (separator and folder):
+            raise ValueError(f"{text!r} is no folder")
+        if separator:
+            checked_prefix(prefix)
+    return texts
+
+
 def _validate_layer(value: Any) -> str:
     if value not in LAYERS:
         raise ValueError(f"there is no layer {value!r}")
@@ -160,6 +177,7 @@ RULES: Mapping[Any, str] = {
     _validate_size_or_zero: "a whole number of bytes, or one with K, M or G such as 64K",
     _validate_layer: f"one of {', '.join(LAYERS)}",
     _validate_prefix: "a path that begins with a slash and does not end with one, such as /shop",
+    _validate_static: "a path prefix and a folder, such as /static=web/static, or app",
     _validate_token: f"at least {MIN_TOKEN_CHARS} ASCII characters without spaces",
     validate_bool: "true or false",
     validate_chdir: "an existing folder",
@@ -185,6 +203,22 @@ class Handlers(Setting):
     desc = """\
         Native routes to serve beside the application: a list of Tornado routes, or a function
         without arguments that returns one.
+        """
+
+
+class Static(Setting):
+    name = "static"
+    section = SECTION
+    cli = ["--static"]
+    action = "append"
+    meta = "PREFIX=FOLDER"
+    validator = _validate_static
+    default = ()
+    desc = """\
+        A folder whose files are served on the event loop, without the application, such as
+        /static=web/static; app: the static folders of the Flask application and its blueprints.
+
+        May be repeated; in FLASKNADO_STATIC, separate them with commas.
         """
 
 
@@ -603,6 +637,7 @@ class TrustedFields(Setting):
 
 OWN = (
     Handlers,
+    Static,
     HttpLayer,
     QueueLimit,
     QueueTimeout,

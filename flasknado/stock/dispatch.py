@@ -39,7 +39,7 @@ class Halves(Protocol):
     limits: Limits
 
     @property
-    def container(self) -> Container | None:
+    def ordinary(self) -> Container | None:
         """What takes ordinary requests, if anything does."""
 
     def start_native(
@@ -113,8 +113,8 @@ class Dispatch(httputil.HTTPMessageDelegate):
             self._complete_response(head)
         if head.native is not None:
             delegate = server.start_native(self._server_conn, self._connection)
-        elif server.container is not None:
-            delegate = ContainerDelegate(server.container, self._connection, head)
+        elif server.ordinary is not None:
+            delegate = ContainerDelegate(server.ordinary, self._connection, head)
         else:
             delegate = server.start_request_unrouted(self._server_conn, self._connection)
         self._count(head, half)

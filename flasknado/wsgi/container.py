@@ -178,8 +178,18 @@ class ApplicationContainer:
             for app in flask_apps_of(self.application):
                 install(app, self.loop_host)
 
-    def handle(self, head: RequestHead, body: Body | None, reply: Reply) -> None:
-        """Queue one complete request for a thread, or refuse it (503); does not block."""
+    def handle(
+        self,
+        head: RequestHead,
+        body: Body | None,
+        reply: Reply,
+        base_environ: dict[str, Any] | None = None,
+    ) -> None:
+        """Queue one complete request for a thread, or refuse it (503); does not block.
+
+        `base_environ` takes the place of the container's for this request, which then goes to
+        the application whatever `front` has.
+        """
         if head.request_id is None:
             head.request_id = self.request_ids.new()
         if self.mount and not (head.path + "/").startswith(self.mount + "/"):
@@ -188,10 +198,12 @@ class ApplicationContainer:
                 *plain_response(head, 404, f"This application is served under {self.mount}/.")
             )
             return
-        if self.front is not None and self.front.take(head, reply):
-            close_body(body)
-            return
-        self.dispatch(head, body, reply, self.base_environ)
+        if base_environ is None:
+            if self.front is not None and self.front.take(head, reply):
+                close_body(body)
+                return
+            base_environ = self.base_environ
+        self.dispatch(head, body, reply, base_environ)
 
     def dispatch(
         self, head: RequestHead, body: Body | None, reply: Reply, base_environ: dict[str, Any]

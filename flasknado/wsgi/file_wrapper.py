@@ -8,7 +8,10 @@ import stat
 from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
-import werkzeug.wsgi
+try:
+    import werkzeug.wsgi as werkzeug_wsgi
+except ImportError:  # served applications need not be made with it
+    werkzeug_wsgi = None  # type: ignore[assignment]
 
 BLOCK_SIZE_BYTES: Final = 64 * 1024
 
@@ -76,7 +79,7 @@ class FileWrapper:
             close()
 
 
-_RangeWrapper: Final[type] = getattr(werkzeug.wsgi, "_RangeWrapper", FileWrapper)
+_RangeWrapper: Final[type] = getattr(werkzeug_wsgi, "_RangeWrapper", FileWrapper)
 """What Werkzeug puts around a wrapper for a range of a file, and says so nowhere else."""
 
 FILE_TYPES: Final = frozenset((FileWrapper, _RangeWrapper))

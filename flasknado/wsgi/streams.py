@@ -8,7 +8,10 @@ from __future__ import annotations
 import threading
 from time import monotonic
 
-from werkzeug.exceptions import ServiceUnavailable
+try:
+    from werkzeug.exceptions import ServiceUnavailable
+except ImportError:  # served applications need not be made with it
+    ServiceUnavailable = Exception  # type: ignore[assignment, misc]
 
 from flasknado.errors import FlasknadoError
 from flasknado.pool import Pool, Task

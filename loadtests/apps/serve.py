@@ -1,6 +1,6 @@
 """Servers that have no command line of their own.
 
-python -m loadtests.apps.serve tornado|bjoern MODULE:APP PORT THREADS
+python -m loadtests.apps.serve tornado|bjoern|freastal MODULE:APP PORT THREADS
 """
 
 from __future__ import annotations
@@ -40,11 +40,20 @@ def serve_bjoern(application: Any, port: int, _threads: int) -> None:
     bjoern.run(application, HOST, port)
 
 
+def serve_freastal(application: Any, port: int, _threads: int) -> None:
+    """freastal has one thread for WSGI, whatever it is asked for."""
+    import freastal  # type: ignore[import-not-found]  # only in the peers' environment
+
+    freastal.serve(application, HOST, port)
+
+
 def main(name: str, application: str, port: str, threads: str) -> None:
     """Serve until a signal."""
     module, _, attribute = application.partition(":")
-    serve = {"tornado": serve_tornado, "bjoern": serve_bjoern}[name]
-    serve(getattr(importlib.import_module(module), attribute), int(port), int(threads))
+    _SERVE[name](getattr(importlib.import_module(module), attribute), int(port), int(threads))
+
+
+_SERVE = {"tornado": serve_tornado, "bjoern": serve_bjoern, "freastal": serve_freastal}
 
 
 if __name__ == "__main__":

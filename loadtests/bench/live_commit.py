@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import signal
 import statistics
@@ -70,10 +71,13 @@ def _cost(writers: Helper, threads: int, seconds: float) -> Values:
         found[f"{kind}_{threads}"] = statistics.fmean(v["per_second"] for v in values)
         found[f"{kind}_{threads}_p99_ms"] = statistics.median(v["p99_ms"] for v in values)
         found[f"failures_{threads}"] += sum(v[FAILURES] for v in values)
-    pairs = zip(turns["plain"], turns["event"], strict=True)
-    found[f"ratio_{threads}"] = statistics.median(
-        event["per_second"] / plain["per_second"] for plain, event in pairs
-    )
+    # On a machine that is busy otherwise, nothing may be committed in a turn.
+    ratios = [
+        event["per_second"] / plain["per_second"]
+        for plain, event in zip(turns["plain"], turns["event"], strict=True)
+        if plain["per_second"]
+    ]
+    found[f"ratio_{threads}"] = statistics.median(ratios) if ratios else math.nan
     return found
 
 

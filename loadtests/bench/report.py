@@ -13,6 +13,8 @@ from loadtests.bench.wrk import BUSY_GENERATOR
 from loadtests.servers import OURS, SERVERS
 from loadtests.tables import Summary, number, table, with_spread
 
+ONE_THREAD = "*one thread: while a view waits, nobody else is answered*"
+
 
 def as_data(
     results: Sequence[Result],
@@ -70,7 +72,11 @@ def as_markdown(results: Sequence[Result], data: Mapping[str, Any]) -> str:
 
 
 def one_table(result: Result) -> str:
-    """Return a benchmark's table, the best server first."""
+    """Return a benchmark's table, the best server first.
+
+    Servers with one thread for everything stand below the others: while a view waits, they
+    answer nobody else.
+    """
     benchmark = result.benchmark
     medians = result.medians()
     first = benchmark.metrics[0]
@@ -82,7 +88,10 @@ def one_table(result: Result) -> str:
         return -summary.median if benchmark.more_is_better else summary.median
 
     rows = []
-    for name in sorted(medians, key=rank):
+    names = sorted(medians, key=lambda name: (_is_single(name), rank(name)))
+    for position, name in enumerate(names):
+        if position and _is_single(name) > _is_single(names[position - 1]):
+            rows.append([ONE_THREAD, *("" for _ in benchmark.metrics), ""])
         ratio = result.ratio(name)
         rows.append(
             [
@@ -93,6 +102,11 @@ def one_table(result: Result) -> str:
         )
     headings = ["server", *(metric.heading for metric in benchmark.metrics), "ratio"]
     return table(headings, rows)
+
+
+def _is_single(name: str) -> bool:
+    server = SERVERS.get(name)
+    return server is not None and server.single
 
 
 def _cells(benchmark: Benchmark, values: Mapping[str, Summary]) -> list[str]:

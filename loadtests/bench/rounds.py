@@ -77,6 +77,9 @@ def check_equivalence(servers: Iterable[Server], plan: Plan, say: Say) -> dict[s
         questions = [*equivalence.QUESTIONS_TO_VIEWS]
         if server.native:
             questions.append(_NATIVE_QUESTION)
+        most = server.max_body_bytes
+        if most is not None:
+            questions = [each for each in questions if len(each.body or b"") <= most]
         try:
             with served(server, plan) as process:
                 answers = equivalence.answers_of(process.address, questions)

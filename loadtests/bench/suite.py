@@ -19,6 +19,7 @@ from loadtests.bench import (
     live_resume,
     native,
     small_json,
+    static_files,
 )
 from loadtests.bench.benchmark import Benchmark
 from loadtests.servers import Server
@@ -39,6 +40,7 @@ LIVE: Mapping[str, tuple[Benchmark, Callable[[], dict[str, Server]]]] = {
         live_append,
         live_commit,
         live_resume,
+        static_files,
     )
 }
-"""The benchmarks that have servers of their own: held answers, and live events."""
+"""The benchmarks that have servers of their own: held answers, live events, static files."""

@@ -26,8 +26,8 @@ def whoami(served: Serving, headers: dict[str, str]) -> tuple[int, Any]:
 
 def test_routes_are_the_live_endpoints_and_the_applications_own() -> None:
     paths = [route.regex.pattern.rstrip("$") for route in async_handlers.routes]
-    names = ("events", "ndjson", "poll", "socket", "who", "publish", r"live\.js")
-    own = ("whoami", "search", "chat", "summary")
+    names = ["events", "ndjson", "poll", "socket", "who", "stop", "publish", "send", r"live\.js"]
+    own = ["whoami", "search", "chat", "summary"]
     pulse = ("", "/stream", "/hold-streams", "/busy-threads", "/publish")
     live = [f"/live/{name}" for name in names + own]
     assert paths == live + [f"/pulse{name}" for name in pulse]

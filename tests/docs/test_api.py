@@ -42,6 +42,7 @@ KEYS = {
     "flasknado.identity",
     "flasknado.peer_certificate",
     "flasknado.request_id",
+    "flasknado.uploads",
 }
 """Keys of environments and mappings, which only look like names of modules."""
 

@@ -10,9 +10,12 @@ from tests.support.process import PROJECT_ROOT
 RUN_BY = {
     "CONTRIBUTING.md": "tests/docs/test_make.py",
     "README.md": "tests/docs/test_readme.py",
+    "docs/deploy.md": "tests/docs/test_deploy.py",
     "docs/from-gunicorn.md": "tests/docs/test_from_gunicorn.py",
+    "docs/from-tornado.md": "tests/docs/test_from_tornado.py",
     "docs/live.md": "tests/docs/test_live.py",
     "docs/operations.md": "tests/docs/test_operations.py",
+    "docs/socketio.md": "tests/docs/test_socketio.py",
     "docs/tour.md": "tests/docs/test_tour.py",
     "docs/your-own-app.md": "tests/examples/test_your_own_app.py",
 }

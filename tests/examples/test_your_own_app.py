@@ -84,6 +84,17 @@ def look_at_answers(url: str) -> None:
     assert asked.json()["channel"] == "answers"
 
 
+def look_at_both_halves(folder: Path) -> None:
+    env = {"FLASKNADO_BIND": "127.0.0.1:0"}
+    with server_process(("serve_shop.py",), cwd=folder, env=env) as server:
+        with requests.Session() as session:
+            session.post(server.url + "/login", data={"name": "Ann"}, timeout=TIMEOUT_S)
+            assert session.get(server.url + "/", timeout=TIMEOUT_S).text == "Shop, at / for Ann\n"
+            counted = session.get(server.url + "/countdown", timeout=TIMEOUT_S).text
+            assert counted == "3, Ann\n2, Ann\n1, Ann\n"
+        assert get(server.url + "/-/healthz").json() == {"status": "ok"}
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
@@ -122,17 +133,7 @@ def test_page_can_be_followed_from_an_empty_folder(walk: Checked) -> None:
     ]
     assert len(walk.ran) == len(shown) - 2  # the installation, and Tornado's program
     assert PLACE in TEXT
-
-
-def test_python_of_the_page_serves_both_halves_and_health(walk: Checked) -> None:
-    env = {"FLASKNADO_BIND": "127.0.0.1:0"}
-    with server_process(("serve_shop.py",), cwd=walk.folder, env=env) as server:
-        with requests.Session() as session:
-            session.post(server.url + "/login", data={"name": "Ann"}, timeout=TIMEOUT_S)
-            assert session.get(server.url + "/", timeout=TIMEOUT_S).text == "Shop, at / for Ann\n"
-            counted = session.get(server.url + "/countdown", timeout=TIMEOUT_S).text
-            assert counted == "3, Ann\n2, Ann\n1, Ann\n"
-        assert get(server.url + "/-/healthz").json() == {"status": "ok"}
+    look_at_both_halves(walk.folder)
 
 
 def test_help_of_the_command_has_every_option_of_the_page(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -8,6 +9,10 @@ import pytest
 
 from tests.support.process import ServerProcess, server_process
 from tests.unmodified.environments import Environments
+
+takes_long = pytest.mark.skipif(
+    "UNMODIFIED" not in os.environ, reason="large products are used by `make unmodified`"
+)
 
 Host = Callable[..., AbstractContextManager[ServerProcess]]
 
@@ -31,6 +36,21 @@ def host(environments: Environments) -> Host:
         return server_process(command, python=environments.python(name), **options)  # type: ignore[arg-type]
 
     return host
+
+
+@pytest.fixture(scope="session")
+def gunicorn(environments: Environments) -> Host:
+    """`gunicorn(environment, "MODULE:APP", cwd=..., env=...)` runs it under gunicorn's threads."""
+
+    @contextmanager
+    def gunicorn(name: str, *arguments: str, **options: object) -> Iterator[ServerProcess]:
+        command = ("-m", "gunicorn", "--threads", "8", "--bind", "127.0.0.1:0", *arguments)
+        python = environments.python(name)
+        with server_process(command, python=python, ready=False, **options) as server:  # type: ignore[arg-type]
+            server.url = server.wait_for_output(r"Listening at: (http://\S+)")[1]
+            yield server
+
+    return gunicorn
 
 
 @pytest.fixture(scope="session")

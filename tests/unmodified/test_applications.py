@@ -45,10 +45,10 @@ def test_factory_in_the_shape_of_flasks_tutorial_serves_the_whole_of_it(
     mount: str, host: Host, environments: Environments, tmp_path: Path
 ) -> None:
     shutil.copytree(APPLICATIONS / "flaskr", tmp_path / "flaskr")
-    command = (environments.python(HOST), "-m", "flask", "--app", "flaskr", "init-db")
+    command = (environments.python("flask"), "-m", "flask", "--app", "flaskr", "init-db")
     subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=60)
     options = ("--workers", "2", *(("--mount", mount) if mount else ()))
-    with host(HOST, "flaskr:create_app()", *options, cwd=tmp_path) as server:
+    with host("flask", "flaskr:create_app()", *options, cwd=tmp_path) as server:
         ann, bob = Visitor(server.url + mount), Visitor(server.url + mount)
         assert ann.see("/create").url == ann.url + "/auth/login"
         for visitor, name in ((ann, "ann"), (bob, "bob")):
@@ -69,7 +69,7 @@ def test_factory_in_the_shape_of_flasks_tutorial_serves_the_whole_of_it(
 
 
 def test_application_with_a_module_named_config_has_its_own(host: Host) -> None:
-    with host(HOST, "site_of_mine:app", cwd=APPLICATIONS / "own_config") as server:
+    with host("flask", "site_of_mine:app", cwd=APPLICATIONS / "own_config") as server:
         assert get(server, "/").text == "hello from my own config; hello from my own config"
 
 

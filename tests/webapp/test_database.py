@@ -6,6 +6,8 @@ import os
 import socket
 import sqlite3
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -105,6 +107,28 @@ def test_find_returns_the_object(app: Flask, account: object) -> None:
 
     with app.app_context():
         assert database.find(User, user_id).username == "ada"
+
+
+OPEN_AND_CLOSE = """
+import sqlite3, sys
+connection = sqlite3.connect(sys.argv[1])
+connection.execute("SELECT count(*) FROM post").fetchall()
+connection.close()
+"""
+
+
+def test_sqlite_connection_that_is_added_leaves_the_locks_of_the_others(
+    app: Flask,
+) -> None:
+    with app.app_context(), db.engine.connect() as first:
+        path = str(db.engine.url.database)
+        first.execute(text("SELECT count(*) FROM post")).all()
+        with db.engine.connect() as second:
+            second.execute(text("SELECT count(*) FROM post")).all()
+        # Were the locks gone, this would take itself for the last and remove the log (WAL).
+        subprocess.run([sys.executable, "-c", OPEN_AND_CLOSE, path], check=True)
+        assert Path(f"{path}-wal").exists()
+        first.rollback()
 
 
 # --- PostgreSQL: its deadlines ------------------------------------------------------------------

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.webapp.people import ApiClient
@@ -31,6 +31,7 @@ def titles(client: FlaskClient, query: str, **options: str) -> list[str]:
         ("Two halves, ONE process.", ["two", "halves", "one", "process"]),
         ("Crème brûlée", ["creme", "brulee"]),
         ("straße STRASSE", ["strasse"]),
+        ("\U0001d56clpha \ufb01sh", ["alpha", "fish"]),
         ("snake_case don't", ["snake", "case", "don", "t"]),
         ("東京タワー", ["東", "京", "タ", "ワ", "ー"]),
         ("한국어", ["한", "국", "어"]),
@@ -42,6 +43,7 @@ def test_words_of_a_text(text: str, words: list[str]) -> None:
     assert words_of(text) == words
 
 
+@example("\U0001d400")
 @given(st.text())
 def test_words_of_words_are_the_same_words(text: str) -> None:
     words = words_of(text)

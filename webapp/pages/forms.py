@@ -1,11 +1,10 @@
-"""The forms for posts, comments and files."""
+"""The forms for posts and comments."""
 
 from __future__ import annotations
 
 import secrets
 
 from flask_wtf import FlaskForm
-from flask_wtf.file import FileField
 from wtforms import HiddenField, StringField, TextAreaField
 
 from webapp import rules
@@ -44,12 +43,6 @@ class CommentForm(OnceForm):
     body = TextAreaField(
         "Your comment", [ByRule(rules.comment_body)], render_kw={"rows": 4, "dir": "auto"}
     )
-
-
-class FileForm(FlaskForm):  # type: ignore[misc]
-    """A file for a post."""
-
-    file = FileField("File")
 
 
 class EmptyForm(FlaskForm):  # type: ignore[misc]

@@ -29,7 +29,7 @@ from webapp.channels import TIMELINE, post_channel, profile_channel
 from webapp.database import find
 from webapp.extensions import db, live
 from webapp.models import Comment, Post, User
-from webapp.pages.forms import CommentForm, FileForm
+from webapp.pages.forms import CommentForm
 from webapp.paging import cursor_argument, page_of
 
 POSTS_ON_A_PAGE = 20
@@ -128,7 +128,6 @@ def post_page(post_id: int, form: CommentForm | None = None) -> str:
         page=page,
         comments=page.items[::-1],
         form=form,
-        file_form=FileForm() if may_change else None,
         may_change=may_change,
         **_following(post_channel(post_id), live_cursor, "post"),
     )

@@ -16,6 +16,7 @@ from json.encoder import encode_basestring_ascii as quoted
 from flasknado.environ import base_environ, build_environ
 from flasknado.errors import ConfigurationError
 from flasknado.http.message import Finished, RequestHead
+from flasknado.ops.logs import tracing
 from flasknado.ops.logs.scrub import SECRET_FIELDS, Scrubber
 
 JSON = "json"
@@ -139,6 +140,10 @@ class JSONTemplate:
             text += f',"referer":{self._referer(exchange, fields)}'
         if b"user-agent" in fields:
             text += f',"user_agent":{self._user_agent(exchange, fields)}'
+        if b"traceparent" in fields:
+            traceparent = tracing.checked(fields[b"traceparent"].decode("latin-1"))
+            if traceparent:
+                text += f',"traceparent":"{traceparent}"'
         return text
 
     def _close(self, text: str, end: Finished) -> str:

@@ -18,6 +18,7 @@ import time
 from typing import Any
 
 from flasknado.http.request_id import current_request_id
+from flasknado.ops.logs import tracing
 from flasknado.ops.logs.scrub import Scrubber
 
 FORMATS = ("text", "json")
@@ -33,7 +34,8 @@ class RequestFilter(logging.Filter):
     """Puts the id of the request that is being served on a record, and hides its secrets.
 
     On a handler, so that it runs where the record was made: on the view's thread. A format
-    may name `%(request_id)s`; it is `-` outside of requests. Messages and tracebacks are
+    may name `%(request_id)s` and `%(traceparent)s`; they are `-` outside of requests and of
+    traces. Messages and tracebacks are
     scrubbed for whatever formatter follows.
     """
 
@@ -45,6 +47,10 @@ class RequestFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if not hasattr(record, "request_id"):
             record.request_id = current_request_id.get() or "-"
+        if not hasattr(record, "traceparent"):
+            record.traceparent = "-"
+            with contextlib.suppress(Exception):  # of what the application traces with
+                record.traceparent = tracing.current() or "-"
         # A message that does not fit its arguments is for the handler to complain about.
         with contextlib.suppress(Exception):
             message = record.getMessage()
@@ -88,7 +94,7 @@ class TextFormatter(LineFormatter):
 
 class JSONFormatter(logging.Formatter):
     """One JSON object a line: time (ISO 8601, UTC), level, logger, process, message,
-    request_id, exception, stack.
+    request_id, traceparent, exception, stack.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -102,6 +108,9 @@ class JSONFormatter(logging.Formatter):
         request_id = getattr(record, "request_id", "-")
         if request_id != "-":
             entry["request_id"] = request_id
+        traceparent = getattr(record, "traceparent", "-")
+        if traceparent != "-":
+            entry["traceparent"] = traceparent
         if record.exc_info:
             entry["exception"] = record.exc_text or self.formatException(record.exc_info)
         if record.stack_info:

@@ -53,7 +53,9 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     new = ("req", "-utf8", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
     run(
-        *new, "-x509", "-days", "2", "-subj", "/CN=the authority", "-keyout", "ca.key", "-out", "ca"
+        *new,
+        *("-x509", "-days", "2", "-subj", "/CN=the authority", "-keyout", "ca.key", "-out", "ca"),
+        *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),
     )
     for name, subject in (("ann", "/O=Shop, Inc/CN=änn"), ("server", "/CN=localhost")):
         run(*new, "-subj", subject, "-keyout", f"{name}.key", "-out", f"{name}.csr")

@@ -138,6 +138,9 @@ def test_command_where_the_user_has_a_config_module_imports_theirs(folder: Path)
             ("hello:app", "--handlers", "no_such_module:r"),
             r"--handlers: there is no module 'no_such_module'",
         ),
+        (("hello:app", "--static", "web"), r"--static must be a path prefix and .*, not web\n"),
+        (("hello:app", "--static", "web=."), r"--static must be a path prefix and .*, not web=\."),
+        (("hello:app", "--static", "/web=nowhere"), r"the folder .* 'nowhere' does not exist"),
         (
             ("hello:app", "--mount", "shop"),
             r"--mount must be a path .*, not 'shop'",

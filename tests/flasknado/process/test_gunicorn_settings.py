@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import gunicorn
 import pytest
 import requests
 from gunicorn.config import make_settings
@@ -44,7 +45,10 @@ def told():
 
 
 def test_every_setting_of_gunicorn_is_honoured_or_has_a_replacement() -> None:
-    assert set(make_settings()) - OWN == set(HONOURED) | set(REPLACEMENTS)
+    known = set(HONOURED) | set(REPLACEMENTS)
+    assert set(make_settings()) - OWN <= known
+    if gunicorn.version_info >= (27,):  # older ones have fewer
+        assert known <= set(make_settings())
     assert not set(HONOURED) & set(REPLACEMENTS)
 
 
@@ -58,7 +62,7 @@ def test_every_setting_of_gunicorn_is_honoured_or_has_a_replacement() -> None:
         ),
         ("paste", "shop.ini", r"loadapp\('config:"),
         ("statsd_host", "localhost:8125", "Prometheus"),
-        ("proxy_protocol", "v2", "X-Forwarded-For over HTTP, and add for to --trusted-fields"),
+        ("proxy_protocol", True, "X-Forwarded-For over HTTP, and add for to --trusted-fields"),
         ("pre_request", lambda worker, req: None, "pre_request is .* before_request"),
         ("forwarder_headers", "SCRIPT_NAME", "X-Forwarded-Prefix .* add prefix to"),
         ("http_protocols", "h2", "HTTP/2"),
@@ -69,6 +73,8 @@ def test_setting_that_is_refused_names_its_replacement(name: str, value: object,
     cfg = HostedConfig()
     cfg.apply_defaults({})
     refuse_unknown(cfg, OWN)
+    if name not in cfg.settings:
+        pytest.skip(f"gunicorn {gunicorn.__version__} has no setting {name}")
     cfg.set(name, value)
     with pytest.raises(ConfigurationError, match=said):
         refuse_unknown(cfg, OWN)

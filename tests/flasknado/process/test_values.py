@@ -73,7 +73,7 @@ def command(*options: str) -> tuple[str, ...]:
             ("-k", "gthread"),
             "--worker-class must be flasknado.* or a subclass of it, not '",
         ),
-        (("-k", "eventlet"), "--worker-class must be .* and 'eventlet' cannot be imported"),
+        (("-k", "eventlet"), "--worker-class must be .*eventlet.*: remove the setting"),
         (
             ("--logger-class", "gunicorn.glogging.Logger"),
             "--logger-class must be flasknado",

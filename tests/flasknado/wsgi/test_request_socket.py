@@ -295,14 +295,18 @@ def test_sockets_hold_no_threads_of_the_pool_and_one_too_many_is_refused(
 def test_drain_tells_a_websocket_to_come_back_and_its_view_that_it_ended(
     call: Call, server: Serving, site: Site
 ) -> None:
+    sent = threading.Event()  # in the middle of a send nothing is said
+
     def talk(sock: Any, environ: dict[str, Any]) -> None:
         sock.sendall(b"\x81\x02hi")
+        sent.set()
         assert sock.recv(100) == b""
 
     site.talk = talk
     client = call()
     client.sendall(ASK)
     assert read(client, 4) == b"\x81\x02hi"
+    assert sent.wait(20)
     container = server.server.container
     assert container is not None
     server.on_loop(lambda: server.loop.create_task(container.end_sockets(1.0)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import subprocess
 import sys
@@ -72,6 +73,23 @@ def test_equivalence_server_that_answers_otherwise_is_left_out() -> None:
     assert "GET /json was answered 404 instead of 200" in failed["files"]
 
 
+def test_equivalence_server_that_takes_small_bodies_alone_is_not_asked_for_more(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(
+        rounds.equivalence,
+        "answers_of",
+        lambda _address, questions: asked.extend(len(each.body or b"") for each in questions) or {},
+    )
+    small = dataclasses.replace(program_server("files", *SERVE), max_body_bytes=16_000)
+
+    rounds.check_equivalence([small], PLAN, lambda line: None)
+
+    assert asked
+    assert max(asked) <= 16_000
+
+
 def test_ratio_is_taken_inside_a_round() -> None:
     found = result(ours=[200.0, 20.0, 100.0], granian=[100.0, 10.0, 100.0])
 
@@ -98,8 +116,8 @@ def test_goals_name_the_best_of_the_others() -> None:
     assert str(dev) == "against flask-dev: 2.00 (at least 3): missed"
 
 
-def test_report_has_the_best_first_ours_in_bold_and_failures_shown() -> None:
-    found = result(ours=[300.0], granian=[400.0], dev=[100.0])
+def test_report_has_the_best_first_of_each_group_ours_in_bold_and_failures_shown() -> None:
+    found = result(ours=[300.0], bjoern=[500.0], granian=[400.0], dev=[100.0])
     found.rounds["flask-dev"][0][FAILURES] = 17
 
     lines = report.one_table(found).splitlines()
@@ -107,9 +125,11 @@ def test_report_has_the_best_first_ours_in_bold_and_failures_shown() -> None:
     assert [line.split("|")[1].strip() for line in lines[2:]] == [
         "granian",
         f"**{OURS}**",
+        report.ONE_THREAD,
+        "bjoern",
         "flask-dev",
     ]
-    assert " 17 " in lines[4]
+    assert " 17 " in lines[6]
     assert lines[2].rstrip(" |").endswith("0.75")
 
 

@@ -9,7 +9,9 @@ lock() {
 }
 
 lock -c ../../../requirements/runtime.txt ../../../pyproject.toml -o flasknado.txt
-for name in httpbin isso-build sqlite-web flask-login frameworks opentelemetry monkey-patches long-answers; do
+for name in flask httpbin isso-build sqlite-web flask-login frameworks opentelemetry telemetry monkey-patches long-answers \
+  calibre-web-build calibre-web dash flask-admin flask-appbuilder mlflow wsgidav; do
   lock "$name.in" -o "$name.txt"
 done
+lock --overrides octoprint-overrides.in octoprint.in -o octoprint.txt
 lock --overrides isso-overrides.in isso.in -o isso.txt

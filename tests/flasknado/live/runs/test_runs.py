@@ -365,9 +365,7 @@ def test_runs_above_the_number_of_their_threads_are_answered_503(make_live_app: 
 
 
 def test_run_that_takes_too_long_or_publishes_too_much_fails(make_live_app: MakeApp) -> None:
-    app = RunApp(
-        make_live_app(LIVE_RUN_TIMEOUT_S=0.3, LIVE_RUN_LOST_AFTER_S=0.5, LIVE_MAX_RUN_BYTES=300)
-    )
+    app = RunApp(make_live_app(LIVE_RUN_TIMEOUT_S=0.3, LIVE_MAX_RUN_BYTES=300))
     with app.serve() as served:
         name, data = events_of(served, ask(served, "wait"))[-1]
         assert name == "run.failed"

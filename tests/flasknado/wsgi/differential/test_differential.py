@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from flask import Flask
+from packaging.version import Version
 from werkzeug.serving import make_server
 
 from flasknado.server import LAYERS
@@ -27,6 +29,8 @@ from tests.flasknado.wsgi.wire import Answer
 from tests.support.serving import Serving
 
 Ask = Callable[[str], Answer]
+
+OF_FLASK_3_1 = ("a chunked body larger than the view takes",)
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +71,8 @@ def ours(app: Flask, serve_module: Serve) -> Serving:
 def test_answer_under_both_servers_differs_as_listed_only(
     name: str, layer: str, ask_werkzeug: Ask, ours: Serving
 ) -> None:
+    if name in OF_FLASK_3_1 and Version(version("flask")) < Version("3.1"):
+        pytest.skip("Flask 3.0 knows no limit of one request (max_content_length)")
     theirs = ask_werkzeug(name)
     answer = answer_of(ours.address, REQUESTS[name])
     for refusal in REFUSALS:

@@ -1,0 +1,1 @@
+"""`flasknado deploy KIND MODULE:APP`: finished files for service managers and containers."""

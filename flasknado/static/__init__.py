@@ -1,0 +1,1 @@
+"""Static files, answered on the event loop: no thread of the pool, and no application, is asked."""

@@ -1,0 +1,1 @@
+"""Uploads that are written to files while they arrive."""
