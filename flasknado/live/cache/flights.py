@@ -75,28 +75,36 @@ class PageFlight(Flight):
 
 OnSend = Callable[[PageFlight, Reply, ResponseHead, bytes], None]
 OnOther = Callable[[PageFlight], None]
+OnGone = Callable[[PageFlight], bool]
 
 
 class FlightReply:
     """The reply to the request that a flight is for: a whole response is shown to the cache.
 
-    Its client may leave: others may wait for the same.
+    `on_send` sends one, `on_other` hears of any other answer, and `on_gone` says whether nobody
+    waits for the response once the client has left.
     """
 
-    __slots__ = ("_flight", "_on_other", "_on_send", "_reply")
+    __slots__ = ("_flight", "_on_gone", "_on_other", "_on_send", "_reply")
 
     def __init__(
-        self, reply: Reply, flight: PageFlight, on_send: OnSend, on_other: OnOther
+        self,
+        reply: Reply,
+        flight: PageFlight,
+        on_send: OnSend,
+        on_other: OnOther,
+        on_gone: OnGone,
     ) -> None:
         self._reply = reply
         self._flight = flight
         self._on_send = on_send
         self._on_other = on_other
+        self._on_gone = on_gone
 
     @property
     def gone(self) -> bool:
-        """False: the view is to run. May be read on any thread."""
-        return False
+        """True once the client has disconnected, if nobody else waits. May be read anywhere."""
+        return self._reply.gone and self._on_gone(self._flight)
 
     @property
     def begun(self) -> bool:

@@ -136,7 +136,7 @@ class Front:
         self._container.dispatch(
             flight.question.head,
             None,
-            FlightReply(reply, flight, self._sent, self._ended),
+            FlightReply(reply, flight, self._sent, self._ended, self._abandoned),
             {**self._container.base_environ, FLIGHT_KEY: flight},
         )
 
@@ -180,10 +180,12 @@ class Front:
         same: list[Waiter] = []
         others: list[Waiter] = []
         with self._lock:
+            # One that was abandoned has not heard of every event since.
+            known = flight in self._open
             for waiter in self._close(flight):
                 fits = waiter.question.selection(page.vary) == selection
                 (same if fits else others).append(waiter)
-            stored = not flight.stale
+            stored = known and not flight.stale
             if stored:
                 self._store.put(selection, page)
             self._counts["collapsed"] += len(same)
@@ -204,6 +206,14 @@ class Front:
             if len(self._passes) > KNOWN_PASSES:
                 self._passes.popitem(last=False)
         self._send_on(waiters, ask_again=False)
+
+    def _abandoned(self, flight: PageFlight) -> bool:
+        """End a flight whose client has left, unless others wait; on any thread."""
+        with self._lock:
+            if flight.waiters:
+                return False
+            self._close(flight)
+            return True
 
     def _close(self, flight: PageFlight) -> list[Waiter]:
         self._open.discard(flight)

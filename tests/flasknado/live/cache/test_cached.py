@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -14,6 +16,7 @@ import pytest
 from flask import Response, make_response, request, session
 
 from flasknado.live import Live
+from flasknado.live.cache.front import Front
 from flasknado.live.state import state_of
 from tests.flasknado.live.helpers import LiveApp, get, make_app, wait_for
 from tests.support.serving import Serving, serving
@@ -43,9 +46,13 @@ class Site:
         """Ask a few times, one after the other."""
         return [self.ask(case, **headers)[1]["Cache-Status"] for _ in range(count)]
 
+    @property
+    def front(self) -> Front:
+        front: Front = state_of(self.live_app.app).caches[0]
+        return front
+
     def stats(self) -> dict[str, float]:
-        stats: dict[str, float] = state_of(self.live_app.app).caches[0].stats()
-        return stats
+        return self.front.stats()
 
 
 def add_views(live: Live, site: Site, app: Any) -> None:
@@ -289,8 +296,6 @@ def test_response_from_before_a_commit_is_not_kept_after_it(site: Site) -> None:
 
 
 def test_others_get_the_page_although_the_first_has_left(site: Site) -> None:
-    import socket
-
     site.go_on.clear()
     with ThreadPoolExecutor(1) as pool:
         with socket.create_connection(site.served.address) as first:
@@ -300,6 +305,32 @@ def test_others_get_the_page_although_the_first_has_left(site: Site) -> None:
             wait_for(lambda: _waiting(site) == 1)
         site.go_on.set()
         assert second.result()[2] == b"call 1 of wait-left"
+
+
+def test_view_is_not_called_for_a_client_that_has_left_alone(site: Site) -> None:
+    server = site.served.server
+    container = server.container
+    assert container is not None
+    if server.layer == "tornado":
+        pytest.skip("the test cannot see there that the server knows of the client's leave")
+    site.go_on.clear()
+    with ThreadPoolExecutor(16) as pool:
+        busy = [pool.submit(site.ask, f"wait-busy-{number}") for number in range(16)]
+        for _ in busy:
+            assert site.entered.acquire(timeout=20)
+        with socket.create_connection(site.served.address) as left:
+            left.sendall(b"GET /page?left HTTP/1.1\r\nHost: a\r\n\r\n")
+            wait_for(lambda: container.pool.queued == 1)
+            # Who only closes its half may still want the response; a reset does not.
+            left.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        wait_for(lambda: server.counters.connections_open == 16)
+        site.go_on.set()
+        for each in busy:
+            each.result()
+    wait_for(lambda: container.pool.idle)
+    assert site.calls["left"] == 0
+    assert not site.front._open
+    assert site.statuses("left", Host="a") == [STORED, HIT]
 
 
 def test_hits_and_misses_are_counted(site: Site) -> None:
@@ -312,5 +343,4 @@ def test_hits_and_misses_are_counted(site: Site) -> None:
 
 
 def _waiting(site: Site) -> int:
-    front = state_of(site.live_app.app).caches[0]
-    return sum(len(flight.waiters or ()) for flight in list(front._open))
+    return sum(len(flight.waiters or ()) for flight in list(site.front._open))
