@@ -23,6 +23,7 @@ from webapp import (
     body_limits,
     channels,
     cli,
+    commenting,
     compression,
     cors,
     database,
@@ -80,6 +81,7 @@ def create_app(
     login_limits.register(app)
     passwords.register(app, settings.threads)
     channels.register()
+    commenting.register(app)
     native_hooks.register(app)
     for package in (auth, pages, api):
         package.register(app)

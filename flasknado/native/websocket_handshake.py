@@ -86,10 +86,13 @@ def _is_taken(parameter: str) -> bool:
     return name == "server_max_window_bits" and value.strip('"') == "15"
 
 
-def accept(handler: RequestHandler, extensions: str | None = None) -> IOStream:
+def accept(
+    handler: RequestHandler, extensions: str | None = None, first: bytes | None = None
+) -> IOStream:
     """Answer 101 to a request that was checked, and return its connection as a stream.
 
-    `extensions` are those that the client has offered and that are used.
+    `extensions` are those that the client has offered and that are used; `first` are frames
+    that are written with the answer.
 
     On the loop's thread. Raises `StreamClosedError` if the client has gone.
     """
@@ -104,7 +107,7 @@ def accept(handler: RequestHandler, extensions: str | None = None) -> IOStream:
     fields["Date"] = httputil.format_timestamp(time.time())
     start_line = httputil.ResponseStartLine("HTTP/1.1", 101, "Switching Protocols")
     connection: Any = request.connection
-    connection.write_headers(start_line, fields)
+    connection.write_headers(start_line, fields, first)
     detached: IOStream | TransportStream = handler.detach()
     if isinstance(detached, TransportStream):
         detached.watch = None  # the codec counts the frames itself

@@ -155,6 +155,13 @@ class Client:
         self.rooms[key] = room
         return key
 
+    def leave(self, room: Room) -> str:
+        """Note a room that it leaves; returns the room's key. May be called on any thread."""
+        key = room_key(room)
+        if self.rooms is not None:
+            self.rooms.pop(key, None)
+        return key
+
     def expect(self, callback: Callable[..., Any]) -> int:
         """Return the id for an acknowledgement that `callback` is to be called with."""
         if self.callbacks is None:

@@ -187,9 +187,7 @@ class Emitter:
         """Put a client in a room."""
         client = self._of_request(sid, namespace) or self.client(sid, namespace or "/")
         if client is not None:
-            key = client.enter(room)
-            client.server.runtime.post(client.server.join, client, key)
-            self._rooms_changed(client)
+            client.server.runtime.post(client.server.join, client, client.enter(room))
         else:
             self.bus.tell(ENTER, sid=sid, namespace=namespace or "/", room=_told(room))
 
@@ -197,11 +195,7 @@ class Emitter:
         """Take a client out of a room."""
         client = self._of_request(sid, namespace) or self.client(sid, namespace or "/")
         if client is not None:
-            key = room_key(room)
-            if client.rooms is not None:
-                client.rooms.pop(key, None)
-            client.server.runtime.post(client.server.part, client, key)
-            self._rooms_changed(client)
+            client.server.runtime.post(client.server.part, client, client.leave(room))
         else:
             self.bus.tell(LEAVE, sid=sid, namespace=namespace or "/", room=_told(room))
 
@@ -215,10 +209,6 @@ class Emitter:
         if client is not None and client.sid == sid and namespace in (None, client.namespace):
             return client
         return None
-
-    def _rooms_changed(self, client: Client) -> None:
-        if client.pid is not None:
-            client.server.runtime.post(client.server.changed, client)
 
     def close_room(self, room: Room, namespace: str | None = None) -> None:
         """Take everybody out of a room, in all processes."""

@@ -42,20 +42,23 @@ class Endpoint:
     def __init__(self, socketio: Served, http_server: Any) -> None:
         options = socketio.options
         loop = asyncio.get_running_loop()
-        self._socketio = socketio
+        # Of its own: the `SocketIO` may be given another application later.
+        self._core = socketio.core
+        self._emitter = socketio.server
         self._bus = socketio.server.bus
         self._epoch = ""
         runtime = LoopRuntime(loop, http_server, options.threads, options.queue_limit)
         self.hub: Hub = hub_of(socketio.state, http_server)
-        self.server = Server(socketio.core, runtime, self._bus)
+        self.server = Server(self._core, runtime, self._bus)
         self.server.upholds = self.hub.revocations.upholds
+        self.server.max_per_user = self.hub.options.max_per_user
         self.engine = Engine(_with_limits(options.engine, self.hub.options), loop, self.server)
         self.peers = self._peers_of(http_server)
         self._recoveries = Recoveries(options, self.hub, self._bus, runtime)
         if options.durable:
             self.server.recoveries = self._recoveries
         self.hub.taps.append(self._on_batch)
-        socketio.server.servers.append(self.server)
+        self._emitter.servers.append(self.server)
         budget = getattr(http_server, "budget", None)
         if budget is not None:
             budget.sources.append(self.engine.backlog_bytes)
@@ -85,7 +88,7 @@ class Endpoint:
         if self.peers is not None:
             self.peers.close()
         self.engine.close()
-        self._socketio.server.servers.remove(self.server)
+        self._emitter.servers.remove(self.server)
         self.hub.taps.remove(self._on_batch)
 
     # What the log tells.
@@ -128,7 +131,7 @@ class Endpoint:
             def callback(*args: Any) -> None:
                 self._bus.tell(bus.ACK, to=told.origin, number=number, args=list(args))
 
-        message = message_of(self._socketio.options.parser, fields)
+        message = message_of(self._core.parser, fields)
         if "number" in fields:
             message.offset = told.offset
         self.server.deliver(target_of(fields), message, callback)
@@ -136,10 +139,9 @@ class Endpoint:
     def _obey(self, told: bus.Told) -> None:
         """Do what another process asks for."""
         fields = told.fields
-        emitter = self._socketio.server
         if told.what == bus.ACK:
             if fields["to"] == self._bus.origin:
-                self._answered(emitter.asked(fields["number"]), fields["args"])
+                self._answered(self._emitter.asked(fields["number"]), fields["args"])
             return
         if told.what == bus.CLOSE_ROOM:
             self.server.close_room(fields["namespace"], fields["key"])
@@ -148,9 +150,10 @@ class Endpoint:
         if client is None or client.namespace != fields["namespace"]:
             return
         if told.what == bus.ENTER:
-            emitter.enter_room(client.sid, fields["room"], client.namespace)
+            # At once: the next event may be for the room.
+            self.server.join(client, client.enter(fields["room"]))
         elif told.what == bus.LEAVE:
-            emitter.leave_room(client.sid, fields["room"], client.namespace)
+            self.server.part(client, client.leave(fields["room"]))
         elif told.what == bus.DISCONNECT:
             self.server.disconnect(client)
         elif told.what == bus.DISPLACE:
@@ -163,8 +166,7 @@ class Endpoint:
         if isinstance(callback, Waiter):
             callback(*args)
             return
-        core = self._socketio.core
-        run = functools.partial(core.call_outside, callback, args)
+        run = functools.partial(self._core.call_outside, callback, args)
         if not self.server.runtime.run("an answer to a Socket.IO event", run):
             log.warning("the answer of a Socket.IO client was dropped: too many clients wait")
 

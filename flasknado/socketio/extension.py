@@ -86,7 +86,13 @@ class SocketIO:
             self._configure(options)
 
     def init_app(self, app: Flask | None, **options: Any) -> None:
-        """Add Socket.IO to an application; options as for `SocketIO()`."""
+        """Add Socket.IO to an application; options as for `SocketIO()`.
+
+        Called again, for example by the factory of a test, it begins anew with that application.
+        """
+        if self.app is not None and app is not self.app:
+            self._core = self._bus = None
+            self.server = Emitter(self.options, self._find_bus)
         self.app = app
         self._configure(options)
         if app is None:
@@ -255,9 +261,10 @@ class SocketIO:
         """Serve the application until it is stopped, in this process; on the main thread.
 
         `host` and `port` as in `Flask.run` (default 127.0.0.1:5000). Of Flask-SocketIO's other
-        options, `debug` sets the application's debug mode, `log_output` the access log, and the
-        others change nothing; there is no reloader. `flasknado MODULE:APP` has several workers,
-        restarts without loss, and settings.
+        options, `debug` sets the application's debug mode, `use_reloader` (default: in debug mode),
+        `reloader_options` and `extra_files` are for Werkzeug's reloader, `log_output` is for the
+        access log, and `allow_unsafe_werkzeug` changes nothing. `flasknado MODULE:APP` has several
+        workers, restarts without loss, and settings. Raises `ConfigurationError`, `AddressTaken`.
         """
         from flasknado.socketio.serving import serve
 

@@ -10,12 +10,12 @@ import functools
 import logging
 import secrets
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 from flasknado.live.revocation import Revocation
-from flasknado.live.tickets import NOBODY, Access
+from flasknado.live.tickets import NOBODY, Access, Identity
 from flasknado.socketio import packet, recovery
 from flasknado.socketio.bus import DISPLACE, Bus
 from flasknado.socketio.client import Client, ClientState, Connection, Job, JobKind, Link
@@ -89,6 +89,9 @@ class Server:
         """What takes clients back; `None`: nothing does."""
         self.upholds: Callable[[Access], bool] = lambda _: True
         """Whether access that the application gave has not been taken away since."""
+        self.max_per_user: int | None = None
+        """How many clients a user may have; `None`: as many as there may be."""
+        self._of_user: Counter[str] = Counter()
         self._refused: deque[Connection] = deque()
         """Whose jobs the lane has not taken."""
         self.events_received = 0
@@ -317,7 +320,13 @@ class Server:
 
     def accept(self, client: Client, access: Access) -> None:
         """Take a client that the application has let in, unless its user is revoked meanwhile."""
-        client.identity = access.identity if access.identity.user is not None else None
+        if client.state is not ClientState.GONE and not self._count(client, access.identity):
+            said = (
+                f"you have {self.max_per_user} clients, as many as a user may (LIVE_MAX_PER_USER)"
+            )
+            self.refuse(client, {"message": said})
+            self._ask(Job(JobKind.DISCONNECT, client, (Reason.SERVER_DISCONNECT,)))
+            return
         if client.state is not ClientState.GONE and not self.upholds(access):
             client.connection.link.close(Reason.SERVER_DISCONNECT)
         if client.recovered_of not in (None, (access.identity.user,)):
@@ -329,6 +338,17 @@ class Server:
         elif client.state is ClientState.GONE and not self.application.always_connect:
             # It has gone meanwhile; what the application did for it has its counterpart.
             self._ask(Job(JobKind.DISCONNECT, client, (Reason.TRANSPORT_CLOSE,)))
+
+    def _count(self, client: Client, identity: Identity) -> bool:
+        """Note whose client it is; returns false if that user has as many as may be."""
+        user = identity.user
+        if user is None:
+            return True
+        if self.max_per_user is not None and self._of_user[user] >= self.max_per_user:
+            return False
+        self._of_user[user] += 1
+        client.identity = identity
+        return True
 
     def _welcome(self, client: Client) -> None:
         said = {"sid": client.sid}
@@ -366,10 +386,11 @@ class Server:
             sent = Farewell(self.application.parser, client.namespace, reason)
             self.deliveries.add(Target(client.namespace, (client.sid,)), sent)
 
-    def changed(self, client: Client) -> None:
-        """Note that a client has entered or left a room."""
-        if self.recoveries is not None and client.state is ClientState.CONNECTED:
-            self.recoveries.changed(client)
+    def _changed(self, client: Client) -> None:
+        recoveries = self.recoveries
+        known = client.pid is not None and client.state is ClientState.CONNECTED
+        if recoveries is not None and known:
+            recoveries.changed(client)
 
     def _leave(self, client: Client, reason: str) -> None:
         connected = client.state is ClientState.CONNECTED
@@ -384,6 +405,11 @@ class Server:
             self._ask(Job(JobKind.DISCONNECT, client, (reason,)))
 
     def _forget(self, client: Client) -> None:
+        user = None if client.identity is None else client.identity.user
+        if user is not None and client.state is not ClientState.GONE:
+            self._of_user[user] -= 1
+            if not self._of_user[user]:
+                del self._of_user[user]
         client.state = ClientState.GONE
         client.pending = None
         namespace = client.namespace
@@ -400,15 +426,20 @@ class Server:
     def join(self, client: Client, key: str) -> None:
         """Deliver what is sent to a room to a client, too."""
         if client.state is not ClientState.GONE and client.rooms and key in client.rooms:
+            self.deliveries.settle(client.namespace, key)
             self._rooms.setdefault((client.namespace, key), {})[client] = None
+        self._changed(client)
 
     def part(self, client: Client, key: str) -> None:
         """Deliver what is sent to a room to a client no more."""
         if not client.rooms or key not in client.rooms:
+            self.deliveries.settle(client.namespace, key)
             _discard(self._rooms, (client.namespace, key), client)
+        self._changed(client)
 
     def close_room(self, namespace: str, key: str) -> None:
         """Take everybody out of a room."""
+        self.deliveries.settle(namespace, key)
         for client in self._rooms.pop((namespace, key), ()):
             if client.rooms is not None:
                 client.rooms.pop(key, None)

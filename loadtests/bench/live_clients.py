@@ -21,6 +21,7 @@ import socket
 import statistics
 import sys
 import time
+from abc import abstractmethod
 from collections.abc import Callable
 
 HOST = "127.0.0.1"
@@ -101,56 +102,24 @@ def _event(channel: str) -> dict[str, object]:
     return {"channel": channel, "event": "tick", "data": json.loads(_TEXT)}
 
 
-class Clients:
-    """`count` connections to `channels` channels, and one more that publishes."""
+class Receivers:
+    """Connections that events come on, counted by their marks."""
 
-    def __init__(self, server: str, transport: str, port: int, count: int, channels: int) -> None:
-        kind = server.partition("-")[0]
-        names = ["bench"] if channels == 1 else [f"bench:{number}" for number in range(channels)]
-        self.channels = channels
-        self.per_event = count // channels
-        """How many clients each event has."""
-        self._publications = itertools.cycle([publication(kind, name) for name in names])
-        self.burst_at_once = publication_at_once(kind, names[0])
-        self._publisher = socket.create_connection((HOST, port), TIMEOUT_S)
-        self._publisher.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    channels = 1
+    per_event = 0
+    """How many clients each event has."""
+
+    def __init__(self) -> None:
         self._epoll = select.epoll()
         self._sockets: dict[int, socket.socket] = {}
-        for number in range(self.per_event * channels):
-            sock = socket.create_connection((HOST, port), TIMEOUT_S)
-            sock.sendall(opening(kind, transport, names[number % channels]))
-            sock.setblocking(False)
-            self._sockets[sock.fileno()] = sock
-            self._epoll.register(sock, select.EPOLLIN)
         self.closed = 0
-        self.silent = set(self._sockets)
+        self.silent: set[int] = set()
         """The clients that have had no event yet."""
         self._buffer = bytearray(_READ_BYTES)
-        self._sockets[self._publisher.fileno()] = self._publisher
-        self._epoll.register(self._publisher, select.EPOLLIN)
 
+    @abstractmethod
     def publish(self, events: int) -> None:
-        """Ask for so many events in one go, each on the next channel.
-
-        The answers are read with everything else, but for those of many events, which might fill
-        the way back.
-        """
-        for begin in range(0, events, BURST_EVENTS):
-            size = min(BURST_EVENTS, events - begin)
-            self._send(b"".join(itertools.islice(self._publications, size)))
-            if events > BURST_EVENTS:
-                with contextlib.suppress(BlockingIOError):
-                    self._publisher.recv_into(self._buffer)
-
-    def _send(self, data: bytes) -> None:
-        self._publisher.setblocking(True)
-        self._publisher.sendall(data)
-        self._publisher.setblocking(False)
-
-    def publish_at_once(self) -> None:
-        """Publish a burst as one transaction."""
-        assert self.burst_at_once is not None
-        self._send(self.burst_at_once)
+        """Ask for so many events in one go, each on the next channel."""
 
     def receive(self, wanted: int, timeout_s: float, note: Callable[[int, float], None]) -> int:
         """Read until so many events have come; returns how many did.
@@ -181,7 +150,54 @@ class Clients:
         return got
 
 
-def singles(clients: Clients) -> dict[str, float]:
+class Clients(Receivers):
+    """`count` connections to `channels` channels, and one more that publishes."""
+
+    def __init__(self, server: str, transport: str, port: int, count: int, channels: int) -> None:
+        super().__init__()
+        kind = server.partition("-")[0]
+        names = ["bench"] if channels == 1 else [f"bench:{number}" for number in range(channels)]
+        self.channels = channels
+        self.per_event = count // channels
+        self._publications = itertools.cycle([publication(kind, name) for name in names])
+        self.burst_at_once = publication_at_once(kind, names[0])
+        self._publisher = socket.create_connection((HOST, port), TIMEOUT_S)
+        self._publisher.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for number in range(self.per_event * channels):
+            sock = socket.create_connection((HOST, port), TIMEOUT_S)
+            sock.sendall(opening(kind, transport, names[number % channels]))
+            sock.setblocking(False)
+            self._sockets[sock.fileno()] = sock
+            self._epoll.register(sock, select.EPOLLIN)
+        self.silent = set(self._sockets)
+        self._sockets[self._publisher.fileno()] = self._publisher
+        self._epoll.register(self._publisher, select.EPOLLIN)
+
+    def publish(self, events: int) -> None:
+        """Ask for so many events in one go, each on the next channel.
+
+        The answers are read with everything else, but for those of many events, which might fill
+        the way back.
+        """
+        for begin in range(0, events, BURST_EVENTS):
+            size = min(BURST_EVENTS, events - begin)
+            self._send(b"".join(itertools.islice(self._publications, size)))
+            if events > BURST_EVENTS:
+                with contextlib.suppress(BlockingIOError):
+                    self._publisher.recv_into(self._buffer)
+
+    def _send(self, data: bytes) -> None:
+        self._publisher.setblocking(True)
+        self._publisher.sendall(data)
+        self._publisher.setblocking(False)
+
+    def publish_at_once(self) -> None:
+        """Publish a burst as one transaction."""
+        assert self.burst_at_once is not None
+        self._send(self.burst_at_once)
+
+
+def singles(clients: Receivers) -> dict[str, float]:
     """Publish events, each after the last has reached everybody: rate and latency."""
     latencies: list[float] = []
     rates: list[float] = []
@@ -207,7 +223,7 @@ def singles(clients: Clients) -> dict[str, float]:
     }
 
 
-def bursts(clients: Clients) -> dict[str, float]:
+def bursts(clients: Receivers) -> dict[str, float]:
     """Publish bursts of events, each committed on its own; with many channels, one on each."""
     events = BURST_EVENTS if clients.channels == 1 else clients.channels
     rate, lost = burst_rate(clients, events, lambda: clients.publish(events))
@@ -230,7 +246,7 @@ def rate_of(events: int, times: list[float]) -> float:
     return events / (times[-1] - times[0]) if len(times) > 1 and times[-1] > times[0] else 0.0
 
 
-def burst_rate(clients: Clients, events: int, publish: Callable[[], None]) -> tuple[float, int]:
+def burst_rate(clients: Receivers, events: int, publish: Callable[[], None]) -> tuple[float, int]:
     """Return the median deliveries a second of some bursts, and how many were lost."""
     rates = []
     lost = 0
@@ -248,7 +264,7 @@ def burst_rate(clients: Clients, events: int, publish: Callable[[], None]) -> tu
     return statistics.median(rates), lost
 
 
-def warm_up(clients: Clients) -> bool:
+def warm_up(clients: Receivers) -> bool:
     """Publish until everybody has had an event, and let what is under way come; whether it did."""
     wanted = clients.channels * clients.per_event
     nothing = lambda _events, _at: None  # noqa: E731

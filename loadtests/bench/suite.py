@@ -19,6 +19,7 @@ from loadtests.bench import (
     live_resume,
     native,
     small_json,
+    socketio,
     static_files,
 )
 from loadtests.bench.benchmark import Benchmark
@@ -40,7 +41,9 @@ LIVE: Mapping[str, tuple[Benchmark, Callable[[], dict[str, Server]]]] = {
         live_append,
         live_commit,
         live_resume,
+        socketio,
         static_files,
     )
 }
-"""The benchmarks that have servers of their own: held answers, live events, static files."""
+"""The benchmarks that have servers of their own: held answers, live events, static files and
+Socket.IO."""

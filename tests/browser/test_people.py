@@ -205,6 +205,14 @@ def test_two_people_on_one_post_see_each_other(people: tuple[Window, Window]) ->
     grace.open_live(path)
     ada.wait_for("[data-reading]", "2 reading")
 
+    def typed() -> str:
+        grace.find("#body").send_keys("x")  # again, if it is not connected yet
+        return ada.text("[data-typing]")
+
+    poll(typed, "grace is typing".__eq__, DEADLINE_S)
+    assert grace.text("[data-typing]") == ""
+    poll(lambda: ada.text("[data-typing]"), "".__eq__, DEADLINE_S)
+
     grace.type(body="Hello, <b>Ada</b>.")
     grace.press("Comment")
 

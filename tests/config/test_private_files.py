@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
+import subprocess
+import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -77,3 +81,21 @@ def test_file_that_is_made_is_private_and_empty_and_one_that_is_there_stays(tmp_
     path.write_text("x")
     make_private_file(path)
     assert path.read_text() == "x"
+
+
+def test_file_that_is_there_is_not_opened_so_that_sqlites_locks_stay(tmp_path: Path) -> None:
+    path = tmp_path / "x.db"
+    make_private_file(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE t (x)")
+        connection.execute("BEGIN EXCLUSIVE")
+
+        # Closing any descriptor of a file gives up this process's locks on it (fcntl(2)).
+        make_private_file(path)
+
+        code = "import sqlite3, sys; sqlite3.connect(sys.argv[1], 0).execute('SELECT * FROM t')"
+        other = subprocess.run(
+            [sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=30
+        )
+    assert "database is locked" in other.stderr
+    assert not [entry for entry in tmp_path.iterdir() if not entry.name.startswith("x.db")]

@@ -10,6 +10,7 @@ from tests.support.process import PROJECT_ROOT
 RUN_BY = {
     "CONTRIBUTING.md": "tests/docs/test_make.py",
     "README.md": "tests/docs/test_readme.py",
+    "docs/from-flask-socketio.md": "tests/docs/test_from_flask_socketio.py",
     "docs/deploy.md": "tests/docs/test_deploy.py",
     "docs/from-gunicorn.md": "tests/docs/test_from_gunicorn.py",
     "docs/from-tornado.md": "tests/docs/test_from_tornado.py",

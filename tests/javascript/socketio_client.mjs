@@ -4,21 +4,15 @@
 import { Buffer } from "node:buffer";
 import process from "node:process";
 
-import { io } from "socket.io-client";
 import msgpack from "socket.io-msgpack-parser";
 
-const DEADLINE_MS = 15000;
+import { Clients, DEADLINE_MS, once, runAll } from "./socketio_running.mjs";
+
 const [url, ...wanted] = process.argv.slice(2);
-const sockets = [];
+const clients = new Clients();
 
-function connect(options = {}, namespace = "") {
-  const socket = io(url + namespace, { forceNew: true, reconnectionDelay: 100, ...options });
-  sockets.push(socket);
-  return socket;
-}
-
-function once(socket, event) {
-  return new Promise((resolve) => { socket.once(event, (...args) => resolve(args)); });
+function connect(options, namespace) {
+  return clients.connect(url, options, namespace);
 }
 
 async function connected(options, namespace) {
@@ -148,12 +142,4 @@ const scenarios = {
   },
 };
 
-const timer = setTimeout(() => { throw new Error("too slow"); }, 3 * DEADLINE_MS);
-const found = {};
-for (const name of wanted) {
-  found[name] = await scenarios[name]();
-  sockets.splice(0).forEach((socket) => socket.disconnect());
-}
-clearTimeout(timer);
-process.stdout.write(JSON.stringify(found));
-process.exit(0);
+await runAll(clients, wanted, (name) => scenarios[name]());

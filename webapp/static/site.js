@@ -10,6 +10,7 @@ import { feed } from "./feed.js";
 import { main } from "./page.js";
 import { post } from "./post.js";
 import { chat } from "./chat.js";
+import { commenting } from "./commenting.js";
 import { preview } from "./preview.js";
 import { search } from "./search.js";
 import { summary } from "./summary.js";
@@ -25,6 +26,7 @@ preview();
 upload();
 search();
 summary();
+commenting();
 
 const page = PAGES[main.dataset.page]?.();
 follow({

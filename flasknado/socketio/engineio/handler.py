@@ -217,8 +217,9 @@ class EngineHandler(LiveHandler):
         if upgrading and (session.transport == WEBSOCKET or not engine.options.allows_upgrade):
             raise EngineRefused(BAD_REQUEST, "this session cannot go on to WebSocket")
         self.set_status(101)
+        opening = None if upgrading else _open_packet(session, upgrades=False).frames
         try:
-            stream = handshake.accept(self)
+            stream = handshake.accept(self, first=opening)
             transport = WebSocketTransport(engine, session, stream, upgrading=upgrading)
             if upgrading:
                 if not engine.propose(session, transport):
@@ -226,7 +227,6 @@ class EngineHandler(LiveHandler):
                     return
             else:
                 session.begin_on(transport)
-                session.send(_open_packet(session, upgrades=False))
             transport.start()
         except StreamClosedError:
             if not upgrading:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from tests.support.serving import Serving, serving
 def application() -> Flask:
     app = Flask("context")
     app.secret_key = "a secret of the tests"
+    app.config["LIVE_MAX_PER_USER"] = 3
     live = Live(app, database_url="memory://")
     socketio = SocketIO(app, cookie={"name": "io", "httponly": True}, http_compression=True)
     app.extensions["called"] = []
@@ -38,6 +40,12 @@ def application() -> Flask:
     @socketio.on("connect")
     def connect() -> None:
         app.extensions["called"].append(("connect", getattr(g, "user", "nobody asked")))
+
+    @socketio.on("disconnect")
+    def disconnect() -> None:
+        app.extensions["called"].append("disconnect")
+
+    socketio.on_event("connect", lambda: None, "/other")
 
     @socketio.on("where")
     def where() -> list[Any]:
@@ -95,6 +103,25 @@ def test_identity_is_asked_for_as_for_live_events(app: Flask, served: Serving) -
     app.extensions["called"].clear()
     with SocketClient(served, headers={"X-User": "ann"}):
         assert app.extensions["called"] == [("connect", "ann")]
+
+
+def test_user_has_no_more_clients_than_may_be(app: Flask, served: Serving) -> None:
+    headers = {"X-User": "eve"}
+    with ExitStack() as stack:
+        first, _ = (stack.enter_context(SocketClient(served, headers=headers)) for _ in range(2))
+        first.connect("/other")
+        app.extensions["called"].clear()
+        refused = stack.enter_context(SocketClient(served, headers=headers, at_once=False))
+        refused.send("40")
+        assert "LIVE_MAX_PER_USER" in refused.wait_for_packet("44")
+        assert not [packet for packet in refused.packets if str(packet).startswith("40")]
+        wait_for(lambda: len(app.extensions["called"]) == 2, "the application hears of its end")
+        assert app.extensions["called"] == [("connect", "eve"), "disconnect"]
+        stack.enter_context(SocketClient(served, headers={"X-User": "ann"}))
+        stack.enter_context(SocketClient(served))
+        first.send("41/other,")
+        refused.send("40")
+        refused.wait_for_packet("40{")
 
 
 def test_client_whose_access_has_ended_is_disconnected(served: Serving) -> None:

@@ -431,6 +431,18 @@ def test_factory_initialises_later() -> None:
     assert app.extensions["socketio"] is socketio
 
 
+def test_factory_of_a_test_begins_anew_with_each_application() -> None:
+    socketio = SocketIO()
+    socketio.on_event("name", lambda: flask.current_app.name)
+    for name in ("first", "second"):
+        app = Flask(name)
+        socketio.init_app(app)
+        client = socketio.test_client(app)
+        assert client.emit("name", callback=True) == name
+        socketio.emit("told", name)
+        assert received(client) == [("told", [name])]
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

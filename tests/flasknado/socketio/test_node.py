@@ -61,9 +61,14 @@ def application(**options: Any) -> Flask:
 
 def run(url: str, *scenarios: str) -> dict[str, Any]:
     """Return what socket.io-client finds in each scenario."""
+    return run_program("socketio_client.mjs", url, *scenarios)
+
+
+def run_program(name: str, *arguments: str) -> dict[str, Any]:
+    """Return what a program of tests/javascript writes."""
     if not (FOLDER / "node_modules" / "socket.io-client").is_dir():
         missing("socket.io-client is missing: npm --prefix tests/javascript ci")
-    command = [need("node"), str(FOLDER / "socketio_client.mjs"), url, *scenarios]
+    command = [need("node"), str(FOLDER / name), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)

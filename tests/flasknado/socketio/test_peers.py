@@ -32,9 +32,15 @@ def server(url: str) -> HTTPServer:
 @pytest.fixture(scope="module")
 def servings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Serving]]:
     url = f"sqlite:///{tmp_path_factory.mktemp('log')}/log.db"
-    with ExitStack() as stack:
-        yield [stack.enter_context(serving(lambda: server(url))) for _ in range(2)]
-    assert not list(folder().parent.glob(folder().name))
+    # A folder of its own, with a short path, because other tests run below the same process.
+    with (
+        tempfile.TemporaryDirectory(prefix="peers-") as short,
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        patch.setattr(tempfile, "tempdir", short)
+        with ExitStack() as stack:
+            yield [stack.enter_context(serving(lambda: server(url))) for _ in range(2)]
+        assert not list(Path(short).iterdir())
 
 
 def folder() -> Path:
