@@ -228,6 +228,8 @@ class HTTPServer(TornadoHTTPServer):
     def _begin_serving(self) -> None:
         if not self.draining:
             self._ask_handlers("begin_serving")
+            if self.container is not None and self.container.front is not None:
+                self.container.front.begin()
 
     def add_drain_callback(self, callback: DrainCallback) -> None:
         """Call `callback(window_s)` when draining begins. May be a coroutine function.

@@ -194,7 +194,8 @@ def _announcement(plan: Plan, servers: int) -> str:
 
 
 def show(found: Results) -> None:
-    """Print the tables and what has to be said about them."""
+    """Print the conclusion, the tables, and what has to be said about them."""
+    say("\n" + results.conclusion(found))
     say("\n" + results.as_table(found) + "\n")
     if live := results.delivery_table(found):
         say(live + "\n")
@@ -203,8 +204,9 @@ def show(found: Results) -> None:
 
 
 def _status(measured: Measured) -> int:
-    failures = any(sample.report.all_failures for sample in measured.samples)
-    return 1 if failures or measured.failed or not measured.samples else 0
+    """Return 1 if something failed, or the machine was too busy for a result."""
+    bad = any(sample.report.all_failures or sample.report.shared for sample in measured.samples)
+    return 1 if bad or measured.failed or not measured.samples else 0
 
 
 if __name__ == "__main__":

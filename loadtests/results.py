@@ -137,6 +137,14 @@ class Results:
         ]
         return Summary.of(ratios) if ratios else None
 
+    def doubtful(self, cell: Cell) -> bool:
+        """Return whether a cell, or what it is compared with, was measured on a busy machine."""
+        return cell.shared or any(
+            other.shared
+            for other in self.cells(cell.scenario)
+            if other.server == self.baseline and other.users == cell.users
+        )
+
     def save(self, folder: Path) -> None:
         """Write JSON, which has everything, and CSV, a line for each sample."""
         text = json.dumps(asdict(self), indent=1) + "\n"
@@ -245,6 +253,29 @@ def not_possible(results: Results) -> Iterator[str]:
         servers.setdefault((", ".join(names), reason), []).append(server)
     for (what, reason), its_servers in servers.items():
         yield f"Not possible with {', '.join(its_servers)}: {what}; {reason}."
+
+
+def conclusion(results: Results) -> str:
+    """Return in one sentence what came out, or that nothing did."""
+    cells = [cell for name in results.scenarios for cell in results.cells(name)]
+    if not cells:
+        return "No result: nothing was measured."
+    if doubtful := sum(cell.shared for cell in cells):
+        return (
+            f"No result: in {doubtful} of {len(cells)} measurements other processes used the"
+            " server's core, so run it again on a quiet machine."
+        )
+    compared = [(ratio.median, cell) for cell in cells if (ratio := results.ratio(cell))]
+    if not compared:
+        return f"{len(cells)} measurements, and nothing to compare them with."
+    (least, slowest), (most, fastest) = (
+        choose(compared, key=lambda each: each[0]) for choose in (min, max)
+    )
+    return (
+        f"Against {results.baseline}, requests a second are {least:.2f} times as many"
+        f" ({slowest.server}, {slowest.scenario}, {slowest.users} users) to {most:.2f} times"
+        f" ({fastest.server}, {fastest.scenario}, {fastest.users} users)."
+    )
 
 
 def remarks(results: Results) -> Iterator[str]:

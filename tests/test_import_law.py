@@ -59,6 +59,7 @@ STOREYS = {
     "live.state": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.runs",
     "live.cli": f"{GROUND} {LIVE_GROUND} live.log live.state",
     "live.hub": f"{GROUND} {LIVE_GROUND} live.log live.runs live.state native.iostream",
+    "live.cache": f"{GROUND} {LIVE_GROUND} live.log live.state live.hub http environ",
     "live.endpoints": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.state live.hub "
     "live.said http.message native pool websocket.codec",
     "live.rendering": "",
@@ -68,7 +69,7 @@ STOREYS = {
     "live.run_response": f"{GROUND} {LIVE_GROUND} live.log live.runs live.state live.response "
     "on_loop wsgi.handoff",
     "live.extension": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.state live.cli "
-    "live.rendering live.response live.run_response live.blueprint",
+    "live.rendering live.response live.run_response live.blueprint live.cache",
     "socketio": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.state live.hub live.endpoints "
     "http.mailbox native ops.metrics pool server stock.container websocket.codec",
 }

@@ -13,7 +13,7 @@ import re
 from flask import g
 
 from webapp.extensions import db, live
-from webapp.models import Comment, Notification, Post
+from webapp.models import Comment, Notification, Post, User
 from webapp.serializers import comment_json, notification_json, post_json
 
 TIMELINE = "posts"
@@ -30,6 +30,11 @@ def post_channel(post_id: int) -> str:
 def user_channel(user_id: int) -> str:
     """Return the channel of one person's notifications."""
     return f"user:{user_id}"
+
+
+def profile_channel(username: str) -> str:
+    """Return the channel of what a person's page says of that person, for kept pages only."""
+    return f"profile:{username.lower()}"
 
 
 def may_read(channel: str) -> bool:
@@ -76,6 +81,11 @@ def comment_deleted(comment: Comment, count: int) -> None:
 def attachments_changed(post_id: int) -> None:
     """Tell the post's readers that it has other attachments now."""
     live.publish(post_channel(post_id), "post.attachments", {"id": post_id})
+
+
+def profile_changed(user: User) -> None:
+    """Tell the kept pages of a person that they are no longer so."""
+    live.publish(profile_channel(user.username), "profile.changed")
 
 
 def notified(notification: Notification, unread: int) -> None:

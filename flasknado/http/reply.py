@@ -219,3 +219,16 @@ class Container(Protocol):
     @property
     def requests_waiting(self) -> int:
         """How many requests wait for a thread. May be read on any thread."""
+
+
+class Front(Protocol):
+    """What may answer ordinary requests in the application's place: `flasknado.live.cache`."""
+
+    def begin(self) -> None:
+        """Prepare for serving; called on the loop's thread once the server listens."""
+
+    def take(self, head: RequestHead, reply: Reply) -> bool:
+        """Answer a complete request, now or later, or return false: the application has to.
+
+        Called on the loop's thread, must not block.
+        """

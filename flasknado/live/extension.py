@@ -6,8 +6,9 @@ No Tornado here: a view, a command line or another program publishes without a s
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
-from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, abort, has_request_context, request
@@ -16,6 +17,8 @@ from sqlalchemy.orm import scoped_session
 from flasknado.errors import ConfigurationError
 from flasknado.live import cli
 from flasknado.live.blueprint import blueprint
+from flasknado.live.cache.install import install as install_cache
+from flasknado.live.cache.rules import CachedView, CacheKey, Channels, ViewT, cached_view
 from flasknado.live.errors import InvalidEvent
 from flasknado.live.event import (
     REVOCATIONS,
@@ -39,6 +42,7 @@ from flasknado.live.revocation import revocation_data
 from flasknado.live.run_response import run_response, start_run
 from flasknado.live.state import EXTENSION_KEY, LiveState, current_state, draft_of, encode_json
 from flasknado.live.wanted import Wanted
+from flasknado.route_providers import provide_routes
 
 if TYPE_CHECKING:
     from flask import Blueprint, Response
@@ -105,9 +109,32 @@ class Live(Hooks):
             transaction.install()
         elif bind_key is not None:
             raise ConfigurationError("a bind_key names a bind of db: pass db, and no database_url")
-        app.extensions[EXTENSION_KEY] = LiveState(app, self, self.captured, db, url, bind_key)
+        state = LiveState(app, self, self.captured, db, url, bind_key)
+        app.extensions[EXTENSION_KEY] = state
+        provide_routes(app, functools.partial(install_cache, state))
         app.cli.add_command(cli.group)
         app.context_processor(lambda: {"live": self})
+
+    def cached(
+        self, *, channels: Channels, key: CacheKey | None = None, max_age_s: float = 60
+    ) -> Callable[[ViewT], ViewT]:
+        """Have each worker keep a view's page until an event on these channels; a decorator.
+
+        It belongs next to the view, below `@app.get(...)`. `channels` are channels or patterns
+        such as `post:*`, with the values of the URL in braces (`post:{post_id}`), or a function
+        that is called with those values. A page is kept for `max_age_s` seconds at most.
+
+        Only requests without a session, other cookies apart, and without `Authorization` get kept
+        pages; those run no hook of the application. With `key`, a function of the request, all
+        requests for which it returns the same text share pages, and those for which it returns
+        `None` get none; it is called on the event loop, so it must not block. Only a whole 200
+        is kept, without `Set-Cookie`, `Vary: *`, `Cache-Control: no-store` or `private`.
+
+        Under another server than Flasknado nothing is kept. Raises `InvalidEvent` for what is no
+        channel, and `ConfigurationError` for a bad `max_age_s`.
+        """
+        about = CachedView(channels, key, max_age_s)
+        return lambda view: cached_view(view, about)
 
     def blueprint(self, prefix: str = "/live") -> Blueprint:
         """Return the live endpoints as Flask views, for `app.register_blueprint`.

@@ -94,6 +94,10 @@ class LiveOptions:
     """How many more messages may wait; further ones get 503."""
     subscribe_timeout_s: float = 10
     """How long a WebSocket client may take to subscribe to its first channel."""
+    cache_bytes: int = 32 * 1024 * 1024
+    """How much each worker keeps of the pages of cached views (`live.cached`)."""
+    cache_wait_s: float = 5
+    """How long a request waits for the same page that is being made for another."""
 
     max_runs: int = 1000
     """How many runs (`live.run`) a process may have at once; further ones get 503."""

@@ -47,6 +47,10 @@ class LiveState:
         self.app = app
         self.hooks = hooks
         self._captured = captured
+        self.on_commit: list[OnCommit] = []
+        """Called with the events that this process has committed, on the committing thread."""
+        self.caches: list[Any] = []
+        """What serves the pages of cached views (`flasknado.live.cache.front.Front`)."""
         self.options = LiveOptions.from_config(app.config)
         self.tickets = Tickets(_signing_keys(app)) if app.secret_key else None
         """`None` without a secret key to sign them with."""
@@ -66,14 +70,14 @@ class LiveState:
                 self._engine_of(db, bind_key),
                 db,
                 self.committed,
-                self._captured,
+                self.published,
                 bind_key=bind_key,
                 listen_url=listen_url,
             )
         assert url is not None
         if url == MEMORY_URL:
             return MemoryLog(self.committed)
-        return DatabaseLog(url, self.committed, self._captured, listen_url=listen_url)
+        return DatabaseLog(url, self.committed, self.published, listen_url=listen_url)
 
     def _encode(self, data: object, max_data_bytes: int) -> str:
         return encode_json(data, self.app, max_data_bytes)
@@ -97,9 +101,15 @@ class LiveState:
     def committed(self, events: Sequence[Event]) -> None:
         """Tell the readers of this process, and whoever captures, of committed events."""
         if events:
-            self._captured(events)
+            self.published(events)
         for wake in self._wakers:
             wake()
+
+    def published(self, events: Sequence[Event]) -> None:
+        """Tell whoever captures, and the kept pages, of committed events; on their thread."""
+        self._captured(events)
+        for tell in tuple(self.on_commit):
+            tell(events)
 
     def page_key(self, user: str | None) -> str | None:
         """Return what names a user to its own pages; `None` without a secret key."""

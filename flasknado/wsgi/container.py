@@ -15,7 +15,7 @@ from flasknado.errors import ConfigurationError
 from flasknado.http.admit import RequestIds
 from flasknado.http.body_limits import DEFAULT_MAX_BODY_BYTES, BodyLimits
 from flasknado.http.message import Body, RequestHead, plain_response
-from flasknado.http.reply import Reply
+from flasknado.http.reply import Front, Reply
 from flasknado.on_loop import HOST_KEY
 from flasknado.on_loop.host import DEFAULT_MAX_STREAMS, LoopHost
 from flasknado.pool import Pool, PoolFull
@@ -124,6 +124,8 @@ class ApplicationContainer:
         )
         self.body_limits = BodyLimits(max_body_bytes, body_limits)
         """Set by the server to those of both halves, before the first request."""
+        self.front: Front | None = None
+        """What is asked first; set before the first request."""
         self.mount = mount
         self.base_environ = base_environ(multiprocess=multiprocess, mount=mount)
         self.base_environ["wsgi.file_wrapper"] = FileWrapper
@@ -185,7 +187,8 @@ class ApplicationContainer:
     ) -> None:
         """Queue one complete request for a thread, or refuse it (503); does not block.
 
-        `base_environ` takes the place of the container's for this request.
+        `base_environ` takes the place of the container's for this request, which then goes to
+        the application whatever `front` has.
         """
         if head.request_id is None:
             head.request_id = self.request_ids.new()
@@ -195,6 +198,17 @@ class ApplicationContainer:
                 *plain_response(head, 404, f"This application is served under {self.mount}/.")
             )
             return
+        if base_environ is None:
+            if self.front is not None and self.front.take(head, reply):
+                close_body(body)
+                return
+            base_environ = self.base_environ
+        self.dispatch(head, body, reply, base_environ)
+
+    def dispatch(
+        self, head: RequestHead, body: Body | None, reply: Reply, base_environ: dict[str, Any]
+    ) -> None:
+        """Do as `handle()` without asking `front`; `base_environ` is what the environ begins as."""
         if self._sweeping is None:
             self._sweep_later()
         try:
@@ -212,16 +226,10 @@ class ApplicationContainer:
                 self._pacer.begin()
 
     def _run_of(
-        self,
-        head: RequestHead,
-        body: Body | None,
-        reply: Reply,
-        base_environ: dict[str, Any] | None,
+        self, head: RequestHead, body: Body | None, reply: Reply, base_environ: dict[str, Any]
     ) -> Run:
         if self.request_timeout_s is not None:
             reply = DeadlineReply(reply)
-        if base_environ is None:
-            base_environ = self.base_environ
         return Run(self.application, base_environ, head, body, reply, self.streams)
 
     def _make_up(self) -> None:

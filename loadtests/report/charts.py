@@ -14,7 +14,8 @@ from html import escape
 WIDTH, HEIGHT = 420, 250
 LEFT, RIGHT, TOP, BOTTOM = 52, 14, 14, 40
 BAR_HEIGHT, BAR_GAP = 18, 10
-BAR_LEFT, BAR_RIGHT = 150, 60
+BAR_LEFT, BAR_RIGHT = 150, 110
+HATCH_GAP = 7
 SPAN_HEIGHT, SPAN_GAP = 16, 8
 COLOURS = 8
 TIMES = "\N{MULTIPLICATION SIGN}"
@@ -34,13 +35,14 @@ class Line:
 
 @dataclass(frozen=True)
 class Bar:
-    """A value with its least and greatest."""
+    """A value with its least and greatest; one that is `doubtful` is hatched."""
 
     label: str
     series: int
     value: float
     low: float
     high: float
+    doubtful: bool = False
 
 
 @dataclass(frozen=True)
@@ -121,18 +123,32 @@ def bars(title: str, drawn: Sequence[Bar]) -> str:
         parts.append(
             f'<g class="s{bar.series % COLOURS}"><rect class="bar" x="{left:.1f}" y="{y:.1f}"'
             f' width="{max(right - left, 1):.1f}" height="{BAR_HEIGHT}" rx="2"/>'
+            f"{_hatching(left, right, y) if bar.doubtful else ''}"
             f'<path class="range" d="M{x_of(bar.low):.1f} {middle:.1f}H{x_of(bar.high):.1f}"/></g>'
         )
         parts.append(
             _text(
                 max(right, x_of(bar.high)) + 6,
                 middle + 4,
-                f"{TIMES}{bar.value:.2f}",
+                f"{TIMES}{bar.value:.2f}{' (no result)' if bar.doubtful else ''}",
                 "start",
                 "value",
             )
         )
     return "".join([*parts, "</svg>"])
+
+
+def _hatching(left: float, right: float, top: float) -> str:
+    """Return strokes across a bar: no pattern, which would have to be referred to by `url()`."""
+    bottom = top + BAR_HEIGHT
+    strokes: list[str] = []
+    x = left - BAR_HEIGHT + HATCH_GAP
+    while x < right:
+        # From the lower left to the upper right, as far as the bar goes.
+        begin, end = max(x, left), min(x + BAR_HEIGHT, right)
+        strokes.append(f"M{begin:.1f} {bottom - begin + x:.1f}L{end:.1f} {bottom - end + x:.1f}")
+        x += HATCH_GAP
+    return f'<path class="hatch" d="{"".join(strokes)}"/>'
 
 
 def spans(title: str, drawn: Sequence[Span]) -> str:

@@ -52,7 +52,8 @@ def _summary(found: Results) -> str:
         for number, (name, version) in enumerate(found.servers.items())
     )
     text = machine.sentence(found.machine).replace("**", "")
-    return f'<p>{escape(text)}</p><p>{about}</p><ul class="legend">{legend}</ul>'
+    conclusion = f"<p><strong>{escape(results.conclusion(found))}</strong></p>"
+    return f'{conclusion}<p>{escape(text)}</p><p>{about}</p><ul class="legend">{legend}</ul>'
 
 
 def picture(found: Results) -> str:
@@ -70,7 +71,8 @@ def _ratios(found: Results) -> str:
         return ""
     caption = (
         "How many times as many answers a second, on a logarithmic scale; to the left of 1 it is"
-        " slower. The black lines are from the worst round to the best."
+        " slower. The black lines are from the worst round to the best; what is hatched is no"
+        " result, because the machine was busy with something else."
     )
     return (
         f"<h2>Throughput against {escape(found.baseline)}</h2>"
@@ -81,7 +83,14 @@ def _ratios(found: Results) -> str:
 def _ratio_bars(found: Results) -> list[Bar]:
     """Return throughput over the baseline's, at each scenario's greatest number of users."""
     return [
-        Bar(_label(cell), _series(found, cell), ratio.median, ratio.low, ratio.high)
+        Bar(
+            _label(cell),
+            _series(found, cell),
+            ratio.median,
+            ratio.low,
+            ratio.high,
+            found.doubtful(cell),
+        )
         for cell in _fullest(found)
         if (ratio := found.ratio(cell)) is not None
     ]

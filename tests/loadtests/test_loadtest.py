@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import signal
 import subprocess
 import sys
@@ -11,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from loadtests import generator, loadtest, results
+from loadtests.measuring import Measured
 from loadtests.scenarios import SCENARIOS
 from tests.loadtests.fakes import Fake, needs_locust
+from tests.loadtests.samples import made_up, report
 from tests.support.poll import poll
 from tests.support.process import PROJECT_ROOT
 
@@ -52,6 +55,13 @@ def test_loadtest_usual_run_takes_less_than_five_minutes() -> None:
     )
 
     assert measurements * options.rounds * (options.seconds + loadtest.START_S) < 280
+
+
+def test_exit_status_of_a_busy_machine_is_one() -> None:
+    sample = made_up().samples[0]
+    busy = dataclasses.replace(sample, report=report(90, others_share=0.4))
+    assert loadtest._status(Measured([sample], {}, {})) == 0
+    assert loadtest._status(Measured([sample, busy], {}, {})) == 1
 
 
 @needs_locust

@@ -100,6 +100,31 @@ def test_charts_bar_of_a_slower_server_goes_to_the_left() -> None:
     assert ends == pytest.approx(float(faster.attrib["x"]), abs=0.2)
 
 
+@pytest.mark.parametrize("ratio", [0.5, 1.0, 1.01, 7.0])
+def test_charts_bar_of_a_busy_machine_is_hatched_inside_and_says_no_result(ratio: float) -> None:
+    drawn = [Bar("quiet", 0, 3, 2, 5), Bar("busy", 1, ratio, ratio, ratio, doubtful=True)]
+    root = ElementTree.fromstring(charts.bars("ratios", drawn))
+
+    [hatch] = [path for path in root.iter(f"{SVG}path") if path.attrib["class"] == "hatch"]
+    _, bar = root.iter(f"{SVG}rect")
+    left, top = float(bar.attrib["x"]), float(bar.attrib["y"])
+    right, bottom = left + float(bar.attrib["width"]), top + charts.BAR_HEIGHT
+    places = re.findall(r"[ML]([\d.]+) ([\d.]+)", hatch.attrib["d"])
+    assert all(left - 0.1 <= float(x) <= right + 0.1 for x, _ in places)
+    assert all(top - 0.1 <= float(y) <= bottom + 0.1 for _, y in places)
+    assert len(places) >= 2 * (right - left) // charts.HATCH_GAP
+    texts = [text.text for text in root.iter(f"{SVG}text")]
+    assert [text for text in texts if "no result" in str(text)] == [
+        f"{charts.TIMES}{ratio:.2f} (no result)"
+    ]
+
+
+def test_report_begins_with_the_conclusion() -> None:
+    page = report.page(made_up())
+
+    assert page.index("Against flask-dev, requests a second are") < page.index("A processor")
+
+
 def test_charts_span_goes_from_half_of_the_answers_to_nearly_all() -> None:
     drawn = [Span("page", 0, 5, 10, 20), Span("page", 1, 50, 500, 5000)]
     root = ElementTree.fromstring(charts.spans("times", drawn))

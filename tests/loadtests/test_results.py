@@ -79,6 +79,30 @@ def test_results_measured_while_others_used_the_core_are_marked() -> None:
     assert any("more than 10 % of the server's core" in text for text in results.remarks(found))
 
 
+def test_conclusion_says_the_range_against_the_baseline() -> None:
+    assert results.conclusion(made_up()) == (
+        "Against flask-dev, requests a second are 3.75 times as many (flasknado, page, 1 users) to"
+        " 3.75 times (flasknado, page, 1 users)."
+    )
+
+
+def test_conclusion_on_a_busy_machine_is_that_there_is_no_result() -> None:
+    found = made_up()
+    quiet, *others = found.samples
+    disturbed = dataclasses.replace(quiet, report=report(90, others_share=0.4))
+    found = dataclasses.replace(found, samples=(disturbed, *others))
+
+    assert results.conclusion(found).startswith("No result: in 1 of 5 measurements")
+    assert [(cell.server, cell.users) for cell in found.cells("page") if found.doubtful(cell)] == [
+        ("flask-dev", 1),
+        ("flasknado", 1),
+    ]
+
+
+def test_conclusion_of_nothing_is_no_result() -> None:
+    assert results.conclusion(dataclasses.replace(made_up(), samples=())).startswith("No result")
+
+
 def test_results_of_live_clients_show_what_was_lost() -> None:
     lines = results.delivery_table(made_up()).splitlines()
 

@@ -155,7 +155,7 @@ def test_after_request_does_not_believe_the_clients_id(client: FlaskClient) -> N
     assert answer.headers["X-Request-ID"] != "mine"
 
 
-@pytest.mark.parametrize("path", ["/", "/login", "/nothing", "/api/v1/posts"])
+@pytest.mark.parametrize("path", ["/search", "/login", "/nothing", "/api/v1/posts"])
 def test_after_request_sets_the_security_headers(client: FlaskClient, path: str) -> None:
     headers = client.get(path).headers
 

@@ -7,7 +7,7 @@ from typing import Any
 from flask import Blueprint, g
 from werkzeug.exceptions import Conflict, Forbidden, NotFound
 
-from webapp import accounts, api_tokens, credentials, notifications, sessions
+from webapp import accounts, api_tokens, channels, credentials, notifications, sessions
 from webapp.api import schemas
 from webapp.api.spec import documented
 from webapp.database import find
@@ -37,6 +37,7 @@ def change(json: schemas.ProfileChange) -> dict[str, Any]:
     """Change what a person says of themselves."""
     user = current_user()
     user.about = json.about
+    channels.profile_changed(user)
     answer = user_json(user)
     db.session.commit()
     return answer

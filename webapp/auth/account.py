@@ -6,7 +6,7 @@ from flask import flash, g, redirect, render_template, url_for
 from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response
 
-from webapp import accounts, api_tokens, credentials, identity, sessions
+from webapp import accounts, api_tokens, channels, credentials, identity, sessions
 from webapp.auth.forms import PasswordForm, ProfileForm, TokenForm
 from webapp.auth.views import Answer, blueprint
 from webapp.database import find
@@ -52,6 +52,7 @@ def profile() -> Answer:
     form = ProfileForm(obj=user)
     if form.validate_on_submit():
         user.about = form.about.data
+        channels.profile_changed(user)
         db.session.commit()
         flash("Your profile is saved.")
         return redirect(url_for(".profile"))

@@ -3,11 +3,21 @@
 The pages that update themselves read the live cursor before their data, so that nothing which
 is committed in between can be missed: at worst an event tells of a post that the page has.
 Whoever only reads gets no cookie: nothing here touches the session of a person without account.
+So they all get the same pages, which the server keeps until what they show has changed.
 """
 
 from __future__ import annotations
 
-from flask import Blueprint, g, redirect, render_template, request, url_for
+from flask import (
+    Blueprint,
+    g,
+    make_response,
+    redirect,
+    render_template,
+    request,
+    session,
+    url_for,
+)
 from markupsafe import Markup
 from sqlalchemy.orm import undefer
 from werkzeug.exceptions import NotFound
@@ -15,7 +25,7 @@ from werkzeug.wrappers import Response
 
 from webapp import avatars, posts, rules, search
 from webapp.accounts import find_by_name
-from webapp.channels import TIMELINE, post_channel
+from webapp.channels import TIMELINE, post_channel, profile_channel
 from webapp.database import find
 from webapp.extensions import db, live
 from webapp.models import Comment, Post, User
@@ -33,17 +43,18 @@ Answer = str | Response | tuple[str, int]
 
 
 @blueprint.get("/")
+@live.cached(channels=TIMELINE)
 def timeline() -> Answer:
     """Show everybody's posts, newest first; the first page updates itself."""
     cursor = cursor_argument("before")
     live_cursor = live.cursor() if cursor is None else None
     page = page_of(posts.all_posts(), Post.id, limit=POSTS_ON_A_PAGE, cursor=cursor)
-    return render_template(
-        "pages/timeline.html", page=page, **_following(TIMELINE, live_cursor, "timeline")
-    )
+    following = _following(TIMELINE, live_cursor, "timeline")
+    return _for_all(render_template("pages/timeline.html", page=page, **following))
 
 
 @blueprint.get("/<username>")
+@live.cached(channels=lambda username: (TIMELINE, profile_channel(username)))
 def profile(username: str) -> Answer:
     """Show one person's posts, newest first; the first page updates itself."""
     user = _user_or_404(username)
@@ -52,9 +63,8 @@ def profile(username: str) -> Answer:
     cursor = cursor_argument("before")
     live_cursor = live.cursor() if cursor is None else None
     page = page_of(posts.all_posts(user), Post.id, limit=POSTS_ON_A_PAGE, cursor=cursor)
-    return render_template(
-        "pages/profile.html", user=user, page=page, **_following(TIMELINE, live_cursor, "profile")
-    )
+    following = _following(TIMELINE, live_cursor, "profile")
+    return _for_all(render_template("pages/profile.html", user=user, page=page, **following))
 
 
 @blueprint.get("/user/<name>")
@@ -64,9 +74,10 @@ def user(name: str) -> Answer:
 
 
 @blueprint.get("/post/<int:post_id>")
+@live.cached(channels="post:{post_id}")
 def post(post_id: int) -> Answer:
     """Show one post with its comments; the newest page of them updates itself."""
-    return post_page(post_id)
+    return _for_all(post_page(post_id))
 
 
 @blueprint.get("/search")
@@ -120,6 +131,14 @@ def post_page(post_id: int, form: CommentForm | None = None) -> str:
         may_change=may_change,
         **_following(post_channel(post_id), live_cursor, "post"),
     )
+
+
+def _for_all(page: str) -> Response:
+    """Return a page which may be kept if nobody in particular has asked for it."""
+    response = make_response(page)
+    if g.user is None and not session:
+        response.headers["Cache-Control"] = "no-cache"
+    return response
 
 
 def _following(channel: str, cursor: str | None, kind: str) -> dict[str, object]:

@@ -56,6 +56,8 @@ class Hub(Subscriptions):
         """How many clients were sent away or disconnected, by the reason."""
         self.taps: list[Callable[[Batch], object]] = []
         """Called with each batch of the live flow, before it is delivered to subscribers."""
+        self.on_started: list[Callable[[], object]] = []
+        """Called when the log is followed from now on; events may have been missed before."""
         self._subscribers: set[Subscriber] = set()
         self._guests: dict[Subscriber, float] = {}
         """Clients that may not read anything yet, by when they came; the oldest first."""
@@ -313,6 +315,8 @@ class Hub(Subscriptions):
 
     def _on_started(self, report: Started) -> None:
         self._health.started()
+        for tell in self.on_started:
+            tell()
         if report.unbroken and self.cursor is not None:
             return
         self.revocations.begin(report.cursor, report.known_from, report.revocations)

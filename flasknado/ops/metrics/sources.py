@@ -189,7 +189,24 @@ class LiveSource:
             labelled(GAUGE, "live_subscribers", "Live clients.", "transport", shown),
             labelled(COUNTER, "live_disconnects", meaning, "reason", gone),
             single(COUNTER, "live_deliveries", "Events written to live clients.", delivered),
+            *_caches(self._state),
         ]
+
+
+def _caches(state: Any) -> list[Family]:
+    """Return the numbers of the pages of cached views, if there are such views."""
+    total = _sums(cache.stats() for cache in getattr(state, "caches", ()))
+    if not total:
+        return []
+    results = {name: total[name] for name in ("hit", "miss", "collapsed", "bypass", "late")}
+    held_bytes, limit_bytes = total["held_bytes"], total["limit_bytes"]
+    return [
+        labelled(COUNTER, "live_cache_requests", "Requests for cached views.", "result", results),
+        single(COUNTER, "live_cache_ended", "Kept pages that events have ended.", total["ended"]),
+        single(GAUGE, "live_cache_pages", "Pages that are kept.", total["pages"]),
+        single(GAUGE, "live_cache_held_bytes", "Memory of the kept pages.", held_bytes),
+        single(GAUGE, "live_cache_limit_bytes", "How much they may take.", limit_bytes),
+    ]
 
 
 def _sums(all_counts: Iterable[Mapping[str, float]]) -> dict[str, float]:
