@@ -31,7 +31,7 @@ def test_page_of_the_example_updates_itself(tmp_path: Path, open_page: OpenPage)
         walk.follow([application, serving])
         assert walk.server is not None
         first = open_page(walk.server.url)
-        [(publish, printed)] = [
+        (publish, printed), *_ = [
             pair
             for block in others
             if block.language == "console"

@@ -93,5 +93,6 @@ async def _close_detached() -> None:
     """
     transports = getattr(asyncio.get_running_loop(), "_transports", {})
     for transport in list(transports.values()):
-        transport.abort()
+        if not transport.is_closing():
+            transport.abort()
     await asyncio.sleep(0)
