@@ -160,10 +160,10 @@ def with_driver(url: sa.URL) -> sa.URL:
 
 
 def _checked(listen_url: object) -> sa.URL:
-    try:
-        url = with_driver(sa.make_url(listen_url))  # type: ignore[arg-type]  # it is asked
-    except sa.exc.ArgumentError:
-        url = None
+    url = None
+    if isinstance(listen_url, (str, sa.URL)):
+        with contextlib.suppress(sa.exc.ArgumentError):
+            url = with_driver(sa.make_url(listen_url))
     if url is None or url.get_backend_name() != "postgresql":
         what = "what it is" if url is None else f"one of {url.get_backend_name()}"
         raise ConfigurationError(
