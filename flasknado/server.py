@@ -169,17 +169,15 @@ class HTTPServer(TornadoHTTPServer):
             trusted_proxies=self.trusted_proxies,
             trusted_hosts=self.trusted_hosts,
         )
-        if self.container is not None:
-            app = next(flask_apps_of(self.container.application), None)
-            if app is not None:
-                self.add_handlers(provided_routes(app, self))
         self.draining = False
         self._on_response: ResponseHook | None = None
         self._drain_callbacks: list[DrainCallback] = []
-        if self.container is not None:
-            self._drain_callbacks.append(self.container.end_sockets)
         self._close_callbacks: list[CloseCallback] = []
         if self.container is not None:
+            app = next(flask_apps_of(self.container.application), None)
+            if app is not None:
+                self.native.add(mounted(provided_routes(app, self), self._mount))
+            self.add_drain_callback(self.container.end_sockets)
             self.add_close_callback(self.container.loop_host.ended)
         if static:
             if self.container is None:
