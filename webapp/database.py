@@ -160,8 +160,23 @@ def find(model: type[ModelT], object_id: int, *options: ORMOption) -> ModelT:
     known = 0 < object_id <= _LARGEST_ID
     found = db.session.get(model, object_id, options=options) if known else None
     if found is None:
-        raise NotFound(f"There is no {model.__name__.lower()} {object_id}.")
+        raise _not_found(model, object_id)
     return found
+
+
+def find_own(model: type[ModelT], object_id: int, user_id: int) -> ModelT:
+    """Return the object with this id if it is this user's; others' are not there, as in `find`.
+
+    For kinds of objects with a `user_id`.
+    """
+    found: Any = find(model, object_id)
+    if found.user_id != user_id:
+        raise _not_found(model, object_id)
+    return found  # type: ignore[no-any-return]
+
+
+def _not_found(model: type[Any], object_id: int) -> NotFound:
+    return NotFound(f"There is no {model.__name__.lower()} {object_id}.")
 
 
 def end_transaction() -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Blueprint, g
-from werkzeug.exceptions import Conflict, Forbidden, NotFound
+from werkzeug.exceptions import Conflict, Forbidden
 
 from webapp import accounts, api_tokens, channels, credentials, notifications, sessions
 from webapp.api import schemas
 from webapp.api.spec import documented
-from webapp.database import find
+from webapp.database import find_own
 from webapp.extensions import db
 from webapp.identity import current_user, login_required
 from webapp.login_limits import guard_password, own_account
@@ -79,7 +79,7 @@ def log_out_everywhere() -> tuple[str, int]:
 @documented("Account", gives={204: None}, also=(404,))
 def end_session(session_id: int) -> tuple[str, int]:
     """Log the account out in one browser."""
-    sessions.end(_own(find(LoginSession, session_id)))
+    sessions.end(find_own(LoginSession, session_id, current_user().id))
     db.session.commit()
     return "", 204
 
@@ -114,7 +114,7 @@ def create_token(json: schemas.NewApiToken) -> tuple[dict[str, Any], int]:
 @documented("Account", gives={204: None}, also=(404,))
 def end_token(token_id: int) -> tuple[str, int]:
     """Delete an API token: it is refused from then on."""
-    api_tokens.end(_own(find(ApiToken, token_id)))
+    api_tokens.end(find_own(ApiToken, token_id, current_user().id))
     db.session.commit()
     return "", 204
 
@@ -148,13 +148,6 @@ def read_notifications() -> tuple[str, int]:
 @documented("Notifications", gives={204: None}, also=(404,))
 def read_notification(notification_id: int) -> tuple[str, int]:
     """Note that one notification has been read."""
-    notifications.read(_own(find(Notification, notification_id)))
+    notifications.read(find_own(Notification, notification_id, current_user().id))
     db.session.commit()
     return "", 204
-
-
-def _own(found: Any) -> Any:
-    """Return a record of the account that asks; others' are not there."""
-    if found.user_id != current_user().id:
-        raise NotFound("There is no such thing of yours.")
-    return found

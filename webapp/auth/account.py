@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from flask import flash, g, redirect, render_template, url_for
-from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response
 
 from webapp import accounts, api_tokens, channels, credentials, identity, sessions
 from webapp.auth.forms import PasswordForm, ProfileForm, TokenForm
 from webapp.auth.views import Answer, blueprint
-from webapp.database import find
+from webapp.database import find_own
 from webapp.extensions import db
 from webapp.forms import refuse
 from webapp.identity import current_user, login_required
@@ -71,10 +70,7 @@ def session_list() -> Answer:
 @login_required
 def end_session(session_id: int) -> Response:
     """Log out in one browser."""
-    ended = find(LoginSession, session_id)
-    if ended.user_id != current_user().id:
-        raise NotFound(f"There is no session {session_id}.")
-    sessions.end(ended)
+    sessions.end(find_own(LoginSession, session_id, current_user().id))
     db.session.commit()
     flash("That browser is logged out.")
     return redirect(url_for(".session_list"))
@@ -102,10 +98,7 @@ def token_list() -> Answer:
 @login_required
 def delete_token(token_id: int) -> Response:
     """Delete an API token."""
-    deleted = find(ApiToken, token_id)
-    if deleted.user_id != current_user().id:
-        raise NotFound(f"There is no token {token_id}.")
-    api_tokens.end(deleted)
+    api_tokens.end(find_own(ApiToken, token_id, current_user().id))
     db.session.commit()
     flash("The token is deleted.")
     return redirect(url_for(".token_list"))

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from flask import redirect, render_template, url_for
-from werkzeug.exceptions import NotFound
 from werkzeug.wrappers import Response
 
 from webapp import notifications
-from webapp.database import find
+from webapp.database import find_own
 from webapp.extensions import db
 from webapp.identity import current_user, login_required
 from webapp.models import Notification
@@ -43,9 +42,7 @@ def read_notifications() -> Response:
 @login_required
 def open_notification(notification_id: int) -> Response:
     """Note that one has been read, and go to what it tells of."""
-    opened = find(Notification, notification_id)
-    if opened.user_id != current_user().id:
-        raise NotFound(f"There is no notification {notification_id}.")
+    opened = find_own(Notification, notification_id, current_user().id)
     notifications.read(opened)
     db.session.commit()
     anchor = f"comment-{opened.comment_id}" if opened.comment_id else None
