@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import sys
-import threading
 from collections.abc import Iterator, Sequence
 
-from loadtests.bench import wrk
 from loadtests.bench.benchmark import Plan
-from loadtests.interrupts import held
-from loadtests.processes import end_group, pinned
-from loadtests.servers import ROOT
+from loadtests.bench.ready_process import ready_process
 
 OPEN_TIMEOUT_S = 90.0
 
@@ -23,26 +18,10 @@ def holding(arguments: Sequence[str], what: str, plan: Plan) -> Iterator[subproc
 
     Raises `GeneratorFailed` if it does not say so.
     """
-    with contextlib.ExitStack() as stack:
-        with held():
-            helper = subprocess.Popen(
-                pinned(plan.cores.generator, [sys.executable, *arguments]),
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                process_group=0,
-            )
-            stack.callback(end_group, helper)
-        assert helper.stdin is not None
-        assert helper.stdout is not None
-        stack.callback(helper.stdout.close)
-        stack.callback(helper.stdin.close)
-        deadline = threading.Timer(OPEN_TIMEOUT_S, helper.kill)
-        stack.callback(deadline.cancel)
-        deadline.start()
-        if helper.stdout.readline().strip() != "ready":
-            raise wrk.GeneratorFailed(f"{what} could not be opened")
+    process = ready_process(
+        arguments, plan.cores.generator, OPEN_TIMEOUT_S, f"{what} could not be opened"
+    )
+    with process as (helper, deadline):
         deadline.cancel()
         yield helper
 

@@ -5,16 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import subprocess
-import sys
-import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 from loadtests.bench import wrk
 from loadtests.bench.benchmark import Values
-from loadtests.interrupts import held
-from loadtests.processes import end_group, pinned
-from loadtests.servers import ROOT
+from loadtests.bench.ready_process import ready_process
 
 DEADLINE_S = 180.0
 
@@ -51,25 +47,6 @@ def helping(
 
     Raises `GeneratorFailed` if it does not say `ready`.
     """
-    command = [sys.executable, "-m", module, *arguments]
-    with contextlib.ExitStack() as stack:
-        with held():
-            process = subprocess.Popen(
-                pinned(core, command),
-                cwd=ROOT,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                text=True,
-                process_group=0,
-            )
-            stack.callback(end_group, process)
-        assert process.stdin is not None
-        assert process.stdout is not None
-        stack.callback(process.stdout.close)
-        stack.callback(process.stdin.close)
-        deadline = threading.Timer(deadline_s, process.kill)
-        stack.callback(deadline.cancel)
-        deadline.start()
-        if process.stdout.readline().strip() != "ready":
-            raise wrk.GeneratorFailed(f"{module} {' '.join(arguments)} did not get ready")
+    failure = f"{module} {' '.join(arguments)} did not get ready"
+    with ready_process(["-m", module, *arguments], core, deadline_s, failure) as (process, _):
         yield Helper(process, module)

@@ -9,11 +9,8 @@ test`) expects it on port 3000. LAYER is llhttp (on uvloop) or tornado.
 from __future__ import annotations
 
 import asyncio
-import sys
 from typing import Any
 
-import uvloop
-from tornado.netutil import bind_sockets
 from tornado.routing import URLSpec
 
 from flasknado import HTTPServer
@@ -23,6 +20,7 @@ from flasknado.socketio.engineio.options import EngineOptions
 from flasknado.socketio.engineio.packet import Data, Outgoing
 from flasknado.socketio.engineio.server import Engine
 from flasknado.socketio.engineio.session import Session
+from tests.protocol_servers.running import run
 
 OPTIONS = EngineOptions(ping_interval_s=0.3, ping_timeout_s=0.2, max_payload_bytes=1_000_000)
 
@@ -60,17 +58,5 @@ def server(layer: str = "llhttp", options: EngineOptions = OPTIONS) -> HTTPServe
     return echo_server
 
 
-async def main(port: int, layer: str) -> None:
-    echo_server = server(layer)
-    sockets = bind_sockets(port, "localhost")
-    echo_server.add_sockets(sockets)
-    print(f"http://localhost:{sockets[0].getsockname()[1]}", flush=True)  # noqa: T201
-    await asyncio.Event().wait()
-
-
 if __name__ == "__main__":
-    port = int(sys.argv[1]) if len(sys.argv) > 1 else 3000
-    layer = sys.argv[2] if len(sys.argv) > 2 else "llhttp"
-    new_loop = uvloop.new_event_loop if layer == "llhttp" else asyncio.new_event_loop
-    with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(main(port, layer))
+    run(server)

@@ -8,16 +8,13 @@ test`) expects it on port 3000. LAYER is llhttp (on uvloop) or tornado.
 
 from __future__ import annotations
 
-import asyncio
-import sys
 from typing import Any
 
-import uvloop
 from flask import Flask
-from tornado.netutil import bind_sockets
 
 from flasknado import HTTPServer, WSGIContainer
 from flasknado.socketio import SocketIO, emit
+from tests.protocol_servers.running import run
 
 
 def application(**options: Any) -> Flask:
@@ -54,17 +51,5 @@ def server(layer: str = "llhttp", **options: Any) -> HTTPServer:
     return HTTPServer(WSGIContainer(application(**options)), http=layer)
 
 
-async def main(port: int, layer: str) -> None:
-    echo_server = server(layer)
-    sockets = bind_sockets(port, "localhost")
-    echo_server.add_sockets(sockets)
-    print(f"http://localhost:{sockets[0].getsockname()[1]}", flush=True)  # noqa: T201
-    await asyncio.Event().wait()
-
-
 if __name__ == "__main__":
-    port = int(sys.argv[1]) if len(sys.argv) > 1 else 3000
-    layer = sys.argv[2] if len(sys.argv) > 2 else "llhttp"
-    new_loop = uvloop.new_event_loop if layer == "llhttp" else asyncio.new_event_loop
-    with asyncio.Runner(loop_factory=new_loop) as runner:
-        runner.run(main(port, layer))
+    run(server)

@@ -145,3 +145,17 @@ def read_to_end(websocket: ClientConnection) -> list[str | bytes]:
             received.append(websocket.recv(DEADLINE_S))
     except ConnectionClosed:
         return received
+
+
+def check_handshake(text: object, upgrades: list[str]) -> None:
+    """Check an opening packet against the settings that the protocols' suites ask for."""
+    assert isinstance(text, str)
+    assert text.startswith("0")
+    said = json.loads(text[1:])
+    assert isinstance(said.pop("sid"), str)
+    assert said == {
+        "upgrades": upgrades,
+        "pingInterval": 300,
+        "pingTimeout": 200,
+        "maxPayload": 1_000_000,
+    }

@@ -10,7 +10,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import ClientConnection
 
 from tests.flasknado.live.helpers import wait_for
-from tests.flasknado.socketio.clients import Requests, parked, read_to_end, receive
+from tests.flasknado.socketio.clients import Requests, check_handshake, parked, read_to_end, receive
 from tests.protocol_servers import socketio_echo
 from tests.support.serving import serving
 
@@ -36,19 +36,6 @@ def connected(websocket: ClientConnection) -> ClientConnection:
     assert str(receive(websocket)).startswith("40{")
     assert receive(websocket) == '42["auth",{}]'
     return websocket
-
-
-def check_handshake(text: object, upgrades: list[str]) -> None:
-    assert isinstance(text, str)
-    assert text.startswith("0")
-    said = json.loads(text[1:])
-    assert isinstance(said.pop("sid"), str)
-    assert said == {
-        "upgrades": upgrades,
-        "pingInterval": 300,
-        "pingTimeout": 200,
-        "maxPayload": 1_000_000,
-    }
 
 
 def test_handshake_on_either_transport_opens_a_session(requests: Requests) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import time
 from collections.abc import Iterator
 
@@ -14,6 +13,7 @@ from tests.flasknado.live.helpers import wait_for
 from tests.flasknado.socketio.clients import (
     DEADLINE_S,
     Requests,
+    check_handshake,
     parked,
     read_to_end,
     receive,
@@ -29,18 +29,6 @@ PING_TIMEOUT_S = 0.2
 def requests(request: pytest.FixtureRequest) -> Iterator[Requests]:
     with serving(lambda: engineio_echo.server(request.param)) as served:
         yield Requests(served, "/engine.io/")
-
-
-def check_handshake(text: str, upgrades: list[str]) -> None:
-    assert text.startswith("0")
-    said = json.loads(text[1:])
-    assert isinstance(said.pop("sid"), str)
-    assert said == {
-        "upgrades": upgrades,
-        "pingInterval": 300,
-        "pingTimeout": 200,
-        "maxPayload": 1_000_000,
-    }
 
 
 def test_handshake_on_polling_opens_a_session(requests: Requests) -> None:
