@@ -53,6 +53,7 @@ def blueprint(prefix: str) -> Blueprint:
     add("who", _who)
     add("live.js", _module)
     add("send", _send, "POST")
+    add("stop", _stop, "POST")
     add("publish", _publish, "POST")
     views.after_request(_allow_origin)
     return views
@@ -129,14 +130,24 @@ def _module(state: LiveState) -> Response:
 
 
 def _send(state: LiveState) -> Response:
-    origin = request.headers.get("Origin")
-    if not (origin is None or _is_own(origin) or policy_in(state.app.extensions).allows(origin)):
-        abort(403, f"pages of {origin[:80]!a} may not send")
+    _check_origin(state, "send")
     if request.mimetype != "application/json":
         abort(415, said.JSON_ONLY)
-    channel, data = said.message_in(_body(state.options.max_message_bytes))
-    answer = said.answer_to(state.hooks, channel, data)
-    return Response(answer, mimetype="application/json")
+    message = said.message_in(_body(state.options.max_message_bytes))
+    return Response(said.answer_to(state, message), mimetype="application/json")
+
+
+def _stop(state: LiveState) -> dict[str, object]:
+    _check_origin(state, "stop runs")
+    run = said.run_in(_body(said.MAX_STOP_BYTES))
+    return {"run": run, "stopped": said.stop_run(state, run)}
+
+
+def _check_origin(state: LiveState, what: str) -> None:
+    """Abort with 403 if a page of another origin asks that the policy does not list."""
+    origin = request.headers.get("Origin")
+    if not (origin is None or _is_own(origin) or policy_in(state.app.extensions).allows(origin)):
+        abort(403, f"pages of {origin[:80]!a} may not {what}")
 
 
 def _publish(state: LiveState) -> dict[str, str]:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from threading import Event
 from typing import Any
 
 import pytest
-from flask import abort
+from flask import abort, g, request
 
 from flasknado.live.tickets import Identity
 from tests.browser.page import DEADLINE_S, Page
@@ -53,9 +54,117 @@ def test_pages_send_messages_and_get_their_own_replies_over_one_connection(
     assert site.connections == 1
 
 
-def test_message_without_a_websocket_is_refused_at_once(site: Site, open_page: OpenPage) -> None:
-    page = open_page(site.url).connect("a", transports=["sse"]).wait_until_open()
-    assert "needs a WebSocket" in send(page, "a", 1)["message"]
+SEND_MANY = """
+const [count, done] = arguments;
+Promise.allSettled(Array.from({ length: count }, (_, n) => live.send("chat:1", n))).then((all) =>
+  done(all.map(({ value, reason }) => value ?? reason.code ?? reason.message)));
+"""
+
+
+@pytest.mark.parametrize("kind", ["sse", "poll"])
+def test_messages_without_a_websocket_go_in_requests_in_order_and_say_what_fails(
+    kind: str, site: Site, open_page: OpenPage
+) -> None:
+    heard: list[Any] = []
+
+    @site.live_app.live.on_message("chat:*")
+    def on_message(channel: str, data: Any) -> Any:
+        if data == "secret":
+            abort(403, "not that")
+        heard.append(data)
+        return {"heard": data}
+
+    page = open_page(site.url)
+    page.log_in("ann")
+    page.connect("chat:1", "a", transports=[kind], key=site.key("ann")).wait_until_open(kind)
+    assert send(page, "chat:1", "first") == {"reply": {"heard": "first"}}
+    assert send(page, "chat:1", "secret") == {"code": 403, "message": "not that"}
+    assert send(page, "a", 1)["code"] == 404
+    assert send(page, "elsewhere", 1)["code"] == 403
+    answers = page.browser.execute_async_script(SEND_MANY, 103)
+    assert answers == [*({"heard": number} for number in range(100)), 429, 429, 429]
+    assert heard == ["first", *range(100)]
+    # Another tab has logged somebody else in: what this page says is not said by them.
+    page.log_in("bob")
+    assert send(page, "chat:1", "as whom?")["code"] == 401
+    page.log_in("ann")
+    page.run("window.fetch = () => Promise.reject(new TypeError('lost'))")
+    assert "may not have arrived" in send(page, "chat:1", "lost")["message"]
+    page.run("live.close()")
+    assert send(page, "chat:1", "late")["message"] == "there is no connection at present"
+    assert len(heard) == 101
+
+
+def test_page_stops_a_run_that_is_its_own(site: Site, open_page: OpenPage) -> None:
+    live = site.live_app.live
+    live.identity(lambda: Identity(g.user) if g.user else None)
+
+    def endless() -> Iterator[int]:
+        yield 1
+        ended.wait(DEADLINE_S)
+
+    ended = Event()
+
+    @site.live_app.app.post("/run")
+    def run() -> Any:
+        return live.run(endless(), channel="a")
+
+    stop = (
+        "return live.stop(arguments[0]).then(String, ({ code, message }) => `${code} ${message}`)"
+    )
+    page = open_page(site.url)
+    page.log_in("ann")
+    page.connect("a", after=site.cursor, share=False)
+    started = page.run("return fetch('/run', { method: 'POST' }).then((answer) => answer.json())")
+    page.log_in("bob")
+    assert page.run(stop, started["run"]).startswith("403 you may not stop")
+    page.log_in("ann")
+    assert page.run(stop, started["run"]) == "true"
+    ended.set()
+    poll(lambda: page.run(stop, started["run"]), "false".__eq__, DEADLINE_S)
+    assert page.run(stop, "nonsense").startswith("404 ")
+
+
+def test_what_a_page_causes_for_others_comes_back_to_the_others_only(
+    site: Site, open_page: OpenPage
+) -> None:
+    """Over a connection that it shares, and on every transport of its own."""
+    live, db = site.live_app.live, site.live_app.db
+
+    def publish(data: Any) -> str:
+        live.publish("a", "said", data, to_others=True)
+        db.session.commit()
+        return "published"
+
+    @site.live_app.app.post("/act")
+    def act() -> str:
+        return publish(request.get_json())
+
+    @live.on_message("a")
+    def on_message(channel: str, data: Any) -> str:
+        return publish(data)
+
+    cursor = site.cursor
+    kinds: list[dict[str, Any]] = [{}, {}]
+    kinds += [{"share": False, "transports": [kind]} for kind in ("websocket", "sse", "poll")]
+    pages = [open_page(site.url).connect("a", after=cursor, **options) for options in kinds]
+    for page in pages:
+        page.wait_until_open()
+    assert site.connections == 4
+    said: list[list[Any]] = [[] for _ in pages]
+    for number, page in enumerate(pages):
+        page.run(
+            "return fetch('/act', { method: 'POST', body: arguments[0], headers: {"
+            " 'Content-Type': 'application/json', 'X-Live-Connection': live.connection } }"
+            ").then((answer) => answer.text())",
+            str(number),
+        )
+        assert send(page, "a", -number) == {"reply": "published"}
+        for other, heard in enumerate(said):
+            heard += [] if other == number else [number, -number]
+    site.publish("a", "last")
+    for page, heard in zip(pages, said, strict=True):
+        page.wait_for([*heard, "last"])
 
 
 def test_signals_arrive_in_order_with_the_events(site: Site, open_page: OpenPage) -> None:
