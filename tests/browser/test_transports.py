@@ -165,8 +165,11 @@ def test_page_that_reloads_when_it_is_reset_does_not_do_so_for_ever(
 
     site.publish("a", "missed")
     page = open_page(site.url + "/kept")
-    ready = "return window.live?.status.state === 'open' && live.cursor !== null && resets.length"
-    poll(lambda: page.run(ready), (0).__eq__, DEADLINE_S)
+    ready = (
+        "return window.live?.status.state === 'open' && resets.length === 0"
+        " && ![null, '0ther:5'].includes(live.cursor)"
+    )
+    poll(lambda: page.run(ready), bool, DEADLINE_S)
     assert 2 <= len(loads) <= 3  # each of the two cursors may have been first
     site.publish("a", 1)
     page.wait_for([1])
