@@ -167,6 +167,36 @@ def test_messages_events_and_the_rest_are_served(plain: LiveApp, browser: Any) -
     assert browser.get("/live/live.js", headers=etag).status_code == 304
 
 
+def test_run_is_stopped_by_who_may(plain: LiveApp, browser: Any) -> None:
+    ended = threading.Event()
+
+    def source() -> Iterator[int]:
+        yield 1
+        ended.wait(DEADLINE_S)
+
+    @plain.live.authorize_stop
+    def may_stop(run: Any) -> bool:
+        return bool(g.user == "ann")
+
+    with plain.app.test_request_context():
+        plain.app.preprocess_request()
+        run = plain.live.start_run(source(), channel="a").id
+    ann = {"X-User": "ann"}
+    evil = ann | {"Origin": "https://evil.example"}
+    for body, headers, status in (
+        ({"run": run}, {}, 403),
+        ({"run": run}, evil, 403),
+        ({"run": "unknown"}, ann, 404),
+        ({"run": 7}, ann, 400),
+        ({"run": "x" * 5000}, ann, 413),
+    ):
+        answer = browser.post("/live/stop", json=body, headers=headers)
+        assert (answer.status_code, answer.json["success"]) == (status, False)
+    answer = browser.post("/live/stop", json={"run": run}, headers=ann)
+    ended.set()
+    assert answer.json == {"run": run, "stopped": True}
+
+
 def test_event_for_others_is_left_out(plain: LiveApp, browser: Any) -> None:
     cursor = plain.cursor()
     tab = "t" * 16
