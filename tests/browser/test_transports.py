@@ -100,7 +100,10 @@ def test_page_begins_with_the_newest_events_of_its_channels(
     ]
     for page in pages:
         page.wait_for([4, "b2"])
-        poll(lambda page=page: [error["channel"] for error in page.read("errors")], ["user:ann"].__eq__)
+        poll(
+            lambda page=page: [error["channel"] for error in page.read("errors")],
+            ["user:ann"].__eq__,
+        )
     site.publish("a", 5)
     for page in pages:
         page.wait_for([4, "b2", 5])

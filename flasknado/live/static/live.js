@@ -105,6 +105,9 @@ const TICKET_MS = 55_000;
 const TICKET_MARK = "~";
 const ANONYMOUS = "anonymous"; // the key of nobody's pages
 const WHO_FIELD = "Live-Who";
+// What pages say to each other: those that were loaded with another version of this module, which says
+// it otherwise, have a connection of their own.
+const PROTOCOL = 2;
 const PINGS = 3; // how many a page that holds the connection leaves unanswered
 // What proves that the page that holds the connection is alive. It may still answer when it is
 // frozen, and hear nothing from the server: so its timers have to run, too.
@@ -276,7 +279,7 @@ class Client {
     if (unknown !== undefined || transports.length === 0) {
       throw new TypeError(`transports are ${Object.keys(CONNECTIONS)}, not ${unknown}`);
     }
-    this.#begin(channels, after, last);
+    this.#begin([channels].flat(), after, last);
     this.#remember(this.#options.seen);
 
     const { signal } = this.#listening;
@@ -403,7 +406,7 @@ class Client {
   }
 
   #join(signal) {
-    this.#name = `flasknado-live ${this.#options.url.href} ${this.#who}`;
+    this.#name = `flasknado-live ${PROTOCOL} ${this.#options.url.href} ${this.#who}`;
     this.#radio = new BroadcastChannel(this.#name);
     this.#radio.onmessage = ({ data }) => {
       this.#hear(data);

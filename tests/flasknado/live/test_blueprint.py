@@ -12,6 +12,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import pytest
 from flask import g
+from flask_cors import CORS
 
 from flasknado.errors import ConfigurationError
 from flasknado.live import Client
@@ -228,6 +229,27 @@ def test_pages_of_other_origins_need_the_policys_leave(plain: LiveApp, browser: 
                 origin if allowed else None
             )
             assert "Origin" in answer.headers["Vary"]
+
+
+def test_policy_of_flask_cors_holds_as_under_our_server(plain: LiveApp, browser: Any) -> None:
+    CORS(plain.app, origins=["https://app.example.org"], supports_credentials=True)
+    for origin, status in (("https://app.example.org", 200), ("https://evil.example", 403)):
+        headers = {"Origin": origin}
+        answer = browser.post("/live/send", json={"channel": "chat:1"}, headers=headers)
+        assert answer.status_code == status
+        allowed = [origin] if status == 200 else []
+        assert answer.headers.getlist("Access-Control-Allow-Origin") == allowed
+        assert ("Live-Who" in answer.headers.get("Access-Control-Expose-Headers", "")) == bool(
+            allowed
+        )
+        # As a form of any page can send it, with cookies and without asking.
+        plain_text = browser.post("/live/stop", data='{"run": "a"}', headers=headers)
+        assert plain_text.status_code == (415 if status == 200 else 403)
+        assert browser.post("/live/stop", json={"run": "a"}, headers=headers).status_code == (
+            404 if status == 200 else 403
+        )
+    module = browser.get("/live/live.js", headers={"Origin": "https://any.example"})
+    assert module.headers.getlist("Access-Control-Allow-Origin") == ["*"]
 
 
 def test_log_in_memory_is_refused_with_several_processes(make: Make) -> None:

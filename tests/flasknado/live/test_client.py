@@ -96,9 +96,7 @@ def test_newest_events_come_once_though_the_connection_is_lost_among_them() -> N
     line = b'{"id":"e:%d","channel":"a","event":"note","data":%d}\n'
     beat = b'{"id":"e:%d","channel":null,"event":"heartbeat","data":null}\n'
     head = b"HTTP/1.1 200 OK\r\n\r\n"
-    away = (
-        b'{"id":"e:2","channel":null,"event":"reconnect","data":{"retry_s":0.01,"ticket":"t"}}\n'
-    )
+    away = b'{"id":"e:2","channel":null,"event":"reconnect","data":{"retry_s":0.01,"ticket":"t"}}\n'
     answers = (
         head + line % (1, 1),
         head + line % (1, 1) + away,
