@@ -3,8 +3,8 @@
 `{"type": "subscribe", "channels": ["posts"], "after": "CURSOR", "last": 5, "ticket": "..."}` (the
 last three may be left out), `{"type": "unsubscribe", "channels": [...]}`, `{"type": "ping"}` and
 `{"type": "message", "channel": "chat:1", "data": ..., "ref": ..., "connection": ...}` (the last two
-may be). The answers have a `type`: `subscribed`, `unsubscribed`, `pong`, `reply` and `error`. Events
-have `id`, `channel`, `event` and `data`, as on every transport.
+may be). The answers have a `type`: `subscribed`, `unsubscribed`, `pong`, `reply` and `error`. An
+event has `id`, `channel`, `event` and `data`, as on every transport.
 """
 
 from __future__ import annotations

@@ -110,9 +110,12 @@ def test_newest_events_come_once_though_the_connection_is_lost_among_them() -> N
             (6, "e:6"),
         ]
     answers = (head + (line % (1, 1)) * 3,)
-    with answering(*answers) as url, Client(url, ["a"], last=2, retry_s=0.01) as client:
-        with pytest.raises(LiveError, match="more than the last 2 events"):
-            next(client)
+    with (
+        answering(*answers) as url,
+        Client(url, ["a"], last=2, retry_s=0.01) as client,
+        pytest.raises(LiveError, match="more than the last 2 events"),
+    ):
+        next(client)
     for last in (-1, True, "5"):
         with pytest.raises(ValueError, match="last is a number of events, not"):
             Client(url, ["a"], last=last)  # type: ignore[arg-type]
