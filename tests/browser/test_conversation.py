@@ -24,6 +24,12 @@ live.send(channel, data).then(
 );
 """
 
+SEND_MANY = """
+const [count, done] = arguments;
+Promise.allSettled(Array.from({ length: count }, (_, n) => live.send("chat:1", n))).then((all) =>
+  done(all.map(({ value, reason }) => value ?? reason.code ?? reason.message)));
+"""
+
 
 def send(page: Page, channel: str, data: Any) -> Any:
     page.browser.switch_to.window(page.handle)
@@ -31,14 +37,18 @@ def send(page: Page, channel: str, data: Any) -> Any:
 
 
 def test_pages_send_messages_and_get_their_own_replies_over_one_connection(
-    site: Site, open_page: OpenPage
+    make_site: Callable[..., Site], open_page: OpenPage
 ) -> None:
+    site = make_site(LIVE_MAX_MESSAGES_PER_S=1000)
+    publishing = True
+
     @site.live_app.live.on_message("chat:*")
     def on_message(channel: str, data: Any) -> Any:
         if data == "secret":
             abort(403, "not that")
-        site.live_app.live.publish(channel, "said", data)
-        site.live_app.db.session.commit()
+        if publishing:
+            site.live_app.live.publish(channel, "said", data)
+            site.live_app.db.session.commit()
         return {"heard": data}
 
     cursor = site.cursor
@@ -52,13 +62,9 @@ def test_pages_send_messages_and_get_their_own_replies_over_one_connection(
     for page in pages:
         page.wait_for([0, 1])
     assert site.connections == 1
-
-
-SEND_MANY = """
-const [count, done] = arguments;
-Promise.allSettled(Array.from({ length: count }, (_, n) => live.send("chat:1", n))).then((all) =>
-  done(all.map(({ value, reason }) => value ?? reason.code ?? reason.message)));
-"""
+    publishing = False
+    answers = pages[1].browser.execute_async_script(SEND_MANY, 103)
+    assert answers == [*({"heard": number} for number in range(100)), 429, 429, 429]
 
 
 @pytest.mark.parametrize("kind", ["sse", "poll"])
@@ -182,7 +188,7 @@ def test_signals_arrive_in_order_with_the_events(site: Site, open_page: OpenPage
 def test_pages_are_told_how_many_are_there_also_those_that_share_a_connection(
     kind: str, make_site: Callable[..., Site], open_page: OpenPage
 ) -> None:
-    site = make_site(LIVE_PRESENCE=["a"])
+    site = make_site(LIVE_PRESENCE=["a"], LIVE_PRESENCE_GRACE_S=0.2)
 
     def visit(user: str) -> Page:
         page = open_page(site.url)
@@ -204,6 +210,47 @@ def test_pages_are_told_how_many_are_there_also_those_that_share_a_connection(
     for page in (first, later):
         poll(lambda page=page: counts(page)[-1:], [1].__eq__, DEADLINE_S)
         assert page.seen == []
+
+
+def test_page_that_shares_a_connection_is_told_who_is_there_when_it_comes(
+    make_site: Callable[..., Site], open_page: OpenPage
+) -> None:
+    """Not only who has joined last, which is all that was said on that connection."""
+    site = make_site(LIVE_PRESENCE_USERS=["a", "b"], LIVE_PRESENCE_GRACE_S=0.2)
+
+    def visit(user: str, *channels: str) -> Page:
+        page = open_page(site.url)
+        page.log_in(user)
+        return page.connect(*channels, presence=True, key=site.key(user))
+
+    def told(page: Page, channel: str) -> Any:
+        """Return whom a page knows to be there, from all that it was told."""
+        users = None
+        for event in page.read("presence"):
+            if event["channel"] == channel:
+                data = event["data"]
+                if "users" in data:
+                    users = {each["user"] for each in data["users"]}
+                if users is not None:
+                    users |= {each["user"] for each in data.get("join", [])}
+                    users -= {each["user"] for each in data.get("leave", [])}
+        return users
+
+    def wait_for(page: Page, channel: str, *users: str) -> None:
+        poll(lambda: told(page, channel), lambda known: known == set(users), DEADLINE_S)
+
+    first = visit("ann", "a", "b")
+    wait_for(first, "a", "ann")
+    other = visit("bob", "a", "b")
+    wait_for(first, "a", "ann", "bob")
+    wait_for(first, "b", "ann", "bob")
+    later = visit("ann", "a")
+    wait_for(later, "a", "ann", "bob")
+    later.run("live.subscribe('b')")
+    wait_for(later, "b", "ann", "bob")
+    assert site.connections == 2
+    other.close()
+    wait_for(later, "b", "ann")
 
 
 def test_revoked_page_comes_back_if_it_may_and_is_told_if_it_may_not(

@@ -16,7 +16,8 @@ const live: Live = connect<Post>({
   onEvent: ({ id, channel, event, data }) => titles.push(id, channel, event, data.title),
   onReset: ({ cursor, channels }) => titles.push(cursor, ...channels),
   onError: ({ channel, code, message }) => titles.push(channel, code.toFixed(), message),
-  onPresence: ({ channel, data }) => titles.push(channel, data.count.toFixed()),
+  onPresence: ({ channel, data: { count, users = [], join, leave } }) =>
+    titles.push(channel, count.toFixed(), ...[users, join ?? [], leave ?? []].flat().map(({ user }) => user)),
   onStatus: ({ state, transport, leader, retryMs }: Status) =>
     titles.push(state, transport ?? "none", String(leader), String(retryMs)),
   seen: new Set([1, "post:7"]),

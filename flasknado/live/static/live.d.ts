@@ -35,7 +35,7 @@ export interface Options<Data = any> {
   /** Called when the server refused a channel, which is let go. */
   onError?: (error: { channel: string; code: number; message: string }) => void;
   /** Called with who reads a channel, if the application keeps count. */
-  onPresence?: (event: LiveEvent<{ count: number }>) => void;
+  onPresence?: (event: LiveEvent<Presence>) => void;
   /** Called at each change of the connection. */
   onStatus?: (status: Status) => void;
   /** Whether the pages that one user has loaded share one connection; true by default. */
@@ -75,6 +75,22 @@ export interface LiveEvent<Data = any> {
   by?: string;
 }
 
+/** Who reads a channel. The users are told on the channels of `LIVE_PRESENCE_USERS` only. */
+export interface Presence {
+  count: number;
+  /** Everybody, when this page has come; left out if there are too many for one event. */
+  users?: Person[];
+  /** Who has come since, or has other `info` than before. */
+  join?: Person[];
+  /** Who has left since. */
+  leave?: Person[];
+}
+
+export interface Person {
+  user: string;
+  info: Record<string, any> | null;
+}
+
 export interface Status {
   state: "connecting" | "open" | "waiting" | "closed";
   /** What carries the events while the state is `open`. */
@@ -103,7 +119,7 @@ export interface Live {
   /**
    * Give the application a message, over the WebSocket if there is one, else in a request; promises
    * its reply. Rejects with an error whose `code` is the server's status, if it answered, and 429
-   * if 100 messages wait. A message is never repeated.
+   * if 100 messages wait for their answers. A message is never repeated.
    */
   send(channel: string, data: unknown): Promise<any>;
   /** Stop a run (`live.run`), as `POST stop` does; promises whether it was running. */

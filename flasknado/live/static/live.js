@@ -49,7 +49,7 @@
 //
 // A message goes over the WebSocket if the connection is one, else in a request of its own, one after
 // another. It is not repeated: if it may not have arrived, the promise is rejected. So it is, with the
-// server's status as `code`, if the application refuses it, and if 100 wait already.
+// server's status as `code`, if the application refuses it, and if 100 wait for their answers.
 //
 // Once onReset has been called for the cursor that the page began with, the page is not told of that
 // cursor again if it is loaded anew within a minute: else one that reloads in onReset, and gets the
@@ -96,6 +96,7 @@ const GATHER_MS = 20;
 const ASK_AGAIN_MS = 1_000;
 const SEEN_MS = 60_000; // an id may be used again
 const MAX_UNSENT = 100;
+const MAX_UNANSWERED = 100; // about as many as a server takes at once
 const SEND_MS = 30_000; // the server gives the application 10 seconds, and others may be first
 const RESET_AGAIN_MS = 60_000;
 const MAX_RESETS = 16;
@@ -332,6 +333,9 @@ class Client {
     }
     const { state, transport } = this.#status;
     if (state !== "open") throw failed({ message: "there is no connection at present" });
+    if (this.#replies.size + this.#unposted >= MAX_UNANSWERED) {
+      throw failed({ code: 429, message: "too many messages wait" });
+    }
     // What waits to be sent in requests goes first.
     if (transport !== "websocket" || this.#unposted > 0) return this.#post(channel, data);
     return new Promise((resolve, reject) => {
@@ -686,9 +690,6 @@ class Client {
 
   /** Send a message in a request, after those that wait. */
   async #post(channel, data) {
-    if (this.#unposted >= MAX_UNSENT) {
-      throw failed({ code: 429, message: "too many messages wait" });
-    }
     this.#unposted += 1;
     const message = { channel, data, ...(this.#who !== null && { who: this.#who }) };
     const sent = this.#posting.then(() => this.#request("send", message));
@@ -921,7 +922,7 @@ class Leader {
   #watch;
   #pages = new Map(); // id -> Places, moved as the page itself moves them
   #counting = new Set(); // ids of the pages that want presence
-  #presence = new Map(); // channel -> the last that was said of who is there
+  #presence = new Map(); // channel -> who is there, in the words of the server
   #ticket = { text: null, until: 0 }; // what lets us back in after a deploy
   #reached = new Places(); // how far each channel has been announced
   #head = null; // the furthest place in the log that is known of
@@ -1020,15 +1021,14 @@ class Leader {
   }
 
   #welcome({ from, places, presence }) {
-    if (!this.#pages.has(from)) {
-      this.#watch(from, () => this.hear({ type: "bye", from }));
-    }
+    const known = this.#pages.get(from);
+    if (!known) this.#watch(from, () => this.hear({ type: "bye", from }));
     this.#pages.set(from, new Places(places));
     this.#announce({ type: "status", status: this.#status });
-    if (presence && !this.#counting.has(from)) {
+    if (presence) {
       this.#counting.add(from);
       for (const [channel] of places) {
-        const event = this.#presence.get(channel);
+        const event = known?.has(channel) ? null : this.#presence.get(channel);
         if (event) this.#announce({ type: "presence", event });
       }
     }
@@ -1254,7 +1254,7 @@ class Leader {
   }
 
   onPresence(event) {
-    this.#presence.set(event.channel, event);
+    this.#presence.set(event.channel, together(this.#presence.get(event.channel), event));
     this.#announce({ type: "presence", event });
   }
 
@@ -1468,6 +1468,16 @@ class Connection {
     }
     return missing;
   }
+}
+
+/** Who is there after another event of presence: what a page that comes now has to be told. */
+function together(before, event) {
+  const { count, users, join = [], leave = [] } = event.data;
+  const had = before?.data.users;
+  if (users || !had) return { ...event, data: { count, ...(users && { users }) } };
+  const moved = new Set([...join, ...leave].map(({ user }) => user));
+  const staying = had.filter(({ user }) => !moved.has(user));
+  return { ...event, data: { count, users: [...staying, ...join] } };
 }
 
 /** After how long without a byte a connection is taken for dead. */
