@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
-from flask import request
+from flask import g, request
 from tornado.web import RequestHandler
 
 from flasknado.live import OriginPolicy
@@ -399,6 +399,8 @@ def test_page_of_another_origin_sends_its_cookies_where_it_is_told_to(
     page.connect("user:ann", after=cursor, credentials="include", **options).wait_for([1])
     other.publish("user:ann", 2)
     page.wait_for([1, 2])
+    other.live_app.live.on_message("user:ann")(lambda channel, data: [g.user, data])
+    assert page.run("return live.send('user:ann', 'hello')") == ["ann", "hello"]
     assert page.read("errors") == []
 
 
