@@ -47,9 +47,9 @@
 //               event here that the application publishes `to_others`
 //   cursor   a cursor that misses nothing, to resume from       status   as onStatus has it
 //
-// A message goes over the WebSocket if the connection is one, else in a request of its own, one after
-// another. It is not repeated: if it may not have arrived, the promise is rejected. So it is, with the
-// server's status as `code`, if the application refuses it, and if 100 wait for their answers.
+// A message goes over the WebSocket if there is one, else in a request of its own, one after another.
+// It is not repeated: if it may not have arrived, the promise is rejected. So it is, with the server's
+// status as `code`, if the application refuses it, and if 100 wait for their answers.
 //
 // Once onReset has been called for the cursor that the page began with, the page is not told of that
 // cursor again if it is loaded anew within a minute: else one that reloads in onReset, and gets the
@@ -331,13 +331,18 @@ class Client {
       const message = `subscribe to the channel ${channel} before you send to it`;
       throw failed({ code: 403, message });
     }
-    const { state, transport } = this.#status;
-    if (state !== "open") throw failed({ message: "there is no connection at present" });
+    // Whose page this is may not be known yet.
+    if (this.#leader === null && this.#radio === null) {
+      throw failed({ message: "there is no connection" });
+    }
     if (this.#replies.size + this.#unposted >= MAX_UNANSWERED) {
       throw failed({ code: 429, message: "too many messages wait" });
     }
+    const { state, transport } = this.#status;
     // What waits to be sent in requests goes first.
-    if (transport !== "websocket" || this.#unposted > 0) return this.#post(channel, data);
+    if (state !== "open" || transport !== "websocket" || this.#unposted > 0) {
+      return this.#post(channel, data);
+    }
     return new Promise((resolve, reject) => {
       const ref = `${this.#id} ${++this.#sent}`;
       this.#replies.set(ref, { resolve, reject });
