@@ -84,8 +84,10 @@ def answer_to(state: LiveState, message: Message) -> str:
 
 def run_in(body: bytes) -> str:
     """Return the id of the run that a body asks to stop; raises `InvalidEvent`."""
-    said = _json(body)
-    run = said.get("run") if isinstance(said, dict) else None
+    try:
+        run = json.loads(body)["run"]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        run = None
     if not isinstance(run, str):
         raise InvalidEvent('the body must be {"run": "..."}, with the id of a run')
     return run
