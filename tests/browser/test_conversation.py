@@ -253,7 +253,7 @@ def test_page_that_shares_a_connection_is_told_who_is_there_when_it_comes(
     wait_for(later, "a", "ann", "bob")
     later.run("live.subscribe('b')")
     wait_for(later, "b", "ann", "bob")
-    assert site.connections == 2
+    poll(lambda: site.connections, (2).__eq__, DEADLINE_S)
     other.close()
     wait_for(later, "b", "ann")
 

@@ -143,7 +143,7 @@ def test_page_follows_a_pattern_and_gets_each_event_once(
     page.wait_for([1, 2, 3, 4, 2, 4, 5])
     other.wait_for([1, 3, 5])
     assert page.run("return live.send('post:2', 'hello')") == "hello"
-    assert site.connections == 1
+    poll(lambda: site.connections, (1).__eq__, DEADLINE_S)
 
 
 def test_page_that_reloads_when_it_is_reset_does_not_do_so_for_ever(
