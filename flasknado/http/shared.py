@@ -115,6 +115,12 @@ class Shared:
         if future is not None and not future.done():
             future.set_result(None)
 
+    def close_resting(self) -> None:
+        """Close the connections that wait for a request and owe their client nothing."""
+        for connection in list(self.connections):
+            if connection.active is None and not connection.transport.get_write_buffer_size():
+                connection.abort()
+
     def close_connections(self) -> None:
         """Cut all connections off, whatever they do."""
         for connection in list(self.connections):

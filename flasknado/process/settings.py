@@ -193,6 +193,19 @@ RULES: Mapping[Any, str] = {
 """What a value must be, by the function that validates it. The others explain it themselves."""
 
 
+class Debug(Setting):
+    name = "debug"
+    section = SECTION
+    cli = ["--debug"]
+    action = "store_true"
+    validator = validate_bool
+    default = False
+    desc = """\
+        Development mode, on this machine only: errors in Werkzeug's debugger, a restart when code
+        changes, pages that reload themselves, a line for each request.
+        """
+
+
 class Handlers(Setting):
     name = "handlers"
     section = SECTION
@@ -636,6 +649,7 @@ class TrustedFields(Setting):
 
 
 OWN = (
+    Debug,
     Handlers,
     Static,
     HttpLayer,
