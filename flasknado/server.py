@@ -350,8 +350,9 @@ class HTTPServer(TornadoHTTPServer):
 
         From now on every response closes its connection (`Connection: close`); idle connections
         have `linger_s` (default: `DRAIN_LINGER_S`) to send one more request; with 0 they are closed
-        at once. Requests that still wait for a thread at the end get 503. Drain callbacks get the window. Connections that native handlers have
-        detached (WebSocket) are not waited for: whoever detached them closes them.
+        at once. Requests that still wait for a thread at the end get 503. Drain callbacks get the
+        window. Connections that native handlers have detached (WebSocket) are not waited for:
+        whoever detached them closes them.
         """
         began = time.monotonic()
         deadline = began + timeout_s
