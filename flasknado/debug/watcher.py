@@ -102,9 +102,7 @@ class Watcher:
                     on_pages(pages)
             except Exception:
                 log.exception("looking for changed files failed")
-            pause_s = min(
-                max(INTERVAL_S, SHARE * (time.thread_time() - began)), LONGEST_INTERVAL_S
-            )
+            pause_s = min(max(INTERVAL_S, SHARE * (time.thread_time() - began)), LONGEST_INTERVAL_S)
 
     def _settled(self, look: Callable[[], list[str]]) -> list[str]:
         """Return what has changed, once nothing more does."""

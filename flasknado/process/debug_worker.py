@@ -54,6 +54,7 @@ class DebugWorker(Worker):
                 )
         os.environ["FLASK_DEBUG"] = "1"  # as `flask run --debug` does
         self._watcher = Watcher()
+        self._watcher.also(self.cfg.reload_extra_files)
         try:
             super().load_wsgi()
         except (Exception, SystemExit) as error:
