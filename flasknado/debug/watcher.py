@@ -72,8 +72,7 @@ class Watcher:
     ) -> None:
         """Look from now on, and call `on_code` or `on_pages` with what has changed.
 
-        templates, static: folders. The functions are called on the watching thread; after
-        `on_code` that ends.
+        templates, static: folders. The functions are called on the watching thread.
         """
         self._trees = [Tree(templates, is_any), Tree(static, is_asset)]
         self._pages = self._look_at_pages()
@@ -97,7 +96,6 @@ class Watcher:
             try:
                 if code := self._settled(self.changed_code):
                     on_code(code)
-                    return
                 if pages := self._settled(self.changed_pages):
                     on_pages(pages)
             except Exception:

@@ -9,19 +9,26 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+from collections.abc import Callable
+from typing import Any
 
 from gunicorn.config import Config
 from gunicorn.util import parse_address
 
+from flasknado.debug.files import loaded_sources
 from flasknado.debug.local import is_loopback
 from flasknado.errors import ConfigurationError
+from flasknado.ops.bind import ARBITER_VARIABLE
 from flasknado.process import settings
 from flasknado.process.configuration import named, problem
 
 WORKER_CLASS = "flasknado.process.debug_worker.DebugWorker"
 DEFAULT_PORT = 8000
-PRELOADED = ("flask", "werkzeug.debug")
-"""What almost every application imports first: so a restart need not."""
+LOADED: set[str] = set()
+"""The files of modules that the arbiter has loaded, and every worker has from it as they were."""
+
+PRELOADED = ("flask", "werkzeug.debug", "flask_sqlalchemy", "flask_migrate")
+"""What takes long to import, where it is installed: the arbiter has it, and a restart need not."""
 
 
 def apply(cfg: Config) -> None:
@@ -46,12 +53,32 @@ def apply(cfg: Config) -> None:
             cfg, "worker_class", f"cannot be used with {named(cfg, 'debug')}, which brings its own"
         )
     cfg.set("worker_class", WORKER_CLASS)
+    LOADED.update(loaded_sources())
+    cfg.set("on_reload", _after(cfg.on_reload))
     # The debugger's frames are in one process; what the arbiter has loaded would stay as it is.
     for name, value in (("workers", 1), ("preload_app", False), ("reload", False)):
         cfg.set(name, value)
     for module in PRELOADED:
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
+
+
+def _after(hook: Callable[[Any], None]) -> Callable[[Any], None]:
+    def on_reload(arbiter: Any) -> None:
+        """Begin anew in this process, with the sockets that it listens on.
+
+        Its worker goes on until its requests are answered, and is the child of the same process.
+        """
+        hook(arbiter)
+        descriptors = ",".join(str(listening.fileno()) for listening in arbiter.LISTENERS)
+        # gunicorn takes over from itself so (USR2).
+        inherited = {ARBITER_VARIABLE: str(os.getpid()), "GUNICORN_FD": descriptors}
+        os.chdir(arbiter.START_CTX["cwd"])
+        os.execvpe(
+            arbiter.START_CTX[0], arbiter.START_CTX["args"], arbiter.cfg.env_orig | inherited
+        )
+
+    return on_reload
 
 
 def _is_loopback(address: str) -> bool:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 from gunicorn.errors import AppImportError
 from gunicorn.sock import ssl_context
@@ -19,7 +20,7 @@ from flasknado.debug.tracebacks import files_of, without_frames_of
 from flasknado.debug.watcher import Watcher
 from flasknado.errors import ConfigurationError
 from flasknado.ops import Operations
-from flasknado.process import settings
+from flasknado.process import debug_settings, settings
 from flasknado.process.importer import ImportFromStringError
 from flasknado.process.operations import scrubber_of
 from flasknado.process.status import StopReason, WorkerState
@@ -102,12 +103,21 @@ class DebugWorker(Worker):
         assert self._stopping is not None
         if self._stopping.is_set():
             return
+        loaded_before = [path for path in paths if path in debug_settings.LOADED]
+        for path in loaded_before:
+            try:
+                compile(Path(path).read_bytes(), path, "exec")
+            except (OSError, SyntaxError, ValueError) as error:
+                # The command itself would end with it, and nobody would see it mended.
+                self.log.error("%s has changed, but cannot be loaded: %s", path, error)
+                return
         self.log.info("%s: restarting", shown(paths))
         self._restarts = True
         self.status_file.reason = StopReason.RECYCLE
         self.status_file.state = WorkerState.WORN
-        if self.arbiter is not None:
-            os.kill(os.getppid(), signal.SIGCHLD)  # it looks now, not in a second
+        if os.getppid() == self.ppid:
+            # It begins anew itself, or looks now, and not in a second.
+            os.kill(self.ppid, signal.SIGHUP if loaded_before else signal.SIGCHLD)
         if self._mode is not None:
             self._mode.browsers.end()
         self._stopping.set()
