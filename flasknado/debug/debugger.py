@@ -23,7 +23,7 @@ from flasknado.debug.tracebacks import (
     wants_page,
     without_frames_of,
 )
-from flasknado.errors import ClientDisconnected
+from flasknado.errors import ClientDisconnected, FlasknadoError
 from flasknado.wsgi.file_wrapper import FILE_TYPES
 from flasknado.wsgi.handoff import HANDOFF_KEY
 from flasknado.wsgi.run import WSGIApplication
@@ -54,8 +54,10 @@ class Unloaded:
         raise self.error.with_traceback(self.trace)
 
 
-class Refusal(Exception):
+class Refusal(FlasknadoError):
     """What ended the start with a sentence; shown without a traceback."""
+
+    title: Final = "The application cannot start"
 
 
 class _Failure:
@@ -134,17 +136,18 @@ class Debugger:
         if not is_local_environ(environ):
             raise error
         error.__traceback__ = without_frames_of(error, ("flasknado.debug",))
+        text = f"{error}\n" if isinstance(error, Refusal) else text_of(error)
         if not wants_page(environ.get("HTTP_ACCEPT", "")):
-            text = str(error) if isinstance(error, Refusal) else text_of(error)
-            return _plain(environ, start_response, text, "text/plain; charset=utf-8")
-        if isinstance(error, Refusal):
-            page = sentence_page("The application cannot start", str(error), HINT)
+            shown, content_type = text, "text/plain"
+        elif isinstance(error, Refusal):
+            shown, content_type = sentence_page(error.title, text, HINT), "text/html"
         elif self._werkzeug is None:
-            page = page_of(error, HINT)
+            shown, content_type = page_of(error, HINT), "text/html"
         else:
             environ[_FAILURE_KEY] = _Failure(error, contexts)
             return list(self._werkzeug.debug_application(environ, start_response))
-        return _plain(environ, start_response, page, "text/html; charset=utf-8")
+        environ["wsgi.errors"].write(text)
+        return _answered(start_response, shown, content_type)
 
 
 class _Watched:
@@ -193,13 +196,10 @@ def _is_for_werkzeug(environ: dict[str, Any]) -> bool:
     )
 
 
-def _plain(
-    environ: dict[str, Any], start_response: Callable[..., Any], text: str, content_type: str
-) -> list[bytes]:
-    environ["wsgi.errors"].write(text)
+def _answered(start_response: Callable[..., Any], text: str, content_type: str) -> list[bytes]:
     body = text.encode("utf-8", "backslashreplace")
     fields = [
-        ("Content-Type", content_type),
+        ("Content-Type", f"{content_type}; charset=utf-8"),
         ("Content-Length", str(len(body))),
         ("X-Content-Type-Options", "nosniff"),
         ("Cache-Control", "no-store"),

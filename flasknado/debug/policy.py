@@ -6,11 +6,13 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from flasknado.errors import FlasknadoError
+
 _NONCE: Final = re.compile(r"'nonce-([A-Za-z0-9+/_=-]+)'", re.I)
 _SCHEMES: Final = frozenset(("*", "http:", "https:"))
 
 
-class Forbidden(Exception):
+class Forbidden(FlasknadoError):
     """A policy forbids it; the text is the directive."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -70,6 +71,8 @@ def _after(hook: Callable[[Any], None]) -> Callable[[Any], None]:
         Its worker goes on until its requests are answered, and is the child of the same process.
         """
         hook(arbiter)
+        for pid in list(arbiter.WORKERS):
+            arbiter.kill_worker(pid, signal.SIGTERM)
         descriptors = ",".join(str(listening.fileno()) for listening in arbiter.LISTENERS)
         # gunicorn takes over from itself so (USR2).
         inherited = {ARBITER_VARIABLE: str(os.getpid()), "GUNICORN_FD": descriptors}
