@@ -345,29 +345,28 @@ class HTTPServer(TornadoHTTPServer):
         delegate = self.native.application.start_request(server_conn, request_conn)
         return tornado_private.ProxyAdapter(delegate, request_conn) if self.xheaders else delegate
 
-    async def drain(self, timeout_s: float, *, linger_s: float | None = None) -> bool:
+    async def drain(self, timeout_s: float, *, close_idle: bool = False) -> bool:
         """Stop accepting, finish running requests, close the rest; True if all finished in time.
 
         From now on every response closes its connection (`Connection: close`); idle connections
-        have `linger_s` (default: `DRAIN_LINGER_S`) to send one more request; with 0 they are closed
-        at once. Requests that still wait for a thread at the end get 503. Drain callbacks get the
-        window. Connections that native handlers have detached (WebSocket) are not waited for:
+        have `DRAIN_LINGER_S` to send one more request; with `close_idle` (llhttp) those that have
+        had one are closed at once. Requests that still wait for a thread at the end get 503. Drain
+        callbacks get the window. Connections that native handlers have detached (WebSocket) are not waited for:
         whoever detached them closes them.
         """
         began = time.monotonic()
         deadline = began + timeout_s
-        lingers_until = began + (DRAIN_LINGER_S if linger_s is None else linger_s)
         self.draining = True
         self.conn_params.no_keep_alive = True
         self.stop()
         if self._shared is not None:
             self._shared.keep_alive = False
-            if lingers_until <= began:
-                self._shared.close_resting()
+            if close_idle:
+                self._shared.close_idle()
         await _call_each(self._drain_callbacks, timeout_s, limit_s=timeout_s)
         quiet_polls = 0
         while quiet_polls < 2 and time.monotonic() < deadline:
-            lingers = time.monotonic() < lingers_until
+            lingers = time.monotonic() < began + DRAIN_LINGER_S
             quiet_polls = quiet_polls + 1 if self._is_quiet(lingers) else 0
             await asyncio.sleep(DRAIN_POLL_S)
         finished = quiet_polls == 2

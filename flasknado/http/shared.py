@@ -115,11 +115,10 @@ class Shared:
         if future is not None and not future.done():
             future.set_result(None)
 
-    def close_resting(self) -> None:
-        """Close the connections that wait for a request and owe their client nothing."""
+    def close_idle(self) -> None:
+        """Close the connections that only wait for a further request."""
         for connection in list(self.connections):
-            if connection.active is None and not connection.transport.get_write_buffer_size():
-                connection.abort()
+            connection.close_idle()
 
     def close_connections(self) -> None:
         """Cut all connections off, whatever they do."""

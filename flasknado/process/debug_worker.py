@@ -28,7 +28,7 @@ from flasknado.process.worker import Worker
 from flasknado.server import HTTPServer
 from flasknado.stock.container import WSGIContainer
 
-RESTART_GRACE_S = 5.0
+RESTART_GRACE_S = 10.0
 """How long requests of the old code may run on; new ones get the new code meanwhile."""
 
 _LOADERS = ("flasknado.process", "gunicorn", "importlib")
@@ -38,7 +38,7 @@ _LOADERS = ("flasknado.process", "gunicorn", "importlib")
 class DebugWorker(Worker):
     """Serves in development mode (`flasknado.debug`)."""
 
-    linger_s = 0.0  # a browser that comes back gets the new code
+    closes_idle = True  # a browser that comes back gets the new code
 
     _watcher: Watcher
     _mode: DevelopmentMode | None = None

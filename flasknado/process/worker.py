@@ -65,8 +65,8 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 class Worker(GunicornWorker):
     """Serves a WSGI application, or an `HTTPServer` that the application loader returns."""
 
-    linger_s: float | None = None
-    """How long idle connections have for one more request at the end, if not as usual."""
+    closes_idle = False
+    """Whether idle connections may not send one more request when it drains."""
 
     arbiter: Any = None
     """The arbiter that replaces a worker which says `WORN`; ours sets it, gunicorn's does not."""
@@ -170,7 +170,7 @@ class Worker(GunicornWorker):
         if lame_duck_s:
             server.draining = True
             await asyncio.sleep(lame_duck_s)
-        if not await server.drain(grace_s, linger_s=self.linger_s):
+        if not await server.drain(grace_s, close_idle=self.closes_idle):
             self.log.warning(
                 "worker %s stops after %s s with unfinished requests", self.pid, grace_s
             )
