@@ -351,8 +351,8 @@ class HTTPServer(TornadoHTTPServer):
         From now on every response closes its connection (`Connection: close`); idle connections
         have `DRAIN_LINGER_S` to send one more request; with `close_idle` (llhttp) those that have
         had one are closed at once. Requests that still wait for a thread at the end get 503. Drain
-        callbacks get the window. Connections that native handlers have detached (WebSocket) are not waited for:
-        whoever detached them closes them.
+        callbacks get the window. Connections that native handlers have detached (WebSocket) are not
+        waited for: whoever detached them closes them.
         """
         began = time.monotonic()
         deadline = began + timeout_s
