@@ -83,7 +83,7 @@ class Debugger:
 
     @property
     def pin(self) -> str | None:
-        """What the debugger asks for before it runs anything; `None` if there is none."""
+        """What the debugger asks for before it runs code; `None` if it runs none."""
         return self._werkzeug.pin if self._werkzeug is not None else None
 
     def __call__(
@@ -236,4 +236,7 @@ def _werkzeug_debugger() -> Any:
                 self.frames.pop(old, None)
                 self.frame_contexts.pop(old, None)
 
-    return WerkzeugDebugger(_raise, evalex=True, console_path=CONSOLE_PATH)
+    debugger = WerkzeugDebugger(_raise, evalex=True, console_path=CONSOLE_PATH)
+    if debugger.pin is None:  # the application has turned it off
+        debugger.evalex = False
+    return debugger

@@ -46,7 +46,6 @@ class DevelopmentMode:
         self._server = server
         self._watcher = watcher
         self._loop = asyncio.get_running_loop()
-        self._restart = restart
         apps: list[Flask] = []
         container = server.container
         if container is not None:

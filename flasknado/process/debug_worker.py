@@ -18,7 +18,6 @@ from flasknado.debug.mode import DevelopmentMode, shown
 from flasknado.debug.request_log import RequestLog
 from flasknado.debug.tracebacks import files_of, without_frames_of
 from flasknado.debug.watcher import Watcher
-from flasknado.errors import ConfigurationError
 from flasknado.ops import Operations
 from flasknado.process import debug_settings, settings
 from flasknado.process.importer import ImportFromStringError
@@ -87,7 +86,7 @@ class DebugWorker(Worker):
         if self.age == 1:
             self.log.info(
                 "Development mode: never for the public. The debugger's PIN: %s",
-                self._mode.pin or "none, as Werkzeug is not installed",
+                self._mode.pin or "none, and it shows tracebacks only",
             )
         return server
 
@@ -147,8 +146,6 @@ def _reason_of(error: BaseException) -> Exception:
         if not isinstance(cause, ImportFromStringError) or cause.__cause__ is None:
             return Refusal(str(error))
         error = cause.__cause__
-    elif isinstance(error, ConfigurationError):
-        return Refusal(str(error))
     error.__traceback__ = without_frames_of(error, _LOADERS)
     if isinstance(error, Exception):
         return error

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import socket
 from pathlib import Path
+from typing import Any
+from wsgiref.util import setup_testing_defaults
 
 import pytest
 
 import flasknado
+from flasknado.debug.debugger import Debugger
 from flasknado.debug.local import is_local, is_loopback, is_loopback_socket
 from flasknado.errors import ConfigurationError
 from flasknado.process import debug_settings
@@ -140,3 +144,21 @@ def test_socket_that_others_can_reach_ends_the_start_whoever_made_it(tmp_path: P
     assert "--debug serves a debugger that runs code, on loopback addresses" in server.output
     assert "Traceback" not in server.output
     assert "Serving as worker" not in server.output
+
+
+def test_debugger_whose_pin_the_application_turns_off_runs_no_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        raise ValueError("shown")
+
+    for pin, runs_code in (("123-456-789", True), ("off", False)):
+        monkeypatch.setenv("WERKZEUG_DEBUG_PIN", pin)
+        environ: dict[str, Any] = {"wsgi.errors": io.StringIO(), "HTTP_ACCEPT": "text/html"}
+        environ |= {"HTTP_HOST": "localhost", "REMOTE_ADDR": "127.0.0.1"}
+        setup_testing_defaults(environ)
+        debugger = Debugger(fails, lambda error: None)
+        page = b"".join(debugger(environ, lambda *args: None)).decode()
+        assert "ValueError: shown" in page
+        assert ("EVALEX = true" in page) is runs_code
+        assert debugger.pin == (pin if runs_code else None)
