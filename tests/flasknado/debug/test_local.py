@@ -162,3 +162,11 @@ def test_debugger_whose_pin_the_application_turns_off_runs_no_code(
         assert "ValueError: shown" in page
         assert ("EVALEX = true" in page) is runs_code
         assert debugger.pin == (pin if runs_code else None)
+
+
+def test_name_that_is_wrong_from_the_start_ends_it_with_one_sentence(tmp_path: Path) -> None:
+    command = ("-m", "flasknado", "--debug", "nowhere_at_all:app")
+    with server_process(command, cwd=tmp_path, ready=False) as server:
+        assert server.wait() != 0
+    assert "there is no module 'nowhere_at_all'" in server.output
+    assert "Traceback" not in server.output
