@@ -34,6 +34,12 @@ PRELOADED = ("flask", "werkzeug.debug", "flask_sqlalchemy", "flask_migrate")
 
 def apply(cfg: Config) -> None:
     """Change settings for development; raises `ConfigurationError` for those that forbid it."""
+    if named(cfg, "debug").startswith("debug in "):
+        # Where old versions of gunicorn had a setting of this name, which did little.
+        raise ConfigurationError(
+            f"{named(cfg, 'debug')} would make every start one of development: remove it, and use "
+            f"--debug"
+        )
     if getattr(cfg.settings["bind"], "source", None) is None:
         # gunicorn's own default is every address, where PORT is set.
         cfg.set("bind", [f"127.0.0.1:{os.environ.get('PORT') or DEFAULT_PORT}"])

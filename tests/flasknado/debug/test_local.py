@@ -115,6 +115,13 @@ def test_debugger_without_a_pin_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
         debug_settings.apply(configuration())
 
 
+def test_configuration_file_does_not_turn_development_mode_on() -> None:
+    cfg = configuration()
+    cfg.assign("debug", True, "debug in gunicorn.conf.py")
+    with pytest.raises(ConfigurationError, match=r"debug in gunicorn\.conf\.py .* use --debug"):
+        debug_settings.apply(cfg)
+
+
 def test_worker_class_of_ones_own_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="cannot be used with --debug"):
         debug_settings.apply(configuration(worker_class="flasknado.process.worker.Worker"))
