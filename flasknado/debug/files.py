@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import struct
 import sys
 import sysconfig
 import time
@@ -45,6 +47,21 @@ def stamp_of(path: str) -> Stamp | None:
     except OSError:
         return None
     return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def is_as_imported(path: str) -> bool:
+    """Return whether a source file is still what its bytecode was made of (PEP 3147, 552).
+
+    False also where no bytecode is written.
+    """
+    try:
+        found = os.stat(path)  # noqa: PTH116
+        with open(importlib.util.cache_from_source(path), "rb") as file:  # noqa: PTH123
+            flags, seconds, size_bytes = struct.unpack("<4xIII", file.read(16))
+    except (NotImplementedError, OSError, struct.error):
+        return False
+    as_kept = (int(found.st_mtime) & 0xFFFFFFFF, found.st_size & 0xFFFFFFFF)
+    return flags == 0 and (seconds, size_bytes) == as_kept
 
 
 class Tree:

@@ -18,6 +18,7 @@ from flasknado.debug.files import (
     Stamp,
     Tree,
     is_any,
+    is_as_imported,
     is_asset,
     is_installed,
     is_source,
@@ -90,17 +91,30 @@ class Watcher:
         self._stopped.set()
 
     def _run(self, on_code: Changed, on_pages: Changed) -> None:
-        pause_s = 0.0  # the first look is at once: the application may have changed while it booted
+        pause_s = 0.0  # the first look is at once: the application may have changed as it booted
+        booting = True
         while not self._stopped.wait(pause_s):
             began = time.thread_time()
             try:
-                if code := self._settled(self.changed_code):
+                code = self._settled(self.changed_code)
+                if booting:
+                    booting = False
+                    code = self._changed_at_boot(code)
+                if code:
                     on_code(code)
                 if pages := self._settled(self.changed_pages):
                     on_pages(pages)
             except Exception:
                 log.exception("looking for changed files failed")
             pause_s = min(max(INTERVAL_S, SHARE * (time.thread_time() - began)), LONGEST_INTERVAL_S)
+
+    def _changed_at_boot(self, paths: list[str]) -> list[str]:
+        """Return those that an editor has changed: an application may write modules as it boots.
+
+        It would boot for ever if those counted.
+        """
+        code = self._loaded_now()
+        return [path for path in paths if path in code and not is_as_imported(path)]
 
     def _settled(self, look: Callable[[], list[str]]) -> list[str]:
         """Return what has changed, once nothing more does."""

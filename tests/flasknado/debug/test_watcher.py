@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 import types
@@ -17,6 +18,7 @@ from tests.support.poll import poll
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     monkeypatch.setattr(sys, "path", [str(tmp_path), "/usr/lib/python3/dist-packages", ""])
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -94,6 +96,32 @@ def test_file_that_an_error_names_counts_from_then_on(folder: Path, tmp_path: Pa
     assert watcher.changed_code() == []
     path = save(broken, "")
     assert watcher.changed_code() == [path]
+
+
+def test_module_that_the_application_writes_as_it_boots_is_no_change(folder: Path) -> None:
+    code: list[str] = []
+    generated, edited = folder / "generated_module.py", folder / "edited_module.py"
+    for path in (generated, edited):
+        path.write_text("made = 1")
+    watcher = Watcher()
+    try:
+        generated.write_text("made = 2222")
+        for path in (generated, edited):
+            spec = importlib.util.spec_from_file_location(path.stem, path)
+            assert spec is not None
+            assert spec.loader is not None
+            sys.modules[path.stem] = module = importlib.util.module_from_spec(spec)
+            spec.loader.exec_module(module)
+        save(edited, "made = 3333333")
+        watcher.start([], [], code.extend, code.extend)
+        poll(lambda: code)
+        save(generated, "made = 4")
+        poll(lambda: str(generated) in code)
+        assert code == [str(edited), str(generated)]
+    finally:
+        watcher.stop()
+        for path in (generated, edited):
+            sys.modules.pop(path.stem, None)
 
 
 def test_folders_that_hold_no_code_of_the_application_are_passed_over(tmp_path: Path) -> None:
