@@ -301,3 +301,41 @@ def test_each_request_has_a_line_in_the_terminal(project: Project) -> None:
     )
     assert "secret" not in project.server.output
     assert "/-/debug/" not in project.server.output
+
+
+PROGRAM = """
+import names  # before the workers are forked, and so the same in all of them
+
+import flasknado
+
+
+def application(environ, start_response):
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [names.NAME]
+
+
+def build():
+    return flasknado.HTTPServer(flasknado.WSGIContainer(application))
+
+
+if __name__ == "__main__":
+    flasknado.serve(build, debug=True)
+"""
+
+
+def test_command_begins_anew_when_what_it_has_loaded_itself_changes(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(PROGRAM)
+    names = tmp_path / "names.py"
+    names.write_text("NAME = b'first'")
+    with server_process(("program.py",), cwd=tmp_path) as server:
+
+        def ask() -> str:
+            return requests.get(server.url, timeout=TIMEOUT_S).text
+
+        assert ask() == "first"
+        names.write_text("NAME = b'second")
+        server.wait_for_output(r"names\.py has changed, but cannot be loaded: unterminated string")
+        assert ask() == "first"
+        names.write_text("NAME = b'second'")
+        poll(ask, lambda text: text == "second", 60)
+        assert server.output.count(f"Listening at: {server.url} ({server.pid})") == 2
