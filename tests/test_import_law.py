@@ -52,7 +52,7 @@ STOREYS = {
     "debug": f"{GROUND} http static wsgi native server ops.logs",
     "process": f"{GROUND} http environ on_loop pool static wsgi native stock server ops debug",
     "__main__": "errors process",
-    LIVE_GROUND: f"{GROUND} {LIVE_GROUND} websocket.codec",
+    LIVE_GROUND: f"{GROUND} {LIVE_GROUND} http.encode websocket.codec",
     "live.client": "live.errors",
     "live.log": f"{GROUND} {LIVE_GROUND}",
     "live.hooks": f"{GROUND} {LIVE_GROUND} live.log",
