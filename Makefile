@@ -27,8 +27,8 @@ help:  ## list the targets
 
 install: $(VENV)/.dev  ## make .venv with everything that serving and testing need
 
-serve: $(VENV)/.runtime  ## serve the bundled application (PORT=8000, WORKERS=1, ...)
-	@$(BIN)/python server.py
+serve: $(VENV)/.runtime  ## serve the bundled application, in development mode (PORT=8000, WORKERS=1, ...)
+	@$(BIN)/python server.py develop
 
 test: $(VENV)/.dev  ## run the tests (ARGS="-k name" for some of them, COVERAGE=1 to measure)
 ifndef COVERAGE
