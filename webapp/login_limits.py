@@ -86,6 +86,7 @@ def guard_registration(view: Callable[P, R]) -> Callable[P, R]:
     guarded = limiter.shared_limit(
         configured("REGISTER_LIMIT_PER_ADDRESS"),
         scope="register",
+        key_func=address,
         methods=["POST"],
         deduct_when=lambda response: response.status_code in (201, 302),
         error_message="Too many accounts were made from your address",

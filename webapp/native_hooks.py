@@ -21,6 +21,7 @@ from webapp.extensions import db, live
 from webapp.identity import current_user
 from webapp.models import ADMIN, Post
 from webapp.serializers import post_json, profile_json, timestamp
+from webapp.write_limits import count_said
 
 POSTS_FOUND, PEOPLE_FOUND = 10, 5
 SUMMARY_CHARACTERS = 1_200
@@ -50,9 +51,13 @@ def found(query: str) -> dict[str, Any]:
 
 
 def say(text: str) -> None:
-    """Say something in the chat; raises `Unauthorized`, or `ValueError` for a bad text."""
+    """Say something in the chat.
+
+    Raises `Unauthorized`, `ValueError` for a bad text, and `TooManyRequests`.
+    """
     user = current_user()
     said = rules.chat_line(text, CHAT_CHARACTERS)
+    count_said()
     line = {"author": user.username, "text": said, "created_at": timestamp(utc_now())}
     live.publish(CHAT, "chat.said", line, buffered=True)
 
