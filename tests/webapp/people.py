@@ -14,14 +14,16 @@ from webapp import create_app
 
 SECRET = "J2x4vTq9Zr0LmWcYdKfHbNsPgEuAiOoX7631-_ty"
 CHEAP_HASHES = {"BCRYPT_LOG_ROUNDS": 4, "PASSWORD_THREADS": 4, "PASSWORD_QUEUE": 16}
+IN_PLACE_OF: dict[Path, str] = {}
+"""The URLs of other databases that stand for files (`conftest.py`)."""
 _TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
 
 
 def make_app(database: Path, *, overrides: dict[str, Any] | None = None, **settings: Any) -> Flask:
-    """Return an application on a SQLite file, with cheap password hashes."""
+    """Return an application on a SQLite file, or what stands for it, with cheap password hashes."""
     values = {
         "secret_key": SECRET,
-        "database_url": f"sqlite:///{database}",
+        "database_url": IN_PLACE_OF.get(database, f"sqlite:///{database}"),
         "upload_dir": database.parent / "uploads",
     } | settings
     return create_app(Settings(**values), overrides=CHEAP_HASHES | (overrides or {}))
