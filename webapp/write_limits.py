@@ -6,8 +6,9 @@ from flask import current_app, g, request
 from limits import parse_many
 from werkzeug.exceptions import TooManyRequests
 
+from webapp.addresses import address
 from webapp.extensions import limiter
-from webapp.login_limits import address, configured, limited
+from webapp.login_limits import configured, limited
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _LIMIT, _SCOPE = "API_WRITE_LIMIT", "api_write"

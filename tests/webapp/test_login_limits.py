@@ -14,8 +14,8 @@ from werkzeug.test import TestResponse
 
 from tests.webapp.people import ApiClient, Browser, assert_api_error, make_app
 from webapp import accounts
+from webapp.addresses import address
 from webapp.extensions import db
-from webapp.login_limits import address
 from webapp.native_hooks import say
 
 STRANGER, HOME = "203.0.113.9", "198.51.100.7"
