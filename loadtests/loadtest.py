@@ -80,7 +80,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
             parser.error(f"no server is named {name!r}: choose from {', '.join(SERVERS)}")
         if name not in options.servers:
             options.servers.append(name)
-    cores = len(os.sched_getaffinity(0))
+    pinnable = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if pinnable else os.cpu_count() or 1
     if not 1 <= options.workers <= cores:
         parser.error(
             f"--workers {options.workers} cannot be measured: this machine has {cores} cores"
