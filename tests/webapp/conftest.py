@@ -5,7 +5,6 @@ With `WEBAPP_DATABASE=postgresql` the same tests run on databases of PostgreSQL.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +15,14 @@ from flask.testing import FlaskClient
 
 from config import Settings
 from tests.support.postgres import PostgresServer, postgres_server
-from tests.webapp.people import IN_PLACE_OF, ApiClient, Browser, make_app
+from tests.webapp.people import (
+    IN_PLACE_OF,
+    MADE_ON_OTHERS,
+    ON_POSTGRESQL,
+    ApiClient,
+    Browser,
+    make_app,
+)
 from webapp import accounts
 from webapp.database import migrate_if_needed
 from webapp.extensions import db
@@ -34,7 +40,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresServer | None]:
     """Return a server if the tests are to run on PostgreSQL."""
-    if os.environ.get("WEBAPP_DATABASE") != "postgresql":
+    if not ON_POSTGRESQL:
         yield None
         return
     with postgres_server() as server:
@@ -65,6 +71,10 @@ def database_file(
         return
     IN_PLACE_OF[path] = postgres.url(like=IN_PLACE_OF[migrated_database])
     yield path
+    while MADE_ON_OTHERS:
+        with MADE_ON_OTHERS.pop().app_context():
+            db.session.remove()
+            db.engine.dispose()
     postgres.drop(IN_PLACE_OF.pop(path))
 
 
