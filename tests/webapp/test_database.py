@@ -29,6 +29,7 @@ from webapp.extensions import db
 from webapp.models import Comment, Post, User
 
 
+@about_sqlite
 def test_sqlite_connection_has_wal_foreign_keys_and_busy_timeout(app: Flask) -> None:
     with app.app_context(), db.engine.connect() as connection:
         pragma = {
@@ -117,6 +118,7 @@ connection.close()
 """
 
 
+@about_sqlite
 def test_sqlite_connection_that_is_added_leaves_the_locks_of_the_others(
     app: Flask,
 ) -> None:
