@@ -8,26 +8,17 @@ decides who may (`@live.authorize_stop`); without its function, only the user wh
 
 from __future__ import annotations
 
-from tornado.web import stream_request_body
-
 from flasknado.live.endpoints.access import refusals
-from flasknado.live.endpoints.base import LiveHandler
+from flasknado.live.endpoints.base import BodyHandler
 from flasknado.live.said import MAX_STOP_BYTES, run_in, stop_run
 from flasknado.native.in_flask import in_flask
 from flasknado.native.lane import LaneSettings
 
 
-@stream_request_body
-class StopHandler(LiveHandler):
+class StopHandler(BodyHandler):
     """`POST {"run": ID}`."""
 
     max_body_bytes = MAX_STOP_BYTES
-
-    def initialize(self) -> None:
-        self._body = bytearray()
-
-    def data_received(self, chunk: bytes) -> None:
-        self._body += chunk
 
     async def post(self) -> None:
         state = self.state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import threading
@@ -166,6 +167,10 @@ def test_messages_events_and_the_rest_are_served(plain: LiveApp, browser: Any) -
     assert b"export function connect" in module.data
     etag = {"If-None-Match": module.headers["ETag"]}
     assert browser.get("/live/live.js", headers=etag).status_code == 304
+    compressed = browser.get("/live/live.js", headers={"Accept-Encoding": "gzip"})
+    assert gzip.decompress(compressed.data) == module.data
+    assert compressed.headers["ETag"] != module.headers["ETag"]
+    assert {"Origin", "Accept-Encoding"} <= compressed.vary.as_set(preserve_casing=True)
 
 
 def test_run_is_stopped_by_who_may(plain: LiveApp, browser: Any) -> None:
