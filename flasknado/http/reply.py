@@ -53,6 +53,9 @@ class LoopReply(Protocol):
     def end_body(self) -> None:
         """Say that the body is complete."""
 
+    def end_early(self) -> bool:
+        """Say that the body is complete, and that the connection closes; see `Reply`."""
+
     def cut_off(self) -> None:
         """Close the connection at once: what was promised cannot be kept."""
 
@@ -141,6 +144,12 @@ class Reply(Protocol):
         """Take the connection out of HTTP, instead of a response. Waits for the loop.
 
         Raises `ClientDisconnected` if the client has gone.
+        """
+
+    def end_early(self) -> bool:
+        """Complete a stream that its thread goes on with, and close its connection; on the loop.
+
+        From then on its client counts as gone. Returns false if the head has not been sent yet.
         """
 
     def finish(self) -> None:

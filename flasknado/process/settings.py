@@ -40,7 +40,7 @@ from flasknado.ops.vitals import DEFAULT_STUCK_AFTER_S
 from flasknado.server import LAYERS, default_layer
 from flasknado.sizes import size_bytes
 from flasknado.static.files import checked_prefix
-from flasknado.wsgi.container import ABANDONED_AFTER_S, STREAM_THREADS
+from flasknado.wsgi.container import ABANDONED_AFTER_S, STREAM_GRACE_S, STREAM_THREADS
 
 SECTION = "Flasknado"
 OF_THE_APPLICATION = "app"
@@ -359,6 +359,21 @@ class StreamThreads(Setting):
         How many streams, WebSockets of libraries and long polls may hold a thread each, in each
         worker, beside the threads that run views; one more stream gets 503. 0 means that they
         hold those that run views.
+        """
+
+
+class StreamGrace(Setting):
+    name = "stream_grace"
+    section = SECTION
+    cli = ["--stream-grace"]
+    meta = "SECONDS"
+    validator = _validate_not_negative
+    type = float
+    default = STREAM_GRACE_S
+    desc = """\
+        How long streams of server-sent events may go on once the server drains; then they are
+        ended, so that their clients reconnect elsewhere. Other responses have the whole
+        --graceful-timeout.
         """
 
 

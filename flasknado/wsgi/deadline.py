@@ -82,6 +82,10 @@ class DeadlineReply:
             raise ClientDisconnected("the client was answered 504: the socket was taken too late")
         return self._reply.take_socket()
 
+    def end_early(self) -> bool:
+        """Complete the stream that a thread goes on with; on the loop's thread."""
+        return self._reply.end_early()
+
     def finish(self) -> None:
         """End the stream that this thread has begun."""
         self._reply.finish()

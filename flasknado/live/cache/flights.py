@@ -158,6 +158,10 @@ class FlightReply:
         self._on_other(self._flight)
         return self._reply.take_socket()
 
+    def end_early(self) -> bool:
+        """Complete the stream that a thread goes on with; on the loop's thread."""
+        return self._reply.end_early()
+
     def finish(self) -> None:
         """End the stream."""
         self._reply.finish()
