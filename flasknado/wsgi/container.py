@@ -314,7 +314,7 @@ class ApplicationContainer:
             self._ending.cancel()
             left = sum(task in self._ended_at for task in self._running())
             if left:
-                log.warning("%d threads go on with event streams that the drain has ended", left)
+                log.warning("threads that go on with streams which the drain has ended: %d", left)
         self._pacer.stop()
         self.loop_host.stop()
         self.pool.stop()
