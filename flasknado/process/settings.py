@@ -662,6 +662,7 @@ OWN = (
     AbandonedAfter,
     MaxLoopStreams,
     StreamThreads,
+    StreamGrace,
     MaxMemory,
     StuckAfter,
     MaxBody,
