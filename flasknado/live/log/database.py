@@ -399,8 +399,8 @@ class SessionLog(DatabaseLog):
         from flasknado.live.log import with_commit
 
         bind = session.get_bind(clause=self._clause)
-        if not isinstance(bind, sa.Engine):
-            return None  # a transaction of the application's, which the session does not commit
+        if not isinstance(bind, sa.Engine) or bind.dialect.driver != "psycopg":
+            return None  # the first is a transaction that the session does not commit
         connection = session.connection(bind_arguments={"bind": bind})
         driver: Any = connection.connection.dbapi_connection
         if getattr(driver, "autocommit", False) is True:

@@ -69,7 +69,7 @@ class Target(Protocol):
 class _Waiting:
     """What one transaction has published and not committed. Belongs to the session's thread."""
 
-    __slots__ = ("appended", "drafts", "root", "take_back", "taken", "target")
+    __slots__ = ("__weakref__", "appended", "drafts", "root", "take_back", "taken", "target")
 
     def __init__(self, target: Target, root: SessionTransaction) -> None:
         self.target = target
@@ -164,9 +164,20 @@ def _before_commit(session: Session) -> None:
     session.info[_COMMITTING_KEY] = root
     waiting = session.info.get(_KEY)
     if waiting is not None and waiting.drafts.get(root):
-        waiting.take_back = waiting.target.write_with_commit(session, waiting.take)
+        waiting.take_back = waiting.target.write_with_commit(session, _taking(waiting))
         if waiting.take_back is None:
             _append(session, waiting, root)
+
+
+def _taking(waiting: _Waiting) -> Callable[[], list[Draft]]:
+    """Return `waiting.take` for a connection, which must not keep a session that is dropped."""
+    reference = weakref.ref(waiting)
+
+    def take() -> list[Draft]:
+        still_there = reference()
+        return [] if still_there is None else still_there.take()
+
+    return take
 
 
 def _append(session: Session, waiting: _Waiting, transaction: SessionTransaction) -> None:

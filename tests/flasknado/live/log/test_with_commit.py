@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -109,6 +111,25 @@ def test_commit_that_is_given_up_leaves_nothing_for_the_next_one(context: LiveAp
     sa.event.remove(session, "before_commit", refuse)
     write(context).commit()  # on the same connection of the pool
     assert (published(context), rows(context)) == ([], 1)
+
+
+def test_session_that_is_dropped_in_its_commit_lets_its_connection_go(context: LiveApp) -> None:
+    engine = context.engine()
+    session = Session(engine)
+    context.live.publish("a", "never", session=session)
+    session.execute(sa.text("SELECT 1"))
+
+    def refuse(_session: Session) -> None:
+        raise LookupError("not this one")
+
+    sa.event.listen(session, "before_commit", refuse)
+    with contextlib.suppress(LookupError):
+        session.commit()
+    del session
+    gc.collect()
+    assert engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    write(context).commit()
+    assert published(context) == []
 
 
 @pytest.mark.parametrize("count", [1, MAX_TOGETHER + 1])
