@@ -15,6 +15,7 @@ from gunicorn.config import (
     ForwardedAllowIPS,
     Setting,
     SettingMeta,
+    validate_bool,
     validate_pos_int,
     validate_string,
 )
@@ -101,6 +102,14 @@ def _own(
 
 
 OWN: Final = (
+    _own(
+        "--debug",
+        validate_bool,
+        False,
+        "Development mode, on this machine only: errors in Werkzeug's debugger, a restart when "
+        "code changes, pages that reload themselves, a line for each request.",
+        action="store_true",
+    ),
     _own(
         "--handlers MODULE:ROUTES",
         validate_string,
