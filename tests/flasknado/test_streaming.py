@@ -482,6 +482,52 @@ def test_drain_cancels_streams_at_its_end_and_waits_for_their_teardown(layer: st
         assert read_to_end(sock) == b""
 
 
+def test_drain_ends_event_streams_after_their_grace_and_has_others_finish(layer: str) -> None:
+    site = Site()
+
+    def make() -> HTTPServer:
+        return HTTPServer(WSGIContainer(site.app, stream_grace_s=0.1), http=layer)
+
+    with (
+        serving(make) as served,
+        begun(served, "/held/events?mimetype=text/event-stream") as events,
+        begun(served, "/held/download") as download,
+        begun(served, "/silent?first=begun%0A&drain_grace_s=0") as feed,
+    ):
+        drained = asyncio.run_coroutine_threadsafe(served.server.drain(30), served.loop)
+        assert read_to_end(feed) == b"0\r\n\r\n"
+        assert read_to_end(events) == b"0\r\n\r\n"
+        poll(lambda: site.story, lambda story: story == ["events closed on serving"])
+        served.on_loop(site.gates["download"].set)
+        assert read_to_end(download) == b"4\r\nend\n\r\n0\r\n\r\n"
+        assert drained.result(40)
+
+
+def test_event_stream_without_an_event_ends_in_a_drain_as_one_that_may_come_back(
+    layer: str,
+) -> None:
+    site = Site()
+    path = "/silent?mimetype=text/event-stream&drain_grace_s=0"
+    with (
+        serving(lambda: HTTPServer(WSGIContainer(site.app), http=layer)) as served,
+        connect(served.address) as sock,
+    ):
+        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        poll(lambda: streams_of(served), lambda count: count == 1)
+        drained = asyncio.run_coroutine_threadsafe(served.server.drain(30), served.loop)
+        head, _, body = read_to_end(sock).partition(b"\r\n\r\n")
+        assert (head[:12], body) == (b"HTTP/1.1 200", b"0\r\n\r\n")
+        assert drained.result(40)
+
+
+def test_stream_with_a_negative_grace_is_refused(site: Site) -> None:
+    with (
+        site.app.test_request_context("/silent?drain_grace_s=-1"),
+        pytest.raises(ValueError, match="drain_grace_s must be 0 seconds or more, not -1"),
+    ):
+        site.silent()
+
+
 # Where the loop does not take the response.
 
 

@@ -71,6 +71,8 @@ class ActiveRun:
         self._lock = threading.Lock()
         """Held while an event is published, so that none comes after the end."""
         self.ended = False
+        self.outcome = INTERRUPTED
+        """The name of the event of its end, once it has ended."""
         self.began_at = time.monotonic()
         self._outputs = 0
         self._size_bytes = 0
@@ -240,6 +242,7 @@ class ActiveRun:
             if self.ended:
                 return
             self.ended = True
+            self.outcome = name
         end = Draft(self.channel, name, event_data(self.id, **said))
         self._on_end(self, [*(drafts or []), end])
 
