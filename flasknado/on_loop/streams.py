@@ -139,15 +139,15 @@ class LoopStream:
                 if self.ending is not None:
                     break  # it was cancelled, and went on
                 chunk = bytes_of(item)
+                turn = self._streams.turn()
+                if turn is not None:
+                    await turn
                 if not chunk:
                     continue
                 if not self.begun:
                     self.begun = True
                     reply.begin_body(self._head)
                     del self._head  # thousands are held
-                turn = self._streams.turn()
-                if turn is not None:
-                    await turn
                 self.moved_at = self._streams.now
                 self._last = chunk[-2:]
                 room = reply.push(chunk)

@@ -1,0 +1,65 @@
+"""What an application does on the event loop ends no other request."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from flasknado.process.turning import run_to_end
+from flasknado.process.worker import new_event_loop
+
+log = logging.getLogger("flasknado.error")
+
+
+@pytest.fixture(params=[new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"])
+def runner(request: pytest.FixtureRequest) -> asyncio.Runner:
+    return asyncio.Runner(loop_factory=request.param)
+
+
+async def _exit() -> None:
+    sys.exit(3)
+
+
+async def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+async def _stop() -> None:
+    asyncio.get_running_loop().stop()
+
+
+@pytest.mark.parametrize("ending", [_exit, _interrupt, _stop])
+def test_task_that_would_end_the_loop_ends_alone(
+    runner: asyncio.Runner, caplog: pytest.LogCaptureFixture, ending: Callable[[], object]
+) -> None:
+    done: list[str] = []
+
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        others = [loop.create_task(ending()) for _ in range(3)]  # type: ignore[arg-type]
+        await asyncio.wait(others)
+        await asyncio.sleep(0.01)
+        done.append("all")
+        for other in others:
+            if not other.cancelled():
+                other.exception()
+
+    with runner:
+        run_to_end(runner.get_loop(), work(), log)
+    assert done == ["all"]
+    assert "goes on" in caplog.text
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), RuntimeError("own")])
+def test_what_the_work_itself_raises_is_raised(
+    runner: asyncio.Runner, error: BaseException
+) -> None:
+    async def work() -> None:
+        raise error
+
+    with runner, pytest.raises(type(error)):
+        run_to_end(runner.get_loop(), work(), log)
