@@ -11,6 +11,8 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+from flasknado.native.escaped import answer_escaped
+
 
 def run_to_end(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None], log: Any) -> None:
     """Run a loop until `work` has ended, and raise what that raises. On the loop's thread.
@@ -29,7 +31,15 @@ def run_to_end(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, None],
                 "a task or callback of the application tried to end the server, which goes on",
                 exc_info=error,
             )
+            _answer(error, log)
         except RuntimeError:
             if task.done() or loop.is_closed():
                 raise
             log.error("the application stopped the event loop of the server, which goes on")
+
+
+def _answer(error: BaseException, log: Any) -> None:
+    try:
+        answer_escaped(error)
+    except Exception:
+        log.exception("a native handler could not be answered for")
