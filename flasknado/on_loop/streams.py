@@ -30,7 +30,7 @@ HEARTBEAT_S: Final = 15.0
 CLEANUP_S: Final = 10.0
 """How long a cancelled iterator may take to end before the log says where it is."""
 CHUNKS_PER_TURN: Final = 32
-"""How many chunks all streams together may send before others have their turn of the loop."""
+"""How many chunks all streams and runs together may send before others have their turn."""
 WORK_PER_TURN: Final = 8
 """How many chunks one stream may write before others have their turn of the loop."""
 BYTES_PER_WORK: Final = 16 * 1024
