@@ -169,12 +169,8 @@ class Peers:
                 if asked["kind"] == POLL:
                     session.poll(exchange)
                 else:
-                    session.post(exchange, body.decode())
+                    _post(session, exchange, body)
                 await _say(stream, *await exchange.answered)
-        except UnicodeDecodeError:
-            session.close(Reason.TRANSPORT_ERROR)
-            with contextlib.suppress(StreamClosedError):
-                await _say(stream, 400, "the payload is not UTF-8")
         except StreamClosedError:
             pass
         except Exception:
@@ -189,6 +185,16 @@ class Peers:
             return
         await stream.write(b'{"status":101}\n')
         transport.start()
+
+
+def _post(session: Session, exchange: _Remote, body: bytes) -> None:
+    try:
+        payload = body.decode()
+    except UnicodeDecodeError:
+        exchange.refuse("the payload is not UTF-8")
+        session.close(Reason.TRANSPORT_ERROR)
+    else:
+        session.post(exchange, payload)
 
 
 class _Remote:
