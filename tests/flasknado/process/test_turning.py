@@ -23,7 +23,10 @@ log = logging.getLogger("flasknado.error")
 
 @pytest.fixture(params=[new_event_loop, asyncio.new_event_loop], ids=["uvloop", "asyncio"])
 def runner(request: pytest.FixtureRequest) -> asyncio.Runner:
-    return asyncio.Runner(loop_factory=request.param)
+    runner = asyncio.Runner(loop_factory=request.param)
+    # What a task has raised asyncio logs when the task is collected, in whatever test that is.
+    runner.get_loop().set_exception_handler(lambda *_: None)
+    return runner
 
 
 async def _exit() -> None:
