@@ -27,8 +27,8 @@ help:  ## list the targets
 
 install: $(VENV)/.dev  ## make .venv with everything that serving and testing need
 
-serve: $(VENV)/.runtime  ## serve the bundled application (PORT=8000, WORKERS=1, ...)
-	@$(BIN)/python server.py
+serve: $(VENV)/.runtime  ## serve the bundled application, in development mode (PORT=8000, WORKERS=1, ...)
+	@$(BIN)/python server.py develop
 
 test: $(VENV)/.dev  ## run the tests (ARGS="-k name" for some of them, COVERAGE=1 to measure)
 ifndef COVERAGE
@@ -46,7 +46,13 @@ test-compiled: $(COMPILED)/.built  ## run the tests of what is compiled against 
 	  -o "pythonpath=$(COMPILED) ." $(or $(ARGS),$(COMPILED_TESTS))
 
 test-lowest: $(LOWEST)/.lowest  ## run the package's tests at the lowest versions that it allows
-	@$(LOWEST)/bin/python $(PYTEST) $(or $(ARGS),$(LOWEST_TESTS))
+ifdef ARGS
+	@$(LOWEST)/bin/python $(PYTEST) $(ARGS)
+else
+	@rm -rf var/branch-coverage
+	@PYTEST_PLUGINS=tests.support.branch_coverage $(LOWEST)/bin/python $(PYTEST) $(LOWEST_TESTS)
+	@$(LOWEST)/bin/python -m tests.support.branch_coverage
+endif
 
 test-python: $(OTHER)/.other  ## run the package's tests on another Python (PYTHON=python3.13)
 	@$(OTHER)/bin/python $(PYTEST) -p no:cacheprovider $(or $(ARGS),$(LOWEST_TESTS))
@@ -79,8 +85,8 @@ docs: $(DOCS)/.docs  ## build the documentation site into build/site, strictly
 bench: $(VENV)/.runtime $(BENCH)/.bench  ## measure this server against others, side by side (needs wrk)
 	@$(BIN)/python -m loadtests.bench $(ARGS)
 
-loadtest: $(VENV)/.runtime $(LOADTEST)/.loadtest  ## compare with Flask's development server, under locust (FULL=1, PEERS=, TARGET=, PUBLISH=1)
-	@$(BIN)/python -m loadtests.loadtest $(if $(FULL),--full) $(if $(PEERS),--peers "$(PEERS)") $(if $(TARGET),--target "$(TARGET)") $(if $(PUBLISH),--publish) $(ARGS)
+loadtest: $(VENV)/.runtime $(LOADTEST)/.loadtest  ## compare with Flask's development server, under locust (FULL=1, WORKERS=2, PEERS=, TARGET=, PUBLISH=1)
+	@$(BIN)/python -m loadtests.loadtest $(if $(FULL),--full) $(if $(WORKERS),--workers $(WORKERS)) $(if $(PEERS),--peers "$(PEERS)") $(if $(TARGET),--target "$(TARGET)") $(if $(PUBLISH),--publish) $(ARGS)
 
 lock:  # resolve requirements/*.in again (needs uv)
 	@for group in build runtime dev docs loadtest bench bench-bjoern bench-fastwsgi; do \

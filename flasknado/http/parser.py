@@ -42,6 +42,9 @@ _KNOWN_METHOD: Final = b"POST"
 _BLANK_LINES: Final = re.compile(rb"[\r\n]*")
 _METHOD: Final = re.compile(rb"[\r\n]*([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32})( ?)")
 
+_CLOSED: Final = httptools.HttpRequestParser(object())
+"""What a closed parser has in place of its own; it calls nobody."""
+
 _METHODS_LIMIT: Final = 256
 _methods: Final[dict[bytes, str]] = {}
 
@@ -141,6 +144,11 @@ class RequestParser:
         """How often `feed()` has cut what it was given."""
         self.ended = False
         """True after the last request of the connection; what follows is dropped."""
+
+    def close(self) -> None:
+        """Let go of llhttp's parser, which refers back to this one; not while `feed()` runs."""
+        self._parser = _CLOSED
+        self._error = None
 
     def slice_bytes(self) -> int:
         """Return how many bytes at most to give to `feed()` now."""

@@ -66,6 +66,9 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 class Worker(GunicornWorker):
     """Serves a WSGI application, or an `HTTPServer` that the application loader returns."""
 
+    closes_idle = False
+    """Whether idle connections may not send one more request when it drains."""
+
     arbiter: Any = None
     """The arbiter that replaces a worker which says `WORN`; ours sets it, gunicorn's does not."""
 
@@ -159,7 +162,7 @@ class Worker(GunicornWorker):
     async def _drain(self, server: HTTPServer) -> None:
         """Let what runs finish, within the grace; readiness says so first if nobody else serves."""
         reason = self.status_file.reason
-        grace_s = float(self.cfg.graceful_timeout)
+        grace_s = self._grace_s()
         self._grace_ends_at = time.monotonic() + grace_s
         lame_duck_s = 0.0 if reason.others_serve else settings.option(self.cfg, "lame_duck")
         self.log.info("Draining worker with pid: %s (%s)", self.pid, reason.name.lower())
@@ -168,10 +171,13 @@ class Worker(GunicornWorker):
         if lame_duck_s:
             server.draining = True
             await asyncio.sleep(lame_duck_s)
-        if not await server.drain(grace_s):
+        if not await server.drain(grace_s, close_idle=self.closes_idle):
             self.log.warning(
                 "worker %s stops after %s s with unfinished requests", self.pid, grace_s
             )
+
+    def _grace_s(self) -> float:
+        return float(self.cfg.graceful_timeout)
 
     def _server(self) -> HTTPServer:
         server = self._loaded

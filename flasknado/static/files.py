@@ -69,13 +69,18 @@ class StaticFiles:
     ) -> None:
         self._container = container
         self._folders = [
-            (mount + checked_prefix(prefix) + "/", _checked_folder(folder))
+            (mount + checked_prefix(prefix) + "/", checked_folder(folder))
             for prefix, folder in sorted(folders.items(), key=lambda item: -len(item[0]))
         ]
         self._known: OrderedDict[str, Found] = OrderedDict()
         self._waiting: dict[str, list[tuple[RequestHead, Reply]]] = {}
         self._kept_bytes = 0
         self._open_files = 0
+
+    @property
+    def folders(self) -> list[str]:
+        """The folders whose files are served."""
+        return [folder for _, folder in self._folders]
 
     @property
     def requests_waiting(self) -> int:
@@ -291,7 +296,8 @@ def checked_prefix(prefix: str) -> str:
     return prefix
 
 
-def _checked_folder(folder: str | Path) -> str:
+def checked_folder(folder: str | Path) -> str:
+    """Return the absolute path of a folder; raises `ConfigurationError` if there is none."""
     path = os.path.abspath(folder)  # noqa: PTH100 (a link stays one: it may be changed)
     if not Path(path).is_dir():
         raise ConfigurationError(f"the folder of static files {str(folder)!r} does not exist")
