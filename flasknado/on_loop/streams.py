@@ -30,7 +30,7 @@ HEARTBEAT_S: Final = 15.0
 CLEANUP_S: Final = 10.0
 """How long a cancelled iterator may take to end before the log says where it is."""
 CHUNKS_PER_TURN: Final = 32
-"""How many chunks all streams together may send before others have their turn of the loop."""
+"""How many chunks all streams and runs together may send before others have their turn."""
 WORK_PER_TURN: Final = 8
 """How many chunks one stream may write before others have their turn of the loop."""
 BYTES_PER_WORK: Final = 16 * 1024
@@ -143,15 +143,15 @@ class LoopStream:
                 if self.ending is not None:
                     break  # it was cancelled, and went on
                 chunk = bytes_of(item)
+                turn = self._streams.turn()
+                if turn is not None:
+                    await turn
                 if not chunk:
                     continue
                 if not self.begun:
                     self.begun = True
                     reply.begin_body(self._head)
                     del self._head  # thousands are held
-                turn = self._streams.turn()
-                if turn is not None:
-                    await turn
                 self.moved_at = self._streams.now
                 self._last = chunk[-2:]
                 room = reply.push(chunk)

@@ -44,6 +44,7 @@ class Site:
         self.app.add_url_rule("/fails", view_func=self.fails)
         self.app.add_url_rule("/flood", view_func=self.flood)
         self.app.add_url_rule("/silent", view_func=self.silent)
+        self.app.add_url_rule("/empty", view_func=self.empty)
         self.app.add_url_rule("/blocks", view_func=self.blocks)
         self.app.add_url_rule("/stubborn", view_func=self.stubborn)
         self.app.add_url_rule("/sync", view_func=lambda: stream(["no"]))  # type: ignore[arg-type]
@@ -133,6 +134,13 @@ class Site:
             await asyncio.Event().wait()
 
         return stream(produce(), mimetype, **timeouts)  # type: ignore[arg-type]
+
+    def empty(self) -> flask.Response:
+        async def produce() -> AsyncIterator[bytes]:
+            while True:
+                yield b""
+
+        return stream(produce(), idle_timeout_s=float(flask.request.args["idle_timeout_s"]))
 
     def blocks(self) -> flask.Response:
         async def produce() -> AsyncIterator[str]:
@@ -366,6 +374,17 @@ def test_silent_producer_is_ended_by_its_timeouts(
     said = converse_open(served, "/silent?idle_timeout_s=0.1&first=some")
     assert said.endswith(b"4\r\nsome\r\n")
     assert "was cut off: nothing came for 0.1 s (idle_timeout_s)" in caplog.text
+
+
+def test_producer_of_empty_chunks_leaves_requests_their_turns_and_counts_as_silent(
+    site: Site, served: Serving
+) -> None:
+    with connect(served.address) as sock:
+        sock.sendall(b"GET /empty?idle_timeout_s=60 HTTP/1.1\r\nHost: a\r\n\r\n")
+        poll(lambda: streams_of(served), lambda count: count == 1)
+        assert requests.get(f"{served.url}/page", timeout=10).text == "page"
+    assert requests.get(f"{served.url}/empty?idle_timeout_s=0.1", timeout=10).status_code == 504
+    poll(lambda: streams_of(served), lambda count: count == 0)
 
 
 def converse_open(served: Serving, path: str) -> bytes:

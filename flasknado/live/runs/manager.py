@@ -199,7 +199,7 @@ class Runs:
                 _leave(context, leave)
 
         loop.call_soon_threadsafe(host.watch_blocking)
-        active.start_on_loop(loop, context, ended)
+        active.start_on_loop(loop, context, ended, lambda: host.streams.turn())
 
     def _run_on_thread(
         self,
