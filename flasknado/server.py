@@ -177,6 +177,7 @@ class HTTPServer(TornadoHTTPServer):
             app = next(flask_apps_of(self.container.application), None)
             if app is not None:
                 self.native.add(mounted(provided_routes(app, self), self._mount))
+            self.add_drain_callback(self.container.begin_drain)
             self.add_drain_callback(self.container.end_sockets)
             self.add_close_callback(self.container.loop_host.ended)
         if static:

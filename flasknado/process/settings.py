@@ -42,7 +42,7 @@ from flasknado.process.validators import (
     validate_trusted_fields,
 )
 from flasknado.server import LAYERS, default_layer
-from flasknado.wsgi.container import ABANDONED_AFTER_S, STREAM_THREADS
+from flasknado.wsgi.container import ABANDONED_AFTER_S, STREAM_GRACE_S, STREAM_THREADS
 
 SECTION = "Flasknado"
 LIMITS = Limits()
@@ -189,6 +189,14 @@ OWN: Final = (
         "How many streams, WebSockets of libraries and long polls may hold a thread each, in each "
         "worker, beside the threads that run views; one more stream gets 503. 0 means that they "
         "hold those that run views.",
+    ),
+    _own(
+        "--stream-grace SECONDS",
+        validate_not_negative,
+        STREAM_GRACE_S,
+        "How long streams of server-sent events may go on once the server drains; then they are "
+        "ended, so that their clients reconnect elsewhere. Other responses have the whole "
+        "--graceful-timeout.",
     ),
     _own(
         "--max-memory SIZE",

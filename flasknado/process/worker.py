@@ -36,6 +36,7 @@ from flasknado.process.patches import refuse_patched
 from flasknado.process.pools import small_pools
 from flasknado.process.shutdown import end_within, leave
 from flasknado.process.status import StatusFile, StopReason, WorkerState
+from flasknado.process.turning import run_to_end
 from flasknado.server import HTTPServer
 
 HEARTBEAT_S = 1.0
@@ -122,7 +123,7 @@ class Worker(GunicornWorker):
         ours = [sock for sock in (*self._listening(), self._ops_socket) if sock is not None]
         disown_children(ours)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(self._serve())
+            run_to_end(runner.get_loop(), self._serve(), self.log)
             # Closing the loop waits for its executor, and Python's end for other threads and
             # for what `atexit` was given.
             end_within(max(LEAST_END_S, self._grace_ends_at - time.monotonic()), self.log)

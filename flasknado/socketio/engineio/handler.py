@@ -138,6 +138,7 @@ class EngineHandler(LiveHandler):
             self._open_websocket(engine)
         elif self._argument("sid") is None:
             session = self._open(engine)
+            engine.is_polling(session)
             if engine.options.cookie is not None:
                 self.add_header("Set-Cookie", _cookie(engine.options.cookie, session.sid))
             self._write_text(_open_packet(session, upgrades=True).packets)
