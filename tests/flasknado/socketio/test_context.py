@@ -102,7 +102,9 @@ def test_session_is_the_browsers_and_lasts_for_the_connection(served: Serving) -
 def test_identity_is_asked_for_as_for_live_events(app: Flask, served: Serving) -> None:
     app.extensions["called"].clear()
     with SocketClient(served, headers={"X-User": "ann"}):
-        assert app.extensions["called"] == [("connect", "ann")]
+        # Clients of other tests may still be leaving.
+        called = [each for each in app.extensions["called"] if each != "disconnect"]
+        assert called == [("connect", "ann")]
 
 
 def test_user_has_no_more_clients_than_may_be(app: Flask, served: Serving) -> None:
@@ -115,8 +117,10 @@ def test_user_has_no_more_clients_than_may_be(app: Flask, served: Serving) -> No
         refused.send("40")
         assert "LIVE_MAX_PER_USER" in refused.wait_for_packet("44")
         assert not [packet for packet in refused.packets if str(packet).startswith("40")]
-        wait_for(lambda: len(app.extensions["called"]) == 2, "the application hears of its end")
-        assert app.extensions["called"] == [("connect", "eve"), "disconnect"]
+        called = app.extensions["called"]
+        wait_for(lambda: ("connect", "eve") in called, "the application hears of it")
+        after = called.index(("connect", "eve")) + 1
+        wait_for(lambda: "disconnect" in called[after:], "the application hears of its end")
         stack.enter_context(SocketClient(served, headers={"X-User": "ann"}))
         stack.enter_context(SocketClient(served))
         first.send("41/other,")
