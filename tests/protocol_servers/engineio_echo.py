@@ -22,7 +22,8 @@ from flasknado.socketio.engineio.server import Engine
 from flasknado.socketio.engineio.session import Session
 from tests.protocol_servers.running import run
 
-OPTIONS = EngineOptions(ping_interval_s=0.3, ping_timeout_s=0.2, max_payload_bytes=1_000_000)
+PING_INTERVAL_S, PING_TIMEOUT_S = 0.3, 0.2
+"""What the suite expects."""
 
 
 class Echo:
@@ -47,8 +48,15 @@ class EchoHandler(EngineHandler):
     policy = OriginPolicy(["*"])
 
 
-def server(layer: str = "llhttp", options: EngineOptions = OPTIONS) -> HTTPServer:
+def server(
+    layer: str = "llhttp",
+    ping_interval_s: float = PING_INTERVAL_S,
+    ping_timeout_s: float = PING_TIMEOUT_S,
+) -> HTTPServer:
     """Return a server that echoes; on the loop that will run it."""
+    options = EngineOptions(
+        ping_interval_s=ping_interval_s, ping_timeout_s=ping_timeout_s, max_payload_bytes=1_000_000
+    )
     engine = Engine(options, asyncio.get_running_loop(), Echo())
     arguments: dict[str, Any] = {"find_engine": lambda _: engine}
     route = URLSpec(r"/engine\.io/?", EchoHandler, arguments)

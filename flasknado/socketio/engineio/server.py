@@ -86,9 +86,7 @@ class Engine:
     def forget(self, session: Session) -> None:
         """Take out a session that has ended."""
         self.sessions.pop(session.sid, None)
-        slot = self._slots.get(session.tick)
-        if slot is not None:
-            slot.discard(session)
+        self._unschedule(session)
         if session.address is not None:
             self._of_address[session.address] -= 1
             if not self._of_address[session.address]:
@@ -132,6 +130,20 @@ class Engine:
     def _schedule(self, session: Session) -> None:
         session.tick = max(self._tick_of(session.due_at), self._next_tick)
         self._slots.setdefault(session.tick, set()).add(session)
+
+    def _unschedule(self, session: Session) -> None:
+        slot = self._slots.get(session.tick)
+        if slot is not None:
+            slot.discard(session)
+
+    def answered(self, session: Session) -> None:
+        """Note that a client has answered its ping: the next is due an interval from now."""
+        session.pinged = False
+        session.due_at = self.loop.time() + self.options.ping_interval_s
+        if self._tick_of(session.due_at) < session.tick:
+            # Before the end of its timeout, when it would be looked at.
+            self._unschedule(session)
+            self._schedule(session)
 
     def _sweep_later(self) -> None:
         self._timer = self.loop.call_later(self.options.sweep_s, self._sweep)

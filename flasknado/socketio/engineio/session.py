@@ -90,6 +90,9 @@ class Keeper(Protocol):
     def broken(self, error: ProtocolError) -> None:
         """Note that a client broke the protocol, whose session ends."""
 
+    def answered(self, session: Session) -> None:
+        """Note that a client has answered its ping."""
+
     def flush_soon(self, session: Session) -> None:
         """Have a poll answered at the end of this turn."""
 
@@ -220,8 +223,7 @@ class Session:
             self.engine.upper.received(self, data)
         elif kind == packet.PONG:
             if self.pinged:
-                self.pinged = False
-                self.due_at = self.engine.loop.time() + self.engine.options.ping_interval_s
+                self.engine.answered(self)
         elif kind == packet.CLOSE:
             post, self._post = self._post, None
             if post is not None:
