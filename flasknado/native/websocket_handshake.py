@@ -51,12 +51,16 @@ def check(request: httputil.HTTPServerRequest) -> None:
             f"Sec-WebSocket-Version must be {VERSION}",
             {"Upgrade": "websocket", "Sec-WebSocket-Version": VERSION},
         )
-    try:
-        key = base64.b64decode(headers.get("Sec-WebSocket-Key", ""), validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if len(key) != _KEY_BYTES:
+    if not is_key(headers.get("Sec-WebSocket-Key", "")):
         raise HandshakeError(400, "Sec-WebSocket-Key must be 16 bytes in base64", {})
+
+
+def is_key(key: str | bytes) -> bool:
+    """Return whether a client's key is 16 bytes in base64 (section 4.1)."""
+    try:
+        return len(base64.b64decode(key, validate=True)) == _KEY_BYTES
+    except (binascii.Error, ValueError):
+        return False
 
 
 def accept_key(key: str) -> str:

@@ -15,6 +15,7 @@ from tornado.routing import URLSpec
 
 from flasknado import HTTPServer
 from flasknado.live.origins import OriginPolicy
+from flasknado.socketio.engineio.direct import DirectRequests
 from flasknado.socketio.engineio.handler import EngineHandler
 from flasknado.socketio.engineio.options import EngineOptions
 from flasknado.socketio.engineio.packet import Data, Outgoing
@@ -42,10 +43,7 @@ class Echo:
         return False
 
 
-class EchoHandler(EngineHandler):
-    """Takes pages of any origin."""
-
-    policy = OriginPolicy(["*"])
+MEMBERS = {"policy": OriginPolicy(["*"])}  # pages of any origin
 
 
 def server(
@@ -59,7 +57,9 @@ def server(
     )
     engine = Engine(options, asyncio.get_running_loop(), Echo())
     arguments: dict[str, Any] = {"find_engine": lambda _: engine}
-    route = URLSpec(r"/engine\.io/?", EchoHandler, arguments)
+    direct = DirectRequests(lambda: engine, lambda _: False)
+    handler = type("EchoHandler", (EngineHandler,), {**MEMBERS, "serve_direct": direct.serve})
+    route = URLSpec(r"/engine\.io/?", handler, arguments)
     echo_server = HTTPServer(None, handlers=[route], http=layer)
     echo_server.add_drain_callback(engine.drain)
     echo_server.add_close_callback(engine.close)

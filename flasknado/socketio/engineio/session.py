@@ -90,6 +90,9 @@ class Keeper(Protocol):
     def broken(self, error: ProtocolError) -> None:
         """Note that a client broke the protocol, whose session ends."""
 
+    def propose(self, session: Session, transport: Any) -> bool:
+        """Take a WebSocket as a candidate for a session, if it may have one."""
+
     def answered(self, session: Session) -> None:
         """Note that a client has answered its ping."""
 
@@ -155,6 +158,10 @@ class Session:
     def backlog_bytes(self) -> int:
         """How much waits for the client."""
         return self._queue_bytes if self._transport is None else self._transport.backlog_bytes
+
+    def open_packet(self, *, upgrades: bool) -> Outgoing:
+        """Return the packet that tells the client of its session."""
+        return packet.Control(packet.OPEN + self.engine.options.handshake(self.sid, upgrades))
 
     # To the client.
 

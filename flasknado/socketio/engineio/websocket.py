@@ -39,6 +39,7 @@ class WebSocketTransport:
         "_backlog_bytes",
         "_ending",
         "_engine",
+        "_pushed",
         "_reading",
         "_receiver",
         "_session",
@@ -50,7 +51,12 @@ class WebSocketTransport:
     )
 
     def __init__(
-        self, engine: Keeper, session: Session, stream: IOStream, *, upgrading: bool
+        self,
+        engine: Keeper,
+        session: Session,
+        stream: IOStream | TransportStream,
+        *,
+        upgrading: bool,
     ) -> None:
         self._engine = engine
         self._session = session
@@ -61,7 +67,10 @@ class WebSocketTransport:
         self.probed = False
         self._waiting: list[bytes] | None = None
         self._backlog_bytes = 0
+        self._pushed: TransportStream | None = None
+        """The stream, if it gives what comes by itself."""
         self._reading = False
+        """Whether a read is under way, or a turn."""
         self._ending = False
         self._skipped_bytes = 0
 
@@ -136,19 +145,44 @@ class WebSocketTransport:
 
     # Reading.
 
+    def open(self) -> None:
+        """Begin as the session's transport, or as a candidate for it; closes if it has one."""
+        if not self._upgrading:
+            self._session.begin_on(self)
+        elif not self._engine.propose(self._session, self):
+            self.close()
+            return
+        self.start()
+
     def start(self) -> None:
         """Begin to read."""
-        self._stream.set_close_callback(self._gone)
-        self.read_on()
+        stream: Any = self._stream
+        stream.set_close_callback(self._gone)
+        if type(stream) is TransportStream:
+            self._pushed = stream
+            stream.consume(self._on_bytes)
+        else:
+            self.read_on()
 
     def read_on(self) -> None:
         """Go on reading, unless that is under way or as much waits as may."""
-        if self._reading or self._stream.closed() or (self._session.paused and not self._ending):
+        pushed = self._pushed
+        if self._reading or self._stream.closed():
             return
-        self._reading = True
+        if self._session.paused and not self._ending:
+            if pushed is not None:
+                pushed.pause()
+            return
         if self._receiver.waiting:
+            if pushed is not None:
+                pushed.pause()
+            self._reading = True
             self._engine.loop.call_soon(self._take)
             return
+        if pushed is not None:
+            pushed.resume()
+            return
+        self._reading = True
         try:
             data = asyncio.ensure_future(self._stream.read_bytes(READ_BYTES, partial=True))
         except StreamClosedError:
@@ -160,13 +194,16 @@ class WebSocketTransport:
         if data.cancelled() or data.exception() is not None:
             self._gone()
             return
-        received = data.result()
+        self._on_bytes(data.result())
+
+    def _on_bytes(self, data: bytes) -> None:
         if self._ending:
-            self._skipped_bytes += len(received)
+            self._skipped_bytes += len(data)
             if self._skipped_bytes > SKIPPED_BYTES:
                 self.abort()
                 return
-        self._take(received)
+        self._reading = True
+        self._take(data)
 
     def _take(self, data: bytes = b"") -> None:
         """Take what the client has sent, as far as its turn goes, and read on."""
