@@ -11,7 +11,7 @@ import logging
 import secrets
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from flasknado.live.revocation import Revocation
@@ -84,7 +84,7 @@ class Server:
         """By `sid`. May be read on any thread."""
         self._members: dict[str, dict[Client, None]] = {}
         self._rooms: dict[tuple[str, str], dict[Client, None]] = {}
-        self.deliveries = Deliveries(self._find, self._write, runtime.soon)
+        self.deliveries = Deliveries(self._find, self._write_each, runtime.soon)
         self.recoveries: Recoveries | None = None
         """What takes clients back; `None`: nothing does."""
         self.upholds: Callable[[Access], bool] = lambda _: True
@@ -474,6 +474,18 @@ class Server:
         for client in list(self._find(target)):
             asking = message.asking(client.expect(callback))
             self.deliveries.add(Target(client.namespace, (client.sid,)), asking)
+
+    def _write_each(self, clients: Iterable[Client], message: Outgoing) -> int:
+        written = 0
+        connected = ClientState.CONNECTED
+        is_event = not isinstance(message, Farewell)
+        for client in clients:
+            written += 1
+            if is_event and client.state is connected and not client.place:
+                client.connection.link.send(message)
+            elif client.state is not ClientState.GONE:
+                self._write(client, message)
+        return written
 
     def _write(self, client: Client, message: Outgoing) -> None:
         if isinstance(message, Farewell):

@@ -48,6 +48,7 @@ class Engine:
         """How many sessions have ended, by the reason."""
         self._of_address: Counter[str] = Counter()
         self._slots: dict[int, set[Session]] = {}
+        self._sweep_s = options.sweep_s
         self._next_tick = 0
         self._candidates: deque[tuple[float, WebSocketTransport]] = deque()
         self._to_flush: list[Session] = []
@@ -125,7 +126,7 @@ class Engine:
     # The sweep.
 
     def _tick_of(self, time_s: float) -> int:
-        return int(time_s / self.options.sweep_s) + 1
+        return int(time_s / self._sweep_s) + 1
 
     def _schedule(self, session: Session) -> None:
         session.tick = max(self._tick_of(session.due_at), self._next_tick)
@@ -146,11 +147,11 @@ class Engine:
             self._schedule(session)
 
     def _sweep_later(self) -> None:
-        self._timer = self.loop.call_later(self.options.sweep_s, self._sweep)
+        self._timer = self.loop.call_later(self._sweep_s, self._sweep)
 
     def _sweep(self) -> None:
         now = self.loop.time()
-        last = int(now / self.options.sweep_s)
+        last = int(now / self._sweep_s)
         while self._next_tick <= last:
             due = self._slots.pop(self._next_tick, None)
             self._next_tick += 1

@@ -171,7 +171,7 @@ class Session:
             return
         transport = self._transport
         if transport is not None:
-            transport.write(message.frames)
+            transport.write(message.frames_once or message.frames)
             return
         if self._queue is None:
             self._queue = []

@@ -84,7 +84,18 @@ class WebSocketTransport:
     def write(self, data: bytes) -> None:
         """Write frames without waiting; gives up a client that has too many unread."""
         if self._waiting is None:
-            self._write_now(data)
+            pushed = self._pushed
+            if pushed is None:
+                self._write_now(data)
+                return
+            # Thousands of times for each event: without a further call.
+            try:
+                written = pushed.push(data)
+            except StreamClosedError:
+                self._gone()
+                return
+            if written is not None:
+                self._await(written, data)
             return
         self._backlog_bytes += len(data)
         if self._backlog_bytes > self._engine.options.backlog_limit_bytes and not self._ending:
@@ -101,8 +112,10 @@ class WebSocketTransport:
         except StreamClosedError:
             self._gone()
             return
-        if written is None:
-            return
+        if written is not None:
+            self._await(written, data)
+
+    def _await(self, written: asyncio.Future[None], data: bytes) -> None:
         if written.done():
             if written.exception() is not None:
                 self._gone()
