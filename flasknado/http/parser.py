@@ -13,7 +13,7 @@ honoured.
 from __future__ import annotations
 
 import re
-from typing import Final, NoReturn, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 import httptools
 
@@ -41,6 +41,8 @@ _KNOWN_METHOD: Final = b"POST"
 
 _BLANK_LINES: Final = re.compile(rb"[\r\n]*")
 _METHOD: Final = re.compile(rb"[\r\n]*([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32})( ?)")
+
+_NO_FIELDS: Final[list[HeaderField]] = []
 
 _METHODS_LIMIT: Final = 256
 _methods: Final[dict[bytes, str]] = {}
@@ -107,7 +109,8 @@ class RequestParser:
         self._client = client
         self._server = server
         self._scheme = scheme
-        self._parser = httptools.HttpRequestParser(self)
+        self._parser: Any = httptools.HttpRequestParser(self)
+        """`None` while it rests."""
         self._data = b""
         self._start = 0
         """Where in `_data` the present head begins, blank lines apart."""
@@ -141,6 +144,13 @@ class RequestParser:
         """How often `feed()` has cut what it was given."""
         self.ended = False
         """True after the last request of the connection; what follows is dropped."""
+
+    def rest(self) -> None:
+        """Hold little until the next request, while one that is whole awaits its response."""
+        if self._exact:  # else llhttp may be about to read on
+            self._parser = None
+            self._fields = _NO_FIELDS
+            self._url = b""
 
     def slice_bytes(self) -> int:
         """Return how many bytes at most to give to `feed()` now."""
@@ -191,6 +201,8 @@ class RequestParser:
         return found + 4 if found >= 0 else len(data)
 
     def _feed_piece(self, data: bytes) -> bytes:
+        if self._parser is None:
+            self._parser = httptools.HttpRequestParser(self)
         if self._method == b"":
             return self._take_unknown_method(data)
         self._data = data

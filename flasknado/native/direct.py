@@ -15,13 +15,13 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from flasknado.http.body_limits import body_too_large
 from flasknado.http.counters import NATIVE
 from flasknado.http.date import date_field
 from flasknado.http.exchange import Exchange
-from flasknado.http.message import REASON_PHRASES, SERVER_SOFTWARE, RequestHead
+from flasknado.http.message import REASON_PHRASES, SERVER_SOFTWARE, HeaderField, RequestHead
 from flasknado.http.request_id import REQUEST_ID_FIELD
 from flasknado.native.iostream import TransportStream
 
@@ -32,6 +32,30 @@ access_log: Final = logging.getLogger("tornado.access")
 
 Serve = Callable[[Any], None]
 """Serves a request; called with its `DirectExchange`."""
+
+
+SHARED_FIELDS: Final = 1024
+SHARED_FIELD_BYTES: Final = 256
+"""So many header fields are kept once for all requests that are parked, if they are so small."""
+_shared_fields: Final[dict[HeaderField, HeaderField]] = {}
+
+
+class Parked(Protocol):
+    """What waits for its response."""
+
+    def gone(self) -> None:
+        """The client has gone."""
+
+
+def _shared(field: HeaderField) -> HeaderField:
+    """Return a field as it is kept once: most clients send the same."""
+    known = _shared_fields.get(field)
+    if known is not None:
+        return known
+    small = len(field[0]) + len(field[1]) <= SHARED_FIELD_BYTES
+    if small and len(_shared_fields) < SHARED_FIELDS:
+        _shared_fields[field] = field
+    return field
 
 
 def no_line(handler: Any) -> None:
@@ -51,7 +75,7 @@ def may_serve(head: RequestHead, settings: dict[str, Any]) -> bool:
 class DirectExchange(Exchange):
     """One request without a body, and the response to it; `serve` is called once it is whole."""
 
-    __slots__ = ("_connection", "_logs", "_serve", "on_gone")
+    __slots__ = ("_connection", "_logs", "_parked", "_serve")
 
     def __init__(
         self, connection: Connection, head: RequestHead, serve: Serve, settings: dict[str, Any]
@@ -61,8 +85,7 @@ class DirectExchange(Exchange):
         self._serve: Serve | None = serve
         self._logs = settings.get("log_function") is None and access_log.isEnabledFor(logging.INFO)
         """Whether to write a line as Tornado would."""
-        self.on_gone: Callable[[], None] | None = None
-        """Called if the client goes before the response has been given."""
+        self._parked: Parked | None = None
         if self._logs:
             self.started_at = time.monotonic()
 
@@ -100,11 +123,18 @@ class DirectExchange(Exchange):
 
     def lost(self) -> None:
         self._serve = None
-        on_gone, self.on_gone = self.on_gone, None
-        if on_gone is not None:
-            on_gone()
+        parked, self._parked = self._parked, None
+        if parked is not None:
+            parked.gone()
 
     # The response.
+
+    def park(self, parked: Parked) -> None:
+        """Hold little until the response; `parked` is told if the client goes before it."""
+        self._parked = parked
+        head = self.head
+        head.headers = [_shared(field) for field in head.headers]
+        self._connection.rest()
 
     def respond(self, status: int, fields: list[tuple[str, str]], body: bytes = b"") -> None:
         """Give the response whole; does nothing if the client has gone.
@@ -112,8 +142,8 @@ class DirectExchange(Exchange):
         Names and values are latin-1 text without CR and LF. `Content-Length`, `Date`, `Server`
         and what is about the connection is added.
         """
-        self.on_gone = None
         connection = self._connection
+        self._parked = None
         if connection.active is not self or connection.gone or connection.transport.is_closing():
             return
         keep_alive = self.head.keep_alive and connection.keeps_alive
@@ -128,7 +158,6 @@ class DirectExchange(Exchange):
 
         Returns `None` if the client has gone.
         """
-        self.on_gone = None
         connection = self._connection
         if connection.active is not self or connection.gone or connection.transport.is_closing():
             return None

@@ -53,6 +53,9 @@ _normal_names: Final[dict[bytes, str]] = {}
 StartRequest = Callable[[object, httputil.HTTPConnection], httputil.HTTPMessageDelegate]
 
 
+_NOBODY: Final[set[str]] = set()
+
+
 class NativeContext(HTTPRequestContext):
     """What Tornado calls the context of a connection: the client's address and the scheme."""
 
@@ -68,7 +71,7 @@ class NativeContext(HTTPRequestContext):
         self.address_family = address_family
         self.remote_ip = self._orig_remote_ip = remote_ip
         self.protocol = self._orig_protocol = protocol
-        self.trusted_downstream = set(trusted_downstream)
+        self.trusted_downstream = set(trusted_downstream) or _NOBODY
 
     def forwarding(self, remote_ip: str, protocol: str) -> NativeContext:
         """Return a context for one request of a client that a trusted proxy forwards for."""

@@ -129,8 +129,9 @@ class DirectRequest:
             else:
                 session = admission.known_session(engine, sid)
                 self._session = session
-                exchange.on_gone = self._gone
                 session.poll(self)
+                if self._session is not None:
+                    exchange.park(self)
         except EngineRefused as refusal:
             self._refuse(refusal)
 
@@ -175,7 +176,7 @@ class DirectRequest:
         self._session = None
         self._refuse(EngineRefused(BAD_REQUEST, message))
 
-    def _gone(self) -> None:
+    def gone(self) -> None:
         session, self._session = self._session, None
         if session is not None:
             session.lost(self)
