@@ -65,7 +65,8 @@ def is_key(key: str | bytes) -> bool:
 
 def accept_key(key: str) -> str:
     """Return `Sec-WebSocket-Accept` for a client's key (section 4.2.2)."""
-    return base64.b64encode(hashlib.sha1(key.encode() + _GUID).digest()).decode()
+    digest = hashlib.sha1(key.encode() + _GUID).digest()
+    return binascii.b2a_base64(digest, newline=False).decode()
 
 
 def permessage_deflate(request: httputil.HTTPServerRequest) -> str | None:

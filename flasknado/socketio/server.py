@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import secrets
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +19,7 @@ from flasknado.socketio import packet, recovery
 from flasknado.socketio.bus import DISPLACE, Bus
 from flasknado.socketio.client import Client, ClientState, Connection, Job, JobKind, Link
 from flasknado.socketio.deliveries import Deliveries, Target
+from flasknado.socketio.engineio.ids import new_id
 from flasknado.socketio.engineio.packet import Data, Outgoing, ProtocolError
 from flasknado.socketio.engineio.reason import Reason
 from flasknado.socketio.handlers import CONNECT, DISCONNECT, Handlers
@@ -30,7 +30,6 @@ from flasknado.socketio.runtime import Runtime
 
 log = logging.getLogger("flasknado.socketio")
 
-SID_BYTES = 15
 MAX_NAMESPACES = 32
 """How many namespaces a connection may have."""
 MAX_CONNECTS = 256
@@ -47,6 +46,8 @@ PENDING_LIMIT = 1000
 """How many messages may wait for a client that has not been accepted yet."""
 
 Callback = Callable[..., Any]
+
+_NOT_ASKED = Access(NOBODY, 0.0)
 
 
 class Application(Protocol):
@@ -216,7 +217,7 @@ class Server:
     ) -> None:
         """Ask the application about a client, a new one or one that came back."""
         if recovered is None:
-            client = Client(self, connection, namespace, secrets.token_urlsafe(SID_BYTES))
+            client = Client(self, connection, namespace, new_id())
             if self.recoveries is not None and self.recoveries.is_durable(namespace):
                 client.pid = self.recoveries.new_pid()
         else:
@@ -234,7 +235,7 @@ class Server:
         if self.application.asks(namespace, CONNECT):
             self._ask(Job(JobKind.CONNECT, client, (auth,)))
         else:
-            self.accept(client, Access(NOBODY, 0.0))
+            self.accept(client, _NOT_ASKED)
 
     def _displace(self, client: Client) -> None:
         """Let go of what a client was before it came back, which may not have been noticed yet."""

@@ -7,9 +7,10 @@ the loop's thread.
 
 from __future__ import annotations
 
+import functools
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -96,13 +97,13 @@ class DirectRequest:
         self,
         engine: Engine,
         settings: dict[str, Any],
-        query: dict[str, str],
+        query: Mapping[str, str],
         key: str | None,
         accepts_gzip: bool,
     ) -> None:
         self._engine = engine
         self._settings: dict[str, Any] | None = settings
-        self._query: dict[str, str] | None = query
+        self._query: Mapping[str, str] | None = query
         self._key = key
         self._accepts_gzip = accepts_gzip
         self._session: Session | None = None
@@ -196,8 +197,12 @@ class DirectRequest:
         self._exchange.respond(status, fields, body)
 
 
-def _read_query(text: str) -> dict[str, str] | None:
+def _read_query(text: str) -> Mapping[str, str] | None:
     """Return the last value of each name; `None` if there is more to read than the usual."""
+    return _split(text) if "sid=" in text else _known_query(text)
+
+
+def _split(text: str) -> Mapping[str, str] | None:
     if len(text) > MAX_QUERY_BYTES or "%" in text or "+" in text:
         return None
     query = {}
@@ -205,6 +210,10 @@ def _read_query(text: str) -> dict[str, str] | None:
         name, _, value = part.partition("=")
         query[name] = value
     return query
+
+
+_known_query = functools.lru_cache(maxsize=64)(_split)
+"""Those of handshakes are the same for most clients."""
 
 
 def _key_of(head: RequestHead, fields: dict[bytes, bytes]) -> str | None:

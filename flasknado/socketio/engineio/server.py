@@ -12,11 +12,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import secrets
 from collections import Counter, deque
 
 from flasknado.native.in_flask import Caller
 from flasknado.socketio.engineio import packet
+from flasknado.socketio.engineio.ids import new_id
 from flasknado.socketio.engineio.options import EngineOptions
 from flasknado.socketio.engineio.packet import ProtocolError
 from flasknado.socketio.engineio.reason import Reason
@@ -25,8 +25,6 @@ from flasknado.socketio.engineio.websocket import WebSocketTransport
 
 log = logging.getLogger("flasknado.socketio")
 
-SID_BYTES = 15
-"""Of randomness: whoever knows the id of a session on long-polling can read and write for it."""
 DISMISSED_PER_S = 500
 """How fast clients are sent away when the drain window would allow to go faster than need be."""
 
@@ -82,7 +80,7 @@ class Engine:
 
     def new_sid(self) -> str:
         """Return an id that nobody guesses."""
-        return self.sid_prefix + secrets.token_urlsafe(SID_BYTES)
+        return self.sid_prefix + new_id()
 
     def forget(self, session: Session) -> None:
         """Take out a session that has ended."""

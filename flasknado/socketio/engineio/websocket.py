@@ -222,10 +222,14 @@ class WebSocketTransport:
         """Take what the client has sent, as far as its turn goes, and read on."""
         session = self._session
         try:
-            for message in self._receiver.receive(data, MESSAGES_PER_TURN):
-                self._on_message(message)
-                if session.paused and not self._ending:
-                    break
+            text = self._receiver.whole_text(data)
+            if text is not None:
+                self._on_message(Message(codec.TEXT, text))
+            else:
+                for message in self._receiver.receive(data, MESSAGES_PER_TURN):
+                    self._on_message(message)
+                    if session.paused and not self._ending:
+                        break
         except WebSocketError as error:
             self.close(error.code, str(error), Reason.TRANSPORT_ERROR)
             shut_down_writing(self._stream)
