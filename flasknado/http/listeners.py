@@ -73,7 +73,18 @@ class Listeners:
             log.error("cannot listen on a socket", exc_info=task.exception())
 
     def close(self) -> None:
-        """Stop accepting, but for what waits already; connections that are open stay."""
+        """Stop accepting, but for what waits already; connections that are open stay.
+
+        It is done in the loop's next turn: a connection that asyncio has accepted gets its
+        transport there, and would be lost without an answer if its server were closed by then.
+        """
+        for task in self._starting:
+            task.cancel()
+        for sock in self._sockets:
+            self._loop.remove_reader(sock)
+        self._loop.call_soon(self._close)
+
+    def _close(self) -> None:
         waiting = [connection for sock in self._sockets for connection, _ in accept_waiting(sock)]
         if self._tls is not None:
             self._tls.close(waiting)
@@ -82,8 +93,6 @@ class Listeners:
                 task = self._loop.create_task(self._take(connection))
                 self._taking.add(task)
                 task.add_done_callback(self._taking.discard)
-        for task in self._starting:
-            task.cancel()
         for server in self._servers:
             server.close()
         for sock in self._sockets:

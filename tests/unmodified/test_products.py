@@ -219,6 +219,7 @@ VARYING = (
     r'"end_id":"[^"]+"',  # Dash's, of a page
     r"\d{4}-\d\d-\d\d_[\d-]+",  # in the name of a file
     r'"(\w*time\w*|run_uuid|run_id|\w*_uri|timestamp)": ?("[^"]*"|[\d.]+)',
+    r"\b(\d{1,2}(:\d\d)? [ap]\.m\.|noon|midnight)",  # Django's times of day
     r"\?m=\d+|\.v\d+_\d+_\d+m\d+",
 )
 ENVIRONMENT = {

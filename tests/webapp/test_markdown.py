@@ -84,12 +84,12 @@ COSTLY = {
 @pytest.mark.parametrize("text", COSTLY.values(), ids=COSTLY)
 def test_markdown_that_costs_too_much_is_refused_soon(text: str) -> None:
     assert len(text) <= LENGTH
-    started = time.perf_counter()
+    started = time.thread_time()
 
     with pytest.raises(TooMuchMarkupError, match=r"^A post has .*\.$"):
         render(text)
 
-    assert time.perf_counter() - started < 5
+    assert time.thread_time() - started < 5
 
 
 @pytest.mark.parametrize(
@@ -98,14 +98,14 @@ def test_markdown_that_costs_too_much_is_refused_soon(text: str) -> None:
 @pytest.mark.parametrize("unit", ["{}", "{}[a](", "{}`", "{}\n", "[a]({})"])
 def test_markdown_of_hostile_nesting_is_bounded_or_refused(mark: str, unit: str) -> None:
     text = (unit.format(mark) * LENGTH)[:LENGTH]
-    started = time.perf_counter()
+    started = time.thread_time()
 
     try:
         html = render(text).html
     except TooMuchMarkupError:
         html = render_any(text)
 
-    assert time.perf_counter() - started < 5
+    assert time.thread_time() - started < 5
     assert 0 < len(html) <= MAX_HTML_CHARACTERS
     assert depth_of(html) <= MAX_DEPTH
 
