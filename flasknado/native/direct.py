@@ -164,6 +164,8 @@ class DirectExchange(Exchange):
         self._write(101, fields, first)
         stream = TransportStream.over(connection)
         connection.detach(stream)
+        if not type(connection.transport).__module__.startswith("uvloop"):
+            stream.set_nodelay(True)  # uvloop has done so
         return stream
 
     def _write(self, status: int, fields: list[tuple[str, str]], body: bytes) -> None:

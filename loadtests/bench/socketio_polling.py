@@ -17,7 +17,7 @@ import time
 
 from loadtests.bench.live_clients import HOST, TIMEOUT_S, answer_commands
 
-SETTLING_S = 1.0
+SETTLING_S = 0.5
 """How long the last polls have to begin to wait."""
 FIELDS = {
     "User-Agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) "

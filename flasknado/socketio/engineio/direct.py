@@ -178,6 +178,7 @@ class DirectRequest:
         self._refuse(EngineRefused(BAD_REQUEST, message))
 
     def gone(self) -> None:
+        """Note that the client has gone."""
         session, self._session = self._session, None
         if session is not None:
             session.lost(self)
