@@ -282,6 +282,7 @@ class Connection(Refusing):
 
     def rest(self) -> None:
         """Hold little while the active exchange, whose request is whole, awaits its response."""
+        self.context = None
         if self._parser is not None:
             self._parser.rest()
 

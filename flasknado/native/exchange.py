@@ -84,10 +84,14 @@ def context_of(
     connection: Connection, protocol: str | None, trusted_downstream: list[str] | None
 ) -> NativeContext:
     """Return the context of a connection; `protocol` is the scheme to claim, if any."""
-    sock = connection.transport.get_extra_info("socket")
     address = connection.transport.get_extra_info("peername")
-    family = sock.family if sock is not None else socket.AF_UNSPEC
-    internet = family in (socket.AF_INET, socket.AF_INET6)
+    internet = isinstance(address, tuple)
+    if internet:
+        # Without asking for the socket, for which uvloop makes an object that stays.
+        family = socket.AF_INET6 if len(address) == 4 else socket.AF_INET
+    else:
+        sock = connection.transport.get_extra_info("socket")
+        family = sock.family if sock is not None else socket.AF_UNSPEC
     return NativeContext(
         address,
         family,
