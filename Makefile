@@ -46,7 +46,13 @@ test-compiled: $(COMPILED)/.built  ## run the tests of what is compiled against 
 	  -o "pythonpath=$(COMPILED) ." $(or $(ARGS),$(COMPILED_TESTS))
 
 test-lowest: $(LOWEST)/.lowest  ## run the package's tests at the lowest versions that it allows
-	@$(LOWEST)/bin/python $(PYTEST) $(or $(ARGS),$(LOWEST_TESTS))
+ifdef ARGS
+	@$(LOWEST)/bin/python $(PYTEST) $(ARGS)
+else
+	@rm -rf var/branch-coverage
+	@PYTEST_PLUGINS=tests.support.branch_coverage $(LOWEST)/bin/python $(PYTEST) $(LOWEST_TESTS)
+	@$(LOWEST)/bin/python -m tests.support.branch_coverage
+endif
 
 test-python: $(OTHER)/.other  ## run the package's tests on another Python (PYTHON=python3.13)
 	@$(OTHER)/bin/python $(PYTEST) -p no:cacheprovider $(or $(ARGS),$(LOWEST_TESTS))

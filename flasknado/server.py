@@ -182,7 +182,7 @@ class HTTPServer(TornadoHTTPServer):
             self.add_close_callback(self.container.loop_host.ended)
         if static:
             if self.container is None:
-                raise ConfigurationError("static lies before a WSGIContainer: pass one")
+                raise ConfigurationError("static needs a WSGIContainer: pass one")
             files = StaticFiles(static, self.container, self._mount)
             self.ordinary = files
             self.add_close_callback(files.close)

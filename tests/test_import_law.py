@@ -51,7 +51,7 @@ STOREYS = {
     "ops": f"{GROUND} http environ pool wsgi native server",
     "process": f"{GROUND} http environ on_loop pool static wsgi native stock server ops",
     "__main__": "errors process",
-    LIVE_GROUND: f"{GROUND} {LIVE_GROUND} websocket.codec",
+    LIVE_GROUND: f"{GROUND} {LIVE_GROUND} http.encode websocket.codec",
     "live.client": "live.errors",
     "live.log": f"{GROUND} {LIVE_GROUND}",
     "live.hooks": f"{GROUND} {LIVE_GROUND} live.log",

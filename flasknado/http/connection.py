@@ -56,7 +56,6 @@ class Connection(Refusing):
 
     __slots__ = (
         "_advancing",
-        "_parsing",
         "_stream",
         "_tls",
         "_work",
@@ -74,7 +73,6 @@ class Connection(Refusing):
         self.counted = False
         """True while its handshake counts as a connection already."""
         self._stream: Flow | None = None
-        self._parsing = False
         self._advancing = False
         self._work = 0
         """What was done since `_begin_turn()`."""
@@ -150,9 +148,8 @@ class Connection(Refusing):
         shared.discard(self)
         shared.counters.connections_open -= 1
         self._stop_lingering()
-        self._parser = None
+        self._stop_parsing()
         self._receiving = None
-        self._unparsed = None
         active, self.active = self.active, None
         waiting, self._waiting = self._waiting, NONE_WAITING
         if active is not None:
@@ -313,7 +310,8 @@ class Connection(Refusing):
         self.shared.counters.connections_upgraded += 1
         self._stream = stream
         self._receiving = None
-        unparsed, self._unparsed = self._unparsed, None
+        unparsed = self._unparsed
+        self._stop_parsing()
         self.transport.set_protocol(cast(asyncio.Protocol, stream))
         self._resume_reading()
         if unparsed:
@@ -374,6 +372,8 @@ class Connection(Refusing):
             self.abort()
         finally:
             self._parsing = False
+            if self._parser is not parser:
+                parser.close()
         if self._stream is not None:
             if start < size_bytes:
                 self._stream.data_received(data[start:])

@@ -13,7 +13,7 @@ honoured.
 from __future__ import annotations
 
 import re
-from typing import Any, Final, NoReturn, Protocol
+from typing import Final, NoReturn, Protocol
 
 import httptools
 
@@ -43,6 +43,10 @@ _BLANK_LINES: Final = re.compile(rb"[\r\n]*")
 _METHOD: Final = re.compile(rb"[\r\n]*([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32})( ?)")
 
 _NO_FIELDS: Final[list[HeaderField]] = []
+_RESTING: Final = httptools.HttpRequestParser(object())
+"""What a parser that rests has in place of its own; it calls nobody."""
+_CLOSED: Final = httptools.HttpRequestParser(object())
+"""What a closed parser has in place of its own; it calls nobody."""
 
 _METHODS_LIMIT: Final = 256
 _methods: Final[dict[bytes, str]] = {}
@@ -109,8 +113,7 @@ class RequestParser:
         self._client = client
         self._server = server
         self._scheme = scheme
-        self._parser: Any = httptools.HttpRequestParser(self)
-        """`None` while it rests."""
+        self._parser = httptools.HttpRequestParser(self)
         self._data = b""
         self._start = 0
         """Where in `_data` the present head begins, blank lines apart."""
@@ -148,9 +151,14 @@ class RequestParser:
     def rest(self) -> None:
         """Hold little until the next request, while one that is whole awaits its response."""
         if self._exact:  # else llhttp may be about to read on
-            self._parser = None
+            self._parser = _RESTING
             self._fields = _NO_FIELDS
             self._url = b""
+
+    def close(self) -> None:
+        """Let go of llhttp's parser, which refers back to this one; not while `feed()` runs."""
+        self._parser = _CLOSED
+        self._error = None
 
     def slice_bytes(self) -> int:
         """Return how many bytes at most to give to `feed()` now."""
@@ -201,7 +209,7 @@ class RequestParser:
         return found + 4 if found >= 0 else len(data)
 
     def _feed_piece(self, data: bytes) -> bytes:
-        if self._parser is None:
+        if self._parser is _RESTING:
             self._parser = httptools.HttpRequestParser(self)
         if self._method == b"":
             return self._take_unknown_method(data)

@@ -32,6 +32,7 @@ class Refusing(Ending):
 
     __slots__ = (
         "_parser",
+        "_parsing",
         "_rate_mark_bytes",
         "_receiving",
         "_refusal",
@@ -42,6 +43,7 @@ class Refusing(Ending):
     def __init__(self, shared: Shared) -> None:
         super().__init__(shared)
         self._parser: RequestParser | None = None
+        self._parsing = False
         self._receiving: Exchange | None = None
         self._waiting = NONE_WAITING
         self._unparsed: bytearray | None = None
@@ -53,8 +55,7 @@ class Refusing(Ending):
 
         What is being received is forgotten, and so is everything after it.
         """
-        parser, self._parser = self._parser, None
-        self._unparsed = None
+        parser = self._stop_parsing()
         receiving, self._receiving = self._receiving, None
         self.shared.counters.requests_refused += 1
         if error.status in OUR_FAULT and receiving is not None:
@@ -139,9 +140,16 @@ class Refusing(Ending):
         self._linger()
 
     def _linger(self) -> None:
-        self._parser = None
-        self._unparsed = None
+        self._stop_parsing()
         super()._linger()
+
+    def _stop_parsing(self) -> RequestParser | None:
+        """Parse nothing more, and return the parser; one that is running is closed after that."""
+        parser, self._parser = self._parser, None
+        self._unparsed = None
+        if parser is not None and not self._parsing:
+            parser.close()
+        return parser
 
     @abstractmethod
     def _forget(self, exchange: Exchange) -> None:

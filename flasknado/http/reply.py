@@ -12,6 +12,8 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
+from mypy_extensions import mypyc_attr
+
 from flasknado.errors import ClientDisconnected
 from flasknado.http.message import Body, RequestHead, ResponseHead
 
@@ -148,6 +150,63 @@ class Reply(Protocol):
 
     def abort(self) -> None:
         """Close the connection at once: what was promised cannot be kept. Never waits."""
+
+
+@mypyc_attr(allow_interpreted_subclasses=True)
+class ReplyWrapper:
+    """A `Reply` that passes everything on to another; subclasses change a part of it."""
+
+    __slots__ = ("_reply",)
+
+    def __init__(self, reply: Reply) -> None:
+        self._reply = reply
+
+    @property
+    def gone(self) -> bool:
+        return self._reply.gone
+
+    @property
+    def begun(self) -> bool:
+        return self._reply.begun
+
+    @property
+    def stalled(self) -> bool:
+        return self._reply.stalled
+
+    @property
+    def leaves_http(self) -> bool:
+        return self._reply.leaves_http
+
+    @property
+    def addresses(self) -> tuple[Any, Any]:
+        return self._reply.addresses
+
+    def send(self, head: ResponseHead, body: bytes) -> None:
+        self._reply.send(head, body)
+
+    def start(self, head: ResponseHead) -> None:
+        self._reply.start(head)
+
+    def write(self, chunk: bytes) -> None:
+        self._reply.write(chunk)
+
+    def leave_file(self, file_fd: int, offset: int, size_bytes: int) -> None:
+        self._reply.leave_file(file_fd, offset, size_bytes)
+
+    def hand_over(self, head: ResponseHead, take: TakeConnection) -> None:
+        self._reply.hand_over(head, take)
+
+    def leave_to_loop(self, begin: BeginOnLoop) -> bool:
+        return self._reply.leave_to_loop(begin)
+
+    def take_socket(self) -> LeftConnection:
+        return self._reply.take_socket()
+
+    def finish(self) -> None:
+        self._reply.finish()
+
+    def abort(self) -> None:
+        self._reply.abort()
 
 
 class Room:

@@ -32,10 +32,10 @@ from flasknado.live.formats import CONNECTION_FIELD, cursor_or_reset
 from flasknado.live.hooks import Hooks
 from flasknado.live.html import SSE_FORMATS, check_format, check_fragment
 from flasknado.live.log import sql_publish, tables, transaction
-from flasknado.live.log.database import metadata_of
 from flasknado.live.log.presence import Presence
 from flasknado.live.log.presence_tracker import watched
 from flasknado.live.log.run_table import Run
+from flasknado.live.log.session_log import metadata_of
 from flasknado.live.rendering import render_for_all
 from flasknado.live.response import stream_response
 from flasknado.live.revocation import revocation_data
@@ -219,7 +219,7 @@ class Live(Hooks):
         under the name `event`.
 
         The template gets `values`, and `context` for names that this function has itself. It is
-        rendered for all subscribers at once, so as nobody: in a request context of its own,
+        rendered once for all subscribers, so without a user: in a request context of its own,
         without the session, the user and the address of this request. `url_for` makes
         paths. Raises as `publish` does, and what rendering raises.
         """
@@ -231,7 +231,7 @@ class Live(Hooks):
         _publish(state, draft, session, now)
 
     def tag(self, *channels: str) -> str:
-        """Return what lets this page subscribe to some channels: the view has decided that it may.
+        """Return a tag, with which this page may subscribe to channels: the view has decided.
 
         For `?tag=` of the endpoints, in a template `{{ live.tag("post:7") }}`. It is signed, names
         the user that `@live.identity` returns, and is good for LIVE_TAG_LIFETIME_S, for that

@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from flasknado.http.encode import frame_chunk
 from flasknado.live.errors import InvalidCursor
 from flasknado.live.event import BY, HTML, Cursor, Event, parse_cursor, shown_name
 from flasknado.websocket import codec
@@ -106,16 +107,6 @@ def sse_block(
     if data is not None:
         lines.extend(f"data: {line}" for line in _SSE_LINE_END.split(data))
     return ("\n".join(lines) + "\n\n").encode()
-
-
-def sse_comment(text: str = "") -> bytes:
-    """Return a comment, which keeps proxies from closing an idle stream."""
-    return "".join(f": {line}\n" for line in _SSE_LINE_END.split(text)).encode() + b"\n"
-
-
-def http_chunk(data: bytes) -> bytes:
-    """Return `data` as one chunk of the chunked transfer coding (RFC 9112, section 7.1)."""
-    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 class Format(ABC):
@@ -253,21 +244,21 @@ class Chunked(Format):
         self._inner = inner
 
     def event(self, epoch: str, event: Event) -> bytes:
-        return http_chunk(self._inner.event(epoch, event))
+        return frame_chunk(self._inner.event(epoch, event))
 
     def reset(self, cursor: Cursor) -> bytes:
-        return http_chunk(self._inner.reset(cursor))
+        return frame_chunk(self._inner.reset(cursor))
 
     def heartbeat(self, cursor: Cursor) -> bytes:
-        return http_chunk(self._inner.heartbeat(cursor))
+        return frame_chunk(self._inner.heartbeat(cursor))
 
     def opening(self, retry_s: float) -> bytes:
         data = self._inner.opening(retry_s)
-        return http_chunk(data) if data else b""
+        return frame_chunk(data) if data else b""
 
     def closing(self, notice: GoAway) -> bytes:
         data = self._inner.closing(notice)
-        return (http_chunk(data) if data else b"") + self.ended()
+        return (frame_chunk(data) if data else b"") + self.ended()
 
     def ended(self) -> bytes:
         return b"0\r\n\r\n"

@@ -25,7 +25,8 @@ class LiveOptions:
     """How long the log keeps an event."""
     channel_retention_s: tuple[tuple[str, float], ...] = ()
     """For which channels the log keeps events for a shorter time: glob patterns with seconds, such
-    as `{"telemetry:*": 300}`; the first that matches counts. No event goes within a minute."""
+    as `{"telemetry:*": 300}`; the first that matches counts. None is deleted within its first
+    minute."""
     channel_retention_events: tuple[tuple[str, int], ...] = ()
     """For which channels the log keeps fewer kept events: glob patterns with the number that each
     channel has, such as `{"chat:*": 500}`."""

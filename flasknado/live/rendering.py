@@ -1,4 +1,4 @@
-"""Rendering a template for everybody who will read it: as nobody, whoever publishes."""
+"""Rendering a template once for all subscribers, so without the user who publishes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from flask import Flask, has_request_context, render_template, request
 def render_for_all(
     app: Flask, template: str, context: Mapping[str, Any] | None, values: Mapping[str, Any]
 ) -> str:
-    """Return a template rendered in a request context of nobody's.
+    """Return a template rendered in a request context without a client.
 
     It is pushed in an empty `contextvars.Context`, with an application context of its own: what
     the present request is keeps out of it, and functions that the application runs at the end of

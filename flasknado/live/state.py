@@ -17,8 +17,9 @@ from flasknado.live.event import Event, check_channel, check_name, encode_data, 
 from flasknado.live.hooks import Hooks
 from flasknado.live.log import tables
 from flasknado.live.log.base import Log, OnCommit
-from flasknado.live.log.database import DatabaseLog, SessionLog
+from flasknado.live.log.database import DatabaseLog
 from flasknado.live.log.memory import MemoryLog
+from flasknado.live.log.session_log import SessionLog
 from flasknado.live.options import LiveOptions
 from flasknado.live.runs.manager import Runs
 from flasknado.live.tickets import Tickets

@@ -244,19 +244,18 @@ class NativeExchange(Exchange):
         if self._delegate is not None and not self._told_end:
             self._told_end = True
             self._call(self._delegate.on_connection_close)
+            self._delegate = None
         return not self.status
 
     def drained(self) -> None:
         pass
 
     def lost(self) -> None:
-        self._stop_body_timer()
-        if self._delegate is not None and not self._told_end:
-            self._told_end = True
-            self._call(self._delegate.on_connection_close)
-        elif self._close_callback is not None:
+        tells_callback = self._delegate is None or self._told_end
+        self.drop()
+        if tells_callback and self._close_callback is not None:
             self._call(self._close_callback)
-        self._close_callback = None
+        self._close_callback = self._delegate = None
 
     def _pump(self) -> None:
         """Give the delegate what has come of the body, unless it still works on a part."""
@@ -434,7 +433,7 @@ class NativeExchange(Exchange):
         self._write_finished = True
         self._close_callback = None
         if self._told_end:
-            # It knows this exchange, and in a circle the request's body would stay for long.
+            # It refers back to this, and in a cycle the request's body would stay for long.
             self._delegate = None
         if self.status == 101:
             # Tornado's handlers finish the handshake first and detach at once after it.

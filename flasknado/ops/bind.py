@@ -46,8 +46,8 @@ def name_of(sock: socket.socket) -> str:
 
 def _bound(address: str) -> socket.socket:
     try:
-        where = parse_address(address, default_port="")
-        if isinstance(where, int):
+        where = parse_address(address, default_port="-1")
+        if isinstance(where, int) or where[1:] == (-1,):
             raise ValueError("write HOST:PORT or unix:PATH")
         if isinstance(where, str):
             if ARBITER_VARIABLE not in os.environ:

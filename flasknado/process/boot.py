@@ -1,4 +1,4 @@
-"""Watching an application boot: one that does not end is told, with where it is.
+"""Watching an application boot: the log says where one hangs.
 
 A module that serves by itself while it is imported (`app.run()` left at its end) is named.
 """

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +13,9 @@ from flasknado.flask_apps import flask_app_of
 from flasknado.native.routes import NativeRoute
 from flasknado.process import settings
 from flasknado.process.configuration import about
+from flasknado.process.environment import script_name
 from flasknado.process.importer import call_factory, import_from_string, takes
+from flasknado.process.validators import OF_THE_APPLICATION
 from flasknado.server import HTTPServer
 from flasknado.stock.container import WSGIContainer
 from flasknado.wsgi.run import WSGIApplication
@@ -66,7 +66,7 @@ def static_folders(application: Any, cfg: Any) -> dict[str, str]:
     folders: dict[str, str] = {}
     with about(cfg, "static"):
         for text in settings.option(cfg, "static"):
-            if text == settings.OF_THE_APPLICATION:
+            if text == OF_THE_APPLICATION:
                 folders |= folders_of(flask_app_of(application))
             else:
                 prefix, _, folder = text.partition("=")
@@ -88,19 +88,6 @@ def folders_of(app: Any) -> dict[str, str]:
         if folder is not None and prefix and Path(folder).is_dir():
             folders[prefix] = folder
     return folders
-
-
-def script_name(environment: Mapping[str, str] = os.environ) -> str:
-    """Return the mount that `SCRIPT_NAME` names, as gunicorn reads it; raises `ConfigurationError`.
-
-    To be called in the worker, which has what `--env` sets.
-    """
-    text = environment.get("SCRIPT_NAME", "")
-    if text and not text.startswith("/"):
-        raise ConfigurationError(
-            f"SCRIPT_NAME must begin with a slash, such as /shop, not {text!r}"
-        )
-    return text.rstrip("/")
 
 
 def import_application(uri: str) -> WSGIApplication:

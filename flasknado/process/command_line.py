@@ -36,14 +36,16 @@ class CommandLine(WSGIApplication, serve.HostedApplication):
         if self.app_uri is not None:
             self.cfg.set("default_proc_name", self.app_uri)
         self.chdir()
-        file = (
-            arguments.config
-            or inherited.config
-            or os.environ.get(f"{ENVIRONMENT_PREFIX}CONFIG")
-            or get_default_config_file()
-        )
-        if file is not None:
-            self.load_config_from_file(file)
+        variable = f"{ENVIRONMENT_PREFIX}CONFIG"
+        for source, file in (
+            ("--config", arguments.config),
+            ("--config in GUNICORN_CMD_ARGS", inherited.config),
+            (variable, os.environ.get(variable)),
+            ("the configuration file", get_default_config_file()),
+        ):
+            if file:
+                self._read(file, source)
+                break
         self._assign(inherited, " in GUNICORN_CMD_ARGS")
         self._assign(arguments)
         self.chdir()  # the configuration may have changed it
@@ -58,6 +60,19 @@ class CommandLine(WSGIApplication, serve.HostedApplication):
                 "no application: name it as MODULE:APP, such as shop:app, or set wsgi_app in a "
                 "configuration file"
             )
+
+    def _read(self, location: str, source: str) -> None:
+        """Load a configuration file; `source` is what the user named it by."""
+        try:
+            if not location.startswith("python:"):
+                Path(location.removeprefix("file:")).open("rb").close()
+            self.load_config_from_file(location)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{source} is {location!r}, which is not readable ({error.strerror})"
+            ) from None
+        except ImportError as error:
+            raise ConfigurationError(f"{source} is {location!r}: {error}") from None
 
     def load_config_from_module_name_or_filename(self, location: str) -> dict[str, Any]:
         """Set what a configuration file says, or `python:MODULE`; returns its names."""

@@ -11,7 +11,8 @@ from gunicorn.config import Config, validate_dict
 from gunicorn.errors import ConfigError
 
 from flasknado.errors import ConfigurationError
-from flasknado.process.settings import DEFAULTS, LEAST, RULES, SECRET
+from flasknado.process.settings import DEFAULTS, LEAST, SECRET
+from flasknado.process.validators import RULES
 
 ENVIRONMENT_PREFIX = "FLASKNADO_"
 

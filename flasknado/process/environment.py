@@ -44,3 +44,16 @@ def check_port(binds: list[str], environment: Mapping[str, str] = os.environ) ->
         raise ConfigurationError(
             f"PORT must be a whole number from 0 to 65535, not {port!r}: correct it, or use --bind"
         )
+
+
+def script_name(environment: Mapping[str, str] = os.environ) -> str:
+    """Return the mount that `SCRIPT_NAME` names, as gunicorn reads it; raises `ConfigurationError`.
+
+    In the worker that includes what `--env` sets.
+    """
+    text = environment.get("SCRIPT_NAME", "")
+    if text and not text.startswith("/"):
+        raise ConfigurationError(
+            f"SCRIPT_NAME must begin with a slash, such as /shop, not {text!r}"
+        )
+    return text.rstrip("/")

@@ -27,7 +27,10 @@ Serve a WSGI application, such as a Flask app, with native Tornado handlers besi
 
 EPILOG = """\
 Every option can also be set in a configuration file (--config), in GUNICORN_CMD_ARGS, or as
-FLASKNADO_<NAME> in the environment. The command line takes precedence. See docs/operations.md."""
+FLASKNADO_<NAME> in the environment. The command line takes precedence. See docs/operations.md.
+Other commands, each with a --help of its own: flasknado init NAME writes a project to begin with,
+flasknado doctor MODULE:APP says what will be different after gunicorn, and flasknado deploy KIND
+MODULE:APP prints files to deploy with."""
 
 _UNITS = (("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10))
 

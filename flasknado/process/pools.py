@@ -7,9 +7,6 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-LIVE_THREADS = 4
-"""How many threads authorise live clients beside the views (`LIVE_AUTHORIZE_THREADS`)."""
-
 
 def small_pools(threads: int) -> Iterator[str]:
     """Yield a sentence for each engine of this process with fewer connections than threads.

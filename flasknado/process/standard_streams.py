@@ -1,4 +1,4 @@
-"""Standard descriptors that were closed when the process started: opened again, on nothing.
+"""Standard streams that were closed when the process started, opened on the null device.
 
 Otherwise the next socket or file would get such a number, and what anything writes to standard
 error would go to a client or into a database.

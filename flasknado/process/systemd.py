@@ -26,7 +26,7 @@ class ServiceManager:
         self._log = log
         self._address = environment.get(ADDRESS_VARIABLE, "")
         self.watchdog_s = _watchdog_s(environment) if self._address else None
-        """How long it waits for a sign of life before it restarts the service; None: for ever."""
+        """How long it waits for a sign of life before it restarts the service; None: forever."""
         self._ready = False
         self._reloading = False
         self._fed_at = 0.0

@@ -22,8 +22,10 @@ from gunicorn.workers import SUPPORTED_WORKERS
 
 from flasknado.errors import ConfigurationError
 from flasknado.ops.logs.error import FORMATS
-from flasknado.process import settings
-from flasknado.process.configuration import problem
+from flasknado.process import environment, settings
+from flasknado.process.configuration import about, problem
+from flasknado.process.validators import OF_THE_APPLICATION
+from flasknado.static.files import checked_folder
 
 _CAPABILITIES = {"user": 7, "group": 6}
 """The bits of CAP_SETUID and CAP_SETGID (capabilities(7))."""
@@ -103,6 +105,8 @@ def _check_environment(cfg: Config) -> None:
     for item in cfg.raw_env:
         if "=" not in item:
             raise problem(cfg, "raw_env", f"must be NAME=VALUE, not {item!r}")
+    if not settings.option(cfg, "mount"):
+        environment.script_name(os.environ | dict(item.split("=", 1) for item in cfg.raw_env))
 
 
 def _check_user(cfg: Config) -> None:
@@ -205,12 +209,18 @@ def _check_logs(cfg: Config) -> None:
         path = cfg.settings[name].get()
         if path and not Path(path).is_file():
             raise problem(cfg, name, f"is {path!r}, but that file does not exist")
-    if cfg.syslog:
-        _check_choice(cfg, "syslog_facility", cfg.syslog_facility.lower(), SYSLOG_FACILITIES)
-        try:
-            parse_syslog_address(cfg.syslog_addr)
-        except RuntimeError as error:
-            raise problem(cfg, "syslog_addr", f"is {cfg.syslog_addr!r}: {error}") from None
+    _check_choice(cfg, "syslog_facility", cfg.syslog_facility.lower(), SYSLOG_FACILITIES)
+    try:
+        parse_syslog_address(cfg.syslog_addr)
+    except RuntimeError as error:
+        raise problem(cfg, "syslog_addr", f"is {cfg.syslog_addr!r}: {error}") from None
+
+
+def _check_static(cfg: Config) -> None:
+    with about(cfg, "static"):
+        for text in settings.option(cfg, "static"):
+            if text != OF_THE_APPLICATION:
+                checked_folder(text.partition("=")[2])
 
 
 def _check_tls(cfg: Config) -> None:
@@ -225,8 +235,6 @@ def _check_tls(cfg: Config) -> None:
             raise problem(
                 cfg, name, f"is {path!r}, which is not readable ({error.strerror})"
             ) from None
-    if not cfg.is_ssl:
-        return
     if cfg.cert_reqs not in tuple(ssl.VerifyMode):
         raise problem(
             cfg,
@@ -234,6 +242,8 @@ def _check_tls(cfg: Config) -> None:
             f"must be 0 (no client certificates), 1 (optional) or 2 (required), "
             f"not {cfg.cert_reqs}",
         )
+    if not cfg.is_ssl:
+        return
     if cfg.settings["ssl_context"].get() is not NewSSLContext.default:
         return  # the hook may load what it likes
     _check_certificate(cfg.certfile, cfg.keyfile)
@@ -279,5 +289,6 @@ _CHECKS: tuple[Callable[[Config], None], ...] = (
     _check_user,
     _check_folders,
     _check_logs,
+    _check_static,
     _check_tls,
 )

@@ -69,7 +69,7 @@ class StaticFiles:
     ) -> None:
         self._container = container
         self._folders = [
-            (mount + checked_prefix(prefix) + "/", _checked_folder(folder))
+            (mount + checked_prefix(prefix) + "/", checked_folder(folder))
             for prefix, folder in sorted(folders.items(), key=lambda item: -len(item[0]))
         ]
         self._known: OrderedDict[str, Found] = OrderedDict()
@@ -291,7 +291,8 @@ def checked_prefix(prefix: str) -> str:
     return prefix
 
 
-def _checked_folder(folder: str | Path) -> str:
+def checked_folder(folder: str | Path) -> str:
+    """Return the absolute path of a folder; raises `ConfigurationError` if there is none."""
     path = os.path.abspath(folder)  # noqa: PTH100 (a link stays one: it may be changed)
     if not Path(path).is_dir():
         raise ConfigurationError(f"the folder of static files {str(folder)!r} does not exist")

@@ -159,7 +159,7 @@ class Dispatch(httputil.HTTPMessageDelegate):
     def on_connection_close(self) -> None:
         if self._delegate is not None:
             self._delegate.on_connection_close()
-            # Tornado leaves this open for a request that never came whole; it would count for ever.
+            # Tornado leaves this open for a request that never came whole; it would count forever.
             finished = tornado_private.finished(self._connection)
             if not finished.done():
                 finished.set_result(None)

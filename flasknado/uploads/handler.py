@@ -53,8 +53,8 @@ class UploadHandler(RequestHandler):
     the application; default: the server's.
 
     The view finds a list of `Upload` in `request.environ["flasknado.uploads"]`: the files of a
-    `multipart/form-data`, whose other fields are in `request.form` as ever; or for any other
-    type the body, which it can read as ever, too. What it has not moved away is removed when
+    `multipart/form-data`, whose other fields are in `request.form` as usual; or for any other
+    type the body, which it can also read as usual. What it has not moved away is removed when
     the response has ended.
 
     The body's limit is that of the path (`--max-body-for`), or the server's; a form may have

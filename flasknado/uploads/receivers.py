@@ -156,7 +156,7 @@ class FormReceiver(Receiver):
         except ValueError as error:
             raise RequestError(400, f"the form is malformed: {error}") from None
         if len(self._decoder.buffer) > MAX_FIELDS_BYTES:
-            raise RequestError(400, "the form is malformed: too much of it is in none of its parts")
+            raise RequestError(400, "the form is malformed: too much of it is outside its parts")
 
     def _begin(self, part: Field | File) -> None:
         if part.name is None:

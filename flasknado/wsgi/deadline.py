@@ -7,46 +7,19 @@ back. Only the beginning of a response has a deadline: a stream that has begun g
 
 from __future__ import annotations
 
-from typing import Any
-
 from flasknado.errors import ClientDisconnected
 from flasknado.http.message import RequestHead, ResponseHead, plain_response
-from flasknado.http.reply import BeginOnLoop, LeftConnection, Reply, TakeConnection
+from flasknado.http.reply import BeginOnLoop, LeftConnection, Reply, ReplyWrapper, TakeConnection
 
 
-class DeadlineReply:
+class DeadlineReply(ReplyWrapper):
     """A reply that is begun by exactly one: the pool thread, or the loop with a 504."""
 
-    __slots__ = ("_beginning", "_reply")
+    __slots__ = ("_beginning",)
 
     def __init__(self, reply: Reply) -> None:
-        self._reply = reply
+        super().__init__(reply)
         self._beginning = [True]
-
-    @property
-    def gone(self) -> bool:
-        """True once nothing that is written reaches the client. May be read on any thread."""
-        return self._reply.gone
-
-    @property
-    def begun(self) -> bool:
-        """Whether a stream has been started. May be read on any thread."""
-        return self._reply.begun
-
-    @property
-    def stalled(self) -> bool:
-        """Whether a stream waits for its client. May be read on any thread."""
-        return self._reply.stalled
-
-    @property
-    def leaves_http(self) -> bool:
-        """Whether the connection can be taken as a socket."""
-        return self._reply.leaves_http
-
-    @property
-    def addresses(self) -> tuple[Any, Any]:
-        """The addresses of the connection, on this side and on the other."""
-        return self._reply.addresses
 
     def send(self, head: ResponseHead, body: bytes) -> None:
         """Send a whole response, or drop it if the client has had its 504."""
@@ -58,14 +31,6 @@ class DeadlineReply:
         if not self._begin():
             raise ClientDisconnected("the client was answered 504: the response came too late")
         self._reply.start(head)
-
-    def write(self, chunk: bytes) -> None:
-        """Send a part of the stream that this thread has begun."""
-        self._reply.write(chunk)
-
-    def leave_file(self, file_fd: int, offset: int, size_bytes: int) -> None:
-        """Leave a file to the stream that this thread has begun."""
-        self._reply.leave_file(file_fd, offset, size_bytes)
 
     def hand_over(self, head: ResponseHead, take: TakeConnection) -> None:
         """Leave the connection to another, or drop it if the client has had its 504."""
@@ -81,14 +46,6 @@ class DeadlineReply:
         if not self._begin():
             raise ClientDisconnected("the client was answered 504: the socket was taken too late")
         return self._reply.take_socket()
-
-    def finish(self) -> None:
-        """End the stream that this thread has begun."""
-        self._reply.finish()
-
-    def abort(self) -> None:
-        """Cut off the stream that this thread has begun."""
-        self._reply.abort()
 
     def time_out(self, head: RequestHead) -> bool:
         """Answer 504 if no response has begun; returns whether it did. On the loop's thread."""

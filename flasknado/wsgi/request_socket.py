@@ -45,7 +45,7 @@ class RequestSocket:
 
     def __init__(self, reply: Reply, head: RequestHead, taking: Callable[[], None]) -> None:
         self._reply = reply
-        self._taking = taking
+        self._taking: Callable[[], None] | None = taking
         self._speaks_frames = any(
             name.lower() == b"upgrade" and value.lower() == b"websocket"
             for name, value in head.headers
@@ -81,9 +81,10 @@ class RequestSocket:
     def _take(self) -> LeftConnection:
         with self._lock:
             if self._left is None:
-                if self._closed:
+                taking = self._taking
+                if self._closed or taking is None:
                     raise ClientDisconnected("the socket has been closed")
-                self._taking()
+                taking()
                 left = self._reply.take_socket()
                 left.cut_off = self.cut_off
                 # What is called most is found at once.
@@ -149,6 +150,7 @@ class RequestSocket:
 
         A library may have a thread of its own that answers the client's close, or waits for it.
         """
+        self._taking = None
         left = self._left
         if left is None or self._closed:
             self._closed = True
@@ -176,7 +178,7 @@ class RequestSocket:
     def cut_off(self) -> None:
         """Close it now, whoever reads or writes."""
         if self._left is not None and not self._closed:
-            # Who waits on a descriptor that is closed would wait for ever.
+            # Who waits on a descriptor that is closed would wait forever.
             with contextlib.suppress(OSError):
                 self._left.socket.shutdown(socket.SHUT_RDWR)
         self.close()

@@ -121,8 +121,10 @@ class Run(Task):
                 self._serve(environ)
         finally:
             close_body(self._body)
-            if self._holds:
-                self._hold_no_more()
+            if self._holds and self._streams is not None:
+                self._streams.end(self)
+            if self._socket is not None:
+                self._socket.end()
 
     def shed(self) -> None:
         """Answer 503: it has waited too long for a thread."""
@@ -215,12 +217,6 @@ class Run(Task):
         self._started = self._complete = self._away = True
         refuse_overload(self._request, self.reply)
         raise StreamsFull("too many streams are open", retry_after=RETRY_AFTER_S)
-
-    def _hold_no_more(self) -> None:
-        if self._streams is not None:
-            self._streams.end(self)
-        if self._socket is not None:
-            self._socket.end()
 
     def _offer_socket(self, environ: dict[str, Any]) -> None:
         offered = self._socket = RequestSocket(self.reply, self._request, self._take_socket)

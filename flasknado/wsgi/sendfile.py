@@ -153,7 +153,7 @@ class OutgoingFile:
             self._end(False)
         else:
             self._connection.shared.loop.add_writer(self._socket_fd, self._send)
-            # Whether or not it has been dropped again: it must not be read for ever.
+            # Whether or not it has been dropped again: it must not be read forever.
             self._copy(min(self._left_bytes, BLOCK_BYTES))
 
     def _copy(self, size: int) -> None:

@@ -27,7 +27,7 @@ class Watch:
     slow_request_s: how long before the log says where it is, once.
     abandoned_after_s: how long a request may run on after its client has gone, before its
         thread counts as stuck, and the log says where it is, once.
-    Each is `None` for ever.
+    Each is `None` forever.
     cancel_call: cancels the coroutine that a thread, by its identifier, waits for; with a reason.
     """
 

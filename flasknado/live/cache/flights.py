@@ -1,19 +1,19 @@
-"""Responses under way: who waits for them, and whether what they show is still so.
+"""Responses under way: who waits for them, and whether they are still up to date.
 
-A flight is known before its view begins. An event of its channels that arrives from then on has
-perhaps been committed after the view has read, so the response is not kept: whoever asks later
-gets another. An event always arrives after its commit; so a page that is kept has read
-everything that came before the last event which this process knows of.
+A flight is known before its view begins. An event of its channels that arrives from then on may
+have been committed after the view read the database, so the response is not kept, and later
+requests get another. An event always arrives after its commit, so a page that is kept shows what
+had been committed up to the last event that this process knows of.
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Collection
-from typing import Any, Final
+from typing import Final
 
 from flasknado.http.message import ResponseHead
-from flasknado.http.reply import BeginOnLoop, LeftConnection, Reply, TakeConnection
+from flasknado.http.reply import BeginOnLoop, LeftConnection, Reply, ReplyWrapper, TakeConnection
 from flasknado.live.cache.questions import Question, Selection
 from flasknado.live.cache.rules import CachedView, Flight
 from flasknado.live.cache.store import concerns
@@ -78,14 +78,14 @@ OnOther = Callable[[PageFlight], None]
 OnGone = Callable[[PageFlight], bool]
 
 
-class FlightReply:
+class FlightReply(ReplyWrapper):
     """The reply to the request that a flight is for: a whole response is shown to the cache.
 
     `on_send` sends one, `on_other` hears of any other answer, and `on_gone` says whether nobody
     waits for the response once the client has left.
     """
 
-    __slots__ = ("_flight", "_on_gone", "_on_other", "_on_send", "_reply")
+    __slots__ = ("_flight", "_on_gone", "_on_other", "_on_send")
 
     def __init__(
         self,
@@ -95,7 +95,7 @@ class FlightReply:
         on_other: OnOther,
         on_gone: OnGone,
     ) -> None:
-        self._reply = reply
+        super().__init__(reply)
         self._flight = flight
         self._on_send = on_send
         self._on_other = on_other
@@ -106,26 +106,6 @@ class FlightReply:
         """True once the client has disconnected, if nobody else waits. May be read anywhere."""
         return self._reply.gone and self._on_gone(self._flight)
 
-    @property
-    def begun(self) -> bool:
-        """Whether a stream has been started. May be read on any thread."""
-        return self._reply.begun
-
-    @property
-    def stalled(self) -> bool:
-        """Whether a stream waits for its client. May be read on any thread."""
-        return self._reply.stalled
-
-    @property
-    def leaves_http(self) -> bool:
-        """Whether the connection can be taken as a socket."""
-        return self._reply.leaves_http
-
-    @property
-    def addresses(self) -> tuple[Any, Any]:
-        """The addresses of the connection, on this side and on the other."""
-        return self._reply.addresses
-
     def send(self, head: ResponseHead, body: bytes) -> None:
         """Send a whole response, to all who wait for it."""
         self._on_send(self._flight, self._reply, head, body)
@@ -134,14 +114,6 @@ class FlightReply:
         """Begin a stream, which is not kept."""
         self._on_other(self._flight)
         self._reply.start(head)
-
-    def write(self, chunk: bytes) -> None:
-        """Send a part of the stream."""
-        self._reply.write(chunk)
-
-    def leave_file(self, file_fd: int, offset: int, size_bytes: int) -> None:
-        """Leave a file to the stream."""
-        self._reply.leave_file(file_fd, offset, size_bytes)
 
     def hand_over(self, head: ResponseHead, take: TakeConnection) -> None:
         """Leave the connection to another."""
@@ -157,10 +129,6 @@ class FlightReply:
         """Take the connection out of HTTP."""
         self._on_other(self._flight)
         return self._reply.take_socket()
-
-    def finish(self) -> None:
-        """End the stream."""
-        self._reply.finish()
 
     def abort(self) -> None:
         """Close the connection."""

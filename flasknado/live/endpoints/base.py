@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import flask
-from tornado.web import HTTPError, RequestHandler
+from tornado.web import HTTPError, RequestHandler, stream_request_body
 
 from flasknado.errors import ConfigurationError
 from flasknado.flask_apps import flask_app_of
@@ -280,6 +280,17 @@ class LiveHandler(RequestHandler):
             for name, value in error.headers.items():
                 self.set_header(name, value)
         self.finish(error_body(status_code, message))
+
+
+@stream_request_body
+class BodyHandler(LiveHandler):
+    """Base of the handlers that take a body: `prepare()` comes before it, `post()` after it."""
+
+    def initialize(self) -> None:
+        self._body = bytearray()
+
+    def data_received(self, chunk: bytes) -> None:
+        self._body += chunk
 
 
 def _own_host() -> str:

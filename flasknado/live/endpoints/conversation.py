@@ -164,7 +164,9 @@ class Conversation(SocketSubscriber):
         followed = [channel for channel in self.channels if not channel.endswith(SUFFIX)]
         channel = request.get("channel", followed[0] if len(followed) == 1 else None)
         if channel is None:
-            raise Refused(400, "the form has no field channel, and this follows not just one")
+            raise Refused(
+                400, "the form has no field channel, and needs one unless exactly one is followed"
+            )
         return {"channel": channel, "data": fields}
 
     def _complain(self, request: dict[str, Any], status: int, message: str) -> None:
@@ -175,7 +177,7 @@ class Conversation(SocketSubscriber):
 def _answer(hooks: Hooks, expected: Identity, channel: str, data: Any) -> str | None:
     """Give a message to the application, in a request context of the client's handshake."""
     if not expected.is_same_user(hooks.who()):
-        raise Stranger(403, "you are somebody else than when you subscribed: connect again")
+        raise Stranger(403, "this connection is of another user now: connect again")
     answer = hooks.answer(channel, data)
     return None if answer is None else encode_json(answer, current_app)
 

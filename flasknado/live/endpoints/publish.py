@@ -13,11 +13,10 @@ from __future__ import annotations
 import functools
 
 import sqlalchemy as sa
-from tornado.web import stream_request_body
 
 from flasknado.live import said
 from flasknado.live.endpoints.access import refusals
-from flasknado.live.endpoints.base import LiveHandler
+from flasknado.live.endpoints.base import BodyHandler
 from flasknado.live.log.tables import Draft
 from flasknado.live.state import LiveState
 from flasknado.native.in_flask import Refused
@@ -29,23 +28,16 @@ PUBLISH_TIMEOUT_S = 15.0
 """Longer than the log's own deadlines, whose errors say more."""
 
 
-@stream_request_body
-class PublishHandler(LiveHandler):
+class PublishHandler(BodyHandler):
     """Checks the token before the body is read."""
 
     max_body_bytes = said.MAX_PUBLISH_BYTES
-
-    def initialize(self) -> None:
-        self._body = bytearray()
 
     async def prepare(self) -> None:
         await super().prepare()
         if self.request.method != "POST":
             return
         self._check_token(self.state.publish_token)
-
-    def data_received(self, chunk: bytes) -> None:
-        self._body += chunk
 
     async def post(self) -> None:
         state = self.state

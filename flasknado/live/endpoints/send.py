@@ -10,21 +10,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from tornado.web import stream_request_body
-
 from flasknado.live.endpoints.access import refusals
-from flasknado.live.endpoints.base import LiveHandler
+from flasknado.live.endpoints.base import BodyHandler
 from flasknado.live.said import JSON_ONLY, answer_to, message_in
 from flasknado.native.in_flask import Refused, in_flask
 from flasknado.native.lane import LaneSettings
 
 
-@stream_request_body
-class SendHandler(LiveHandler):
+class SendHandler(BodyHandler):
     """Takes a message of LIVE_MAX_MESSAGE_BYTES at most."""
-
-    def initialize(self) -> None:
-        self._body = bytearray()
 
     async def prepare(self) -> None:
         await super().prepare()
@@ -38,9 +32,6 @@ class SendHandler(LiveHandler):
             raise Refused(415, JSON_ONLY)
         connection: Any = self.request.connection
         connection.set_max_body_size(self.state.options.max_message_bytes)
-
-    def data_received(self, chunk: bytes) -> None:
-        self._body += chunk
 
     async def post(self) -> None:
         options = self.state.options

@@ -10,25 +10,16 @@ from __future__ import annotations
 
 import json
 
-from tornado.web import stream_request_body
-
-from flasknado.live.endpoints.base import LiveHandler
+from flasknado.live.endpoints.base import BodyHandler
 from flasknado.live.state import LiveState
 from flasknado.native.in_flask import Refused, in_flask
 from flasknado.native.lane import LaneSettings
 
 
-@stream_request_body
-class StopHandler(LiveHandler):
+class StopHandler(BodyHandler):
     """`POST {"run": ID}`."""
 
     max_body_bytes = 4 * 1024
-
-    def initialize(self) -> None:
-        self._body = bytearray()
-
-    def data_received(self, chunk: bytes) -> None:
-        self._body += chunk
 
     async def post(self) -> None:
         state = self.state

@@ -82,7 +82,7 @@ def limit_waits(
     """Have connections of an engine to PostgreSQL given up in time when the server falls silent.
 
     For an application's own engine, before it connects: a server that hangs may acknowledge all
-    that it is sent, and a view would wait for ever. A statement may take `statement_timeout_s`
+    that it is sent, and a view would wait forever. A statement may take `statement_timeout_s`
     (0 is no limit), a transaction may wait for the application `idle_in_transaction_timeout_s`,
     and connecting 5 seconds. With psycopg 3 a server that says nothing for 5 seconds longer than
     a statement may take is given up: the call raises `sqlalchemy.exc.OperationalError`. What the

@@ -12,6 +12,7 @@ from flasknado.errors import ConfigurationError
 from flasknado.http.body_limits import BodyLimits, split_rule
 from flasknado.process import settings
 from flasknado.process.build import import_application, import_routes, static_folders
+from flasknado.process.validators import OF_THE_APPLICATION
 
 PROXY_FIELDS = "proto,for,host,request-id"
 """What nginx as written here sets on every request."""
@@ -119,7 +120,7 @@ class Site:
 
         Imports the application if it is asked for its own; raises `ConfigurationError`.
         """
-        of_the_application = settings.OF_THE_APPLICATION in self.option("static")
+        of_the_application = OF_THE_APPLICATION in self.option("static")
         application = import_application(self.application) if of_the_application else None
         return {
             self.mount + prefix: self.folder / folder

@@ -20,8 +20,6 @@ from flasknado.process.options import CommandLineConfig
 from flasknado.process.patches import refuse_patched
 from flasknado.process.values import problems
 
-NOT_SETTINGS = frozenset({"args"})
-
 
 class PatientConfig(CommandLineConfig):
     """Settings that keep their defaults where a value is bad, and remember why."""

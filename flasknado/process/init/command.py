@@ -38,7 +38,8 @@ def main(arguments: list[str]) -> NoReturn:
         sys.stdout.write(USAGE)
         raise SystemExit(0)
     if len(arguments) != 1:
-        serve.fail(f"init takes the name of one project, not {arguments!r}: flasknado init notes")
+        given = " ".join(arguments) or "nothing"
+        serve.fail(f"init takes the name of one project, not {given}: flasknado init notes")
     [name] = arguments
     reason = _unfit(name)
     if reason is not None:

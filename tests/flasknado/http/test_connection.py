@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import random
 import socket
@@ -9,6 +10,10 @@ from collections.abc import Callable
 
 import pytest
 
+from flasknado.http.connection import Connection
+from flasknado.http.parser import RequestParser
+from flasknado.native.exchange import NativeExchange
+from flasknado.wsgi.exchange import OrdinaryExchange
 from tests.flasknado.site import MAX_BODY_BYTES, Site
 from tests.flasknado.wsgi.wire import Wire
 from tests.support.poll import poll
@@ -483,3 +488,48 @@ def test_head_that_is_refused_gets_its_status(shared_site: Site) -> None:
         said = read_to_end(sock)
 
     assert statuses(said) == [400]
+
+
+WEBSOCKET = (
+    b"Connection: Upgrade\r\n",
+    b"Upgrade: websocket\r\n",
+    b"Sec-WebSocket-Version: 13\r\n",
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+)
+
+
+@pytest.mark.parametrize("layer", ["llhttp", "llhttp-asyncio"], indirect=True)
+def test_closed_connection_is_freed_without_a_garbage_collection(
+    shared_site: Site, layer: str
+) -> None:
+    requests = [
+        b"",
+        get("/a"),
+        get("/native/a"),
+        get("/a", CLOSE),
+        get("/native/a", CLOSE),
+        get("/a") + get("/native/a") + get("/b"),
+        chunked("/a", b"abc"),
+        post("/native/a", b"abc"),
+        b"FROB / HTTP/1.1\r\n" + HOST + b"\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        post("/a", b"abc")[:-1],
+        post("/native/a", b"abc")[:-1],
+        post("/a", b"abc", b"Connection: Upgrade\r\nUpgrade: h2c\r\n"),
+        post("/native/a", b"abc", b"Connection: Upgrade\r\nUpgrade: h2c\r\n"),
+        get("/chat", *WEBSOCKET),
+    ]
+    kinds = (Connection, RequestParser, OrdinaryExchange, NativeExchange)
+
+    def kept() -> int:
+        return sum(isinstance(each, kinds) for each in gc.get_objects())
+
+    gc.collect()
+    gc.disable()
+    try:
+        before = kept()
+        for request in requests:
+            converse(shared_site.address, request)
+        poll(kept, until=lambda now: now <= before)
+    finally:
+        gc.enable()

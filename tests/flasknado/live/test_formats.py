@@ -110,13 +110,6 @@ def test_sse_block_any_text_arrives_with_its_line_ends_as_lf(text: str, name: st
     assert received == [text.replace("\r\n", "\n").replace("\r", "\n")]
 
 
-@given(anything)
-def test_sse_comment_any_text_is_seen_by_nobody(text: str) -> None:
-    parser = parsed(formats.sse_comment(text))
-    assert parser.messages == []
-    assert parser == EventSourceParser()
-
-
 @pytest.mark.parametrize("bad", ["a\nb", "a\rb", "a\0b"])
 def test_sse_block_id_or_name_that_cannot_be_carried_is_refused(bad: str) -> None:
     with pytest.raises(ValueError, match="line end or NUL"):

@@ -167,13 +167,6 @@ def test_command_that_cannot_serve_says_why_and_fails(
         server.wait_for_output(said)
 
 
-def test_command_with_a_script_name_that_is_no_path_says_so_and_fails(folder: Path) -> None:
-    env = {"SCRIPT_NAME": "shop"}
-    with server_process(command("hello:app"), cwd=folder, env=env, ready=False) as server:
-        assert server.wait() != 0
-        server.wait_for_output("SCRIPT_NAME must begin with a slash, such as /shop, not 'shop'")
-
-
 @pytest.mark.parametrize("option", ["--check-config", "--print-config"])
 def test_command_that_only_checks_says_so_in_one_sentence(folder: Path, option: str) -> None:
     with server_process(command(option, "hello:app"), cwd=folder, ready=False) as server:

@@ -41,6 +41,12 @@ def test_help_lists_our_options_before_gunicorns(page: str) -> None:
     assert {"--bind", "--workers", "--threads", "--config"} <= options(gunicorns)
 
 
+def test_help_names_the_other_commands(page: str) -> None:
+    assert {"flasknado init", "flasknado doctor", "flasknado deploy"} <= set(
+        re.findall(r"flasknado [a-z]+", page)
+    )
+
+
 def test_help_shows_the_defaults_of_this_server(page: str) -> None:
     known = Config().settings
     differ = [name for name in known.keys() & settings.DEFAULTS if known[name].cli]

@@ -104,6 +104,11 @@ def command(*options: str) -> tuple[str, ...]:
         (("--bind", "unix:no/folder/s"), "the folder 'no/folder' does not exist: create it"),
         (("--bind", f"unix:{'x' * 120}"), "the path has 120 bytes, and the limit for Unix sock"),
         (("--ops-bind", "unix:small.py"), "--ops-bind: cannot listen on .* is not a socket"),
+        (("--ops-bind", "9100"), "--ops-bind: cannot listen on '9100' .write HOST:PORT or unix:"),
+        (("--config", "none.py"), "--config is 'none.py', which is not readable .No such file"),
+        (("--config", "."), "--config is '.', which is not readable .Is a directory"),
+        (("--reload-extra-file", "no.txt"), "--reload-extra-file must be an existing file, not no"),
+        (("--static", "/static=no/folder"), "--static: .* 'no/folder' does not exist"),
         (("--error-logfile", "no/folder/log"), "--log-file is 'no/folder/log', which is not wri"),
         (("--access-logfile", "."), "--access-logfile is '.', which is not writable"),
         (("--log-config", "none.ini"), "--log-config is 'none.ini', but that file does not"),
@@ -112,6 +117,7 @@ def command(*options: str) -> tuple[str, ...]:
             ("--log-syslog", "--log-syslog-facility", "x"),
             "--log-syslog-facility must be one of",
         ),
+        (("--log-syslog-to", "nowhere"), "--log-syslog-to is 'nowhere': "),
         (("--pid", "no/folder/pid"), "--pid is 'no/folder/pid', but the folder .* does not exist"),
         (
             ("--worker-tmp-dir", "no/folder"),
@@ -130,6 +136,7 @@ def command(*options: str) -> tuple[str, ...]:
             ("--certfile", "a.crt", "--keyfile", "a.key", "--cert-reqs", "7"),
             "--cert-reqs must be 0 .*, not 7",
         ),
+        (("--cert-reqs", "7"), "--cert-reqs must be 0 .*, not 7"),
         (
             ("--certfile", "a.crt", "--keyfile", "a.key", "--ciphers", "x"),
             "--ciphers is 'x': ",
@@ -273,6 +280,24 @@ def test_temporary_folder_that_is_missing_is_said_at_the_start(folder: Path) -> 
         assert server.wait() == 1
         server.wait_for_output("FLASKNADO_TMP_UPLOAD_DIR is 'none', but the folder 'none' does not")
         assert server.output.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("variable", "said"),
+    [
+        ("FLASKNADO_CONFIG", "FLASKNADO_CONFIG is 'none', which is not readable .No such file"),
+        ("SCRIPT_NAME", "SCRIPT_NAME must begin with a slash, such as /shop, not 'none'"),
+    ],
+)
+def test_bad_variable_is_a_one_line_error(
+    folder: Path,
+    variable: str,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv(variable, "none")
+    test_bad_value_is_a_one_line_error(folder, (), said, monkeypatch, capfd)
 
 
 def test_key_with_a_password_asks_nobody(folder: Path) -> None:

@@ -21,9 +21,9 @@ from flask_sqlalchemy import SQLAlchemy
 from flasknado.live.log import reader as live_log
 from flasknado.live.log import tables
 from flasknado.live.log.base import Log
-from flasknado.live.log.database import SessionLog
 from flasknado.live.log.followers import SQLiteFollower
 from flasknado.live.log.reader import Answer, LiveBatch, Reader, Report, Request, Started, Stopped
+from flasknado.live.log.session_log import SessionLog
 from flasknado.live.log.wakeup import Wakeup
 from flasknado.live.options import LiveOptions
 from flasknado.live.state import state_of
