@@ -21,7 +21,7 @@ from flasknado.http.body_limits import body_too_large
 from flasknado.http.counters import NATIVE
 from flasknado.http.date import date_field
 from flasknado.http.exchange import Exchange
-from flasknado.http.message import REASON_PHRASES, SERVER_SOFTWARE, HeaderField, RequestHead
+from flasknado.http.message import REASON_PHRASES, SERVER_SOFTWARE, RequestHead
 from flasknado.http.request_id import REQUEST_ID_FIELD
 from flasknado.native.iostream import TransportStream
 
@@ -37,7 +37,8 @@ Serve = Callable[[Any], None]
 SHARED_FIELDS: Final = 1024
 SHARED_FIELD_BYTES: Final = 256
 """So many header fields are kept once for all requests that are parked, if they are so small."""
-_shared_fields: Final[dict[HeaderField, HeaderField]] = {}
+_shared_fields: Final[dict[Any, Any]] = {}
+"""Compiled code would make a new tuple of each that it knows to be one."""
 
 
 class Parked(Protocol):
@@ -47,7 +48,7 @@ class Parked(Protocol):
         """The client has gone."""
 
 
-def _shared(field: HeaderField) -> HeaderField:
+def _shared(field: Any) -> Any:
     """Return a field as it is kept once: most clients send the same."""
     known = _shared_fields.get(field)
     if known is not None:
@@ -133,7 +134,8 @@ class DirectExchange(Exchange):
         """Hold little until the response; `parked` is told if the client goes before it."""
         self._parked = parked
         head = self.head
-        head.headers = [_shared(field) for field in head.headers]
+        fields: Any = head.headers
+        head.headers = [_shared(field) for field in fields]
         self._connection.rest()
 
     def respond(self, status: int, fields: list[tuple[str, str]], body: bytes = b"") -> None:

@@ -157,7 +157,7 @@ def test_fields_of_what_waits_are_kept_once(site: Site) -> None:
         poll(lambda: len(site.waiting) == 2)
         first, second = (waiting.exchange.head.headers for waiting in site.waiting)
         assert first[1] == (b"User-Agent", b"a browser")
-        assert first[1] is second[1]
+        assert first[1][1] is second[1][1]
 
 
 def test_what_waits_is_told_that_its_client_has_gone(site: Site) -> None:
