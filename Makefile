@@ -27,8 +27,8 @@ help:  ## list the targets
 
 install: $(VENV)/.dev  ## make .venv with everything that serving and testing need
 
-serve: $(VENV)/.runtime  ## serve the bundled application (PORT=8000, WORKERS=1, ...)
-	@$(BIN)/python server.py
+serve: $(VENV)/.runtime  ## serve the bundled application, in development mode (PORT=8000, WORKERS=1, ...)
+	@$(BIN)/python server.py develop
 
 test: $(VENV)/.dev  ## run the tests (ARGS="-k name" for some of them, COVERAGE=1 to measure)
 ifndef COVERAGE
@@ -85,8 +85,8 @@ docs: $(DOCS)/.docs  ## build the documentation site into build/site, strictly
 bench: $(VENV)/.runtime $(BENCH)/.bench  ## measure this server against others, side by side (needs wrk)
 	@$(BIN)/python -m loadtests.bench $(ARGS)
 
-loadtest: $(VENV)/.runtime $(LOADTEST)/.loadtest  ## compare with Flask's development server, under locust (FULL=1, PEERS=, TARGET=, PUBLISH=1)
-	@$(BIN)/python -m loadtests.loadtest $(if $(FULL),--full) $(if $(PEERS),--peers "$(PEERS)") $(if $(TARGET),--target "$(TARGET)") $(if $(PUBLISH),--publish) $(ARGS)
+loadtest: $(VENV)/.runtime $(LOADTEST)/.loadtest  ## compare with Flask's development server, under locust (FULL=1, WORKERS=2, PEERS=, TARGET=, PUBLISH=1)
+	@$(BIN)/python -m loadtests.loadtest $(if $(FULL),--full) $(if $(WORKERS),--workers $(WORKERS)) $(if $(PEERS),--peers "$(PEERS)") $(if $(TARGET),--target "$(TARGET)") $(if $(PUBLISH),--publish) $(ARGS)
 
 lock:  # resolve requirements/*.in again (needs uv)
 	@for group in build runtime dev docs loadtest bench bench-bjoern bench-fastwsgi; do \

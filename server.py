@@ -1,6 +1,7 @@
 """The bundled application's server: settings, host, run.
 
 python server.py            serve
+python server.py develop    serve in development mode, as `make serve` does
 python server.py routes     list the URL map of both halves
 python server.py check      validate the settings and reach the database
 """
@@ -10,10 +11,11 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from collections.abc import Callable
 from functools import partial
 
 import flasknado
-from config import Settings, SettingsError, load_settings
+from config import PROJECT_ROOT, Settings, SettingsError, load_settings
 from flasknado import AddressTaken, ConfigurationError, Limits
 
 ACCESS_LOGS: dict[str, dict[str, str]] = {
@@ -68,8 +70,14 @@ def build(settings: Settings) -> flasknado.HTTPServer:
     )
 
 
-def serve(settings: Settings) -> None:
-    """Serve until a signal ends it: TERM drains, INT and QUIT stop at once, HUP reloads."""
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def serve(settings: Settings, *, debug: bool = False) -> None:
+    """Serve until a signal ends it: TERM drains, INT and QUIT stop at once, HUP reloads.
+
+    debug: whether in development mode, which restarts when code or `.env` changes.
+    """
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     flasknado.serve(
         _build,
@@ -80,7 +88,22 @@ def serve(settings: Settings) -> None:
         log_format=settings.log_format,
         **ACCESS_LOGS[settings.access_log],
         proc_name="flasknado",
+        debug=debug,
+        reload_extra_files=[str(path) for path in [PROJECT_ROOT / ".env"] if path.is_file()],
     )
+
+
+def develop(settings: Settings) -> None:
+    """Serve in development mode if this is development, and for this machine alone."""
+    reasons = {
+        f"APP_ENV={settings.app_env}": settings.production,
+        f"WORKERS={settings.workers}": settings.workers > 1,
+        f"HOST={settings.host}": settings.host not in LOOPBACK,
+    }
+    against = [reason for reason, holds in reasons.items() if holds]
+    if against:
+        print(f"Without development mode, because of {', '.join(against)}.")  # noqa: T201
+    serve(settings, debug=not against)
 
 
 def _build() -> flasknado.HTTPServer:
@@ -112,7 +135,12 @@ def check(settings: Settings) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command; returns the exit status."""
-    commands = {"serve": serve, "routes": routes, "check": check}
+    commands: dict[str, Callable[[Settings], None]] = {
+        "serve": serve,
+        "develop": develop,
+        "routes": routes,
+        "check": check,
+    }
     parser = argparse.ArgumentParser(prog="server.py", description="Flask on Tornado.")
     parser.add_argument("command", nargs="?", default="serve", choices=commands)
     command = parser.parse_args(arguments).command

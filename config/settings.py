@@ -256,7 +256,9 @@ class Settings(BaseSettings):
     )
     register_limit_per_address: str = _limit("60 per hour", "Accounts created from one address.")
     api_write_limit: str = _limit(
-        "600 per 10 minutes", "Changes through the API by one account, or from one address."
+        "600 per 10 minutes",
+        "Changes by one account, or from one address without an account: through the API, with"
+        " the pages' forms and in the chat.",
     )
     upload_dir: Path = _setting(
         VAR_DIR / "uploads",

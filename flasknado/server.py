@@ -178,6 +178,7 @@ class HTTPServer(TornadoHTTPServer):
             app = next(flask_apps_of(self.container.application), None)
             if app is not None:
                 self.native.add(mounted(provided_routes(app, self), self._mount))
+            self.add_drain_callback(self.container.begin_drain)
             self.add_drain_callback(self.container.end_sockets)
             self.add_close_callback(self.container.loop_host.ended)
         if static:
@@ -354,13 +355,14 @@ class HTTPServer(TornadoHTTPServer):
         delegate = self.native.application.start_request(server_conn, request_conn)
         return tornado_private.ProxyAdapter(delegate, request_conn) if self.xheaders else delegate
 
-    async def drain(self, timeout_s: float) -> bool:
+    async def drain(self, timeout_s: float, *, close_idle: bool = False) -> bool:
         """Stop accepting, finish running requests, close the rest; True if all finished in time.
 
         From now on every response closes its connection (`Connection: close`); idle connections
-        have `DRAIN_LINGER_S` to send one more request. Requests that still wait for a thread at
-        the end get 503. Drain callbacks get the window. Connections that native handlers have
-        detached (WebSocket) are not waited for: whoever detached them closes them.
+        have `DRAIN_LINGER_S` to send one more request; with `close_idle` (llhttp) those that have
+        had one are closed at once. Requests that still wait for a thread at the end get 503. Drain
+        callbacks get the window. Connections that native handlers have detached (WebSocket) are not
+        waited for: whoever detached them closes them.
         """
         began = time.monotonic()
         deadline = began + timeout_s
@@ -369,6 +371,8 @@ class HTTPServer(TornadoHTTPServer):
         self.stop()
         if self._shared is not None:
             self._shared.keep_alive = False
+            if close_idle:
+                self._shared.close_idle()
         await _call_each(self._drain_callbacks, timeout_s, limit_s=timeout_s)
         quiet_polls = 0
         while quiet_polls < 2 and time.monotonic() < deadline:

@@ -38,6 +38,7 @@ def stream(
     headers: Mapping[str, str] | Iterable[tuple[str, str]] | None = None,
     idle_timeout_s: float | None = DEFAULT_IDLE_TIMEOUT_S,
     timeout_s: float | None = None,
+    drain_grace_s: float | None = None,
 ) -> Response:
     """Return a response whose body `source` yields, on the server's event loop; in a view.
 
@@ -58,6 +59,11 @@ def stream(
     `idle_timeout_s` without a chunk, after `timeout_s` in all, and when the server's drain ends.
     A stream of server-sent events that is silent for 15 seconds gets a comment.
 
+    Once the server drains, a stream of server-sent events may go on for `--stream-grace`, and any
+    other for the whole of the drain, or each for `drain_grace_s`, if that is given. Then it is
+    cancelled and closed, and the body ends there as if it were complete, so that an `EventSource`
+    connects again, to another server.
+
     Under another server the response is a plain iterator, which runs `source` on an event loop of
     its own, on the thread. Raises `TypeError` for anything but an async iterator.
     """
@@ -66,10 +72,12 @@ def stream(
             f"stream() takes an async iterator, such as a call of an async generator function, "
             f"not {type(source).__name__}; return a synchronous generator from the view itself"
         )
+    if drain_grace_s is not None and drain_grace_s < 0:
+        raise ValueError(f"drain_grace_s must be 0 seconds or more, not {drain_grace_s}")
     chunks = PlainChunks(source)
     response_class = _class_over(current_app.response_class)  # type: ignore[arg-type]  # hashable
     response = response_class(chunks, status=status, headers=headers, mimetype=mimetype)
-    response.body_of_loop = LoopBody(chunks, idle_timeout_s, timeout_s)
+    response.body_of_loop = LoopBody(chunks, idle_timeout_s, timeout_s, drain_grace_s)
     response.headers.setdefault("X-Accel-Buffering", "no")
     if response.mimetype == EVENT_STREAM:
         response.headers.setdefault("Cache-Control", "no-store")
@@ -108,11 +116,16 @@ class LoopBody:
     """What the event loop needs to know of a response, until it has been sent."""
 
     def __init__(
-        self, chunks: PlainChunks, idle_timeout_s: float | None, timeout_s: float | None
+        self,
+        chunks: PlainChunks,
+        idle_timeout_s: float | None,
+        timeout_s: float | None,
+        drain_grace_s: float | None,
     ) -> None:
         self.chunks = chunks
         self.idle_timeout_s = idle_timeout_s
         self.timeout_s = timeout_s
+        self.drain_grace_s = drain_grace_s
 
 
 class StreamMixin:
@@ -166,6 +179,7 @@ class _ToLoop(Handoff):
             leaving_blocks=leaving_blocks,
             idle_timeout_s=body.idle_timeout_s,
             timeout_s=body.timeout_s,
+            drain_grace_s=body.drain_grace_s,
             comments=self._content_type.startswith(EVENT_STREAM),
         )
 

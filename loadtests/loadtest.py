@@ -25,7 +25,7 @@ from loadtests.processes import Cores
 from loadtests.publish import CannotPublish
 from loadtests.results import Results
 from loadtests.scenarios import SCENARIOS, Scenario
-from loadtests.servers import OURS, ROOT, SERVERS, Server
+from loadtests.servers import OURS, ROOT, SERVERS, Server, with_workers
 from loadtests.terminal import INTERRUPTED_STATUS, say
 
 BASELINE = "flask-dev"
@@ -64,6 +64,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--peers", default="", metavar="'NAME NAME'", help=f"of {', '.join(SERVERS)}"
     )
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="ours with N workers, too"
+    )
     parser.add_argument("--target", type=_local_url, metavar="URL", help="what runs there instead")
     parser.add_argument(
         "--publish", action="store_true", help="put table and chart into docs and README"
@@ -77,6 +80,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
             parser.error(f"no server is named {name!r}: choose from {', '.join(SERVERS)}")
         if name not in options.servers:
             options.servers.append(name)
+    pinnable = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if pinnable else os.cpu_count() or 1
+    if not 1 <= options.workers <= cores:
+        parser.error(
+            f"--workers {options.workers} cannot be measured: this machine has {cores} cores"
+        )
     if options.seconds <= 0 or options.rounds < 1:
         parser.error("--seconds must be above 0 and --rounds at least 1")
     return options
@@ -108,10 +117,16 @@ def run(options: argparse.Namespace) -> int:
     if not options.target:
         versions, skipped = installed(options.servers)
         servers = [SERVERS[name] for name in versions]
+        if options.workers > 1:
+            more = with_workers(options.workers)
+            servers.append(more)
+            versions[more.name] = versions[OURS]
     scenarios = _scenarios(options)
     levels = {each.name: _levels(each, options) for each in scenarios}
     plan = Plan(servers, scenarios, levels, options.seconds, options.rounds, cores)
     say(_announcement(plan, len(versions)))
+    if options.workers > 1 and cores.generator in cores.of_server(options.workers):
+        described["shared_with_generator"] = servers[-1].name
     if described["load_average_at_start"] > BUSY_LOAD_AVERAGE:
         say("The machine is busy with something else, so expect a large spread.")
     folder = ROOT / "var" / "loadtest" / time.strftime("%Y-%m-%d-%H%M%S")

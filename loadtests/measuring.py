@@ -153,12 +153,17 @@ def _load(
     name = watched.server.name if watched else str(served)
     label = name if watched else "target"
     url = watched.url if watched else name
+    workers = watched.server.workers if watched else 1
+    generators = plan.cores.beside(workers)
+    own = plan.cores.of_server(workers)
+    # With the generator on one of them, what others had is not known.
+    own = () if plan.cores.generator in own else own
     for scenario in plan.scenarios:
         if (name, scenario.name) in measured.impossible:
             continue
         for users in plan.levels[scenario.name]:
-            meter = Meter(watched, plan.cores.server) if watched else None
-            report = generator.run(scenario, users, url, plan.seconds, raw, plan.cores)
+            meter = Meter(watched, own) if watched else None
+            report = generator.run(scenario, users, url, plan.seconds, raw, generators)
             if meter:
                 report = dataclasses.replace(report, **asdict(meter.read()))
             measured.samples.append(Sample(round_number, name, scenario.name, users, report))
@@ -185,9 +190,14 @@ def served(server: Server, prepared: Path, folder: Path, cores: Cores) -> Iterat
     # A server that drops root's rights has to write to it, and SQLite to files beside it.
     fresh.chmod(0o777)
     database.chmod(0o666)
-    target = Target(free_port(), str(folder), MODULE, handlers=HANDLERS)
-    environment = _environment(database)
-    with running(server, target, core=cores.server, environment=environment) as process:
+    target = Target(free_port(), str(folder), MODULE, handlers=HANDLERS, workers=server.workers)
+    with running(
+        server,
+        target,
+        core=cores.server,
+        more_cores=cores.of_server(server.workers)[1:],
+        environment=_environment(database),
+    ) as process:
         yield process
 
 
@@ -196,4 +206,6 @@ def _environment(database: Path) -> dict[str, str]:
         "DATABASE_URL": f"sqlite:///{database}",
         "APP_ENV": "development",
         "SECRET_KEY": _SECRET_KEY,
+        # Counted as ever, and never reached.
+        "API_WRITE_LIMIT": "1000000 per 10 minutes",
     }

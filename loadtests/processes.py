@@ -35,7 +35,7 @@ class ServerFailed(Exception):
 class Cores:
     """Which processor core the server gets and which the generator; `None` is any.
 
-    `spare` are the other cores, for more processes of the generator.
+    `spare` are the other cores, for more workers of the server, else for the generator.
     """
 
     server: int | None
@@ -49,6 +49,19 @@ class Cores:
         if len(usable) < 2 or shutil.which("taskset") is None:
             return cls(None, None)
         return cls(usable[0], usable[1], tuple(usable[2:]))
+
+    def of_server(self, workers: int = 1) -> tuple[int, ...]:
+        """Return the cores of a server with so many workers: the generator's last of all."""
+        if self.server is None or self.generator is None:
+            return ()
+        return (self.server, *self.spare, self.generator)[:workers]
+
+    def beside(self, workers: int) -> Cores:
+        """Return the same without the spare cores that a server with so many workers takes."""
+        taken = self.of_server(workers)
+        return Cores(
+            self.server, self.generator, tuple(core for core in self.spare if core not in taken)
+        )
 
 
 def pinned(core: int | None, command: Sequence[str], *more: int) -> list[str]:
@@ -126,18 +139,19 @@ def running(
     target: Target,
     *,
     core: int | None = None,
+    more_cores: Sequence[int] = (),
     environment: Mapping[str, str] | None = None,
     ready_path: str = "/",
 ) -> Iterator[Running]:
     """Run a server until the block ends; it answers `ready_path` with 200 when the block begins.
 
-    Raises `ServerFailed`.
+    It is kept to `core` and `more_cores`, if there is one. Raises `ServerFailed`.
     """
     folder = Path(target.folder)
     for name, text in server.files.items():
         (folder / name).write_text(target.fill(text), encoding="utf-8")
     log = folder / f"{server.name}.log"
-    command = pinned(core, [target.fill(part) for part in server.command])
+    command = pinned(core, [target.fill(part) for part in server.command], *more_cores)
     python_path = target.fill(server.python_path)
     with contextlib.ExitStack() as stack:
         output = stack.enter_context(log.open("wb"))

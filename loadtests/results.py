@@ -291,6 +291,11 @@ def remarks(results: Results) -> Iterator[str]:
             f"(shared): other processes had more than {100 * SHARED_CORE:.0f} % of the server's"
             " core in a round, so this is no result; the number per core second suffers least."
         )
+    if name := results.machine.get("shared_with_generator"):
+        yield (
+            f"{name}: there are too few cores for the generator to have one of its own, so the"
+            " server may be able to do more, and whether others used its cores is not known."
+        )
     for name, message in (results.failed or {}).items():
         yield f"{name} was left out: {message}"
     yield from errors_of(results.samples)

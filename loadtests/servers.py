@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,6 +37,7 @@ class Target:
     attribute: str = "app"
     handlers: str = "loadtests.apps.native:routes"
     threads: int = 16
+    workers: int = 1
 
     def fill(self, text: str) -> str:
         """Return a command's part or a file's text with the fields in their places."""
@@ -59,11 +60,11 @@ class Server:
     """A server of the table.
 
     `version` is a command whose output names the version; it fails when the server is not
-    installed. `files` are written into the target's folder before the start. `pooled` says
-    whether views run on `Target.threads` threads, `native` whether Tornado's handlers run beside,
-    `single` that there is one thread for everything. `max_body_bytes` is the largest body that
-    it takes, where that is less than is asked of the others. `python_path` is where it finds the
-    application.
+    installed. `workers` is its number of processes, where there may be more than one. `files` are
+    written into the target's folder before the start. `pooled` says whether views run on
+    `Target.threads` threads, `native` whether Tornado's handlers run beside, `single` that there is
+    one thread for everything. `max_body_bytes` is the largest body that it takes, where that is
+    less than is asked of the others. `python_path` is where it finds the application.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Server:
     pooled: bool = True
     native: bool = False
     single: bool = False
+    workers: int = 1
     max_body_bytes: int | None = None
     python_path: str = "{root}"
     files: Mapping[str, str] = field(default_factory=dict)
@@ -112,8 +114,8 @@ def _ours(layer: str, environment: str = "{venv}") -> tuple[str, ...]:
     return (
         environment + "/flasknado",
         *("--http", layer, "--handlers", "{handlers}"),
-        *("--bind", "127.0.0.1:{port}", "--workers", "1", "--threads", "{threads}"),
-        *("--log-level", "warning", "{module}:{attribute}"),
+        *("--bind", "127.0.0.1:{port}", "--workers", "{workers}"),
+        *("--threads", "{threads}", "--log-level", "warning", "{module}:{attribute}"),
     )
 
 
@@ -357,3 +359,9 @@ OURS = "flasknado"
 OURS_COMPILED = "flasknado-compiled"
 OURS_ON_STOCK = "flasknado-stock"
 ALL_OURS = (OURS, OURS_COMPILED, OURS_ON_STOCK)
+
+
+def with_workers(count: int) -> Server:
+    """Return our server with more than one worker, each of which may have a core."""
+    ours = SERVERS[OURS]
+    return replace(ours, name=f"{OURS}-{count}-workers", workers=count)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ _IDLE, _IOWAIT, _STEAL = 3, 4, 7
 class Usage:
     """`server_s` is the server's processor time; `others_share` what others had of its core.
 
-    `others_share` is `None` if the server has no core of its own.
+    `others_share` is `None` if the server has no cores of its own.
     """
 
     server_s: float
@@ -27,23 +28,23 @@ class Usage:
 
 
 class Meter:
-    """Watches a server and its core from now on."""
+    """Watches a server and its cores from now on."""
 
-    def __init__(self, running: Running, core: int | None) -> None:
+    def __init__(self, running: Running, cores: Sequence[int]) -> None:
         self._running = running
-        self._core = core
+        self._cores = cores
         self._began_at = time.monotonic()
         self._server_s = running.processor_s()
-        self._busy_s = 0.0 if core is None else busy_s(core)
+        self._busy_s = sum(map(busy_s, cores))
 
     def read(self) -> Usage:
         """Return what was used since the meter was made."""
         server_s = self._running.processor_s() - self._server_s
-        if self._core is None:
+        if not self._cores:
             return Usage(server_s, None)
         elapsed_s = time.monotonic() - self._began_at
-        others_s = busy_s(self._core) - self._busy_s - server_s
-        return Usage(server_s, max(others_s, 0.0) / elapsed_s)
+        others_s = sum(map(busy_s, self._cores)) - self._busy_s - server_s
+        return Usage(server_s, max(others_s, 0.0) / elapsed_s / len(self._cores))
 
 
 def busy_s(core: int) -> float:

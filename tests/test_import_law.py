@@ -49,7 +49,8 @@ STOREYS = {
     "server": f"{GROUND} http static wsgi native stock",
     "route_table": f"{GROUND} native ops",
     "ops": f"{GROUND} http environ pool wsgi native server",
-    "process": f"{GROUND} http environ on_loop pool static wsgi native stock server ops",
+    "debug": f"{GROUND} http static wsgi native server ops.logs",
+    "process": f"{GROUND} http environ on_loop pool static wsgi native stock server ops debug",
     "__main__": "errors process",
     LIVE_GROUND: f"{GROUND} {LIVE_GROUND} http.encode websocket.codec",
     "live.client": "live.errors",
@@ -237,6 +238,12 @@ def test_pure_module_when_imported_brings_no_loop_and_no_socket(module: str) -> 
     loaded = loaded_by(module)
     assert module in loaded
     assert not loaded & NOT_PURE
+
+
+def test_development_mode_is_not_imported_where_it_is_off() -> None:
+    loaded = loaded_by("flasknado", "flasknado.process.cli", "flasknado.process.worker")
+    assert "flasknado.process.serve" in loaded
+    assert not {name for name in loaded if "debug" in name.partition("flasknado.")[2]}
 
 
 def test_flask_side_of_socketio_when_imported_brings_no_tornado() -> None:

@@ -9,6 +9,9 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import time
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -28,7 +31,13 @@ MAX_BYTES_OF_AN_ACCOUNT = 500 * 1024 * 1024
 DOWNLOAD = "application/octet-stream"
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 _PIECE_BYTES = 256 * 1024
-_NOT_IN_A_NAME = re.compile(r"[\x00-\x1f\x7f/\\\ud800-\udfff]")
+_STORED_NAME = re.compile(r"[0-9a-f]{32}")
+_LOOKED_UP_AT_ONCE = 500
+# Beside what no file system takes: bidirectional controls, with which a name that ends in `.exe`
+# looks as if it ended in `.jpg` (Unicode, UTR 36, section 2.5).
+_NOT_IN_A_NAME = re.compile(
+    r"[\x00-\x1f\x7f-\x9f/\\\ud800-\udfff\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]"
+)
 _BEGINNINGS = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
     (b"\xff\xd8\xff", "image/jpeg"),
@@ -101,6 +110,29 @@ def path_of(attachment: Attachment) -> Path:
     return _folder() / attachment.stored_as
 
 
+def left_behind(older_than_s: float) -> Iterator[Path]:
+    """Yield the files that belong to no attachment: their upload or deletion was cut off.
+
+    A new file's row is committed within moments of its last byte, by whichever process and
+    machine; so a file that is older than `older_than_s` and has no row will never have one. Other
+    files in the folder are none of ours. Holds no transaction while it yields.
+    """
+    oldest = time.time() - older_than_s
+    with os.scandir(_folder()) as entries:
+        old = (
+            entry.name
+            for entry in entries
+            if _STORED_NAME.fullmatch(entry.name)
+            and entry.is_file(follow_symlinks=False)
+            and _changed_at(entry) < oldest
+        )
+        while names := list(islice(old, _LOOKED_UP_AT_ONCE)):
+            wanted = select(Attachment.stored_as).where(Attachment.stored_as.in_(names))
+            known = set(db.session.scalars(wanted))
+            end_transaction()
+            yield from (_folder() / name for name in names if name not in known)
+
+
 def media_type_of(beginning: bytes) -> str:
     """Return the kind of a file that begins like this: a picture, or `DOWNLOAD`."""
     for signature, media_type in _BEGINNINGS:
@@ -128,6 +160,13 @@ def _copy(source: IO[bytes], target: IO[bytes]) -> int:
     while piece := source.read(_PIECE_BYTES):
         size_bytes += target.write(piece)
     return size_bytes
+
+
+def _changed_at(entry: os.DirEntry[str]) -> float:
+    try:
+        return entry.stat(follow_symlinks=False).st_mtime
+    except FileNotFoundError:
+        return time.time()  # it was deleted meanwhile
 
 
 def _delete_file(attachment: Attachment) -> None:

@@ -1,4 +1,4 @@
-"""Commands: `flask --app webapp users ...`, `posts ...` and `demo`."""
+"""Commands: `flask --app webapp users ...`, `posts ...`, `attachments ...` and `demo`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flask import Flask, current_app
 from flask.cli import AppGroup, with_appcontext
 from sqlalchemy import select
 
-from webapp import accounts, credentials, demo, search
+from webapp import accounts, attachments, credentials, demo, search
 from webapp.database import DatabaseError, migrate_if_needed
 from webapp.extensions import db
 from webapp.models import ADMIN, USER, User
@@ -22,12 +22,14 @@ R = TypeVar("R")
 
 users = AppGroup("users", help="Manage the accounts.")
 posts = AppGroup("posts", help="Manage the posts.")
+files = AppGroup("attachments", help="Manage the files of posts.")
 
 
 def register(app: Flask) -> None:
     """Add the commands to `flask --app webapp`."""
     app.cli.add_command(users)
     app.cli.add_command(posts)
+    app.cli.add_command(files)
     app.cli.add_command(demo_command)
 
 
@@ -155,6 +157,34 @@ def index_posts() -> None:
             connection.commit()
             indexed += batch
     click.echo(f"{indexed} posts indexed.")
+
+
+@files.command("sweep")
+@click.option("--delete", is_flag=True, help="Delete them; else they are only counted.")
+@click.option(
+    "--hours",
+    type=click.FloatRange(min=1),
+    default=24,
+    show_default=True,
+    help="How old a file must be.",
+)
+@on_database
+def sweep_attachments(delete: bool, hours: float) -> None:
+    """Find the files that no attachment has, which a crash leaves behind."""
+    count = size_bytes = 0
+    for path in attachments.left_behind(hours * 3600):
+        try:
+            size_bytes += path.stat().st_size
+            if delete:
+                path.unlink()
+        except FileNotFoundError:
+            continue  # somebody else sweeps, too
+        count += 1
+    megabytes = f"{size_bytes / 1000**2:.1f} MB"
+    if delete:
+        click.echo(f"{count} files of no attachment are deleted ({megabytes}).")
+    else:
+        click.echo(f"{count} files belong to no attachment ({megabytes}); --delete deletes them.")
 
 
 @click.command("demo")

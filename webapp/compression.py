@@ -14,6 +14,7 @@ from typing import Any
 from flask import Flask, Response, g, request, session
 
 from webapp.extensions import compress
+from webapp.identity import NOBODYS
 
 CODINGS = ("zstd", "br", "gzip")
 MIN_BYTES = 500
@@ -59,6 +60,9 @@ def _compress(response: Response) -> Response:
 
 def _is_public(response: Response) -> bool:
     """Whether the answer holds nothing but what everybody may read."""
+    # The session is not even looked at for these: the answer would have `Vary: Cookie`.
+    if request.endpoint in NOBODYS:
+        return "Range" not in request.headers
     return (
         g.get("user") is None
         and not session

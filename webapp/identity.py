@@ -31,8 +31,8 @@ _NO_ROLES: frozenset[str] = frozenset()
 # EventSource and WebSocket cannot set headers, so there a token may be in the query.
 _LIVE_PREFIX = "/live/"
 _QUERY_NAME = "access_token"
-# Views that answer everybody alike, and ask no database.
-_NOBODYS = frozenset(("static", "pages.avatar"))
+NOBODYS = frozenset(("static", "pages.avatar"))
+"""The endpoints of views that answer everybody alike, and ask no database."""
 # What a session holds.
 _USER, _NAME, _GENERATION = "user_id", "session_id", "generation"
 _BEARER = re.compile(r"[Bb]earer +(\S+)")
@@ -59,7 +59,7 @@ def load_identity() -> None:
     g.user, g.roles, g.by_session, g.token_refusal = None, _NO_ROLES, False, None
     g.by_api_token, g.login_session = False, None
     g.token_expires_at = None
-    if request.endpoint in _NOBODYS or request.method == "OPTIONS":
+    if request.endpoint in NOBODYS or request.method == "OPTIONS":
         return
     try:
         presented = _load_from_token()

@@ -17,7 +17,6 @@ import math
 import time
 from collections.abc import Callable
 from functools import wraps
-from ipaddress import IPv6Address, ip_address, ip_network
 from typing import ParamSpec, TypeVar, cast
 
 from flask import Flask, Response, current_app, g, request
@@ -25,6 +24,7 @@ from flask_limiter import RateLimitExceeded
 from werkzeug.exceptions import TooManyRequests
 
 from webapp import rules
+from webapp.addresses import address
 from webapp.errors import answer
 from webapp.extensions import limiter
 from webapp.identity import current_user
@@ -33,7 +33,6 @@ from webapp.models import User
 
 _LIMITED = "passes_the_limiter"
 KNOWN_ADDRESS_S = 30 * 24 * 3600
-_IPV6_SITE_BITS = 64  # what one customer is given at the least (RFC 6177)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -86,6 +85,7 @@ def guard_registration(view: Callable[P, R]) -> Callable[P, R]:
     guarded = limiter.shared_limit(
         configured("REGISTER_LIMIT_PER_ADDRESS"),
         scope="register",
+        key_func=address,
         methods=["POST"],
         deduct_when=lambda response: response.status_code in (201, 302),
         error_message="Too many accounts were made from your address",
@@ -108,19 +108,6 @@ def too_many(error: RateLimitExceeded) -> TooManyRequests:
     limit = limiter.current_limit
     wait_s = max(1, math.ceil(limit.window.reset_time - time.time())) if limit else 1
     return TooManyRequests(f"{error.description}: try again {_in(wait_s)}.", retry_after=wait_s)
-
-
-def address() -> str:
-    """Return the address that asks; of IPv6 the network, of which one customer has many."""
-    try:
-        found = ip_address(request.remote_addr or "")
-    except ValueError:
-        return "local"  # a Unix socket
-    if isinstance(found, IPv6Address):
-        if found.ipv4_mapped is None:
-            return str(ip_network((found.packed, _IPV6_SITE_BITS), strict=False))
-        found = found.ipv4_mapped
-    return str(found)
 
 
 def typed_account() -> str:

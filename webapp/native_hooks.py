@@ -20,7 +20,9 @@ from webapp.database import end_transaction, find
 from webapp.extensions import db, live
 from webapp.identity import current_user
 from webapp.models import ADMIN, Post
-from webapp.serializers import post_json, profile_json, timestamp
+from webapp.posts import AS_CARDS
+from webapp.serializers import post_card_json, profile_json, timestamp
+from webapp.write_limits import count_said
 
 POSTS_FOUND, PEOPLE_FOUND = 10, 5
 SUMMARY_CHARACTERS = 1_200
@@ -42,17 +44,21 @@ def found(query: str) -> dict[str, Any]:
     """Return the newest posts and the people that a query finds."""
     posts, people = [], []
     if (statement := search.posts_with(query)) is not None:
-        newest = statement.order_by(Post.id.desc()).limit(POSTS_FOUND)
-        posts = [post_json(post) for post in db.session.scalars(newest)]
+        newest = statement.options(AS_CARDS).order_by(Post.id.desc()).limit(POSTS_FOUND)
+        posts = [post_card_json(post) for post in db.session.scalars(newest)]
     if (named := search.people_named(query)) is not None:
         people = [profile_json(user) for user in db.session.scalars(named.limit(PEOPLE_FOUND))]
     return {"posts": posts, "people": people}
 
 
 def say(text: str) -> None:
-    """Say something in the chat; raises `Unauthorized`, or `ValueError` for a bad text."""
+    """Say something in the chat.
+
+    Raises `Unauthorized`, `ValueError` for a bad text, and `TooManyRequests`.
+    """
     user = current_user()
     said = rules.chat_line(text, CHAT_CHARACTERS)
+    count_said()
     line = {"author": user.username, "text": said, "created_at": timestamp(utc_now())}
     live.publish(CHAT, "chat.said", line, buffered=True)
 

@@ -2,8 +2,9 @@
 
 A hash takes a fifth of a second of a processor, on purpose. Without a bound as many would run
 at once as there are view threads, and whoever only reads would wait for a processor. When the
-queue is full the request is answered 503 with `Retry-After`, at once. Called on view threads,
-which wait for the result; no transaction is open meanwhile.
+queue is full the request is answered 503 with `Retry-After`, at once; one address never has more
+than half of the places, so that nobody can keep everybody else out. Called on view threads, which
+wait for the result; no transaction is open meanwhile.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextvars
 import os
 import threading
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -19,6 +21,7 @@ from typing import ParamSpec, TypeVar
 from flask import Flask, current_app
 from werkzeug.exceptions import ServiceUnavailable
 
+from webapp.addresses import address
 from webapp.extensions import bcrypt
 
 EXTENSION_KEY = "webapp.passwords"
@@ -40,26 +43,47 @@ class PoolFullError(ServiceUnavailable):
 
 
 class HashingPool:
-    """At most `threads` calls at once and `queue` that wait. May be used on any thread."""
+    """At most `threads` calls at once and `queue` that wait. May be used on any thread.
+
+    Each caller has a share of these places: half of them, and one at the least.
+    """
 
     def __init__(self, threads: int, queue: int) -> None:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="webapp-passwords")
-        self._places = threading.Semaphore(threads + queue)
+        self._places = threads + queue
+        self._share = (self._places + 1) // 2
+        self._taken: Counter[str] = Counter()
+        self._lock = threading.Lock()
 
-    def run(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    @property
+    def taken(self) -> int:
+        """How many calls run or wait."""
+        with self._lock:
+            return self._taken.total()
+
+    def run(self, whose: str, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Return what the function returns, in the caller's context.
 
+        Args:
+            whose: whom the place is counted for.
+            function: what is called, with the other arguments.
+
         Raises:
-            PoolFullError: there is no place (503).
+            PoolFullError: there is no place, or none of `whose` (503).
         """
-        if not self._places.acquire(blocking=False):
-            raise PoolFullError
+        with self._lock:
+            if self._taken.total() >= self._places or self._taken[whose] >= self._share:
+                raise PoolFullError
+            self._taken[whose] += 1
         try:
             context = contextvars.copy_context()
             call = partial(context.run, function, *args, **kwargs)
             return self._executor.submit(call).result()
         finally:
-            self._places.release()
+            with self._lock:
+                self._taken[whose] -= 1
+                if not self._taken[whose]:
+                    del self._taken[whose]
 
 
 def register(app: Flask, view_threads: int) -> None:
@@ -76,13 +100,13 @@ def register(app: Flask, view_threads: int) -> None:
 
 def hash_of(password: str) -> str:
     """Return the hash of a password; raises `PoolFullError` (503)."""
-    hashed: bytes = _pool().run(bcrypt.generate_password_hash, password)
+    hashed: bytes = _pool().run(address(), bcrypt.generate_password_hash, password)
     return hashed.decode("ascii")
 
 
 def matches(password_hash: str, password: bytes) -> bool:
     """Whether this is the password of a hash; raises `PoolFullError` (503)."""
-    return bool(_pool().run(bcrypt.check_password_hash, password_hash, password))
+    return bool(_pool().run(address(), bcrypt.check_password_hash, password_hash, password))
 
 
 def _pool() -> HashingPool:

@@ -7,6 +7,7 @@ db.session.commit()                      # now it exists, and so does the event
 from __future__ import annotations
 
 from sqlalchemy import Select, select, update
+from sqlalchemy.orm import defer
 from sqlalchemy.orm.attributes import set_committed_value
 from sqlalchemy.orm.exc import StaleDataError
 from werkzeug.exceptions import Conflict, NotFound
@@ -16,6 +17,9 @@ from webapp.columns import utc_now
 from webapp.database import find
 from webapp.extensions import db
 from webapp.models import EXCERPT_CHARACTERS, Comment, Post, User
+
+AS_CARDS = defer(Post.body, raiseload=True)
+"""The option of a query for posts in a list: their texts, 20 times as long, stay where they are."""
 
 
 class EditedMeanwhileError(Conflict):

@@ -27,6 +27,7 @@ PASSWORD_MIN_CHARACTERS = 8
 PASSWORD_MAX_BYTES = 72  # bcrypt reads no further, so a longer one would be cut silently
 PASSWORD_RULE = f"at least {PASSWORD_MIN_CHARACTERS} characters, at most {PASSWORD_MAX_BYTES} bytes"
 
+MAX_MARKS = 30
 _USERNAME = re.compile(rf"[A-Za-z][A-Za-z0-9_-]{{2,{USERNAME_CHARACTERS - 1}}}")
 # No database takes these in text, and no font shows them.
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
@@ -92,7 +93,24 @@ def chat_line(value: str, max_characters: int) -> str:
 
 def _clean(value: str) -> str:
     """Return `value` composed (NFC) and with LF line ends; browsers send CRLF (HTML, 4.10.21)."""
+    _check_marks(value)
     return unicodedata.normalize("NFC", value.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _check_marks(value: str) -> None:
+    """Refuse what takes too long to compose: marks on one letter are sorted one by one.
+
+    The bound is that of the Stream-Safe Text Format (UAX 15, section 13).
+    """
+    if value.isascii():
+        return
+    marks = 0
+    for character in value:
+        marks = marks + 1 if unicodedata.combining(character) else 0
+        if marks > MAX_MARKS:
+            raise ValueError(
+                f"A text cannot have more than {MAX_MARKS} marks on one letter: take some away."
+            )
 
 
 def _text(what: str, value: str, max_characters: int) -> str:

@@ -13,10 +13,14 @@ from webapp.records import ApiToken, LoginSession
 
 def post_json(post: Post) -> dict[str, Any]:
     """Return a post; `body` is Markdown, `excerpt` its beginning as plain text."""
+    return post_card_json(post) | {"body": post.body}
+
+
+def post_card_json(post: Post) -> dict[str, Any]:
+    """Return what a list shows of a post."""
     return {
         "id": post.id,
         "title": post.title,
-        "body": post.body,
         "excerpt": post.excerpt,
         "author": post.author.username,
         "comment_count": post.comment_count,

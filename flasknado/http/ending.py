@@ -51,6 +51,7 @@ class Phase(enum.Enum):
 
 
 _HEAD: Final = Phase.HEAD
+_IDLE: Final = Phase.IDLE
 _LINGERING: Final = Phase.LINGERING
 _CLOSING: Final = Phase.CLOSING
 
@@ -92,6 +93,11 @@ class Ending(Flow):
     def close(self) -> None:
         """Close once what was written has been sent."""
         if not self.gone and self.phase is not _CLOSING:
+            self._close()
+
+    def close_idle(self) -> None:
+        """Close if the connection only waits for a further request."""
+        if self.phase is _IDLE and not self.gone:
             self._close()
 
     def abort(self) -> None:

@@ -170,6 +170,14 @@ class ResponseHead:
         self.lines = lines
         """The status line and the fields as they go over the wire."""
 
+    @property
+    def is_event_stream(self) -> bool:
+        """Whether the body is server-sent events: it has no end to wait for."""
+        for name, value in self.headers:
+            if name.lower() == "content-type" and value.lower().startswith("text/event-stream"):
+                return True
+        return False
+
     def announce_length(self, length_bytes: int) -> None:
         """Add `Content-Length` to a head that has none, before it is sent."""
         text = str(length_bytes)

@@ -55,6 +55,9 @@ class LoopReply(Protocol):
     def end_body(self) -> None:
         """Say that the body is complete."""
 
+    def end_early(self) -> bool:
+        """Say that the body is complete, and that the connection closes; see `Reply`."""
+
     def cut_off(self) -> None:
         """Close the connection at once: what was promised cannot be kept."""
 
@@ -145,6 +148,12 @@ class Reply(Protocol):
         Raises `ClientDisconnected` if the client has gone.
         """
 
+    def end_early(self) -> bool:
+        """Complete a stream that its thread goes on with, and close its connection; on the loop.
+
+        From then on its client counts as gone. Returns false if the head has not been sent yet.
+        """
+
     def finish(self) -> None:
         """Say that the body is complete. Never waits."""
 
@@ -201,6 +210,9 @@ class ReplyWrapper:
 
     def take_socket(self) -> LeftConnection:
         return self._reply.take_socket()
+
+    def end_early(self) -> bool:
+        return self._reply.end_early()
 
     def finish(self) -> None:
         self._reply.finish()

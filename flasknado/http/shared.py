@@ -115,6 +115,11 @@ class Shared:
         if future is not None and not future.done():
             future.set_result(None)
 
+    def close_idle(self) -> None:
+        """Close the connections that only wait for a further request."""
+        for connection in list(self.connections):
+            connection.close_idle()
+
     def close_connections(self) -> None:
         """Cut all connections off, whatever they do."""
         for connection in list(self.connections):

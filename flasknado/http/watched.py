@@ -20,6 +20,9 @@ class Watched(Protocol):
     def expire(self, now: float) -> None:
         """Do what the deadline that has passed demands."""
 
+    def close_idle(self) -> None:
+        """Close if the connection only waits for a further request."""
+
     def abort(self) -> None:
         """Cut the connection off."""
 

@@ -25,7 +25,7 @@ from flasknado.live.formats import (
     cursor_or_reset,
 )
 from flasknado.live.html import SSE_FORMATS, check_format
-from flasknado.live.javascript import HEADERS, source
+from flasknado.live.javascript import answer_to
 from flasknado.live.origins import policy_in
 from flasknado.live.response import lines_response, poll_response, stream_response
 from flasknado.live.revocation import revocation_of
@@ -121,7 +121,8 @@ def _who(state: LiveState) -> dict[str, str | None]:
 
 
 def _module(state: LiveState) -> Response:
-    response = make_response(source(state.options.heartbeat_s), HEADERS)
+    accepted = request.headers.get("Accept-Encoding", "")
+    response = make_response(answer_to(accepted, state.options.heartbeat_s))
     response.headers["Access-Control-Allow-Origin"] = "*"
     response.add_etag()
     response.make_conditional(request)

@@ -111,6 +111,11 @@ class LoopHost:
         if self._watch is not None:
             self._watch.ensure()
 
+    def drain(self, event_grace_s: float) -> None:
+        """Have streams of events complete after this grace, others after their own."""
+        if self._streams is not None:
+            self._streams.drain(event_grace_s)
+
     def stop(self) -> None:
         """Cancel every coroutine and end every stream, because the server stops."""
         for call in list(self._calls.values()):

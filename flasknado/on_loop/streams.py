@@ -30,7 +30,7 @@ HEARTBEAT_S: Final = 15.0
 CLEANUP_S: Final = 10.0
 """How long a cancelled iterator may take to end before the log says where it is."""
 CHUNKS_PER_TURN: Final = 32
-"""How many chunks all streams together may send before others have their turn of the loop."""
+"""How many chunks all streams and runs together may send before others have their turn."""
 WORK_PER_TURN: Final = 8
 """How many chunks one stream may write before others have their turn of the loop."""
 BYTES_PER_WORK: Final = 16 * 1024
@@ -74,6 +74,7 @@ class LoopStream:
         "commented_at",
         "comments",
         "context",
+        "drain_grace_s",
         "ended_at",
         "ending",
         "idle_timeout_s",
@@ -93,6 +94,7 @@ class LoopStream:
         leaving_blocks: bool,
         idle_timeout_s: float | None = None,
         timeout_s: float | None = None,
+        drain_grace_s: float | None = None,
         comments: bool = False,
     ) -> None:
         self._source = source
@@ -101,8 +103,10 @@ class LoopStream:
         self._leaving_blocks = leaving_blocks
         self.idle_timeout_s = idle_timeout_s
         self.timeout_s = timeout_s
+        self.drain_grace_s = drain_grace_s
+        """How long it may go on once the server drains; `None` is as its kind may."""
         self.comments = comments
-        """Whether comments of server-sent events may stand between two chunks."""
+        """Whether it is server-sent events: comments may stand between two chunks."""
         self._last = b""
         """The end of the last chunk."""
         self.begun = False
@@ -139,15 +143,15 @@ class LoopStream:
                 if self.ending is not None:
                     break  # it was cancelled, and went on
                 chunk = bytes_of(item)
+                turn = self._streams.turn()
+                if turn is not None:
+                    await turn
                 if not chunk:
                     continue
                 if not self.begun:
                     self.begun = True
                     reply.begin_body(self._head)
                     del self._head  # thousands are held
-                turn = self._streams.turn()
-                if turn is not None:
-                    await turn
                 self.moved_at = self._streams.now
                 self._last = chunk[-2:]
                 room = reply.push(chunk)
@@ -230,10 +234,28 @@ class LoopStream:
         if task is not None and task is not asyncio.current_task():
             task.cancel()
 
+    def _complete_early(self) -> None:
+        """End the body here, so that the client comes back to another server."""
+        self.ending = Ending(0, "the server drains")
+        self.ended_at = self._streams.now
+        log.info("%s ended: %s", self, self.ending.reason)
+        reply = self._reply
+        if not reply.gone:
+            if not self.begun:
+                self.begun = True
+                reply.begin_body(self._head)
+                del self._head
+            reply.end_early()
+        if self.task is not None:
+            self.task.cancel()
+
     def look(self, now: float, first_timeout_s: float | None) -> None:
         """Do what is due at this time: a comment, or an end."""
         if self.ending is not None:
             self._look_at_end(now)
+            return
+        if self._streams.is_over(self, now):
+            self._complete_early()
             return
         idle_s = now - self.moved_at
         if not self.begun and first_timeout_s is not None and idle_s > first_timeout_s:
@@ -329,6 +351,8 @@ class LoopStreams:
         self.now = loop.time()
         """The loop's time at the last sweep: exact enough for what is counted in seconds."""
         self.stopping = False
+        self._drained_at: float | None = None
+        self._event_grace_s = 0.0
         self._left_in_turn = CHUNKS_PER_TURN
         self._turns: deque[asyncio.Future[None]] = deque()
         """Who waits for a later turn of the loop."""
@@ -398,6 +422,24 @@ class LoopStreams:
         with contextlib.suppress(RuntimeError):  # it changed meanwhile
             return next((stream for stream in self._streams if stream.task is task), None)
         return None
+
+    def drain(self, event_grace_s: float) -> None:
+        """From now on end streams that have had their time: those of events, this grace."""
+        self._drained_at = self.now = self.loop.time()
+        self._event_grace_s = event_grace_s
+        for stream in list(self._streams):
+            stream.look(self.now, self.first_timeout_s)
+
+    def is_over(self, stream: LoopStream, now: float) -> bool:
+        """Return whether a stream has had its time since the drain began."""
+        if self._drained_at is None:
+            return False
+        grace_s = stream.drain_grace_s
+        if grace_s is None:
+            if not stream.comments:
+                return False
+            grace_s = self._event_grace_s
+        return now - self._drained_at >= grace_s
 
     def stop(self) -> None:
         """End all streams, because the server stops; later ones are refused."""

@@ -99,6 +99,8 @@ class Arbiter(BaseArbiter):
         self._failures = Failures()
         self._generation = 1
         self._reloading = False
+        self._reload_again = False
+        """Whether to reload once more, when what earlier reloads have started has ended."""
         Worker.arbiter = self
         super().__init__(app)
         self._service = ServiceManager(self.log)
@@ -149,6 +151,8 @@ class Arbiter(BaseArbiter):
     def manage_workers(self) -> None:
         """Bring the workers one step closer to what is wanted; called again and again."""
         self._notice_serving()
+        if self._reload_again and self._stopping_boots() < self.num_workers:
+            self.reload()
         if self._reloading:
             self._finish_reload()
         else:
@@ -222,7 +226,14 @@ class Arbiter(BaseArbiter):
     # A reload.
 
     def reload(self) -> None:
-        """Read the configuration again and start new workers; the old ones serve meanwhile."""
+        """Read the configuration again and start new workers; the old ones serve meanwhile.
+
+        After one reload in a hurry upon another, not before what they have started has ended.
+        """
+        self._reload_again = self._reloading and self._stopping_boots() >= self.num_workers
+        if self._reload_again:
+            self.log.info("The reload waits for workers of earlier ones to end")
+            return
         if stats := getattr(self, "_stats", None):  # of gunicorn's control socket, from 25.1
             stats["reloads"] += 1
         self._service.reloading()
@@ -426,6 +437,10 @@ class Arbiter(BaseArbiter):
             for pid, member in self._members.items()
             if not member.stopping and (member.generation == generation or not self._reloading)
         ]
+
+    def _stopping_boots(self) -> int:
+        """Return how many workers boot that have been told to stop; a boot is not broken off."""
+        return sum(each.stopping and not each.has_served for each in self._members.values())
 
     def _exchanges(self) -> dict[int, int]:
         """Return the worn workers whose replacements have been started, each with that one."""

@@ -44,6 +44,7 @@ def build_server(application: Any, cfg: Any) -> HTTPServer:
         abandoned_after_s=option("abandoned_after") or None,
         max_loop_streams=option("max_loop_streams"),
         stream_threads=option("stream_threads"),
+        stream_grace_s=option("stream_grace"),
         mount=option("mount") or script_name(),
         multiprocess=cfg.workers > 1,
     )

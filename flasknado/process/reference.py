@@ -20,7 +20,7 @@ def own_settings() -> str:
     """Return the table of this server's own settings."""
     rows = []
     for setting in settings.OWN:
-        flag = f"`{setting.cli[0]} {setting.meta}`"
+        flag = f"`{' '.join(filter(None, (setting.cli[0], setting.meta)))}`"
         variable = f"`{ENVIRONMENT_PREFIX}{setting.name.upper()}`"
         rows.append((flag, variable, _shown(setting), meaning(setting)))
     return _table(("option", "variable", "default", "meaning"), rows)

@@ -72,6 +72,10 @@ class HostedApplication(BaseApplication):
         refuse_unknown(self.cfg, frozenset(own.name for own in settings.OWN))
         check_values(self.cfg)
         refuse_patched("the configuration file")
+        if settings.option(self.cfg, "debug"):
+            from flasknado.process import debug_settings
+
+            debug_settings.apply(self.cfg)
 
     def load_default_config(self) -> None:
         self.cfg = HostedConfig(self.usage, prog=self.prog)

@@ -15,6 +15,7 @@ from gunicorn.config import (
     ForwardedAllowIPS,
     Setting,
     SettingMeta,
+    validate_bool,
     validate_pos_int,
     validate_string,
 )
@@ -41,7 +42,7 @@ from flasknado.process.validators import (
     validate_trusted_fields,
 )
 from flasknado.server import LAYERS, default_layer
-from flasknado.wsgi.container import ABANDONED_AFTER_S, STREAM_THREADS
+from flasknado.wsgi.container import ABANDONED_AFTER_S, STREAM_GRACE_S, STREAM_THREADS
 
 SECTION = "Flasknado"
 LIMITS = Limits()
@@ -101,6 +102,14 @@ def _own(
 
 
 OWN: Final = (
+    _own(
+        "--debug",
+        validate_bool,
+        False,
+        "Development mode, on this machine only: errors in Werkzeug's debugger, a restart when "
+        "code changes, pages that reload themselves, a line for each request.",
+        action="store_true",
+    ),
     _own(
         "--handlers MODULE:ROUTES",
         validate_string,
@@ -180,6 +189,14 @@ OWN: Final = (
         "How many streams, WebSockets of libraries and long polls may hold a thread each, in each "
         "worker, beside the threads that run views; one more stream gets 503. 0 means that they "
         "hold those that run views.",
+    ),
+    _own(
+        "--stream-grace SECONDS",
+        validate_not_negative,
+        STREAM_GRACE_S,
+        "How long streams of server-sent events may go on once the server drains; then they are "
+        "ended, so that their clients reconnect elsewhere. Other responses have the whole "
+        "--graceful-timeout.",
     ),
     _own(
         "--max-memory SIZE",

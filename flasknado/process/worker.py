@@ -36,6 +36,7 @@ from flasknado.process.patches import refuse_patched
 from flasknado.process.pools import small_pools
 from flasknado.process.shutdown import end_within, leave
 from flasknado.process.status import StatusFile, StopReason, WorkerState
+from flasknado.process.turning import run_to_end
 from flasknado.server import HTTPServer
 
 HEARTBEAT_S = 1.0
@@ -64,6 +65,9 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 class Worker(GunicornWorker):
     """Serves a WSGI application, or an `HTTPServer` that the application loader returns."""
+
+    closes_idle = False
+    """Whether idle connections may not send one more request when it drains."""
 
     arbiter: Any = None
     """The arbiter that replaces a worker which says `WORN`; ours sets it, gunicorn's does not."""
@@ -119,7 +123,7 @@ class Worker(GunicornWorker):
         ours = [sock for sock in (*self._listening(), self._ops_socket) if sock is not None]
         disown_children(ours)
         with asyncio.Runner(loop_factory=new_event_loop) as runner:
-            runner.run(self._serve())
+            run_to_end(runner.get_loop(), self._serve(), self.log)
             # Closing the loop waits for its executor, and Python's end for other threads and
             # for what `atexit` was given.
             end_within(max(LEAST_END_S, self._grace_ends_at - time.monotonic()), self.log)
@@ -158,7 +162,7 @@ class Worker(GunicornWorker):
     async def _drain(self, server: HTTPServer) -> None:
         """Let what runs finish, within the grace; readiness says so first if nobody else serves."""
         reason = self.status_file.reason
-        grace_s = float(self.cfg.graceful_timeout)
+        grace_s = self._grace_s()
         self._grace_ends_at = time.monotonic() + grace_s
         lame_duck_s = 0.0 if reason.others_serve else settings.option(self.cfg, "lame_duck")
         self.log.info("Draining worker with pid: %s (%s)", self.pid, reason.name.lower())
@@ -167,10 +171,13 @@ class Worker(GunicornWorker):
         if lame_duck_s:
             server.draining = True
             await asyncio.sleep(lame_duck_s)
-        if not await server.drain(grace_s):
+        if not await server.drain(grace_s, close_idle=self.closes_idle):
             self.log.warning(
                 "worker %s stops after %s s with unfinished requests", self.pid, grace_s
             )
+
+    def _grace_s(self) -> float:
+        return float(self.cfg.graceful_timeout)
 
     def _server(self) -> HTTPServer:
         server = self._loaded

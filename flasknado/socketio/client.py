@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MAX_ROOMS = 1000
 """How many rooms a client may be in."""
+PARSED_FACTOR = 16
+"""How much larger the data of a packet is than its JSON, about; at worst sixty times."""
 MAX_CALLBACKS = 1000
 """How many acknowledgements of one client are awaited; the oldest is given up for one more."""
 
@@ -59,6 +61,8 @@ class Job(NamedTuple):
     args: tuple[Any, ...] = ()
     ack_id: int | None = None
     callback: Callable[..., Any] | None = None
+    size_bytes: int = 0
+    """How large the packet was that asks for it."""
 
 
 class Connection:
@@ -71,8 +75,10 @@ class Connection:
         "cookies",
         "incomplete",
         "jobs",
+        "jobs_bytes",
         "link",
         "running",
+        "taken_bytes",
     )
 
     def __init__(self, link: Link) -> None:
@@ -87,10 +93,21 @@ class Connection:
         """A packet whose attachments have not all come."""
         self.jobs: deque[Job] | None = None
         """What waits for the application, in order; taken out on the thread that runs it."""
+        self.jobs_bytes = 0
+        """How large their packets were, with those of the batch that a thread has at present."""
+        self.taken_bytes = 0
+        """How large those of that batch were; counted on its thread."""
         self.running = False
         """Whether a thread has them, or is about to."""
         self.cookies: dict[str, str | None] | None = None
         """The cookies that handlers have set, by saving the session, or deleted (`None`)."""
+
+    @property
+    def held_bytes(self) -> int:
+        """About how much is held of what the client has sent."""
+        incomplete = self.incomplete
+        held_bytes = incomplete.size_bytes if incomplete is not None else 0
+        return held_bytes + PARSED_FACTOR * self.jobs_bytes
 
 
 class ClientState(enum.Enum):

@@ -74,7 +74,7 @@ class Core:
             except Refused as refusal:
                 # Of middleware around the application, which answers by itself.
                 self._failed(job, {"message": refusal.message})
-            except Exception:
+            except BaseException:  # also what would end a thread, such as SystemExit
                 if isinstance(caller, TestCaller):
                     raise
                 self.app.logger.exception("a Socket.IO handler failed: %s", _what(job))

@@ -62,7 +62,8 @@ class Endpoint:
         self._emitter.servers.append(self.server)
         budget = getattr(http_server, "budget", None)
         if budget is not None:
-            budget.sources.append(self.engine.backlog_bytes)
+            budget.sources.append(self.engine.held_bytes)
+            budget.on_change.append(self.engine.memory_changed)
         add_source(http_server, SocketIOSource(self.engine, self.server))
         http_server.add_drain_callback(self.engine.drain)
         http_server.add_close_callback(self._close)

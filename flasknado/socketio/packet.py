@@ -72,19 +72,22 @@ class Parser(ABC):
 class Incomplete:
     """A packet whose attachments have not all come."""
 
-    __slots__ = ("_attachments", "_left_bytes", "_packet", "_wanted")
+    __slots__ = ("_attachments", "_left_bytes", "_packet", "_wanted", "size_bytes")
 
     def __init__(self, packet: Packet, wanted: int, max_bytes: int) -> None:
         self._packet = packet
         self._wanted = wanted
         self._left_bytes = max_bytes
         self._attachments: list[bytes | None] = []
+        self.size_bytes = 0
+        """How large the attachments are that have come."""
 
     def add(self, data: Data) -> Packet | None:
         """Take the next message; returns the packet if it is whole. Raises `ProtocolError`."""
         if isinstance(data, str):
             raise ProtocolError("text came where an attachment was due")
         self._left_bytes -= len(data)
+        self.size_bytes += len(data)
         if self._left_bytes < 0:
             raise ProtocolError("the attachments of a packet are too large")
         self._attachments.append(data)

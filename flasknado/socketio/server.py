@@ -36,6 +36,8 @@ MAX_CONNECTS = 256
 """How often a connection may connect to namespaces, which may write to the log."""
 MAX_JOBS = 64
 """How many events of one client may wait for the application; then it is not read."""
+MAX_JOBS_BYTES = 64 * 1024
+"""How large their packets may be together; parsed, they take many times as much."""
 JOBS_PER_BATCH = 16
 """How many of them are dealt with before other clients have their turn."""
 RECOVERABLE = frozenset((Reason.TRANSPORT_CLOSE, Reason.TRANSPORT_ERROR, Reason.PING_TIMEOUT))
@@ -112,12 +114,12 @@ class Server:
             if isinstance(began, Incomplete):
                 connection.incomplete = began
                 return
-            self._on_packet(connection, began)
+            self._on_packet(connection, began, len(data))
             return
         whole = incomplete.add(data)
         if whole is not None:
             connection.incomplete = None
-            self._on_packet(connection, whole)
+            self._on_packet(connection, whole, incomplete.size_bytes)
 
     def closed(self, link: Link, reason: str) -> None:
         """Let go of all namespaces of a client."""
@@ -156,7 +158,7 @@ class Server:
 
     # Packets from clients.
 
-    def _on_packet(self, connection: Connection, received: Packet) -> None:
+    def _on_packet(self, connection: Connection, received: Packet, size_bytes: int) -> None:
         kind, namespace, data, ack_id = received
         client = connection.clients.get(namespace)
         if kind == packet.CONNECT:
@@ -170,10 +172,10 @@ class Server:
             connection.link.close(Reason.SERVER_DISCONNECT)
         elif kind == packet.EVENT:
             self.events_received += 1
-            self._ask(Job(JobKind.EVENT, client, tuple(data), ack_id))
+            self._ask(Job(JobKind.EVENT, client, tuple(data), ack_id, size_bytes=size_bytes))
         elif kind == packet.ACK:
             assert ack_id is not None
-            self._acknowledge(client, ack_id, data)
+            self._acknowledge(client, ack_id, data, size_bytes)
         else:
             self._leave(client, Reason.CLIENT_DISCONNECT)
 
@@ -266,14 +268,15 @@ class Server:
     def _message(self, sent: Packet) -> Message:
         return Message(self.application.parser, sent)
 
-    def _acknowledge(self, client: Client, ack_id: int, args: list[Any]) -> None:
+    def _acknowledge(self, client: Client, ack_id: int, args: list[Any], size_bytes: int) -> None:
         callback = client.callbacks.pop(ack_id, None) if client.callbacks else None
         if callback is None:
             log.debug("an acknowledgement came that nobody awaits")
         elif isinstance(callback, Waiter):
             callback(*args)
         else:
-            self._ask(Job(JobKind.CALLBACK, client, tuple(args), callback=callback))
+            job = Job(JobKind.CALLBACK, client, tuple(args), callback=callback)
+            self._ask(job._replace(size_bytes=size_bytes))
 
     # Jobs for the application.
 
@@ -285,7 +288,8 @@ class Server:
         if connection.jobs is None:
             connection.jobs = deque()
         connection.jobs.append(job)
-        if len(connection.jobs) >= MAX_JOBS:
+        connection.jobs_bytes += job.size_bytes
+        if len(connection.jobs) >= MAX_JOBS or connection.jobs_bytes >= MAX_JOBS_BYTES:
             connection.link.paused = True
         if not connection.running:
             connection.running = True
@@ -305,12 +309,15 @@ class Server:
 
     def _ran(self, connection: Connection) -> None:
         jobs = connection.jobs
+        connection.jobs_bytes -= connection.taken_bytes
+        connection.taken_bytes = 0
         if jobs:
             self._start(connection)
         else:
             connection.running = False
             connection.jobs = None
-        if connection.link.paused and (not jobs or len(jobs) <= MAX_JOBS // 2):
+        few = not jobs or len(jobs) <= MAX_JOBS // 2
+        if connection.link.paused and few and connection.jobs_bytes <= MAX_JOBS_BYTES // 2:
             connection.link.resume()
         while self._refused:
             waiting = self._refused.popleft()
@@ -540,7 +547,9 @@ def _taken(connection: Connection) -> Iterator[Job]:
         jobs = connection.jobs
         if not jobs:
             return
-        yield jobs.popleft()
+        job = jobs.popleft()
+        connection.taken_bytes += job.size_bytes
+        yield job
 
 
 def _discard(groups: dict[Any, dict[Client, None]], key: Any, client: Client) -> None:

@@ -8,7 +8,8 @@ from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 
 _TAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
-_RANGE = re.compile(r"bytes[ \t]*=[ \t]*(\d*)[ \t]*-[ \t]*(\d*)", re.IGNORECASE)
+# Each run is taken as a whole: white space that two of them may share is tried in every way.
+_RANGE = re.compile(r"bytes[ \t]*+=[ \t]*+([0-9]*+)[ \t]*+-[ \t]*+([0-9]*+)", re.IGNORECASE)
 _WEIGHT = re.compile(r"[qQ]=(0(?:\.\d{0,3})?|1(?:\.0{0,3})?)")
 
 _MOST_DIGITS = 19

@@ -78,6 +78,11 @@ class StaticFiles:
         self._open_files = 0
 
     @property
+    def folders(self) -> list[str]:
+        """The folders whose files are served."""
+        return [folder for _, folder in self._folders]
+
+    @property
     def requests_waiting(self) -> int:
         """How many requests wait for a thread of the container. Any thread."""
         return self._container.requests_waiting

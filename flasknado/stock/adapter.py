@@ -143,7 +143,15 @@ class StockReply:
     thread it posts to the loop; the private methods belong to the loop's thread.
     """
 
-    __slots__ = ("_close_at_end", "_connection", "_gone", "_mailbox", "_request", "_room")
+    __slots__ = (
+        "_close_at_end",
+        "_connection",
+        "_gone",
+        "_head_written",
+        "_mailbox",
+        "_request",
+        "_room",
+    )
 
     def __init__(self, connection: httputil.HTTPConnection, request: RequestHead) -> None:
         self._mailbox = mailbox_of(asyncio.get_running_loop())
@@ -152,6 +160,7 @@ class StockReply:
         self._room: Room | None = None
         self._gone = False
         self._close_at_end = False
+        self._head_written = False
         set_close_callback = getattr(connection, "set_close_callback", None)
         if set_close_callback is not None:
             set_close_callback(self._lost)
@@ -232,6 +241,16 @@ class StockReply:
     def cut_off(self) -> None:
         _close(self._connection)
 
+    def end_early(self) -> bool:
+        if self._gone:
+            return True
+        if not self._head_written:
+            return False
+        tornado_private.end_after_response(self._connection)
+        self._end()
+        self._lost()
+        return True
+
     def _lost(self) -> None:
         """The client has gone."""
         self._gone = True
@@ -245,6 +264,7 @@ class StockReply:
     def _write_head(self, head: ResponseHead, body: bytes | None) -> None:
         if self._gone:
             return
+        self._head_written = True
         if head.has_body and head.content_length is None and self._request.version == "1.0":
             # Only the end of the connection can end this body (RFC 9112, section 6.3).
             self._close_at_end = True

@@ -36,6 +36,8 @@ class WSGIContainer(ApplicationContainer, httputil.HTTPServerConnectionDelegate)
     stream_threads: how many responses may hold a thread each, beside `threads`: streams that have
         begun and wait, taken sockets (WebSocket), views that wait for another thread of the
         process; one more stream gets 503 with `Retry-After`. 0: they hold the pool's threads.
+    stream_grace_s: how long streams of server-sent events may go on once the server drains; then
+        they are ended, and their clients come back to another server.
     max_body_bytes: the largest body, in bytes or as text such as `16M`; larger ones get 413,
         unread if their length is announced.
     body_limits: different limits by method and path prefix, such as `{"POST /upload": "100M"}`.

@@ -218,6 +218,12 @@ class Receiver:
             self._limiter = FrameLimiter()
         return self._limiter
 
+    @property
+    def held_bytes(self) -> int:
+        """How much is held of what has come."""
+        held_bytes = len(self._buffer) if self._buffer is not None else 0
+        return held_bytes + (len(self._joined) if self._joined is not None else 0)
+
     def receive(self, data: bytes = b"", max_frames: int = sys.maxsize) -> Iterator[Message]:
         """Take bytes and yield what has come whole, out of at most `max_frames` frames.
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 import sys
+import time
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
@@ -27,6 +29,8 @@ from flasknado.wsgi.run import Run, WSGIApplication, close_body, refuse_overload
 from flasknado.wsgi.streams import Streams
 from flasknado.wsgi.watch import Watch
 
+log: Final = logging.getLogger("flasknado.error")
+
 SWEEP_INTERVAL_S: Final = 0.5
 
 AWAKE_AT_ONCE: Final = 4
@@ -41,6 +45,11 @@ PATIENCE_S: Final = 0.002
 ABANDONED_AFTER_S: Final = 30.0
 
 STREAM_THREADS: Final = 256
+
+STREAM_GRACE_S: Final = 10.0
+
+LEAVE_STREAM_S: Final = 2.0
+"""How long a drain waits for a thread whose stream has been ended."""
 
 SENT_AWAY_PER_S: Final = 500
 """How many clients of taken sockets are sent away in a second at most, when the server drains."""
@@ -78,6 +87,7 @@ class ApplicationContainer:
         abandoned_after_s: float | None = ABANDONED_AFTER_S,
         max_loop_streams: int = DEFAULT_MAX_STREAMS,
         stream_threads: int = STREAM_THREADS,
+        stream_grace_s: float = STREAM_GRACE_S,
         max_body_bytes: int | str = DEFAULT_MAX_BODY_BYTES,
         body_limits: Mapping[str, int | str] | None = None,
         mount: str = "",
@@ -101,6 +111,10 @@ class ApplicationContainer:
         _check_range("queue_limit", queue_limit, 1)
         _check_range("max_loop_streams", max_loop_streams, 1)
         _check_range("stream_threads", stream_threads, 0)
+        if stream_grace_s < 0:
+            raise ConfigurationError(
+                f"stream_grace_s must be 0 seconds or more, not {stream_grace_s}"
+            )
         if mount and _MOUNT.match(mount) is None:
             raise ConfigurationError(
                 f"the mount {mount!r} must begin with a slash, not end with one and need no "
@@ -113,6 +127,10 @@ class ApplicationContainer:
         self._pacer = Pacer(self.pool, self._make_up)
         self.queue_timeout_s = queue_timeout_s
         self.request_timeout_s = request_timeout_s
+        self.stream_grace_s = stream_grace_s
+        self._ending: asyncio.TimerHandle | None = None
+        self._ended_at: dict[Run, float] = {}
+        """When streams were ended that their thread went on with, in `time.monotonic`."""
         self.loop_host = LoopHost(max_loop_streams, request_timeout_s)
         """What the application leaves to the event loop."""
         self._watch = Watch(
@@ -251,6 +269,30 @@ class ApplicationContainer:
         """Answer 503 to every request that waits for a thread; returns how many."""
         return self.pool.shed_older_than(0.0)
 
+    def begin_drain(self, _window_s: float) -> None:
+        """Have streams of server-sent events end in a while, so that their clients come back."""
+        self.loop_host.drain(self.stream_grace_s)
+        loop = asyncio.get_running_loop()
+        self._ending = loop.call_later(self.stream_grace_s, self._end_event_streams)
+
+    def _end_event_streams(self) -> None:
+        for task in self._running():
+            if task not in self._ended_at and task.sends_events and task.reply.end_early():
+                self._ended_at[task] = time.monotonic()
+        # Again, for those that begin during the drain.
+        loop = asyncio.get_running_loop()
+        self._ending = loop.call_later(SWEEP_INTERVAL_S, self._end_event_streams)
+
+    def _only_ended_streams(self) -> bool:
+        """Return whether threads run only what nobody gets, and have had time to notice."""
+        if not self._ended_at or self.pool.queued:
+            return False
+        before = time.monotonic() - LEAVE_STREAM_S
+        for _, task in self.pool.all_running():
+            if not isinstance(task, Run) or self._ended_at.get(task, before) >= before:
+                return False
+        return True
+
     async def end_sockets(self, window_s: float) -> None:
         """Send the clients of taken sockets away, spread over at most half of this window."""
         leaving = [task.socket for task in self._running() if task.socket is not None]
@@ -268,6 +310,11 @@ class ApplicationContainer:
             self._sweeping.cancel()
         if self._waking_more is not None:
             self._waking_more.cancel()
+        if self._ending is not None:
+            self._ending.cancel()
+            left = sum(task in self._ended_at for task in self._running())
+            if left:
+                log.warning("threads that go on with streams which the drain has ended: %d", left)
         self._pacer.stop()
         self.loop_host.stop()
         self.pool.stop()
@@ -275,7 +322,9 @@ class ApplicationContainer:
     @property
     def idle(self) -> bool:
         """Whether nothing of the application runs, in threads or behind requests."""
-        return self.pool.idle and not self.loop_host.background
+        if self.loop_host.background:
+            return False
+        return self.pool.idle or self._only_ended_streams()
 
     @property
     def stuck(self) -> int:

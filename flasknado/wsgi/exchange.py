@@ -219,7 +219,7 @@ class OrdinaryExchange(Exchange, Delivery):
 
     def start(self, head: ResponseHead) -> None:
         self._room = Room()
-        self._live = _is_live(head)
+        self._live = head.is_event_stream
         framing = self._stream_framing(head)
         self._mailbox.post(self._start_encoded, head.status, encode_head(head, framing))
 
@@ -275,6 +275,18 @@ class OrdinaryExchange(Exchange, Delivery):
 
     def cut_off(self) -> None:
         self._cut_off()
+
+    def end_early(self) -> bool:
+        if self.gone:
+            return True
+        if not self._streaming:
+            return False
+        self._keep_alive = False
+        self._end_response()
+        self.gone = True
+        if self._room is not None:
+            self._room.close()
+        return True
 
     # A file.
 
@@ -391,11 +403,3 @@ class OrdinaryExchange(Exchange, Delivery):
     def _cut_off(self) -> None:
         if not self.gone:
             self._connection.abort()
-
-
-def _is_live(head: ResponseHead) -> bool:
-    """Whether a response has no end to wait for: who half-closes during it has gone."""
-    return any(
-        name.lower() == "content-type" and value.lower().startswith("text/event-stream")
-        for name, value in head.headers
-    )

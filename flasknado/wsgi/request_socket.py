@@ -137,7 +137,9 @@ class RequestSocket:
             self._closed = True
             left = self._left
         if left is not None:
-            left.socket.close()
+            # It is counted out also where the application has closed its descriptor, of all things.
+            with contextlib.suppress(OSError):
+                left.socket.close()
             left.closed(self._sent_bytes)
 
     @property

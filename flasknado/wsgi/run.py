@@ -145,6 +145,12 @@ class Run(Task):
         return self._holds or self.reply.begun
 
     @property
+    def sends_events(self) -> bool:
+        """Whether its response is a stream of server-sent events. On any thread."""
+        head = self._head
+        return self._holds and head is not None and head.is_event_stream
+
+    @property
     def socket(self) -> RequestSocket | None:
         """The socket that the request offers, if it may leave HTTP. May be read on any thread."""
         return self._socket

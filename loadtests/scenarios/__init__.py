@@ -98,8 +98,8 @@ _TABLE = (
         "mix",
         "Visitor",
         "people who browse, think, search, wait and write",
-        levels=(10, 50, 150),
-        usual=(50,),
+        levels=(50, 150, 300, 600),
+        usual=(50, 300),
         probe="/loadtest/wait",
     ),
     Scenario(

@@ -69,7 +69,7 @@ def beats(server: ServerProcess) -> Iterator[dict[str, float]]:
 # --- Search -------------------------------------------------------------------------------------
 
 
-def test_search_answers_each_query_with_what_the_api_finds(
+def test_search_answers_each_query_with_the_posts_that_the_api_finds(
     server: ServerProcess, ada: Person
 ) -> None:
     with open_socket(server, "/live/search") as socket:
@@ -80,7 +80,10 @@ def test_search_answers_each_query_with_what_the_api_finds(
     assert [post["title"] for post in found["posts"]] == ["Two halves"]
     assert nothing == {"query": "missing", "posts": [], "people": []}
     api = ada.get("/api/v1/search?q=two hal").json()
-    assert found["posts"] == api["posts"]
+    # Without the texts, which nobody reads while typing.
+    assert found["posts"] == [
+        {name: value for name, value in post.items() if name != "body"} for post in api["posts"]
+    ]
 
 
 def test_search_of_many_queries_at_once_answers_the_last(

@@ -62,9 +62,9 @@ def open_connections(served: Serving) -> int:
     return len(server._shared.connections if server._shared else server._connections)
 
 
-def begin_drain(served: Serving) -> Future[bool]:
+def begin_drain(served: Serving, **options: bool) -> Future[bool]:
     """Begin to drain, and return when it has begun."""
-    drained = asyncio.run_coroutine_threadsafe(served.server.drain(20), served.loop)
+    drained = asyncio.run_coroutine_threadsafe(served.server.drain(20, **options), served.loop)
     poll(lambda: served.server.draining)
     return drained
 
@@ -122,6 +122,20 @@ def test_drain_closes_connections_that_stay_at_rest(served: Serving) -> None:
         assert begin_drain(served).result(20)
         assert time.monotonic() - began >= DRAIN_LINGER_S
         assert wire.rest() == b""
+
+
+@pytest.mark.parametrize("served", ["llhttp"], indirect=True)
+def test_drain_that_closes_idle_connections_answers_new_ones(
+    served: Serving, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "DRAIN_LINGER_S", 15.0)
+    with Wire(served.address) as idle, Wire(served.address) as new:
+        idle.ask(REQUEST)
+        connected(served, 2)
+        drained = begin_drain(served, close_idle=True)
+        assert idle.rest() == b""
+        assert new.ask(REQUEST).text == "answered"
+        assert drained.result(20)
 
 
 def test_drain_with_nobody_connected_does_not_linger(served: Serving) -> None:

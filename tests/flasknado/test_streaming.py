@@ -44,6 +44,7 @@ class Site:
         self.app.add_url_rule("/fails", view_func=self.fails)
         self.app.add_url_rule("/flood", view_func=self.flood)
         self.app.add_url_rule("/silent", view_func=self.silent)
+        self.app.add_url_rule("/empty", view_func=self.empty)
         self.app.add_url_rule("/blocks", view_func=self.blocks)
         self.app.add_url_rule("/stubborn", view_func=self.stubborn)
         self.app.add_url_rule("/sync", view_func=lambda: stream(["no"]))  # type: ignore[arg-type]
@@ -133,6 +134,13 @@ class Site:
             await asyncio.Event().wait()
 
         return stream(produce(), mimetype, **timeouts)  # type: ignore[arg-type]
+
+    def empty(self) -> flask.Response:
+        async def produce() -> AsyncIterator[bytes]:
+            while True:
+                yield b""
+
+        return stream(produce(), idle_timeout_s=float(flask.request.args["idle_timeout_s"]))
 
     def blocks(self) -> flask.Response:
         async def produce() -> AsyncIterator[str]:
@@ -368,6 +376,17 @@ def test_silent_producer_is_ended_by_its_timeouts(
     assert "was cut off: nothing came for 0.1 s (idle_timeout_s)" in caplog.text
 
 
+def test_producer_of_empty_chunks_leaves_requests_their_turns_and_counts_as_silent(
+    site: Site, served: Serving
+) -> None:
+    with connect(served.address) as sock:
+        sock.sendall(b"GET /empty?idle_timeout_s=60 HTTP/1.1\r\nHost: a\r\n\r\n")
+        poll(lambda: streams_of(served), lambda count: count == 1)
+        assert requests.get(f"{served.url}/page", timeout=10).text == "page"
+    assert requests.get(f"{served.url}/empty?idle_timeout_s=0.1", timeout=10).status_code == 504
+    poll(lambda: streams_of(served), lambda count: count == 0)
+
+
 def converse_open(served: Serving, path: str) -> bytes:
     with connect(served.address) as sock:
         sock.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
@@ -480,6 +499,52 @@ def test_drain_cancels_streams_at_its_end_and_waits_for_their_teardown(layer: st
         assert [line.split()[0] for line in torn_down] == ["/held/drained"] * 2
         assert "serving" not in torn_down[1]  # it may block, so it has a thread
         assert read_to_end(sock) == b""
+
+
+def test_drain_ends_event_streams_after_their_grace_and_has_others_finish(layer: str) -> None:
+    site = Site()
+
+    def make() -> HTTPServer:
+        return HTTPServer(WSGIContainer(site.app, stream_grace_s=0.1), http=layer)
+
+    with (
+        serving(make) as served,
+        begun(served, "/held/events?mimetype=text/event-stream") as events,
+        begun(served, "/held/download") as download,
+        begun(served, "/silent?first=begun%0A&drain_grace_s=0") as feed,
+    ):
+        drained = asyncio.run_coroutine_threadsafe(served.server.drain(30), served.loop)
+        assert read_to_end(feed) == b"0\r\n\r\n"
+        assert read_to_end(events) == b"0\r\n\r\n"
+        poll(lambda: site.story, lambda story: story == ["events closed on serving"])
+        served.on_loop(site.gates["download"].set)
+        assert read_to_end(download) == b"4\r\nend\n\r\n0\r\n\r\n"
+        assert drained.result(40)
+
+
+def test_event_stream_without_an_event_ends_in_a_drain_as_one_that_may_come_back(
+    layer: str,
+) -> None:
+    site = Site()
+    path = "/silent?mimetype=text/event-stream&drain_grace_s=0"
+    with (
+        serving(lambda: HTTPServer(WSGIContainer(site.app), http=layer)) as served,
+        connect(served.address) as sock,
+    ):
+        sock.sendall(f"GET {path} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+        poll(lambda: streams_of(served), lambda count: count == 1)
+        drained = asyncio.run_coroutine_threadsafe(served.server.drain(30), served.loop)
+        head, _, body = read_to_end(sock).partition(b"\r\n\r\n")
+        assert (head[:12], body) == (b"HTTP/1.1 200", b"0\r\n\r\n")
+        assert drained.result(40)
+
+
+def test_stream_with_a_negative_grace_is_refused(site: Site) -> None:
+    with (
+        site.app.test_request_context("/silent?drain_grace_s=-1"),
+        pytest.raises(ValueError, match="drain_grace_s must be 0 seconds or more, not -1"),
+    ):
+        site.silent()
 
 
 # Where the loop does not take the response.

@@ -36,6 +36,8 @@ def test_loadtest_without_locust_says_how_to_install_it(
         (["--target", "http://192.0.2.1"], "another machine"),
         (["--users", "0"], "below 1"),
         (["--rounds", "-1"], "--rounds at least 1"),
+        (["--workers", "0"], "--workers 0 cannot be measured"),
+        (["--workers", "9999"], "this machine has"),
     ],
 )
 def test_loadtest_what_cannot_be_is_refused(

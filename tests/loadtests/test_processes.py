@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from loadtests import processes
-from loadtests.processes import ServerFailed, free_port, group_members, running
+from loadtests.processes import Cores, ServerFailed, free_port, group_members, running
 from loadtests.servers import Target
 from tests.loadtests.fakes import program_server
 from tests.support.poll import poll
@@ -116,3 +116,13 @@ def test_running_server_when_the_run_is_interrupted_is_ended(
 
         assert run.wait(20) == 130
     assert marked() == []
+
+
+def test_workers_take_spare_cores_and_the_generators_last_of_all() -> None:
+    four, two = Cores(0, 1, (2, 3)), Cores(0, 1)
+
+    assert (four.of_server(), four.beside(1)) == ((0,), four)
+    assert (four.of_server(2), four.beside(2)) == ((0, 2), Cores(0, 1, (3,)))
+    assert (four.of_server(4), four.beside(4)) == ((0, 2, 3, 1), Cores(0, 1))
+    assert (two.of_server(2), two.beside(2)) == ((0, 1), two)
+    assert Cores(None, None).of_server(2) == ()

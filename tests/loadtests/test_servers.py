@@ -9,7 +9,15 @@ import pytest
 
 from loadtests.bench.suite import BENCHMARKS
 from loadtests.processes import free_port, group_members, running
-from loadtests.servers import OURS, OURS_COMPILED, OURS_ON_STOCK, SERVERS, Server, Target
+from loadtests.servers import (
+    OURS,
+    OURS_COMPILED,
+    OURS_ON_STOCK,
+    SERVERS,
+    Server,
+    Target,
+    with_workers,
+)
 
 
 @pytest.mark.parametrize("server", SERVERS.values(), ids=str)
@@ -25,6 +33,15 @@ def test_server_command_and_files_are_filled_from_the_target(server: Server) -> 
 
 def test_server_that_is_installed_tells_its_version() -> None:
     assert SERVERS[OURS].installed_version() is not None
+
+
+def test_server_with_workers_is_started_with_as_many() -> None:
+    server = with_workers(3)
+    command = " ".join(map(Target(0, "", workers=server.workers).fill, server.command))
+
+    assert "--workers 3 " in command
+    assert "--workers 1 " in " ".join(map(Target(0, "").fill, SERVERS[OURS].command))
+    assert (server.name, server.native) == (f"{OURS}-3-workers", True)
 
 
 def test_server_that_is_not_installed_has_no_version() -> None:

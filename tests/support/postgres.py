@@ -51,6 +51,10 @@ def unprivileged() -> dict[str, Any]:
     return {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
+def _name_of(url: str) -> str:
+    return url.partition("@/")[2].partition("?")[0] or url
+
+
 class PostgresServer:
     """A running server; `url()` gives each caller a fresh database."""
 
@@ -89,19 +93,26 @@ class PostgresServer:
         self.start()
         self._run("pg_ctl", "-D", str(self._data), "-w", "promote")
 
-    def url(self) -> str:
-        """Return the URL of a new, empty database."""
+    def url(self, like: str = "template1") -> str:
+        """Return the URL of a new database: empty, or a copy of another, by its URL."""
         name = f"test{next(self._numbers)}"
-        engine = sa.create_engine(self._url("postgres"), isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.exec_driver_sql(f"CREATE DATABASE {name}")
-        engine.dispose()
+        self._administer(f"CREATE DATABASE {name} TEMPLATE {_name_of(like)}")
         return self._url(name)
+
+    def drop(self, url: str) -> None:
+        """Delete a database, whoever is connected."""
+        self._administer(f"DROP DATABASE {_name_of(url)} WITH (FORCE)")
 
     @property
     def socket_path(self) -> Path:
         """The Unix socket that it listens on."""
         return self._folder / ".s.PGSQL.5432"
+
+    def _administer(self, statement: str) -> None:
+        engine = sa.create_engine(self._url("postgres"), isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.exec_driver_sql(statement)
+        engine.dispose()
 
     def _url(self, database: str) -> str:
         return f"postgresql+psycopg://{USER}@/{database}?host={self._folder}"

@@ -1,4 +1,7 @@
-"""An application on a migrated SQLite file of its own, and people who use it."""
+"""An application on a migrated SQLite file of its own, and people who use it.
+
+With `WEBAPP_DATABASE=postgresql` the same tests run on databases of PostgreSQL.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,15 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from config import Settings
-from tests.webapp.people import ApiClient, Browser, make_app
+from tests.support.postgres import PostgresServer, postgres_server
+from tests.webapp.people import (
+    IN_PLACE_OF,
+    MADE_ON_OTHERS,
+    ON_POSTGRESQL,
+    ApiClient,
+    Browser,
+    make_app,
+)
 from webapp import accounts
 from webapp.database import migrate_if_needed
 from webapp.extensions import db
@@ -27,19 +38,44 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="session")
-def migrated_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def postgres() -> Iterator[PostgresServer | None]:
+    """Return a server if the tests are to run on PostgreSQL."""
+    if not ON_POSTGRESQL:
+        yield None
+        return
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated_database(
+    tmp_path_factory: pytest.TempPathFactory, postgres: PostgresServer | None
+) -> Path:
     """Return a migrated, empty database file, made once and copied by each test."""
     path = tmp_path_factory.mktemp("database") / "empty.db"
+    if postgres is not None:
+        IN_PLACE_OF[path] = postgres.url()
     migrate_if_needed(make_app(path))
     return path
 
 
 @pytest.fixture
-def database_file(migrated_database: Path, tmp_path: Path) -> Path:
+def database_file(
+    migrated_database: Path, tmp_path: Path, postgres: PostgresServer | None
+) -> Iterator[Path]:
     """Return a migrated, empty database file of the test's own."""
     path = tmp_path / "test.db"
-    shutil.copy(migrated_database, path)
-    return path
+    if postgres is None:
+        shutil.copy(migrated_database, path)
+        yield path
+        return
+    IN_PLACE_OF[path] = postgres.url(like=IN_PLACE_OF[migrated_database])
+    yield path
+    while MADE_ON_OTHERS:
+        with MADE_ON_OTHERS.pop().app_context():
+            db.session.remove()
+            db.engine.dispose()
+    postgres.drop(IN_PLACE_OF.pop(path))
 
 
 @pytest.fixture

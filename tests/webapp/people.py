@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
@@ -14,17 +16,29 @@ from webapp import create_app
 
 SECRET = "J2x4vTq9Zr0LmWcYdKfHbNsPgEuAiOoX7631-_ty"
 CHEAP_HASHES = {"BCRYPT_LOG_ROUNDS": 4, "PASSWORD_THREADS": 4, "PASSWORD_QUEUE": 16}
+ON_POSTGRESQL = os.environ.get("WEBAPP_DATABASE") == "postgresql"
+about_sqlite = pytest.mark.skipif(ON_POSTGRESQL, reason="it is about SQLite")
+needs_offsets = pytest.mark.skipif(
+    ON_POSTGRESQL, reason="events get their offsets from a server's sequencer there"
+)
+IN_PLACE_OF: dict[Path, str] = {}
+"""The URLs of other databases that stand for files (`conftest.py`)."""
+MADE_ON_OTHERS: list[Flask] = []
+"""The applications on those, whose connections have to be closed."""
 _TOKEN = re.compile(r'name="csrf_token" value="([^"]+)"')
 
 
 def make_app(database: Path, *, overrides: dict[str, Any] | None = None, **settings: Any) -> Flask:
-    """Return an application on a SQLite file, with cheap password hashes."""
+    """Return an application on a SQLite file, or what stands for it, with cheap password hashes."""
     values = {
         "secret_key": SECRET,
-        "database_url": f"sqlite:///{database}",
+        "database_url": IN_PLACE_OF.get(database, f"sqlite:///{database}"),
         "upload_dir": database.parent / "uploads",
     } | settings
-    return create_app(Settings(**values), overrides=CHEAP_HASHES | (overrides or {}))
+    app = create_app(Settings(**values), overrides=CHEAP_HASHES | (overrides or {}))
+    if database in IN_PLACE_OF:
+        MADE_ON_OTHERS.append(app)
+    return app
 
 
 class Browser:

@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.webapp.people import ApiClient, Browser, assert_api_error
+from tests.webapp.people import ApiClient, Browser, about_sqlite, assert_api_error
 from webapp.extensions import db
 from webapp.identity import admin_only, login_required
 from webapp.models import ADMIN, Post, User
@@ -351,6 +351,7 @@ def test_view_that_raises_is_500_without_traceback_and_rolled_back(
         assert db.session.get_one(User, user_id).username == "ada"
 
 
+@about_sqlite
 def test_database_that_is_away_is_503_with_the_time_to_wait(
     app: Flask, client: FlaskClient, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,7 @@ def test_kind_of_a_file_is_read_from_its_bytes(beginning: bytes, media_type: str
         ("..hidden", "hidden"),
         ("x" * 200 + ".tar.gz", "x" * 117 + ".gz"),
         ("Übung.txt", "Übung.txt"),
+        ("photo\u202egpj.exe\u2069\x85", "photogpj.exe"),
     ],
 )
 def test_name_of_a_file_is_made_harmless(
@@ -232,3 +234,49 @@ def test_no_transaction_is_open_while_bytes_are_copied(
     attach(ada, post_id)
 
     assert in_transaction == [False]
+
+
+def test_sweep_deletes_old_files_of_no_attachment_and_nothing_else(
+    app: Flask, api: Obtain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attachments, "_LOOKED_UP_AT_ONCE", 2)
+    ada = api("ada")
+    attach(ada, ada.post())
+    folder: Path = app.config["UPLOAD_DIR"]
+    (attached,) = kept_files(app)
+    left = [folder / f"{number:032x}" for number in range(3)]
+    new = folder / ("f" * 32)
+    others = [folder / "README", folder / ("e" * 31), folder / ("d" * 32)]
+    for path in (*left, new, *others[:2]):
+        path.write_bytes(PNG)
+    others[2].symlink_to(attached)
+    for path in (attached, *left, *others):
+        os.utime(path, (0, 0), follow_symlinks=False)
+    run = app.test_cli_runner().invoke
+
+    counted = run(args=["attachments", "sweep"])
+    assert "3 files belong to no attachment" in counted.output
+    assert set(left) < set(folder.iterdir())
+
+    swept = run(args=["attachments", "sweep", "--delete"])
+    assert "3 files of no attachment are deleted" in swept.output
+    assert set(folder.iterdir()) == {attached, new, *others}
+    assert "0 files" in run(args=["attachments", "sweep", "--delete"]).output
+    assert run(args=["attachments", "sweep", "--hours", "0"]).exit_code == 2
+
+
+def test_upload_that_is_cut_off_before_its_commit_leaves_a_file_for_the_sweep(
+    app: Flask, api: Obtain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ada = api("ada")
+    post_id = ada.post()
+
+    # A process that is killed runs no handler: the file is there, the row is not.
+    monkeypatch.setattr(db.session, "commit", db.session.rollback)
+    attach(ada, post_id)
+    monkeypatch.undo()
+
+    (left,) = kept_files(app)
+    os.utime(left, (0, 0))
+    with app.app_context():
+        assert list(attachments.left_behind(3600)) == [left]

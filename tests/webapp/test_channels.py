@@ -8,7 +8,7 @@ import pytest
 from flask import Flask
 
 from flasknado.live import Live
-from tests.webapp.people import ApiClient, Browser
+from tests.webapp.people import ApiClient, Browser, needs_offsets
 from webapp import posts
 from webapp.channels import may_read
 from webapp.extensions import db, live
@@ -111,6 +111,7 @@ def test_event_of_the_longest_post_fits(api: Obtain) -> None:
     assert answer.status_code == 201
 
 
+@needs_offsets
 def test_live_cursor_on_a_page_is_from_before_its_data(
     app: Flask, api: Obtain, browser: LogIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:

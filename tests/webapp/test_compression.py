@@ -89,6 +89,21 @@ def test_stream_is_not_compressed(app: Flask, client: FlaskClient) -> None:
     assert "Content-Encoding" not in answer.headers
 
 
+@pytest.mark.parametrize("path", ["/static/site.css", "/avatars/ada.svg"])
+def test_what_is_the_same_for_everybody_is_so_with_a_session_too(
+    client: FlaskClient, browser: LogIn, path: str
+) -> None:
+    person = browser("ada")
+    answers = []
+    for asking in (client, person.client):
+        with asking.get(path, headers=CODINGS) as answer:
+            answers.append((answer.data, answer.headers.get("Content-Encoding"), answer.vary))
+
+    assert answers[0] == answers[1]
+    assert "Cookie" not in answers[0][2]
+    assert "Accept-Encoding" in answers[0][2]
+
+
 def test_static_file_is_compressed_and_revalidated(client: FlaskClient) -> None:
     with client.get("/static/site.css") as plain:
         data = plain.data

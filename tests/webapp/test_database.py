@@ -23,12 +23,13 @@ from werkzeug.exceptions import NotFound
 
 from tests.support.postgres import postgres_server
 from tests.support.silent_proxy import silent_proxy
-from tests.webapp.people import assert_api_error, make_app
+from tests.webapp.people import about_sqlite, assert_api_error, make_app
 from webapp import database
 from webapp.extensions import db
 from webapp.models import Comment, Post, User
 
 
+@about_sqlite
 def test_sqlite_connection_has_wal_foreign_keys_and_busy_timeout(app: Flask) -> None:
     with app.app_context(), db.engine.connect() as connection:
         pragma = {
@@ -117,6 +118,7 @@ connection.close()
 """
 
 
+@about_sqlite
 def test_sqlite_connection_that_is_added_leaves_the_locks_of_the_others(
     app: Flask,
 ) -> None:
@@ -318,6 +320,7 @@ def test_sqlite_files_and_their_directory_are_their_owners(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("open_mask")
+@about_sqlite
 def test_sqlite_files_that_others_could_read_are_taken_from_them(database_file: Path) -> None:
     writer = sqlite3.connect(database_file)
     writer.execute("PRAGMA journal_mode = WAL")
@@ -334,6 +337,7 @@ def test_sqlite_files_that_others_could_read_are_taken_from_them(database_file: 
         db.engine.dispose()
 
 
+@about_sqlite
 def test_sqlite_file_that_cannot_be_taken_from_others_is_told_once(
     database_file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -22,11 +22,19 @@ Obtain = Callable[..., ApiClient]
 
 
 def revoked(app: Flask) -> list[str]:
-    """Return whose live connections were ended, oldest first."""
-    table = tables.live_event
-    wanted = sa.select(table.c.data).where(table.c.channel == REVOCATIONS).order_by(table.c.offset)
+    """Return whose live connections were ended, oldest first.
+
+    On PostgreSQL the events of an application that nothing serves stay in the outbox.
+    """
     with app.app_context():
-        return [json.loads(data)["user"] for data in db.session.scalars(wanted)]
+        ended = []
+        for table, order in (
+            (tables.live_event, tables.live_event.c.offset),
+            (tables.live_outbox, tables.live_outbox.c.id),
+        ):
+            wanted = sa.select(table.c.data).where(table.c.channel == REVOCATIONS).order_by(order)
+            ended += [json.loads(data)["user"] for data in db.session.scalars(wanted)]
+        return ended
 
 
 def identity_of(app: Flask, headers: dict[str, str]) -> Identity:

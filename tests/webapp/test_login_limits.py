@@ -9,12 +9,14 @@ from pathlib import Path
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
+from werkzeug.exceptions import TooManyRequests
 from werkzeug.test import TestResponse
 
 from tests.webapp.people import ApiClient, Browser, assert_api_error, make_app
 from webapp import accounts
+from webapp.addresses import address
 from webapp.extensions import db
-from webapp.login_limits import address
+from webapp.native_hooks import say
 
 STRANGER, HOME = "203.0.113.9", "198.51.100.7"
 Account = Callable[..., int]
@@ -219,6 +221,16 @@ def test_accounts_made_from_one_address_are_limited(app: Flask) -> None:
         client.post("/api/v1/users", json={"username": name, "password": "a-password"})
         for name in ("ada", "grace", "linus")
     ]
+    # Each address of a network of IPv6 is one customer's.
+    of_a_network = [
+        client.post(
+            "/api/v1/users",
+            json={"username": name, "password": "a-password"},
+            environ_base={"REMOTE_ADDR": f"2001:db8:1:2::{number}"},
+        ).status_code
+        for number, name in enumerate(("ann", "bob", "cleo"), 1)
+    ]
+    assert of_a_network == [201, 201, 429]
     form = Browser(app).submit("/register", username="linus", password="a-password")
 
     assert [answer.status_code for answer in answers] == [201, 201, 429]
@@ -273,7 +285,7 @@ def test_guesses_at_the_same_moment_exceed_a_limit_by_the_threads_at_most(
     assert obtain(app).status_code == 429
 
 
-# --- Changes through the API --------------------------------------------------------------------
+# --- Changes: through the API, forms and chat alike ---------------------------------------------
 
 
 def test_changes_through_the_api_are_limited_by_account_with_headers(
@@ -300,5 +312,16 @@ def test_changes_through_the_api_are_limited_by_account_with_headers(
     assert third.headers["X-RateLimit-Remaining"] == "0"
     assert ada.request("GET", "/posts").status_code == 200
     assert grace.request("POST", "/posts", json={"title": "T", "body": "B"}).status_code == 201
+    # The same limit holds for forms and for the chat: nobody goes round it by either.
+    browser = Browser(app)
+    browser.submit("/login", username="ada", password="ada-password")
+    form = browser.submit("/write", title="T", body="B")
+    assert (form.status_code, "Too many changes" in form.text) == (429, True)
+    assert 0 < int(form.headers["Retry-After"]) <= 60
+    bearer = {"Authorization": f"Bearer {ada.access_token}"}
+    with app.test_request_context("/live/chat", headers=bearer):
+        app.preprocess_request()
+        with pytest.raises(TooManyRequests, match="Too many messages"):
+            say("hello")
     with app.app_context():
         db.engine.dispose()

@@ -62,11 +62,13 @@ def test_pool_that_is_full_is_503_at_once_and_works_again_later(
 ) -> None:
     answers: list[TestResponse] = []
 
-    def log_in() -> None:
+    def log_in(number: int = 0) -> None:
         credentials = {"username": "ada", "password": "ada-password"}
-        answers.append(app.test_client().post("/api/v1/tokens", json=credentials))
+        address = {"REMOTE_ADDR": f"192.0.2.{number}"}
+        answer = app.test_client().post("/api/v1/tokens", json=credentials, environ_base=address)
+        answers.append(answer)
 
-    threads = [threading.Thread(target=log_in) for _ in range(9)]
+    threads = [threading.Thread(target=log_in, args=[number]) for number in range(9)]
     for thread in threads:
         thread.start()
     poll(lambda: len(answers), until=lambda count: count == 9 - (2 + 3))
@@ -94,13 +96,13 @@ def test_pool_that_is_full_is_503_at_once_and_works_again_later(
 def test_pool_that_is_full_counts_no_wrong_password(app: Flask, gate: Gate) -> None:
     pool: HashingPool = app.extensions[passwords.EXTENSION_KEY]
     threads = [
-        threading.Thread(target=lambda: pool.run(gate.check, "", b""), daemon=True)
-        for _ in range(5)
+        threading.Thread(target=lambda n=n: pool.run(str(n), gate.check, "", b""), daemon=True)
+        for n in range(5)
     ]
     for thread in threads:
         thread.start()
     poll(lambda: gate.inside, until=lambda count: count == 2)
-    poll(lambda: pool._places._value, until=lambda places: places == 0)
+    poll(lambda: pool.taken, until=lambda taken: taken == 5)
     client = app.test_client()
     for _ in range(20):
         answer = client.post("/api/v1/tokens", json={"username": "ada", "password": "wrong"})
@@ -121,14 +123,14 @@ def test_pool_gives_what_is_raised_to_the_caller_and_its_place_back() -> None:
 
     for _ in range(3):
         with pytest.raises(RuntimeError, match="the hash failed"):
-            pool.run(fail)
-    assert pool.run(int, "7") == 7
+            pool.run("", fail)
+    assert pool.run("", int, "7") == 7
 
 
 def test_pool_runs_in_the_callers_context_on_a_thread_of_its_own(app: Flask) -> None:
     pool = HashingPool(threads=1, queue=0)
     with app.app_context():
-        name, thread = pool.run(lambda: (current_app.name, threading.current_thread().name))
+        name, thread = pool.run("", lambda: (current_app.name, threading.current_thread().name))
 
     assert name == "webapp"
     assert thread.startswith("webapp-passwords")
@@ -139,10 +141,32 @@ def test_pool_without_a_queue_refuses_a_second_call() -> None:
 
     def run_again() -> int:
         with pytest.raises(PoolFullError):
-            pool.run(int, "8")
+            pool.run("", int, "8")
         return 9
 
-    assert pool.run(run_again) == 9
+    assert pool.run("", run_again) == 9
+
+
+def test_pool_keeps_places_for_others_than_who_asks_without_pause(gate: Gate) -> None:
+    pool = HashingPool(threads=1, queue=3)
+    threads = [
+        threading.Thread(target=pool.run, args=[whose, gate.check, "", b""], daemon=True)
+        for whose in ("mallory", "mallory", "ada", "grace")
+    ]
+    for number, thread in enumerate(threads[:3], 1):
+        thread.start()
+        poll(lambda: pool.taken, until=number.__eq__)
+
+    with pytest.raises(PoolFullError):
+        pool.run("mallory", int, "7")
+    threads[3].start()
+    poll(lambda: pool.taken, until=(4).__eq__)
+    gate.open.set()
+    for thread in threads:
+        thread.join(DEADLINE_S)
+
+    assert pool.taken == 0
+    assert pool.run("mallory", int, "7") == 7
 
 
 @pytest.mark.parametrize(

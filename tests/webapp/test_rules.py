@@ -87,6 +87,16 @@ def test_text_is_composed() -> None:
     assert rules.comment_body("u\u0308") == "ü"
 
 
+def test_text_with_many_marks_on_one_letter_is_refused_before_it_is_composed() -> None:
+    marks = "\u0301" * 15 + "\u0327" * 15
+    assert len(rules.comment_body(f"a{marks}b{marks}")) == 61
+
+    # Composing as many as fit into a request would stop the process for most of a minute.
+    for rule in (rules.title, rules.post_body, rules.about, rules.token_name):
+        with pytest.raises(ValueError, match="more than 30 marks on one letter"):
+            rule(f"a{marks}\u0301")
+
+
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [

@@ -14,7 +14,6 @@ from webapp.api import (
     comments,
     conditions,
     docs,
-    limits,
     me,
     posts,
     search,
@@ -24,6 +23,7 @@ from webapp.api import (
 )
 from webapp.extensions import csrf
 from webapp.identity import refuse_bad_token
+from webapp.write_limits import count_change
 
 _PARTS = (tokens, users, me, posts, comments, attachments, search, admin, site)
 
@@ -48,4 +48,4 @@ def _check_identity() -> None:
     refuse_bad_token()
     if g.by_session:
         csrf.protect()
-    limits.count_change()
+    count_change()

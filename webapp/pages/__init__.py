@@ -12,6 +12,10 @@ from webapp.pages import admin, attachments, notified, views, writing  # noqa: F
 from webapp.pages.views import blueprint
 from webapp.serializers import timestamp
 from webapp.sessions import browser_name
+from webapp.write_limits import count_form
+
+for _blueprint in (blueprint, attachments.blueprint):
+    _blueprint.before_request(count_form)
 
 
 def register(app: Flask) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy.orm import joinedload
 from werkzeug.exceptions import BadRequest, Conflict
 from werkzeug.wrappers import Response
 
-from webapp import accounts, credentials, search
+from webapp import accounts, credentials, posts, search
 from webapp.database import find
 from webapp.extensions import db
 from webapp.identity import admin_only, current_user
@@ -61,7 +61,6 @@ def content_page() -> str:
     """List the newest posts and comments, to delete what does not belong here."""
     newest = select(Comment).options(joinedload(Comment.author)).order_by(Comment.id.desc())
     comments = list(db.session.scalars(newest.limit(CONTENT_ON_A_PAGE)))
-    posts = select(Post).order_by(Post.id.desc()).limit(CONTENT_ON_A_PAGE)
-    return render_template(
-        "admin/content.html", comments=comments, posts=list(db.session.scalars(posts))
-    )
+    latest = select(Post).options(posts.AS_CARDS).order_by(Post.id.desc())
+    written = list(db.session.scalars(latest.limit(CONTENT_ON_A_PAGE)))
+    return render_template("admin/content.html", comments=comments, posts=written)

@@ -48,7 +48,8 @@ def timeline() -> Answer:
     """Show everybody's posts, newest first; the first page updates itself."""
     cursor = cursor_argument("before")
     live_cursor = live.cursor() if cursor is None else None
-    page = page_of(posts.all_posts(), Post.id, limit=POSTS_ON_A_PAGE, cursor=cursor)
+    shown = posts.all_posts().options(posts.AS_CARDS)
+    page = page_of(shown, Post.id, limit=POSTS_ON_A_PAGE, cursor=cursor)
     following = _following(TIMELINE, live_cursor, "timeline")
     return _for_all(render_template("pages/timeline.html", page=page, **following))
 
@@ -62,7 +63,8 @@ def profile(username: str) -> Answer:
         return redirect(url_for(".profile", username=user.username), 301)
     cursor = cursor_argument("before")
     live_cursor = live.cursor() if cursor is None else None
-    page = page_of(posts.all_posts(user), Post.id, limit=POSTS_ON_A_PAGE, cursor=cursor)
+    shown = posts.all_posts(user).options(posts.AS_CARDS)
+    page = page_of(shown, Post.id, limit=POSTS_ON_A_PAGE, cursor=cursor)
     following = _following(TIMELINE, live_cursor, "profile")
     return _for_all(render_template("pages/profile.html", user=user, page=page, **following))
 
@@ -88,7 +90,8 @@ def search_page() -> Answer:
     page = None
     if statement is not None:
         cursor = cursor_argument("before")
-        page = page_of(statement, Post.id, limit=POSTS_ON_A_PAGE, cursor=cursor)
+        shown = statement.options(posts.AS_CARDS)
+        page = page_of(shown, Post.id, limit=POSTS_ON_A_PAGE, cursor=cursor)
     found = [] if people is None else list(db.session.scalars(people.limit(PEOPLE_ON_A_PAGE)))
     return render_template("pages/search.html", query=query, page=page, people=found)
 

@@ -28,7 +28,14 @@ from flasknado.http.message import RequestHead, ResponseHead, field_line
 from flasknado.http.reply import Reply
 from flasknado.live.cache import pages
 from flasknado.live.cache.flights import FlightReply, PageFlight, Waiter
-from flasknado.live.cache.questions import Question, Selection, fields_of, may_answer, question_of
+from flasknado.live.cache.questions import (
+    Question,
+    Selection,
+    fields_of,
+    is_small,
+    may_answer,
+    question_of,
+)
 from flasknado.live.cache.rules import FLIGHT_KEY, CachedPaths, CachedView
 from flasknado.live.cache.store import Store
 from flasknado.live.event import Event
@@ -44,7 +51,7 @@ log = logging.getLogger("flasknado.live")
 PASS_S: Final = 1.0
 """For how long nobody waits for a response that could not be kept the last time."""
 
-KNOWN_PASSES: Final = 1024
+KNOWN_PASSES: Final = 512
 
 KNOWN_OFFSETS: Final = 10_000
 """How many of its own events a process recognises; further ones end pages twice."""
@@ -89,7 +96,7 @@ class Front:
         view = self._paths.find(head.path)
         if view is None:
             return False
-        question = self._question(view, head)
+        question = self._question(view, head) if is_small(head) else None
         if question is None or not self._follows():
             self._counts["bypass"] += 1
             return False

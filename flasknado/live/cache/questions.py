@@ -17,16 +17,36 @@ _WHOLE_ONLY: Final = frozenset(
 """Requests with these are left to the application."""
 
 _ABOUT_URL: Final = (
+    "forwarded",
+    "front-end-https",
     "x-forwarded-host",
+    "x-forwarded-path",
     "x-forwarded-port",
     "x-forwarded-prefix",
     "x-forwarded-proto",
+    "x-forwarded-protocol",
+    "x-forwarded-scheme",
+    "x-forwarded-server",
+    "x-forwarded-ssl",
+    "x-host",
+    "x-http-method",
     "x-http-method-override",
+    "x-method-override",
+    "x-original-host",
     "x-original-url",
     "x-rewrite-url",
+    "x-scheme",
+    "x-script-name",
+    "x-url-scheme",
 )
 """Fields that frameworks and middleware take for the URL or the method, often without `Vary`:
 left out of the key, one client could put what it likes into everybody's page."""
+
+
+MAX_HEAD_BYTES: Final = 8192
+"""What the target and the fields of a request may take together; larger ones are left to the
+application. They are what a page is kept under, and what a declared key is made from on the loop.
+"""
 
 
 class Question:
@@ -71,6 +91,12 @@ def may_answer(head: RequestHead) -> bool:
     )
 
 
+def is_small(head: RequestHead) -> bool:
+    """Whether a request is of a size that the cache deals with."""
+    fields_bytes = sum([len(name) + len(value) for name, value in head.headers])
+    return len(head.target) + fields_bytes <= MAX_HEAD_BYTES
+
+
 def question_of(
     head: RequestHead, fields: Mapping[str, str], session_cookie: str, key: str | None
 ) -> Question | None:
@@ -93,9 +119,8 @@ def question_of(
         head.scheme,
         head.host or "",
         head.prefix,
-        head.path,
-        # "/?" and "/" are two URLs, and an application may tell them apart by REQUEST_URI.
-        head.query if head.query or not head.target.endswith("?") else "?",
+        # As it was sent: by REQUEST_URI an application may tell "/" and "/?" apart.
+        head.target,
         cookie,
         "" if key is None else f"key {key}",
         *[f"{name} {fields[name]}" for name in _ABOUT_URL if name in fields],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -130,16 +131,46 @@ class CachedPaths:
 
 
 def _pattern(rule: str) -> str:
-    """Return a regular expression without groups for the paths of a rule, and some more."""
-    pattern: list[str] = []
+    """Return a regular expression without groups for the paths of a rule, and some more.
+
+    It has one variable part for each segment, and nothing variable behind a `path`: several with
+    the same characters would be tried in every way that a client's path can be divided.
+    """
+    segments: list[str] = []
+    for segment in _segments(rule):
+        variables = list(_VARIABLE.finditer(segment))
+        if not variables:
+            segments.append(re.escape(segment))
+            continue
+        before = re.escape(segment[: variables[0].start()])
+        if all((each[1] or "default") in _ONE_SEGMENT for each in variables):
+            after = re.escape(segment[variables[-1].end() :])
+            between = {
+                segment[one.end() : other.start()]
+                for one, other in itertools.pairwise(variables)
+                if one.end() < other.start()
+            }
+            has = "".join(f"(?=[^/]*{re.escape(text)})" for text in sorted(between))
+            segments.append(f"{before}{has}[^/]+{after}")
+            continue
+        after = re.escape(rule[list(_VARIABLE.finditer(rule))[-1].end() :])
+        return "/".join([*segments, f"{before}.+{after}"])
+    return "/".join(segments)
+
+
+def _segments(rule: str) -> list[str]:
+    """Return a rule's segments; a slash within a variable's arguments divides nothing."""
+    segments = [""]
     end = 0
     for variable in _VARIABLE.finditer(rule):
-        pattern.append(re.escape(rule[end : variable.start()]))
-        one_segment = (variable[1] or "default") in _ONE_SEGMENT
-        pattern.append("[^/]+" if one_segment else ".+")
+        first, *others = rule[end : variable.start()].split("/")
+        segments[-1] += first
+        segments += others
+        segments[-1] += variable[0]
         end = variable.end()
-    pattern.append(re.escape(rule[end:]))
-    return "".join(pattern)
+    first, *others = rule[end:].split("/")
+    segments[-1] += first
+    return segments + others
 
 
 def _checked(channel: str) -> str:

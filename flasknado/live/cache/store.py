@@ -14,7 +14,7 @@ from flasknado.live.event import is_pattern, matches
 LARGEST_SHARE: Final = 8
 """A page may take this part of the whole at most."""
 
-KNOWN_VARY: Final = 4096
+KNOWN_VARY: Final = 512
 """For how many pages it is remembered which fields they vary by, also while they are not kept."""
 
 
@@ -50,16 +50,18 @@ class Store:
     def put(self, selection: Selection, page: Page) -> None:
         """Keep a page, unless it is too large."""
         primary = selection[0]
-        self._vary[primary] = page.vary
-        self._vary.move_to_end(primary)
-        if len(self._vary) > KNOWN_VARY:
-            self._vary.popitem(last=False)
+        self._vary.pop(primary, None)
+        if page.vary:
+            self._vary[primary] = page.vary
+            if len(self._vary) > KNOWN_VARY:
+                self._vary.popitem(last=False)
         if selection in self._pages:
             self._remove(selection)
-        if page.size_bytes > self.limit_bytes // LARGEST_SHARE:
+        size_bytes = size_of(selection, page)
+        if size_bytes > self.limit_bytes // LARGEST_SHARE:
             return
         self._pages[selection] = page
-        self.held_bytes += page.size_bytes
+        self.held_bytes += size_bytes
         for channel in page.channels:
             self._by_channel.setdefault(channel, set()).add(selection)
             if is_pattern(channel):
@@ -88,13 +90,20 @@ class Store:
 
     def _remove(self, selection: Selection) -> None:
         page = self._pages.pop(selection)
-        self.held_bytes -= page.size_bytes
+        self.held_bytes -= size_of(selection, page)
         for channel in page.channels:
             selections = self._by_channel[channel]
             selections.discard(selection)
             if not selections:
                 del self._by_channel[channel]
                 self._patterns.discard(channel)
+
+
+def size_of(selection: Selection, page: Page) -> int:
+    """Return about how much memory a page takes, with what it is kept under."""
+    primary, varying = selection
+    key_bytes = sum(map(len, primary)) + sum([len(value or "") for _, value in varying])
+    return page.size_bytes + key_bytes
 
 
 def concerns(channels: Collection[str], events: Collection[str]) -> bool:

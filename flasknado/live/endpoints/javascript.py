@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from flasknado.live.endpoints.base import LiveHandler
-from flasknado.live.javascript import HEADERS, source
+from flasknado.live.javascript import answer_to
 
 
 class ModuleHandler(LiveHandler):
@@ -14,9 +14,13 @@ class ModuleHandler(LiveHandler):
         return {"Access-Control-Allow-Origin": "*"}
 
     def get(self) -> None:
-        for name, value in HEADERS.items():
+        module, fields = answer_to(
+            self.request.headers.get("Accept-Encoding", ""), self.state.options.heartbeat_s
+        )
+        for name, value in fields.items():
             self.set_header(name, value)
-        # Tornado makes the ETag of the body, and answers If-None-Match with 304.
-        self.finish(source(self.state.options.heartbeat_s))
+        # Tornado makes the ETag of the body, another one for each coding (RFC 9110, section 8.8.3),
+        # and answers If-None-Match with 304.
+        self.finish(module)
 
     head = get

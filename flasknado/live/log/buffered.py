@@ -84,16 +84,12 @@ class Buffer:
                     )
             self._entries.append(entry)
             self._size_bytes += entry.size_bytes
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="flasknado-live-buffer")
-                self._thread.daemon = True
-                self._thread.start()
-                atexit.unregister(self.flush)
-                atexit.register(self.flush)
-            self._changed.notify_all()
+            self._run_on()
 
     def take_own(self) -> list[Draft]:
         """Take out what the calling thread has added, for a transaction of its own."""
+        if self._thread is None and not self._entries:
+            return []  # nothing has been added lately; every commit asks
         own = threading.get_ident()
         with self._changed:
             self._changed.wait_for(
@@ -111,7 +107,17 @@ class Buffer:
         with self._changed:
             self._entries[:0] = entries
             self._size_bytes += sum(entry.size_bytes for entry in entries)
-            self._changed.notify_all()
+            self._run_on()
+
+    def _run_on(self) -> None:
+        """Have the thread run and look; with the lock held."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="flasknado-live-buffer")
+            self._thread.daemon = True
+            self._thread.start()
+            atexit.unregister(self.flush)
+            atexit.register(self.flush)
+        self._changed.notify_all()
 
     def flush(self, timeout_s: float = FLUSH_TIMEOUT_S) -> bool:
         """Append what waits, now; return whether nothing is left in time."""

@@ -80,7 +80,6 @@ _INSERT_NUMBERED = """into_{table} AS (
   SELECT "offset", channel, name, data, kept, created_at FROM numbered
   WHERE {is_kept} (kept AND NOT buffered) AND {kind}_turn = {turn}
 )"""
-_WAKE = sa.select(sa.func.pg_notify(WAKE_CHANNEL, ""))
 
 
 class Horizon(NamedTuple):
@@ -131,13 +130,13 @@ def insert(connection: sa.Connection, drafts: Sequence[Draft], schema: str | Non
         connection.execute(_INSERT, rows, execution_options=options)
         return
     # Every commit that publishes does this, and SQLAlchemy's own way takes half as long again.
-    statement = _insert_statement(connection.dialect, schema)
+    statement = insert_statement(connection.dialect, schema)
     connection.exec_driver_sql(statement, rows[0] if len(rows) == 1 else rows)
 
 
 @functools.lru_cache(maxsize=8)
-def _insert_statement(dialect: sa.Dialect, schema: str | None) -> str:
-    """Return the INSERT as text for a driver that takes parameters by name."""
+def insert_statement(dialect: sa.Dialect, schema: str | None) -> str:
+    """Return the INSERT of a draft as text for a driver that takes parameters by name."""
     table = live_outbox if schema is None else live_outbox.to_metadata(sa.MetaData(schema=schema))
     statement = sa.insert(table).values(xid=sa.func.txid_current()).inline()
     return str(statement.compile(dialect=dialect, column_keys=Draft._fields))
@@ -225,7 +224,7 @@ def _move_statement(where: str) -> sa.TextClause:
 
 def wake(connection: sa.Connection) -> None:
     """Tell the sequencer, wherever it is, that something has been published."""
-    connection.execute(_WAKE)
+    connection.exec_driver_sql(f"NOTIFY {WAKE_CHANNEL}")
 
 
 def _since(horizon: Horizon | None) -> tuple[str, dict[str, Any]]:

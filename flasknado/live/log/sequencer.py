@@ -210,7 +210,7 @@ class Sequencer:
             if self._published:
                 self._published = False
                 outbox.wake(connection)
-                time.sleep(BATCH_INTERVAL_S)
+                _pause(now)
             until = try_at if self._candidacies else self._lingers_until
             wakeup.wait(max(until - time.monotonic(), 0.0))
         if self._published and not self.leading:
@@ -223,9 +223,7 @@ class Sequencer:
         count = session.number(told)
         if count:
             self._on_numbered()
-            # Half of the time at most, so that on a machine that is busy batches grow.
-            took_s = time.monotonic() - began_at
-            time.sleep(min(max(took_s, BATCH_INTERVAL_S), MAX_BATCH_INTERVAL_S))
+            _pause(began_at)
         if count < outbox.BATCH_EVENTS:
             session.wait(wakeup, look_s)
 
@@ -236,6 +234,12 @@ class Sequencer:
         while self._needed() or self._published:
             left_s = max(self._lingers_until - time.monotonic(), 0.0)
             self._number(session, wakeup, LOOK_INTERVAL_S if self._candidacies else left_s)
+
+
+def _pause(began_at: float) -> None:
+    """Work half of the time at most, so that on a machine that is busy batches grow."""
+    took_s = time.monotonic() - began_at
+    time.sleep(min(max(took_s, BATCH_INTERVAL_S), MAX_BATCH_INTERVAL_S))
 
 
 class _Session:

@@ -42,6 +42,7 @@ class SessionLog(DatabaseLog):
         metadata = metadata_of(db, bind_key)
         self._init(on_commit, on_publish, listen_url, metadata.schema)
         self._find_engine = engine
+        self._is_main = bind_key is None
         self._db = db
         key = f"{metadata.schema}.live_log" if metadata.schema else "live_log"
         self._clause = metadata.tables.get(key, tables.live_log)
@@ -86,6 +87,23 @@ class SessionLog(DatabaseLog):
     def connection_of(self, session: Session) -> sa.Connection:
         """Return the session's connection to the log's database, in its transaction."""
         return session.connection(bind_arguments={"clause": self._clause})
+
+    def write_with_commit(
+        self, session: Session, take: Callable[[], Sequence[Draft]]
+    ) -> Callable[[], None] | None:
+        # With several databases none may have been committed when an event cannot be written.
+        if self.engine().dialect.driver != "psycopg" or session.twophase or not self._is_main:
+            return None
+        from flasknado.live.log import with_commit
+
+        bind = session.get_bind(clause=self._clause)
+        if not isinstance(bind, sa.Engine) or bind.dialect.driver != "psycopg":
+            return None  # the first is a transaction that the session does not commit
+        connection = session.connection(bind_arguments={"bind": bind})
+        driver: Any = connection.connection.dbapi_connection
+        if getattr(driver, "autocommit", False) is True:
+            raise not_transactional()
+        return with_commit.attach(connection, take, self.schema)
 
     def cursor(self) -> Cursor:
         session = self._session()

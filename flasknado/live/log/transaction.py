@@ -3,8 +3,9 @@
 What is published waits in the session, one list for the transaction and one for each
 savepoint. A savepoint that is released hands its list to what encloses it; one that is
 rolled back loses it. In the outermost `before_commit`, after the flush, the events are
-written in that same transaction; after the commit whoever waits for them is woken. Once a
-transaction has been committed or rolled back it takes no more events: publishing raises.
+written in that same transaction, or, where the target can do that, go with its COMMIT; after the
+commit whoever waits for them is woken. Once a transaction has been committed or rolled back it
+takes no more events: publishing raises.
 
 Nothing is written before that moment, so publishing takes no lock early, and it may be
 done anywhere: in a view, and in a mapper's event while the session flushes too.
@@ -13,7 +14,7 @@ done anywhere: in a view, and in a mapper's event while the session flushes too.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import sqlalchemy as sa
@@ -23,6 +24,7 @@ from sqlalchemy.orm import Session, SessionTransaction
 from flasknado.live.errors import TransactionEnded
 from flasknado.live.event import Event
 from flasknado.live.log import sqlite
+from flasknado.live.log.outbox import NO_OFFSET
 from flasknado.live.log.tables import Draft
 
 _KEY = "flasknado.live"
@@ -52,6 +54,14 @@ class Target(Protocol):
     def write(self, connection: sa.Connection, drafts: Sequence[Draft]) -> list[Event]:
         """Write events in the connection's transaction."""
 
+    def write_with_commit(
+        self, session: Session, take: Callable[[], Sequence[Draft]]
+    ) -> Callable[[], None] | None:
+        """Have the session's commit write what `take()` returns then, without offsets.
+
+        Returns what takes that back; `None` if the events have to be written before.
+        """
+
     def committed(self, events: Sequence[Event]) -> None:
         """Note, on the thread that committed, that these events have been committed."""
 
@@ -59,7 +69,7 @@ class Target(Protocol):
 class _Waiting:
     """What one transaction has published and not committed. Belongs to the session's thread."""
 
-    __slots__ = ("appended", "drafts", "root", "taken", "target")
+    __slots__ = ("__weakref__", "appended", "drafts", "root", "take_back", "taken", "target")
 
     def __init__(self, target: Target, root: SessionTransaction) -> None:
         self.target = target
@@ -68,6 +78,18 @@ class _Waiting:
         """What was buffered, until it is committed."""
         self.drafts: dict[SessionTransaction, list[Draft]] = {}
         self.appended: dict[SessionTransaction, list[Event]] = {}
+        self.take_back: Callable[[], None] | None = None
+        """Keeps the next commit from writing the drafts, if it is going to."""
+
+    def take(self) -> list[Draft]:
+        """Return what the commit writes: all that no savepoint has taken with it."""
+        drafts = self.drafts.pop(self.root, [])
+        taken = self.target.buffer.take_own()
+        self.taken.extend(taken)
+        drafts[:0] = taken
+        events = [Event(NO_OFFSET, *draft[:3]) for draft in drafts]
+        self.appended.setdefault(self.root, []).extend(events)
+        return drafts
 
 
 def publish(session: Session, draft: Draft, target: Target) -> None:
@@ -86,7 +108,7 @@ def publish(session: Session, draft: Draft, target: Target) -> None:
     if waiting is None or waiting.root is not root:
         waiting = session.info[_KEY] = _Waiting(target, root)
     waiting.drafts.setdefault(transaction, []).append(draft)
-    if session.info.get(_COMMITTING_KEY) is root:
+    if session.info.get(_COMMITTING_KEY) is root and waiting.take_back is None:
         # By another's `before_commit` that runs after ours.
         _append(session, waiting, transaction)
 
@@ -142,7 +164,20 @@ def _before_commit(session: Session) -> None:
     session.info[_COMMITTING_KEY] = root
     waiting = session.info.get(_KEY)
     if waiting is not None and waiting.drafts.get(root):
-        _append(session, waiting, root)
+        waiting.take_back = waiting.target.write_with_commit(session, _taking(waiting))
+        if waiting.take_back is None:
+            _append(session, waiting, root)
+
+
+def _taking(waiting: _Waiting) -> Callable[[], list[Draft]]:
+    """Return `waiting.take` for a connection, which must not keep a session that is dropped."""
+    reference = weakref.ref(waiting)
+
+    def take() -> list[Draft]:
+        still_there = reference()
+        return [] if still_there is None else still_there.take()
+
+    return take
 
 
 def _append(session: Session, waiting: _Waiting, transaction: SessionTransaction) -> None:
@@ -193,6 +228,8 @@ def _after_transaction_end(session: Session, transaction: SessionTransaction) ->
         return
     if transaction is waiting.root:
         del info[_KEY]
+        if waiting.take_back is not None:
+            waiting.take_back()
         if waiting.taken:  # rolled back, and those were of no transaction
             waiting.target.buffer.put_back(waiting.taken)
     else:

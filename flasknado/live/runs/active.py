@@ -35,6 +35,8 @@ WORK_PER_TURN: Final = 8
 """How many outputs one run may publish before others have their turn of the loop."""
 
 Source = AsyncIterable[Any] | Iterable[Any]
+Turn = Callable[[], asyncio.Future[None] | None]
+"""Returns what to await before more is published, or `None` if that may be at once."""
 Encode = Callable[[object, int], str]
 """Returns data as JSON, of at most so many bytes; raises `InvalidEvent`."""
 
@@ -71,6 +73,8 @@ class ActiveRun:
         self._lock = threading.Lock()
         """Held while an event is published, so that none comes after the end."""
         self.ended = False
+        self.outcome = INTERRUPTED
+        """The name of the event of its end, once it has ended."""
         self.began_at = time.monotonic()
         self._outputs = 0
         self._size_bytes = 0
@@ -87,17 +91,21 @@ class ActiveRun:
         loop: asyncio.AbstractEventLoop,
         context: contextvars.Context,
         done: Callable[[], object],
+        turn: Turn,
     ) -> None:
         """Iterate on a running loop; `done()` is called there at the end, outside the context."""
 
         def start() -> None:
-            task = loop.create_task(self.iterate_async(), context=context, name=str(self))
+            task = loop.create_task(self.iterate_async(turn), context=context, name=str(self))
             task.add_done_callback(lambda _: done())
 
         loop.call_soon_threadsafe(start)
 
-    async def iterate_async(self) -> None:
-        """Iterate an asynchronous generator, on this loop."""
+    async def iterate_async(self, turn: Turn | None = None) -> None:
+        """Iterate an asynchronous generator, on this loop.
+
+        `turn()` says when it is this run's turn, if others are on the loop.
+        """
         self._loop = asyncio.get_running_loop()
         self._task = asyncio.current_task()
         assert isinstance(self._source, AsyncIterable)
@@ -107,6 +115,10 @@ class ActiveRun:
                 async for item in self._source:
                     if not await self._publish_soon(item):
                         break
+                    if turn is not None:
+                        its_turn = turn()
+                        if its_turn is not None:
+                            await its_turn
                     work += 1
                     if work % WORK_PER_TURN == 0:
                         await asyncio.sleep(0)
@@ -240,6 +252,7 @@ class ActiveRun:
             if self.ended:
                 return
             self.ended = True
+            self.outcome = name
         end = Draft(self.channel, name, event_data(self.id, **said))
         self._on_end(self, [*(drafts or []), end])
 

@@ -17,7 +17,7 @@ import time
 import weakref
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from flask import Flask
 from sqlalchemy.exc import SQLAlchemyError
@@ -30,17 +30,28 @@ from flasknado.live.log.tables import Draft
 from flasknado.live.options import LiveOptions
 from flasknado.live.runs.active import ActiveRun, Encode, Source
 from flasknado.live.runs.errors import TooManyRuns
-from flasknado.live.runs.store import RunStore, store_of
+from flasknado.live.runs.store import CANCELLED, FAILED, FINISHED, INTERRUPTED, RunStore, store_of
 from flasknado.on_loop.host import LoopHost
 from flasknado.on_loop.request_copy import RequestCopy
 
 log = logging.getLogger("flasknado.live")
 
+ENDINGS: Final = (FINISHED, FAILED, CANCELLED, INTERRUPTED)
 BEATS: Final = 5
 """How many signs of life a process gives in the time after which it counts as gone."""
 RETRY_S: Final = 0.5
+PREFIX: Final = "run."
 CLOSE_S: Final = 1.5
 """How long the end of runs may take to be published when the server stops."""
+
+
+class RunCounts(NamedTuple):
+    """What became of the runs of one process."""
+
+    started: int
+    running: int
+    ended: dict[str, int]
+    """How many ended `finished`, `failed`, `cancelled` and `interrupted`."""
 
 
 class Runs:
@@ -60,6 +71,9 @@ class Runs:
         self._changed = threading.Condition()
         self._active: dict[str, ActiveRun] = {}
         self._starting = 0
+        self._started = 0
+        self._ended = dict.fromkeys(ENDINGS, 0)
+        """How many ended with each event, in this process."""
         self._threads = 0
         """How many threads run generators, also those of runs that have ended."""
         self._endings: deque[tuple[str, list[Draft]]] = deque()
@@ -76,6 +90,12 @@ class Runs:
         if self._store is None:
             self._store = store_of(self._log)
         return self._store
+
+    def counts(self) -> RunCounts:
+        """Return the numbers of this process's runs. Any thread."""
+        with self._changed:
+            ended = {name.removeprefix(PREFIX): count for name, count in self._ended.items()}
+            return RunCounts(self._started, len(self._active), ended)
 
     def start(
         self,
@@ -117,6 +137,7 @@ class Runs:
             raise
         with self._changed:
             self._starting -= 1
+            self._started += 1
             self._active[run_id] = active
             self._ensure_keeper()
         if host is not None:
@@ -178,7 +199,7 @@ class Runs:
                 _leave(context, leave)
 
         loop.call_soon_threadsafe(host.watch_blocking)
-        active.start_on_loop(loop, context, ended)
+        active.start_on_loop(loop, context, ended, lambda: host.streams.turn())
 
     def _run_on_thread(
         self,
@@ -271,7 +292,8 @@ class Runs:
 
     def _on_end(self, active: ActiveRun, drafts: list[Draft]) -> None:
         with self._changed:
-            self._active.pop(active.id, None)
+            if self._active.pop(active.id, None) is not None:
+                self._ended[active.outcome] += 1
             if drafts:
                 self._endings.append((active.id, drafts))
             self._ensure_keeper()

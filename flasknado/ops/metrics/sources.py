@@ -163,8 +163,9 @@ class LiveSource:
         for hub in list(getattr(self._state, "hubs", {}).values()):
             if not any(hub is known for known in self._hubs):
                 self._hubs.append(hub)
+        runs = _runs(self._state)
         if not self._hubs:
-            return []
+            return runs
         all_stats = [hub.stats() for hub in self._hubs]
         subscribers = _sums(stats["transports"] for stats in all_stats)
         self._transports.update(subscribers)
@@ -190,7 +191,20 @@ class LiveSource:
             labelled(COUNTER, "live_disconnects", meaning, "reason", gone),
             single(COUNTER, "live_deliveries", "Events written to live clients.", delivered),
             *_caches(self._state),
+            *runs,
         ]
+
+
+def _runs(state: Any) -> list[Family]:
+    """Return the numbers of the durable runs."""
+    if state is None:
+        return []
+    counts = state.runs.counts()
+    return [
+        single(COUNTER, "live_runs_started", "Durable runs that were started.", counts.started),
+        single(GAUGE, "live_runs", "Durable runs that go on.", counts.running),
+        labelled(COUNTER, "live_runs_ended", "Durable runs that ended.", "outcome", counts.ended),
+    ]
 
 
 def _caches(state: Any) -> list[Family]:

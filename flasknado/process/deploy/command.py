@@ -15,7 +15,13 @@ from flasknado.process import serve
 from flasknado.process.command_line import CommandLine
 from flasknado.process.configuration import ENVIRONMENT_PREFIX
 from flasknado.process.deploy import compose, kubernetes, nginx, procfile, systemd
-from flasknado.process.deploy.site import Site, name_checked, source_of
+from flasknado.process.deploy.site import (
+    Site,
+    image_checked,
+    name_checked,
+    source_of,
+    words_checked,
+)
 from flasknado.process.settings import SECRET
 
 KINDS: Mapping[str, Callable[[Site], dict[str, str]]] = {
@@ -60,6 +66,7 @@ def main(arguments: Sequence[str]) -> NoReturn:
 
 def site_of(arguments: Sequence[str], domain: str, image: str) -> Site:
     """Return what a command line says of an application; raises `ConfigurationError`."""
+    words_checked(arguments)
     sys.argv = [sys.argv[0], *arguments]
     line = CommandLine("%(prog)s [OPTIONS] MODULE:APP", prog="flasknado")
     _refuse_variables(line)
@@ -71,7 +78,7 @@ def site_of(arguments: Sequence[str], domain: str, image: str) -> Site:
         Path(line.cfg.chdir),
         line.cfg,
         name_checked(domain),
-        image,
+        image_checked(image),
     )
 
 

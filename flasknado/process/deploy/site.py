@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,22 @@ def _pattern_of(route: Any) -> str:
     regex = getattr(route, "regex", None)
     pattern = regex.pattern if regex is not None else route[0]
     return pattern if isinstance(pattern, str) else ""
+
+
+def image_checked(image: str) -> str:
+    """Return the name of an image, for `--image`; raises `ConfigurationError` if it is none."""
+    if image and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/:@-]*", image):
+        raise ConfigurationError(
+            f"--image must be the name of an image, such as example.com/shop:1, not {image!r}"
+        )
+    return image
+
+
+def words_checked(words: Sequence[str]) -> None:
+    """Raise `ConfigurationError` for a word that would begin a line of its own in a file."""
+    for word in words:
+        if not word.isprintable():
+            raise ConfigurationError(f"{word!r} has a character that no file can be given")
 
 
 def name_checked(domain: str) -> str:

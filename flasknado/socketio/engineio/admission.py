@@ -56,12 +56,15 @@ def known_session(engine: Engine, sid: str | None) -> Session:
     return session
 
 
-def new_session(engine: Engine, caller: Caller, address: str | None) -> Session:
+def new_session(engine: Engine, caller: Caller, address: str | None, *, polls: bool) -> Session:
     """Return a session for a client that shakes hands; raises `EngineRefused`."""
     refusal = engine.refusal(address)
     if refusal is not None:
         raise EngineRefused(FORBIDDEN, refusal, 503)
-    return engine.open(caller, address)
+    session = engine.open(caller, address)
+    if polls:
+        engine.is_polling(session)
+    return session
 
 
 def check_upgradable(engine: Engine, session: Session) -> None:

@@ -122,7 +122,7 @@ class DirectRequest:
             if transport == WEBSOCKET:
                 self._open_websocket(sid)
             elif sid is None:
-                session = self._new_session()
+                session = self._new_session(polls=True)
                 fields = []
                 if engine.options.cookie is not None:
                     fields = [("Set-Cookie", admission.cookie(engine.options.cookie, session.sid))]
@@ -136,17 +136,18 @@ class DirectRequest:
         except EngineRefused as refusal:
             self._refuse(refusal)
 
-    def _new_session(self) -> Session:
+    def _new_session(self, *, polls: bool) -> Session:
         head = self._exchange.head
         assert self._settings is not None
         address = sys.intern(head.client[0] if head.client is not None else UNKNOWN_ADDRESS)
-        return admission.new_session(self._engine, Caller.of(head, self._settings), address)
+        caller = Caller.of(head, self._settings)
+        return admission.new_session(self._engine, caller, address, polls=polls)
 
     def _open_websocket(self, sid: str | None) -> None:
         engine = self._engine
         upgrading = sid is not None
         if sid is None:
-            session = self._new_session()
+            session = self._new_session(polls=False)
             first = session.open_packet(upgrades=False).frames
         else:
             session = admission.known_session(engine, sid)

@@ -111,7 +111,7 @@ class EngineHandler(LiveHandler):
         if self._transport(engine) == WEBSOCKET:
             self._open_websocket(engine)
         elif self._argument("sid") is None:
-            session = self._new_session(engine)
+            session = self._new_session(engine, polls=True)
             if engine.options.cookie is not None:
                 self.add_header("Set-Cookie", admission.cookie(engine.options.cookie, session.sid))
             self._write_text(session.open_packet(upgrades=True).packets)
@@ -172,8 +172,8 @@ class EngineHandler(LiveHandler):
 
     head = put = patch = delete = _bad_method
 
-    def _new_session(self, engine: Engine) -> Session:
-        return admission.new_session(engine, Caller(self), self.address())
+    def _new_session(self, engine: Engine, *, polls: bool) -> Session:
+        return admission.new_session(engine, Caller(self), self.address(), polls=polls)
 
     def _open_websocket(self, engine: Engine) -> None:
         try:
@@ -190,7 +190,7 @@ class EngineHandler(LiveHandler):
             session = admission.known_session(engine, self._argument("sid"))
             admission.check_upgradable(engine, session)
         else:
-            session = self._new_session(engine)
+            session = self._new_session(engine, polls=False)
             opening = session.open_packet(upgrades=False).frames
         self.set_status(101)
         try:

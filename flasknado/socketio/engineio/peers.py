@@ -30,6 +30,7 @@ from tornado.iostream import IOStream, StreamClosedError
 from tornado.netutil import add_accept_handler, bind_unix_socket
 
 from flasknado.errors import FlasknadoError
+from flasknado.socketio.engineio.reason import Reason
 from flasknado.socketio.engineio.server import Engine
 from flasknado.socketio.engineio.session import Session
 from flasknado.socketio.engineio.websocket import WebSocketTransport
@@ -115,12 +116,12 @@ class Peers:
         raise PeerGone
 
     async def _send(self, owner: str, kind: str, sid: str, body: bytes = b"") -> IOStream:
-        stream = IOStream(socket.socket(socket.AF_UNIX))
         request = {"kind": kind, "sid": sid, "bytes": len(body)}
         try:
+            stream = IOStream(socket.socket(socket.AF_UNIX))
             await stream.connect(str(self._folder / owner))
             await stream.write(json.dumps(request).encode() + b"\n" + body)
-        except StreamClosedError:
+        except OSError:  # also if too many files are open
             raise PeerGone from None
         return stream
 
@@ -168,7 +169,7 @@ class Peers:
                 if asked["kind"] == POLL:
                     session.poll(exchange)
                 else:
-                    session.post(exchange, body.decode())
+                    _post(session, exchange, body)
                 await _say(stream, *await exchange.answered)
         except StreamClosedError:
             pass
@@ -184,6 +185,16 @@ class Peers:
             return
         await stream.write(b'{"status":101}\n')
         transport.start()
+
+
+def _post(session: Session, exchange: _Remote, body: bytes) -> None:
+    try:
+        payload = body.decode()
+    except UnicodeDecodeError:
+        exchange.refuse("the payload is not UTF-8")
+        session.close(Reason.TRANSPORT_ERROR)
+    else:
+        session.post(exchange, payload)
 
 
 class _Remote:

@@ -20,11 +20,13 @@ from flasknado.socketio.engineio.ids import new_id
 from flasknado.socketio.engineio.options import EngineOptions
 from flasknado.socketio.engineio.packet import ProtocolError
 from flasknado.socketio.engineio.reason import Reason
-from flasknado.socketio.engineio.session import Session, Upper
+from flasknado.socketio.engineio.session import HELD_WHEN_FULL_BYTES, Session, Upper
 from flasknado.socketio.engineio.websocket import WebSocketTransport
 
 log = logging.getLogger("flasknado.socketio")
 
+LOOKED_AT_FOR_ROOM = 64
+"""How many sessions are looked at for one that makes room for another."""
 DISMISSED_PER_S = 500
 """How fast clients are sent away when the drain window would allow to go faster than need be."""
 
@@ -42,6 +44,7 @@ class Engine:
         self.sid_prefix = ""
         """What the ids of sessions begin with."""
         self.draining = False
+        self.full = False
         self.gone: Counter[str] = Counter()
         """How many sessions have ended, by the reason."""
         self._of_address: Counter[str] = Counter()
@@ -50,6 +53,8 @@ class Engine:
         self._next_tick = 0
         self._candidates: deque[tuple[float, WebSocketTransport]] = deque()
         self._to_flush: list[Session] = []
+        self._polling: dict[Session, None] = {}
+        """Those that began on long-polling, in the order in which to look at them for a place."""
         self._timer: asyncio.TimerHandle | None = None
 
     # Sessions.
@@ -59,11 +64,27 @@ class Engine:
         if self.draining:
             return "the server is restarting: reconnect in a moment"
         options = self.options
-        if len(self.sessions) >= options.max_sessions:
+        if len(self.sessions) >= options.max_sessions and not self._make_room():
             return f"this process holds {options.max_sessions} clients, as many as it may"
         if address is not None and self._of_address[address] >= options.max_per_address:
             return f"{address} has {options.max_per_address} clients, as many as it may"
         return None
+
+    def _make_room(self) -> bool:
+        """Take the place of a client of long-polling that nobody attends; returns false if none.
+
+        A session costs one request, and stays without one until it is pinged.
+        """
+        for _ in range(min(LOOKED_AT_FOR_ROOM, len(self._polling))):
+            session = next(iter(self._polling))
+            del self._polling[session]
+            if session.is_attended:
+                self._polling[session] = None
+                continue
+            self.gone["displaced"] += 1
+            session.close(Reason.TRANSPORT_CLOSE)
+            return True
+        return False
 
     def open(self, caller: Caller, address: str | None, sid: str | None = None) -> Session:
         """Return a new session; `refusal()` must have said nothing."""
@@ -82,8 +103,13 @@ class Engine:
         """Return an id that nobody guesses."""
         return self.sid_prefix + new_id()
 
+    def is_polling(self, session: Session) -> None:
+        """Note that a session begins on long-polling."""
+        self._polling[session] = None
+
     def forget(self, session: Session) -> None:
         """Take out a session that has ended."""
+        self._polling.pop(session, None)
         self.sessions.pop(session.sid, None)
         self._unschedule(session)
         if session.address is not None:
@@ -164,7 +190,8 @@ class Engine:
 
     def _look_at(self, session: Session, now: float) -> None:
         if session.due_at <= now:
-            if session.pinged:
+            # Who is not read, because enough waits, may have answered.
+            if session.pinged and not session.paused:
                 self.gone["silent"] += 1
                 session.abort(Reason.PING_TIMEOUT)
                 return
@@ -189,7 +216,7 @@ class Engine:
         due_at = session.due_at
         if not session.pinged:
             due_at += self.options.ping_timeout_s
-        if now < due_at:
+        if now < due_at or session.paused:
             return False
         self.gone["silent"] += 1
         session.abort(Reason.PING_TIMEOUT)
@@ -223,3 +250,14 @@ class Engine:
     def backlog_bytes(self) -> int:
         """Return how much waits for slow clients."""
         return sum(session.backlog_bytes for session in self.sessions.values())
+
+    def held_bytes(self) -> int:
+        """Return how much is held for clients, in both directions."""
+        return sum(each.backlog_bytes + each.held_bytes for each in self.sessions.values())
+
+    def memory_changed(self, full: bool) -> None:
+        """Note whether the server is short of memory; then give up who has much of it."""
+        self.full = full
+        for session in list(self.sessions.values()) if full else ():
+            if session.held_bytes > HELD_WHEN_FULL_BYTES:
+                session.close(Reason.TRANSPORT_ERROR)

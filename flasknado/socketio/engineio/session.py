@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from typing import Any, Protocol
 
 from flasknado.native.in_flask import Caller
@@ -22,6 +21,8 @@ from flasknado.socketio.engineio.reason import Reason
 
 log = logging.getLogger("flasknado.socketio")
 
+HELD_WHEN_FULL_BYTES = 64 * 1024
+"""How much may be held of what one client sends while the server is short of memory."""
 PACKETS_PER_TURN = 256
 """How many packets of one payload are taken before others have their turn."""
 
@@ -44,6 +45,10 @@ class Transport(Protocol):
     @property
     def backlog_bytes(self) -> int:
         """How many bytes the client has not taken."""
+
+    @property
+    def received_bytes(self) -> int:
+        """How many bytes of a message have come that is not whole."""
 
     def write(self, data: bytes) -> None:
         """Write frames without waiting."""
@@ -80,6 +85,8 @@ class Keeper(Protocol):
     options: EngineOptions
     loop: asyncio.AbstractEventLoop
     upper: Upper
+    full: bool
+    """Whether the server is short of memory for what clients send."""
 
     def forget(self, session: Session) -> None:
         """Take out a session that has ended."""
@@ -111,6 +118,7 @@ class Session:
         "_queue_bytes",
         "_transport",
         "_unread",
+        "_unread_at",
         "address",
         "caller",
         "closed",
@@ -144,8 +152,10 @@ class Session:
         self._candidate: Transport | None = None
         self._poll: Exchange | None = None
         self._post: Exchange | None = None
-        self._unread: deque[str] | None = None
-        """The packets of the POST that have not been taken."""
+        self._unread: str | None = None
+        """The payload of the POST, while not all of its packets have been taken."""
+        self._unread_at = 0
+        """Where the next of them begins."""
         self._queue: list[Outgoing] | None = None
         self._queue_bytes = 0
 
@@ -162,6 +172,20 @@ class Session:
     def open_packet(self, *, upgrades: bool) -> Outgoing:
         """Return the packet that tells the client of its session."""
         return packet.Control(packet.OPEN + self.engine.options.handshake(self.sid, upgrades))
+
+    @property
+    def held_bytes(self) -> int:
+        """How much is held of what the client has sent."""
+        held_bytes: int = getattr(self.upper, "held_bytes", 0)
+        for transport in (self._transport, self._candidate):
+            if transport is not None:
+                held_bytes += transport.received_bytes
+        return held_bytes + (len(self._unread) if self._unread is not None else 0)
+
+    @property
+    def is_attended(self) -> bool:
+        """Whether the client is connected at the moment: it has a WebSocket, or a poll waits."""
+        return self._transport is not None or self._poll is not None
 
     # To the client.
 
@@ -284,7 +308,8 @@ class Session:
             exchange.refuse("the session has gone on to WebSocket")
             return
         self._post = exchange
-        self._unread = deque(payload.split(packet.SEPARATOR))
+        self._unread = payload
+        self._unread_at = 0
         self._take_unread()
 
     def _take_unread(self) -> None:
@@ -292,10 +317,15 @@ class Session:
         if unread is None:
             return
         left = PACKETS_PER_TURN
+        at = self._unread_at
         try:
-            while unread and left and not self.paused and not self.closed:
+            while at >= 0 and left and not self.paused and not self.closed:
                 left -= 1
-                self.take(*packet_of(unread.popleft()))
+                # Not split at once: a payload may be of nothing but small packets.
+                end = unread.find(packet.SEPARATOR, at)
+                text = unread[at:] if end < 0 else unread[at:end]
+                at = self._unread_at = end + 1 if end >= 0 else -1
+                self.take(*packet_of(text))
         except ProtocolError as error:
             post, self._post = self._post, None
             if post is not None:
@@ -309,9 +339,10 @@ class Session:
             return
         if self.closed:
             return
-        if unread and not self.paused:
-            self.engine.loop.call_soon(self._take_unread)
-        elif not unread:
+        if at >= 0:
+            if not self.paused:
+                self.engine.loop.call_soon(self._take_unread)
+        else:
             self._unread = None
             post, self._post = self._post, None
             if post is not None:

@@ -17,7 +17,7 @@ from flasknado.native.websocket_closing import shut_down_writing
 from flasknado.socketio.engineio import packet
 from flasknado.socketio.engineio.packet import ProtocolError, packet_of
 from flasknado.socketio.engineio.reason import Reason
-from flasknado.socketio.engineio.session import Keeper, Session
+from flasknado.socketio.engineio.session import HELD_WHEN_FULL_BYTES, Keeper, Session
 from flasknado.websocket import codec
 from flasknado.websocket.codec import Message, Receiver, WebSocketError
 
@@ -28,6 +28,7 @@ MESSAGES_PER_TURN = 64
 """How many messages of one client are taken before others have their turn."""
 GOODBYE_TIMEOUT_S = 5.0
 """How long a client that is sent away may take to read what was written, and to close."""
+SHORT_OF_MEMORY = "the server is short of memory: try again shortly"
 SKIPPED_BYTES = 256 * 1024
 """How much more a client may send that is being closed; with more it is cut off at once."""
 
@@ -78,6 +79,11 @@ class WebSocketTransport:
     def backlog_bytes(self) -> int:
         """How many bytes the client has not taken."""
         return self._backlog_bytes
+
+    @property
+    def received_bytes(self) -> int:
+        """How many bytes of a message have come that is not whole."""
+        return self._receiver.held_bytes
 
     # Writing.
 
@@ -241,6 +247,8 @@ class WebSocketTransport:
             log.exception("a message of a Socket.IO client failed")
             self.close(codec.CLOSE_INTERNAL_ERROR, why=Reason.TRANSPORT_ERROR)
         self._reading = False
+        if self._engine.full and session.held_bytes > HELD_WHEN_FULL_BYTES:
+            self.close(codec.CLOSE_TRY_LATER, SHORT_OF_MEMORY, Reason.TRANSPORT_ERROR)
         self.read_on()
 
     def _on_message(self, message: Message) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import threading
@@ -165,6 +166,10 @@ def test_messages_events_and_the_rest_are_served(plain: LiveApp, browser: Any) -
     assert b"export function connect" in module.data
     etag = {"If-None-Match": module.headers["ETag"]}
     assert browser.get("/live/live.js", headers=etag).status_code == 304
+    compressed = browser.get("/live/live.js", headers={"Accept-Encoding": "gzip"})
+    assert gzip.decompress(compressed.data) == module.data
+    assert compressed.headers["ETag"] != module.headers["ETag"]
+    assert {"Origin", "Accept-Encoding"} <= compressed.vary.as_set(preserve_casing=True)
 
 
 def test_event_for_others_is_left_out(plain: LiveApp, browser: Any) -> None:

@@ -345,3 +345,19 @@ def test_changed_code_restarts_the_worker_with_the_reloader(folder: Path) -> Non
         assert ask(server).startswith("one ")
         write_app(folder, "second")
         poll(lambda: ask_again(server).startswith("second "))
+
+
+def test_hangups_in_a_row_start_no_more_processes_than_two_reloads_need(folder: Path) -> None:
+    with serve(folder, "-w", "1") as server:
+        gate = folder / "gate"
+        waits = f"import pathlib, time\nwhile not pathlib.Path({str(gate)!r}).exists():\n"
+        write_app(folder, "two", f"{waits}    time.sleep(0.02)\n")
+        for number in range(1, 7):
+            server.signal(signal.SIGHUP)
+            poll(lambda number=number: server.output.count("Handling signal: hup") >= number)
+        server.wait_for_output("The reload waits for workers of earlier ones to end")
+        assert server.output.count("Booting worker") <= 4  # the first, and those of three reloads
+        write_app(folder, "three")
+        gate.touch()
+        server.wait_for_output("Reloaded: generation")
+        poll(lambda: ask_again(server).startswith("three "))

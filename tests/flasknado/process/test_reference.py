@@ -36,7 +36,7 @@ def test_page_has_the_table_of_settings_as_it_is(table: object) -> None:
 
 @needs_newest_gunicorn
 def test_tables_have_every_setting() -> None:
-    assert all(f"`{own.cli[0]} " in reference.own_settings() for own in settings.OWN)
+    assert all(f"| `{own.cli[0]}" in reference.own_settings() for own in settings.OWN)
     assert all(f"| `{name}` |" in reference.gunicorn_settings() for name in HONOURED)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -22,9 +23,9 @@ from flasknado.socketio.emitter import BACKLOG_BYTES
 from flasknado.socketio.engineio.websocket import WebSocketTransport
 from flasknado.socketio.errors import BacklogFull
 from flasknado.socketio.packet import MAX_ATTACHMENTS
-from flasknado.socketio.server import MAX_JOBS, MAX_NAMESPACES
+from flasknado.socketio.server import MAX_JOBS, MAX_JOBS_BYTES, MAX_NAMESPACES
 from tests.flasknado.live.helpers import wait_for
-from tests.flasknado.socketio.clients import PollingSession, Requests, read_to_end
+from tests.flasknado.socketio.clients import PollingSession, Requests, at_once, parked, read_to_end
 from tests.flasknado.socketio.socket_client import SocketClient
 from tests.flasknado.websocket.frames import client_frame
 from tests.support.serving import Serving, serving
@@ -51,6 +52,7 @@ class Site:
         self.socketio.on_event("join", lambda room: join_room(room))
         self.socketio.on_event("who", lambda: session.get("user"))
         self.socketio.on_event("fail", lambda: 1 / 0)
+        self.socketio.on_event("exit", lambda: sys.exit("out"))
         self.serving = stack.enter_context(serving(lambda: HTTPServer(WSGIContainer(app))))
         stack.callback(self.go_on.set)
 
@@ -161,6 +163,87 @@ def test_events_of_a_client_wait_for_one_another_and_it_is_not_read_meanwhile(
     for number in site.handled:
         first_seen[number] = first_seen.get(number, 0) + 1
     assert set(first_seen.values()) == {2}
+
+
+def test_large_events_of_a_client_wait_unread_and_it_is_not_taken_for_silent(
+    site: Site, client: SocketClient
+) -> None:
+    site.handled.clear()
+    site.go_on.clear()
+    large = "x" * (MAX_PAYLOAD_BYTES // 2)
+    for number in range(4):
+        client.emit("wait", f"{number}{large}")
+    held = site.socketio.server.client(client.sid)
+    assert held is not None
+    session = held.connection.link
+    wait_for(lambda: session.paused, "it is not read")
+    assert held.connection.jobs_bytes < MAX_JOBS_BYTES + MAX_PAYLOAD_BYTES
+    (engine,) = _engines(site.serving)
+    assert engine.held_bytes() > len(large)
+
+    def long_after() -> None:
+        now = engine.loop.time()
+        for _ in range(3):
+            session.due_at = now
+            engine._look_at(session, now)
+            assert not engine.overdue(session)
+
+    site.serving.on_loop(long_after)
+    site.go_on.set()
+    wait_for(lambda: len(site.handled) == 4, "all is handled")
+    assert [said[0] for said in site.handled] == ["0", "1", "2", "3"]
+    wait_for(lambda: held.connection.jobs_bytes == 0, "nothing waits")
+    assert client.ask("ack", "still here") == ["still here"]
+
+
+def test_payload_of_small_packets_takes_no_more_than_it_is_large(
+    site: Site, polling: PollingSession
+) -> None:
+    site.go_on.clear()
+    (engine,) = _engines(site.serving)
+    session = engine.sessions[polling.sid]
+    payload = "\x1e".join(['42["wait",0]'] * MAX_JOBS + ["6"] * 20_000)
+    answer = at_once(lambda: polling.post(payload))
+    wait_for(lambda: session.paused, "it is not read")
+    assert session._unread is not None
+    assert len(session._unread) == len(payload)
+    site.go_on.set()
+    assert answer().text == "ok"
+    assert session._unread is None
+
+
+def test_clients_with_much_that_waits_are_given_up_when_memory_is_short(
+    site: Site, client: SocketClient
+) -> None:
+    (engine,) = _engines(site.serving)
+    with SocketClient(site.serving) as large, SocketClient(site.serving) as later:
+        large.send('452-["ack",{"_placeholder":true,"num":0}]')
+        large.send(bytes(MAX_PAYLOAD_BYTES // 2))
+        wait_for(lambda: engine.held_bytes() > MAX_PAYLOAD_BYTES // 4, "it has come")
+        try:
+            site.serving.on_loop(lambda: engine.memory_changed(True))
+            large.wait_closed()
+            later.send('452-["ack",{"_placeholder":true,"num":0}]')
+            later.send(bytes(MAX_PAYLOAD_BYTES // 2))
+            later.wait_closed()
+            assert client.ask("ack", "small") == ["small"]
+        finally:
+            site.serving.on_loop(lambda: engine.memory_changed(False))
+    wait_for(lambda: engine.held_bytes() == 0, "nothing is held")
+
+
+def test_polling_client_that_is_not_there_makes_room_for_another(
+    make_site: Callable[..., Site],
+) -> None:
+    site = make_site(LIVE_MAX_SUBSCRIBERS=3)
+    requests = Requests(site.serving)
+    there, gone = requests.open(), requests.open()
+    answer = parked(there)
+    with SocketClient(site.serving):
+        assert requests.open().post("40").status == 200
+        assert gone.poll().status == 400
+        assert there.post("40").status == 200
+        assert answer().text.startswith("40{")
 
 
 def test_threads_are_shared_and_others_have_their_turn(site: Site) -> None:
@@ -276,13 +359,16 @@ def test_emitting_waits_while_too_much_is_on_its_way(
     client.wait_for_packet('42["goes on"')
 
 
+@pytest.mark.parametrize(
+    ("event", "error"), [("fail", "ZeroDivisionError"), ("exit", "SystemExit: out")]
+)
 def test_failure_of_a_handler_is_logged_and_nothing_of_it_is_told(
-    client: SocketClient, caplog: pytest.LogCaptureFixture
+    client: SocketClient, caplog: pytest.LogCaptureFixture, event: str, error: str
 ) -> None:
-    client.emit("fail", ack_id=1)
+    client.emit(event, ack_id=1)
     assert client.ask("ack", "still here") == ["still here"]
-    wait_for(lambda: "ZeroDivisionError" in caplog.text, "the log has it")
-    assert "event 'fail' in /" in caplog.text
+    wait_for(lambda: error in caplog.text, "the log has it")
+    assert f"event {event!r} in /" in caplog.text
     assert not [packet for packet in client.packets if "Zero" in str(packet)]
 
 

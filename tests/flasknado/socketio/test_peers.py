@@ -111,6 +111,16 @@ def test_session_of_nobody_is_not_known(servings: list[Serving], sid: str) -> No
     assert (answer.status, answer.json["code"]) == (400, 1)
 
 
+def test_payload_that_is_no_text_ends_the_session_at_the_other_worker(
+    here: PollingSession, there: PollingSession, caplog: pytest.LogCaptureFixture
+) -> None:
+    answer = there.post(b"4\xff")
+    assert answer.status == 400
+    assert answer.json["message"] == "the payload is not UTF-8"
+    assert here.poll().status == 400
+    assert "Traceback" not in caplog.text
+
+
 def test_folder_is_for_this_user_only(here: PollingSession) -> None:
     found = folder().stat()
     assert found.st_mode & 0o777 == 0o700

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -135,3 +137,22 @@ def test_no_field_raises(text: str) -> None:
         assert status_of({name: text}, ETAG, AT_S) in (200, 304, 412)
     part_of({b"range": f"bytes={text}", b"if-range": text}, 10, ETAG, AT_S)
     assert encoding_of(text, ["br"]) in ("", "br")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (b"range", "bytes=" + " " * 60_000 + "x"),
+        (b"range", "bytes=0" + " \t" * 30_000 + "x"),
+        (b"range", "bytes=0-" + "9" * 60_000),
+        (b"if-none-match", '"a ' * 20_000),
+        (b"if-none-match", "W/" * 30_000),
+        (b"if-modified-since", "1 " * 30_000),
+    ],
+)
+def test_long_field_takes_time_that_grows_with_its_length(name: bytes, value: str) -> None:
+    began_s = time.thread_time()
+    status_of({name: value}, ETAG, AT_S)
+    part_of({name: value}, 16, ETAG, AT_S)
+    encoding_of(value, ["gzip"])
+    assert time.thread_time() - began_s < 0.25

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import select
 import selectors
@@ -17,8 +18,10 @@ import pytest
 import uvloop
 
 from flasknado import HTTPServer, WSGIContainer
+from flasknado.http.head import parse_head
 from flasknado.http.limits import Limits
 from flasknado.http.message import Finished
+from flasknado.wsgi.request_socket import RequestSocket
 from tests.support.poll import poll
 from tests.support.programs import need
 from tests.support.raw import connect, read_to_end
@@ -254,6 +257,34 @@ def test_application_that_closes_ends_the_connection(
     assert read_to_end(client) == b"bye"
     poll(lambda: site.ends == [None])
     poll(lambda: counters_of(server) == (0, 0))
+
+
+def test_close_that_fails_counts_the_connection_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing(socket.socket):
+        def close(self) -> None:
+            super().close()
+            raise OSError(errno.EBADF, "Bad file descriptor")
+
+    class Left:
+        socket = Failing()
+        closed = sent_bytes = None
+
+        def cut_off(self) -> None:
+            raise AssertionError
+
+    counted: list[int] = []
+    left = Left()
+    monkeypatch.setattr(left, "closed", counted.append)
+
+    class Reply:
+        def take_socket(self) -> Left:
+            return left
+
+    head = parse_head("GET", "/", "1.1", [(b"Host", b"a")])
+    taken = RequestSocket(Reply(), head, lambda: None)  # type: ignore[arg-type]
+    taken.setblocking(True)
+    taken.close()
+    assert counted == [0]
 
 
 def test_client_that_reads_nothing_is_given_up(call: Call, site: Site) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import queue
 import socket
 import sys
@@ -20,7 +22,7 @@ from flasknado.wsgi.holding import waits_for_thread
 from tests.flasknado.wsgi.conftest import Serve
 from tests.flasknado.wsgi.wire import Wire
 from tests.support.poll import poll
-from tests.support.raw import connect
+from tests.support.raw import connect, read_to_end
 from tests.support.serving import Serving
 
 THREADS = 2
@@ -40,6 +42,7 @@ class Site:
         app = self.app = flask.Flask("streams")
         app.get("/")(lambda: "a page")
         app.get("/stream")(self.stream)
+        app.get("/events")(self.events)
         app.get("/flood")(self.flood)
         app.get("/parts")(self.parts)
         app.get("/poll")(self.poll)
@@ -57,6 +60,21 @@ class Site:
                 raise
 
         return flask.Response(generate(), mimetype="text/plain")
+
+    def events(self) -> flask.Response:
+        """Send events for ever, or wait for ever for the next one."""
+
+        def generate() -> Iterator[str]:
+            try:
+                yield "data: begun\n\n"
+                while not self.ended.wait(None if flask.request.args.get("hangs") else 0.05):
+                    yield ":\n\n"
+            except GeneratorExit:
+                self.closed.put("closed")
+                raise
+
+        context = flask.stream_with_context(generate())
+        return flask.Response(context, mimetype="text/event-stream")
 
     def flood(self) -> flask.Response:
         return flask.Response((b"x" * 50_000 for _ in range(1000)), mimetype="text/plain")
@@ -297,3 +315,19 @@ def test_refused_stream_ends_its_generator_and_keeps_the_connection(
         assert wire.get("/parts").status == 503
         assert wire.get("/").body == b"a page"
         site.ended.set()
+
+
+@pytest.mark.parametrize("layer", LAYERS, indirect=True)
+def test_drain_ends_event_streams_and_waits_for_no_thread_that_hangs_in_one(
+    serve: Serve, site: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("flasknado.wsgi.container.LEAVE_STREAM_S", 0.2)
+    server = serve(site.app, threads=2, stream_grace_s=0.1)
+    with begun(server, "/events") as sends, begun(server, "/events?hangs=1") as hangs:
+        caplog.set_level(logging.WARNING, "flasknado.error")
+        drained = asyncio.run_coroutine_threadsafe(server.server.drain(60), server.loop)
+        for sock in (sends, hangs):
+            assert read_to_end(sock).endswith(b"0\r\n\r\n")
+        assert site.closed.get(timeout=DEADLINE_S) == "closed"
+        assert drained.result(DEADLINE_S)
+    assert "threads that go on with streams which the drain has ended: 1" in caplog.text

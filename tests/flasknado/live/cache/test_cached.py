@@ -193,6 +193,17 @@ def test_field_that_is_taken_for_the_url_tells_pages_apart(site: Site) -> None:
     assert site.statuses("poison", Host="other.example") == [STORED, HIT]
 
 
+def test_spelling_of_the_url_tells_pages_apart(site: Site) -> None:
+    _, fields, _ = site.ask("spelling", "/page")
+    assert fields["Cache-Status"] == STORED
+    _, fields, _ = site.ask("spelling", "/%70age")
+    assert fields["Cache-Status"] == STORED
+
+
+def test_large_request_is_left_alone(site: Site) -> None:
+    assert site.statuses("large", X_Junk="x" * 9000) == [None, None]
+
+
 def test_response_that_varies_is_kept_for_each_value(site: Site) -> None:
     for language in ("de", "en"):
         assert site.statuses("vary", Accept_Language=language) == [STORED, HIT]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -37,6 +38,9 @@ def paths_of(*rules: str, mount: str = "") -> CachedPaths:
         ("/<string(length=2):code>", "/de"),
         ("/files/<path:file>", "/files/a/b"),
         ("/<any(a, b):kind>/list", "/a/list"),
+        ("/<slug>-<int:post_id>.html", "/a-post-7.html"),
+        ("/<path:file>/<int:line>", "/a/b/7"),
+        ("/<any('a/b', c):kind>/<name>", "/a/b/ann"),
     ],
 )
 def test_path_of_a_cached_rule_is_found(rule: str, path: str) -> None:
@@ -46,6 +50,21 @@ def test_path_of_a_cached_rule_is_found(rule: str, path: str) -> None:
 @pytest.mark.parametrize("path", ["/axb", "/post/", "/post/7/edit", "/plain", "/a.b/", ""])
 def test_path_of_no_cached_rule_is_not_found(path: str) -> None:
     assert paths_of("/a.b", "/post/<int:post_id>").find(path) is None
+
+
+@pytest.mark.parametrize(
+    "rule", ["/<a>-<b>-<c>", "/<path:a>/<path:b>/<path:c>/d", "/<a>-<path:b>-"]
+)
+@pytest.mark.parametrize("path", ["/" + "-" * 16_000 + "/x", "/" + "-/" * 8000 + "x", "/" * 16_000])
+def test_path_is_looked_for_in_time_that_grows_with_its_length(rule: str, path: str) -> None:
+    paths = paths_of(rule)
+    began_s = time.thread_time()
+    paths.find(path)
+    assert time.thread_time() - began_s < 0.25
+
+
+def test_text_between_two_variables_tells_paths_apart() -> None:
+    assert paths_of("/<slug>-<int:post_id>").find("/ann") is None
 
 
 def test_path_of_another_view_is_not_taken_for_a_variable() -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from flasknado.live.cache.pages import ENTRY_BYTES, Page
 from flasknado.live.cache.questions import Selection
-from flasknado.live.cache.store import Store, concerns
+from flasknado.live.cache.store import Store, concerns, size_of
 
 
 def page(size_bytes: int = 10, *channels: str, max_age_s: float = 60) -> Page:
@@ -36,6 +36,15 @@ def test_page_larger_than_an_eighth_is_not_kept() -> None:
     store.put(at("small"), page())
     assert store.get(at("large")) is None
     assert len(store) == 1
+
+
+def test_what_a_page_is_kept_under_counts_as_well() -> None:
+    store = Store(100 * ENTRY_BYTES)
+    for number in range(100):
+        store.put((("/", f"cookie{number}" + "x" * 4 * ENTRY_BYTES), (("dnt", "1"),)), page())
+    assert len(store) < 25
+    store.clear()
+    assert store.held_bytes == 0
 
 
 def test_page_that_is_too_old_is_forgotten() -> None:
@@ -69,7 +78,7 @@ def test_events_end_exactly_the_pages_that_they_concern(steps: list[object]) -> 
         held = {key: each for key in kept if (each := store.get(key)) is not None}
         assert len(held) == len(store)
         assert all(kept[key] is each for key, each in held.items())
-        assert store.held_bytes == sum(each.size_bytes for each in held.values())
+        assert store.held_bytes == sum(size_of(*item) for item in held.items())
         assert store.held_bytes <= store.limit_bytes
     store.drop({"posts", "post:1", "post:2", "chat"})
     assert store.held_bytes == len(store) == 0

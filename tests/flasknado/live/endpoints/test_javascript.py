@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -39,6 +40,23 @@ def test_module_that_the_client_has_is_not_sent_again(served: Serving) -> None:
     status, headers, body = get(served, PATH, {"If-None-Match": f'"other", {etag}'})
     assert (status, headers["ETag"], body) == (304, etag, b"")
     assert get(served, PATH, {"If-None-Match": '"other"'})[0] == 200
+
+
+def test_module_is_compressed_for_who_takes_it_with_an_etag_of_its_own(served: Serving) -> None:
+    plain = get(served, PATH)[1]
+    taking = {"Accept-Encoding": "br;q=0.9, gzip"}
+
+    status, headers, body = get(served, PATH, taking)
+
+    assert (status, headers["Content-Encoding"]) == (200, "gzip")
+    assert gzip.decompress(body) == source(15)
+    assert len(body) < len(source(15)) / 3
+    assert headers["ETag"] != plain["ETag"]
+    assert headers["Vary"] == plain["Vary"] == "Origin, Accept-Encoding"
+    assert get(served, PATH, {**taking, "If-None-Match": headers["ETag"]})[0] == 304
+    # What is kept in one coding is no answer in the other.
+    assert get(served, PATH, {**taking, "If-None-Match": plain["ETag"]})[0] == 200
+    assert "Content-Encoding" not in get(served, PATH, {"Accept-Encoding": "gzip;q=0"})[1]
 
 
 def test_module_may_be_imported_by_pages_of_every_origin(served: Serving) -> None:

@@ -18,6 +18,7 @@ from flasknado.live import TooManyRuns
 from flasknado.live.errors import LiveError
 from flasknado.live.log.run_table import live_run
 from flasknado.live.state import state_of
+from flasknado.ops.metrics.sources import LiveSource
 from tests.flasknado.live.helpers import (
     EventSourceParser,
     LiveApp,
@@ -253,6 +254,30 @@ def test_cancelled_run_publishes_nothing_more_and_closes_its_generator(
     wait_for(lambda: run_app.runs()[0].state == "cancelled")
     again = requests.post(f"{served.url}/cancel/{run['run']}", timeout=15).json()
     assert again == {"cancelled": False}
+
+
+def test_metrics_have_the_runs_that_go_on_and_how_others_ended(
+    run_app: RunApp, served: Serving
+) -> None:
+    source = LiveSource(served.server)
+
+    def numbers() -> dict[str, Any]:
+        samples = {family.name: family.samples for family in source()}
+        ended = {label: count for (label,), count in samples["live_runs_ended"].items()}
+        return {
+            "started": samples["live_runs_started"][()],
+            "running": samples["live_runs"][()],
+            **{label: count for label, count in ended.items() if count},
+        }
+
+    assert numbers() == {"started": 0, "running": 0}
+    ask(served, "one")
+    ask(served, "fail")
+    cancelled = ask(served, "wait")
+    wait_for(lambda: numbers() == {"started": 3, "running": 1, "finished": 1, "failed": 1})
+    requests.post(f"{served.url}/cancel/{cancelled['run']}", timeout=15)
+    wait_for(lambda: numbers()["running"] == 0)
+    assert numbers() == {"started": 3, "running": 0, "finished": 1, "failed": 1, "cancelled": 1}
 
 
 @pytest.mark.parametrize("log", ["sqlite", "postgres"])

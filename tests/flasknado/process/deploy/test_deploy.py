@@ -352,6 +352,8 @@ def test_command_of_the_procfile_listens_where_the_platform_says(
     ("options", "said"),
     [
         (("--domain", "not a name"), "--domain must be the name of a host"),
+        (("--image", "x: y"), "--image must be the name of an image"),
+        (("--name", "a\nExecStartPre=b"), "has a character that no file can be given"),
         (("--threads", "many"), "--threads must be a whole number"),
         (("--handlers", "nobody:routes"), "there is no module 'nobody'"),
         (("--to", "nowhere"), "cannot be written"),

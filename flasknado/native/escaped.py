@@ -1,0 +1,16 @@
+"""Handlers that a `SystemExit` or `KeyboardInterrupt` has gone through: Tornado answers neither."""
+
+from __future__ import annotations
+
+import traceback
+
+from tornado.web import RequestHandler
+
+
+def answer_escaped(error: BaseException) -> None:
+    """Have the handler that has raised `error`, if it was one, answer 500. On the loop's thread."""
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        handler = frame.f_locals.get("self")
+        if isinstance(handler, RequestHandler) and not handler._finished:
+            handler.send_error(500)
+            return
