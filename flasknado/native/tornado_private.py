@@ -77,6 +77,11 @@ def prepared(handler: RequestHandler) -> Awaitable[None] | None:
     return handler._prepared_future
 
 
+def has_finished(handler: RequestHandler) -> bool:
+    """Whether a handler has given its response, or left it to somebody else."""
+    return handler._finished
+
+
 def leave_to_another(handler: RequestHandler) -> None:
     """Have a handler send no response: another does, over the same connection."""
     handler._finished = True

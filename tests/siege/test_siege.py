@@ -8,7 +8,7 @@ from tests.siege.__main__ import line, siege
 from tests.siege.attacks import ATTACKS
 from tests.siege.setups import SETUPS
 
-SECONDS = 0.4
+SECONDS = 0.2
 
 
 @pytest.mark.timeout(240)

@@ -180,7 +180,7 @@ def test_file_that_is_moved_is_kept_and_others_go_even_when_the_view_fails(
     [
         (part("f", BLOB, "f.bin"), FORM, 400, "malformed"),
         (b"", FORM, 400, "malformed"),
-        (b"x" * 2 * MAX_FIELDS_BYTES, FORM, 400, "none of its parts"),
+        (b"x" * 2 * MAX_FIELDS_BYTES, FORM, 400, "outside its parts"),
         (END, "multipart/form-data", 400, "no boundary"),
         (END, f"multipart/form-data; boundary={'b' * 71}", 400, "no boundary"),
         (f"--{EDGE}\r\nA: b\r\n\r\n".encode() + END, FORM, 400, "Content-Disposition"),

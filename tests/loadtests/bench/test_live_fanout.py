@@ -17,7 +17,7 @@ from loadtests.tables import Summary
 PLAN = Plan(Cores(None, None), seconds=1, rounds=1, warm_up_s=0, idle_connections=40)
 
 
-@pytest.mark.parametrize("name", [OURS, "tornado", "tornado-uvloop"])
+@pytest.mark.parametrize("name", [OURS, "tornado-uvloop"])
 def test_live_fanout_every_event_reaches_every_client_of_both_transports(name: str) -> None:
     server = live_fanout.servers()[name]
     if name != OURS:  # the environment of the servers to compare with may be missing
