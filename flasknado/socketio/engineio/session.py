@@ -25,6 +25,8 @@ HELD_WHEN_FULL_BYTES = 64 * 1024
 """How much may be held of what one client sends while the server is short of memory."""
 PACKETS_PER_TURN = 256
 """How many packets of one payload are taken before others have their turn."""
+BYTES_PER_TURN = 64 * 1024
+"""After how much of it; one packet is taken as a whole."""
 
 
 class Exchange(Protocol):
@@ -309,8 +311,9 @@ class Session:
             return
         left = PACKETS_PER_TURN
         at = self._unread_at
+        turn_ends_at = at + BYTES_PER_TURN
         try:
-            while at >= 0 and left and not self.paused and not self.closed:
+            while 0 <= at < turn_ends_at and left and not self.paused and not self.closed:
                 left -= 1
                 # Not split at once: a payload may be of nothing but small packets.
                 end = unread.find(packet.SEPARATOR, at)
