@@ -41,6 +41,7 @@ class Link(Protocol):
     def transport(self) -> str: ...
     def send(self, message: Outgoing) -> None: ...
     def close(self, reason: str) -> None: ...
+    def evict(self) -> None: ...
     def resume(self) -> None: ...
 
 
@@ -129,6 +130,7 @@ class Client:
         "last_ack_id",
         "namespace",
         "pending",
+        "pending_bytes",
         "pid",
         "place",
         "recovered_of",
@@ -147,6 +149,8 @@ class Client:
         self.state = ClientState.PENDING
         self.pending: list[Outgoing] | None = None
         """What was sent before it was accepted."""
+        self.pending_bytes = 0
+        """About how much that is."""
         self.rooms: dict[str, Room] | None = None
         """The rooms that it has entered, by their keys; changed on any thread."""
         self.callbacks: dict[int, Callable[..., Any]] | None = None

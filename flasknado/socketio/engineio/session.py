@@ -94,7 +94,7 @@ class Keeper(Protocol):
         """Take out a session that has ended."""
 
     def evict(self, session: Session) -> None:
-        """Give up a client that does not read."""
+        """Give up a client for which more waits than may."""
 
     def broken(self, error: ProtocolError) -> None:
         """Note that a client broke the protocol, whose session ends."""
@@ -230,6 +230,10 @@ class Session:
         if post is not None:
             post.refuse("the session has been closed")
         self.engine.upper.closed(self, reason)
+
+    def evict(self) -> None:
+        """End because more waits for the client than may."""
+        self.engine.evict(self)
 
     def abort(self, reason: str) -> None:
         """End without waiting for the client to take what was written."""
