@@ -72,7 +72,9 @@ def _checked(view: View) -> Callable[[], Any]:
         except HTTPException as error:
             if error.response is not None:
                 return _refusal(error.response.status_code, None)
-            return _refusal(error.code or 500, error.description)
+            response = _refusal(error.code or 500, error.description)
+            response.headers.extend(_retry_after(error))
+            return response
 
     return run
 
@@ -82,6 +84,10 @@ def _refusal(status: int, message: str | None) -> Response:
     status = status if status >= 400 else 403
     body = {"message": message or "refused", "success": False, "code": status}
     return make_response(body, status)
+
+
+def _retry_after(error: HTTPException) -> list[tuple[str, str]]:
+    return [field for field in error.get_headers() if field[0] == "Retry-After"]
 
 
 def _events(state: LiveState) -> Response:

@@ -37,7 +37,7 @@ MAX_NAMESPACE_CHARS: Final = 128
 MAX_DEPTH: Final = 64
 """How deeply the data of a packet with attachments may be nested."""
 MAX_CONTAINERS: Final = 100_000
-"""How many arrays and objects a client's packet may have: they take ten times as long as the rest."""
+"""How many arrays and objects a client's packet may have: they take longest to decode."""
 
 TOO_MANY_CONTAINERS: Final = f"a packet may have at most {MAX_CONTAINERS:,} arrays and objects"
 

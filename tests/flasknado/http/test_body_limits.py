@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import fnmatch
 import contextlib
+import fnmatch
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
-from flask import Flask
 from tornado.web import RequestHandler, stream_request_body
 
 import async_handlers

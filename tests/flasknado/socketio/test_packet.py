@@ -129,7 +129,7 @@ def test_packet_of_more_arrays_and_objects_than_are_decoded_in_a_turn_is_refused
         parser.begin(text)
 
 
-@given(text=st.text("[{\"\\\\]},") | st.text(), deep=st.integers(0, 3))
+@given(text=st.text('[{"\\\\]},') | st.text(), deep=st.integers(0, 3))
 def test_arrays_and_objects_outside_of_strings_are_counted(text: str, deep: int) -> None:
     data: Any = text
     for _ in range(deep):
