@@ -18,6 +18,8 @@ PYTEST := -m pytest -n $(TEST_PROCESSES) --dist worksteal
 COMPILED_TESTS := tests/flasknado/test_compiled.py tests/flasknado/test_drain.py tests/flasknado/http tests/flasknado/native tests/flasknado/wsgi tests/fuzz tests/tornado_suite -k "not (tornado and not suite)"
 # Of what depends on other packages' versions.
 LOWEST_TESTS := $(addprefix tests/flasknado/,http/test_refusals.py http/test_connection.py wsgi native live process socketio) $(addprefix --ignore tests/flasknado/,process/deploy live/endpoints/test_outage.py live/hub/test_hub.py) -k "not bundled and not lives_on"
+# Of that, what depends on the interpreter most: threads, streams, coroutines, forks, SQLite's modes.
+PYTHON_TESTS := $(addprefix tests/flasknado/,native on_loop wsgi process/test_children.py process/test_lifecycle.py process/test_shutdown.py $(addprefix live/,test_extension.py runs) $(addprefix live/log/,test_buffered.py test_database.py test_engine_modes.py test_reader.py test_tables.py test_transaction.py) socketio/test_context.py socketio/test_processes.py) $(addprefix --ignore tests/flasknado/wsgi/,test_watch.py test_upload.py test_sendfile.py differential) -k "not bundled and not lives_on and not postgresql"
 PACKAGE := $(shell find flasknado -type f -not -name '*.pyc')
 PIP_INSTALL := -m pip --disable-pip-version-check install --quiet --require-hashes --only-binary :all:
 PIP_EDITABLE := -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
@@ -54,8 +56,8 @@ else
 	@$(LOWEST)/bin/python -m tests.support.branch_coverage
 endif
 
-test-python: $(OTHER)/.other  ## run the package's tests on another Python (PYTHON=python3.13)
-	@$(OTHER)/bin/python $(PYTEST) -p no:cacheprovider $(or $(ARGS),$(LOWEST_TESTS))
+test-python: $(OTHER)/.other  ## run the package's tests on another Python (PYTHON=python3.13, QUICK=1 for a part)
+	@$(OTHER)/bin/python $(PYTEST) $(or $(ARGS),$(if $(QUICK),$(PYTHON_TESTS),$(LOWEST_TESTS)))
 
 screenshots: $(VENV)/.dev  ## take pictures of the bundled application's pages (needs chromium)
 	@$(BIN)/python -m tests.browser.screenshots
@@ -89,7 +91,7 @@ loadtest: $(VENV)/.runtime $(LOADTEST)/.loadtest  ## compare with Flask's develo
 	@$(BIN)/python -m loadtests.loadtest $(if $(FULL),--full) $(if $(WORKERS),--workers $(WORKERS)) $(if $(PEERS),--peers "$(PEERS)") $(if $(TARGET),--target "$(TARGET)") $(if $(PUBLISH),--publish) $(ARGS)
 
 lock:  # resolve requirements/*.in again (needs uv)
-	@for group in build runtime dev docs loadtest bench bench-bjoern bench-fastwsgi; do \
+	@for group in build runtime dev python docs loadtest bench bench-bjoern bench-fastwsgi; do \
 	  uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate \
 	    --python-version 3.11 --custom-compile-command "make lock" \
 	    requirements/$$group.in -o requirements/$$group.txt || exit 1; \
@@ -130,10 +132,10 @@ $(LOWEST)/.lowest: requirements/lowest.txt pyproject.toml
 	@$(LOWEST)/bin/python $(PIP_EDITABLE)
 	@touch $@
 
-$(OTHER)/.other: requirements/dev.txt requirements/runtime.txt requirements/build.txt pyproject.toml
-	@echo "Installing requirements/dev.txt into $(OTHER)"
+$(OTHER)/.other: requirements/python.txt requirements/runtime.txt requirements/build.txt pyproject.toml
+	@echo "Installing requirements/python.txt into $(OTHER)"
 	@$(PYTHON) -m venv --clear $(OTHER)
-	@$(OTHER)/bin/python $(PIP_INSTALL) -r requirements/runtime.txt -r requirements/build.txt -r requirements/dev.txt
+	@$(OTHER)/bin/python $(PIP_INSTALL) -r requirements/runtime.txt -r requirements/build.txt -r requirements/python.txt
 	@$(OTHER)/bin/python $(PIP_EDITABLE)
 	@touch $@
 

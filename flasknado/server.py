@@ -43,6 +43,7 @@ from flasknado.http.reply import Container
 from flasknado.http.tls import TLSAcceptor
 from flasknado.native import tornado_private
 from flasknado.native.application import HandlerDelegate
+from flasknado.native.direct import DirectExchange, may_serve
 from flasknado.native.exchange import NativeExchange, context_of
 from flasknado.native.iostream import TransportStream
 from flasknado.native.mount import mounted
@@ -310,7 +311,15 @@ class HTTPServer(TornadoHTTPServer):
         )
         return Listeners(loop, lambda: Connection(shared), acceptor)
 
-    def _native_exchange(self, connection: Connection, head: RequestHead) -> NativeExchange:
+    def _native_exchange(
+        self, connection: Connection, head: RequestHead
+    ) -> NativeExchange | DirectExchange:
+        serve_direct = getattr(head.native, "serve_direct", None)
+        if serve_direct is not None and not self.xheaders:
+            settings = self.native.application.settings
+            serve = serve_direct(settings, head) if may_serve(head, settings) else None
+            if serve is not None:
+                return DirectExchange(connection, head, serve, settings)
         context = connection.context
         if context is None:
             context = connection.context = context_of(

@@ -63,13 +63,13 @@ def publish(found: Results, root: Path) -> None:
     (root / "docs" / CHART_NAME).write_text(chart, encoding="utf-8")
 
 
-def put(page: str, text: str) -> str:
+def put(page: str, text: str, begins: str = BEGINS, ends: str = ENDS) -> str:
     """Return the page with the text between its marks; raises `CannotPublish` without them."""
-    before, mark, rest = page.partition(BEGINS)
-    _, end, after = rest.partition(ENDS)
+    before, mark, rest = page.partition(begins)
+    _, end, after = rest.partition(ends)
     if not mark or not end:
-        raise CannotPublish(f"A page lacks the lines {BEGINS.strip()} and {ENDS.strip()}.")
-    return f"{before}{BEGINS}\n{text}\n{ENDS}{after}"
+        raise CannotPublish(f"A page lacks the lines {begins.strip()} and {ends.strip()}.")
+    return f"{before}{begins}\n{text}\n{ends}{after}"
 
 
 def _results(found: Results) -> str:

@@ -72,7 +72,7 @@ STOREYS = {
     "live.extension": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.state live.cli "
     "live.rendering live.response live.run_response live.blueprint live.cache",
     "socketio": f"{GROUND} {LIVE_GROUND} live.hooks live.log live.state live.hub live.endpoints "
-    "http.mailbox native ops.metrics pool server stock.container websocket.codec",
+    "http.mailbox http.message native ops.metrics pool server stock.container websocket.codec",
 }
 """The parts of `flasknado`, packages or modules, and what each may use beside itself."""
 

@@ -171,6 +171,17 @@ def test_image_is_made_of_files_that_are_there_and_not_ignored() -> None:
         assert f"!{name.partition('/')[0]}" in allowed, name
 
 
+def test_container_may_write_where_it_keeps_files_and_only_there() -> None:
+    text = (PROJECT_ROOT / "Dockerfile").read_text()
+    [uploads] = re.findall(r" UPLOAD_DIR=(\S+)$", text, re.M)
+    [volume] = re.findall(r"^VOLUME (\S+)$", text, re.M)
+    assert uploads.startswith(f"{volume}/"), "by default they are in the checkout"
+    assert re.search(rf"install --directory --owner 10001 --mode 0700 {volume}$", text, re.M)
+    app = yaml.safe_load((PROJECT_ROOT / "compose.yaml").read_text())["services"]["app"]
+    assert app["read_only"] is True
+    assert [mount.partition(":")[2] for mount in app["volumes"]] == [volume]
+
+
 def test_nginx_takes_what_the_compose_file_has_for_it(tmp_path: Path) -> None:
     compose = yaml.safe_load((PROJECT_ROOT / "compose.yaml").read_text())
     text = compose["configs"]["nginx"]["content"]

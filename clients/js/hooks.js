@@ -31,12 +31,12 @@ export function connected(latest, onStatus) {
   const live = connect(options);
   let followed = new Set(options.channels ?? []);
   const follow = () => {
-    const { channels = [], after = null, seen = [] } = latest();
+    const { channels = [], after = null, last = 0, seen = [] } = latest();
     const dropped = [...followed].filter((channel) => !channels.includes(channel));
     const added = channels.filter((channel) => !followed.has(channel));
     followed = new Set(channels);
     if (dropped.length) live.unsubscribe(dropped);
-    if (added.length) live.subscribe(added, { after, seen });
+    if (added.length) live.subscribe(added, { after, last, seen });
   };
   return { live, follow };
 }

@@ -277,6 +277,12 @@ class Connection(Refusing):
         if not self._parsing and not self._advancing:
             self._go_on()
 
+    def rest(self) -> None:
+        """Hold little while the active exchange, whose request is whole, awaits its response."""
+        self.context = None
+        if self._parser is not None:
+            self._parser.rest()
+
     def pause_body(self) -> None:
         """Read no more of a body: there is no memory for it."""
         if self._receiving is not None:

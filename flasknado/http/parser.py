@@ -42,6 +42,9 @@ _KNOWN_METHOD: Final = b"POST"
 _BLANK_LINES: Final = re.compile(rb"[\r\n]*")
 _METHOD: Final = re.compile(rb"[\r\n]*([!#$%&'*+\-.^_`|~0-9A-Za-z]{1,32})( ?)")
 
+_NO_FIELDS: Final[list[HeaderField]] = []
+_RESTING: Final = httptools.HttpRequestParser(object())
+"""What a parser that rests has in place of its own; it calls nobody."""
 _CLOSED: Final = httptools.HttpRequestParser(object())
 """What a closed parser has in place of its own; it calls nobody."""
 
@@ -145,6 +148,13 @@ class RequestParser:
         self.ended = False
         """True after the last request of the connection; what follows is dropped."""
 
+    def rest(self) -> None:
+        """Hold little until the next request, while one that is whole awaits its response."""
+        if self._exact:  # else llhttp may be about to read on
+            self._parser = _RESTING
+            self._fields = _NO_FIELDS
+            self._url = b""
+
     def close(self) -> None:
         """Let go of llhttp's parser, which refers back to this one; not while `feed()` runs."""
         self._parser = _CLOSED
@@ -199,6 +209,8 @@ class RequestParser:
         return found + 4 if found >= 0 else len(data)
 
     def _feed_piece(self, data: bytes) -> bytes:
+        if self._parser is _RESTING:
+            self._parser = httptools.HttpRequestParser(self)
         if self._method == b"":
             return self._take_unknown_method(data)
         self._data = data

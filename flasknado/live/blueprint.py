@@ -18,6 +18,7 @@ from werkzeug.exceptions import HTTPException
 from flasknado.live import said
 from flasknado.live.errors import InvalidEvent
 from flasknado.live.event import REVOCATIONS, check_channel, check_last, connection_digest
+from flasknado.live.flask_cors import FlaskCors, flask_cors_of
 from flasknado.live.formats import (
     ALLOWED_HEADERS,
     CONNECTION_FIELD,
@@ -26,7 +27,7 @@ from flasknado.live.formats import (
 )
 from flasknado.live.html import SSE_FORMATS, check_format
 from flasknado.live.javascript import answer_to
-from flasknado.live.origins import policy_in
+from flasknado.live.origins import CORS_KEY, OriginPolicy, policy_in
 from flasknado.live.response import lines_response, poll_response, stream_response
 from flasknado.live.revocation import revocation_of
 from flasknado.live.state import LiveState, current_state
@@ -53,6 +54,7 @@ def blueprint(prefix: str) -> Blueprint:
     add("who", _who)
     add("live.js", _module)
     add("send", _send, "POST")
+    add("stop", _stop, "POST")
     add("publish", _publish, "POST")
     views.after_request(_allow_origin)
     return views
@@ -136,14 +138,40 @@ def _module(state: LiveState) -> Response:
 
 
 def _send(state: LiveState) -> Response:
+    _check_origin(state, "send")
+    _check_json()
+    message = said.message_in(_body(state.options.max_message_bytes))
+    return Response(said.answer_to(state, message), mimetype="application/json")
+
+
+def _stop(state: LiveState) -> dict[str, object]:
+    if not _check_origin(state, "stop runs"):
+        _check_json()  # which a page of another origin has to ask for first, with its cookies
+    run = said.run_in(_body(said.MAX_STOP_BYTES))
+    return {"run": run, "stopped": said.stop_run(state, run)}
+
+
+def _check_origin(state: LiveState, what: str) -> bool:
+    """Return whether no page of another origin asks; aborts with 403 if the policy forbids it."""
     origin = request.headers.get("Origin")
-    if not (origin is None or _is_own(origin) or policy_in(state.app.extensions).allows(origin)):
-        abort(403, f"pages of {origin[:80]!a} may not send")
+    if origin is None or _is_own(origin):
+        return True
+    if not _policy(state).allows(origin):
+        abort(403, f"pages of {origin[:80]!a} may not {what}")
+    return False
+
+
+def _check_json() -> None:
     if request.mimetype != "application/json":
         abort(415, said.JSON_ONLY)
-    channel, data = said.message_in(_body(state.options.max_message_bytes))
-    answer = said.answer_to(state.hooks, channel, data)
-    return Response(answer, mimetype="application/json")
+
+
+def _policy(state: LiveState) -> OriginPolicy | FlaskCors:
+    """Return the application's policy for pages of other origins: its own, else Flask-CORS's."""
+    own = policy_in(state.app.extensions)
+    if CORS_KEY in state.app.extensions:
+        return own
+    return flask_cors_of(state.app, request.path) or own
 
 
 def _publish(state: LiveState) -> dict[str, str]:
@@ -233,7 +261,7 @@ def _allow_origin(response: Response) -> Response:
     response.headers.setdefault("Cache-Control", "no-store")
     origin = request.headers.get("Origin")
     response.vary.add("Origin")
-    allowed = {} if origin is None else policy_in(current_state().app.extensions).headers(origin)
+    allowed = {} if origin is None else _policy(current_state()).headers(origin)
     if allowed and "Access-Control-Allow-Origin" not in response.headers:
         response.headers.update(allowed)
         response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS

@@ -18,6 +18,7 @@ import random
 import socket
 import ssl
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
@@ -71,6 +72,7 @@ class Client:
         url: the live endpoints, such as `https://example.org/live`.
         channels: at least one name.
         after: the cursor to resume from; by default only new events are delivered.
+        last: without a cursor, with how many of its newest events each channel begins.
         headers: sent with each request.
         token: an access token for `Authorization: Bearer`, or a function that returns one
             and is called for each connection.
@@ -85,7 +87,8 @@ class Client:
     """
 
     cursor: str | None
-    """Everything up to here has been iterated over; `None` until the server has said."""
+    """Everything up to here has been iterated over; `None` until the server has said, and while
+    the newest events that were asked for with `last` are not all iterated over."""
 
     def __init__(
         self,
@@ -93,6 +96,7 @@ class Client:
         channels: Iterable[str],
         *,
         after: str | None = None,
+        last: int = 0,
         headers: Mapping[str, str] | None = None,
         token: str | Callable[[], str] | None = None,
         timeout_s: float = 45.0,
@@ -108,7 +112,13 @@ class Client:
         self.channels = (channels,) if isinstance(channels, str) else tuple(channels)
         if not self.channels:
             raise ValueError("channels is empty: name at least one")
+        if not isinstance(last, int) or isinstance(last, bool) or last < 0:
+            raise ValueError(f"last is a number of events, not {last!r}")
         self.cursor = after
+        self._last = last
+        self._newest: deque[LiveEvent] = deque()
+        """What the channels begin with, kept until all of it is there: nothing comes twice."""
+        self._newest_up_to: str | None = None
         self._parts = parts
         self._headers = dict(headers or {})
         self._token = token
@@ -181,6 +191,8 @@ class Client:
 
     def _read(self) -> LiveEvent | None:
         """Return the next event, or `None` after anything else."""
+        if self._newest_up_to is not None:
+            return self._next_newest(self._newest_up_to)
         response = self._response or self._connect()
         if response is None:
             return None
@@ -193,7 +205,14 @@ class Client:
         message = _parse(line)
         self._failures = 0
         cursor, channel, name, data = (message[field] for field in _FIELDS)
-        if cursor is not None and name != "presence":
+        beginning = self._last > 0 and self.cursor is None
+        if beginning and name == "heartbeat":
+            self._newest_up_to = cursor
+            return None
+        if beginning and channel is not None and name != "presence":
+            self._keep(LiveEvent(cursor, channel, name, data))
+            return None
+        if cursor is not None and name != "presence" and not (beginning and name == "reconnect"):
             self.cursor = cursor
         if channel is not None:
             return LiveEvent(cursor, channel, name, data)
@@ -203,6 +222,19 @@ class Client:
             self._sent_away(**data)
         return None
 
+    def _keep(self, event: LiveEvent) -> None:
+        """Keep one of the newest events until all of them are there."""
+        if len(self._newest) >= self._last * len(self.channels):
+            raise LiveError(f"the server sent more than the last {self._last} events of a channel")
+        self._newest.append(event)
+
+    def _next_newest(self, up_to: str) -> LiveEvent | None:
+        """Return the next of the newest events, all of which are there; `None` if there is none."""
+        event = self._newest.popleft() if self._newest else None
+        if not self._newest:
+            self.cursor, self._newest_up_to = up_to, None
+        return event
+
     def _sent_away(self, retry_s: float, ticket: str | None, **_: object) -> None:
         """Come back in the time in which the server wants us, with the ticket that it gave."""
         self._disconnect()
@@ -211,6 +243,7 @@ class Client:
 
     def _connect(self) -> http.client.HTTPResponse | None:
         """Return the response of a new request, or `None` if it is to be tried again."""
+        self._newest.clear()  # what was not all there comes again
         connection = self._new_connection()
         connection.connect()
         connection.sock.settimeout(self._timeout_s)
@@ -222,6 +255,8 @@ class Client:
         query: dict[str, Any] = {"channel": self.channels}
         if self.cursor is not None:
             query["after"] = self.cursor
+        elif self._last:
+            query["last"] = self._last
         if self._presence:
             query["presence"] = "1"
         path = f"{self._parts.path.rstrip('/')}/ndjson?{urlencode(query, doseq=True)}"

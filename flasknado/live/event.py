@@ -33,6 +33,9 @@ and the digest of that connection. No name can have it, and no channel's index h
 HTML = "\x1e"
 """After the name of an event with HTML, in the same way (`flasknado.live.html`)."""
 
+BY_KEY = "flasknado.live.by"
+"""In the environ of a message's request: the digest of the connection that it came from."""
+
 DIGEST_CHARS = 16
 _CONNECTION = re.compile(r"[A-Za-z0-9_-]{16,64}\Z")
 

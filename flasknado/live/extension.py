@@ -21,6 +21,7 @@ from flasknado.live.cache.install import install as install_cache
 from flasknado.live.cache.rules import CachedView, CacheKey, Channels, ViewT, cached_view
 from flasknado.live.errors import InvalidEvent
 from flasknado.live.event import (
+    BY_KEY,
     REVOCATIONS,
     Event,
     check_channel,
@@ -465,6 +466,9 @@ def _digest_of_request() -> str | None:
     """Return the digest of the connection that a request says it has; aborts with 400."""
     if not has_request_context():
         return None
+    by: str | None = request.environ.get(BY_KEY)
+    if by is not None:
+        return by
     connection = request.headers.get(CONNECTION_FIELD) or request.values.get("live_connection")
     try:
         return connection_digest(connection) if connection else None

@@ -77,7 +77,7 @@ class LiveOptions:
     """How long `live.stream()` holds a thread under a server that cannot take it over."""
     fallback_streams: int = 100
     """How many streams and long-polls may hold a thread there at once, in each process; further
-    ones get 503. Set it below the number of that server's threads, so that it has some for pages."""
+    ones get 503. Set it below the number of its threads, so that some are left for pages."""
     tag_lifetime_s: float = 24 * 3600
     """How long a page may subscribe with what `live.tag()` has given it."""
     presence: tuple[str, ...] = ()

@@ -53,6 +53,9 @@ _normal_names: Final[dict[bytes, str]] = {}
 StartRequest = Callable[[object, httputil.HTTPConnection], httputil.HTTPMessageDelegate]
 
 
+_NOBODY: Final[set[str]] = set()
+
+
 class NativeContext(HTTPRequestContext):
     """What Tornado calls the context of a connection: the client's address and the scheme."""
 
@@ -68,7 +71,7 @@ class NativeContext(HTTPRequestContext):
         self.address_family = address_family
         self.remote_ip = self._orig_remote_ip = remote_ip
         self.protocol = self._orig_protocol = protocol
-        self.trusted_downstream = set(trusted_downstream)
+        self.trusted_downstream = set(trusted_downstream) or _NOBODY
 
     def forwarding(self, remote_ip: str, protocol: str) -> NativeContext:
         """Return a context for one request of a client that a trusted proxy forwards for."""
@@ -81,10 +84,14 @@ def context_of(
     connection: Connection, protocol: str | None, trusted_downstream: list[str] | None
 ) -> NativeContext:
     """Return the context of a connection; `protocol` is the scheme to claim, if any."""
-    sock = connection.transport.get_extra_info("socket")
     address = connection.transport.get_extra_info("peername")
-    family = sock.family if sock is not None else socket.AF_UNSPEC
-    internet = family in (socket.AF_INET, socket.AF_INET6)
+    internet = isinstance(address, tuple)
+    if internet:
+        # Without asking for the socket, for which uvloop makes an object that stays.
+        family = socket.AF_INET6 if len(address) == 4 else socket.AF_INET
+    else:
+        sock = connection.transport.get_extra_info("socket")
+        family = sock.family if sock is not None else socket.AF_UNSPEC
     return NativeContext(
         address,
         family,

@@ -68,9 +68,25 @@ class Caller:
 
     def __init__(self, handler: RequestHandler) -> None:
         head = _head_of(handler)
-        self.settings: dict[str, Any] = handler.settings
+        self._keep(head, head.headers, handler.settings)
+
+    @classmethod
+    def of(cls, head: RequestHead, settings: dict[str, Any]) -> Caller:
+        """Return who made a request for which there is no handler."""
+        caller = cls.__new__(cls)
+        fields = head.headers
+        host = (head.host or "").encode("latin-1")
+        for at, (name, value) in enumerate(fields):
+            if len(name) == 4 and name.lower() == b"host" and value != host:
+                # That of an absolute-form target or of a trusted proxy goes before the field.
+                fields = [*fields[:at], (name, host), *fields[at + 1 :]]
+        caller._keep(head, fields, settings)
+        return caller
+
+    def _keep(self, head: RequestHead, fields: list[HeaderField], settings: dict[str, Any]) -> None:
+        self.settings = settings
         self._target = head.target
-        self._fields = b"\n".join(b"%b:%b" % field for field in head.headers)
+        self._fields = b"\n".join(map(b":".join, fields))
         self._client = head.client
         self._server = head.server
         self._scheme = sys.intern(head.scheme)

@@ -11,7 +11,7 @@ import logging
 import re
 import socket
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from tornado.ioloop import IOLoop
 from tornado.iostream import StreamBufferFullError, StreamClosedError, UnsatisfiableReadError
@@ -43,6 +43,9 @@ CUT_OFF_BYTES = 1024 * 1024
 """How long, and how much of it, the bytes of a client that was cut off are dropped, so that it
 can read why."""
 
+_NOTHING: Final = bytearray()
+"""The buffer of those who need none."""
+
 _Find = Callable[[bytearray, bool], int | None]
 
 
@@ -62,6 +65,7 @@ class TransportStream(Flow):
         "_buffer",
         "_close_callback",
         "_closed",
+        "_consume",
         "_drop_bytes",
         "_find",
         "_into",
@@ -69,7 +73,6 @@ class TransportStream(Flow):
         "_reader",
         "_work",
         "error",
-        "io_loop",
         "max_buffer_size",
         "max_write_buffer_size",
         "sent_bytes",
@@ -105,7 +108,12 @@ class TransportStream(Flow):
         """Why the connection closed, if by an error."""
         self.max_buffer_size = MAX_BUFFER_BYTES
         self.max_write_buffer_size: int | None = None
-        self.io_loop = IOLoop.current()
+        self._consume: Callable[[bytes], None] | None = None
+
+    @property
+    def io_loop(self) -> IOLoop:
+        """Tornado's loop of the connection."""
+        return IOLoop.current()
 
     @classmethod
     def over(cls, connection: Ending) -> TransportStream:
@@ -122,6 +130,9 @@ class TransportStream(Flow):
             self._drop_bytes = max(self._drop_bytes - len(data), 0)
             if not self._drop_bytes:
                 self.transport.abort()
+            return
+        if self._consume is not None:
+            self._consume(data)
             return
         self._buffer += data
         if len(self._buffer) > self.max_buffer_size:
@@ -146,6 +157,25 @@ class TransportStream(Flow):
         self._finish_close()
 
     # Reading.
+
+    def consume(self, take: Callable[[bytes], None]) -> None:
+        """Have `take(data)` called with all that comes, instead of reading it.
+
+        It takes turns with others by itself: `pause()` has nothing more come until `resume()`.
+        """
+        self._consume = take
+        buffer, self._buffer = self._buffer, _NOTHING
+        if buffer:
+            take(bytes(buffer))
+
+    def pause(self) -> None:
+        """Have nothing more come."""
+        if not self._closed:
+            self._pause_reading()
+
+    def resume(self) -> None:
+        """Have what comes be given on."""
+        self._resume_reading()
 
     def read_bytes(self, num_bytes: int, partial: bool = False) -> asyncio.Future[bytes]:
         """Read `num_bytes` bytes, or with `partial` as many as there are, at least one."""

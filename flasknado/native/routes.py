@@ -7,14 +7,16 @@ routes; every other goes to the container without any Tornado object being made 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from tornado.routing import PathMatches, Rule, URLSpec
 
 from flasknado.errors import ConfigurationError
-from flasknado.http.message import Route
+from flasknado.http.message import RequestHead, Route
 from flasknado.native.application import NativeApplication
+
+ServeDirect = Callable[[dict[str, Any], RequestHead], Callable[[Any], None] | None]
 
 NativeRoute = Rule | Sequence[Any]
 """What `tornado.web.Application` takes as a route: a `URLSpec`, or a tuple of its arguments."""
@@ -26,11 +28,13 @@ _LITERAL_PATH: Final = re.compile(r"/(?:[A-Za-z0-9/_,;:=@%&~-]|\\[^A-Za-z0-9])*\
 class FoundRoute(Route):
     """One native route, as it is looked for."""
 
-    __slots__ = ("position", "spec")
+    __slots__ = ("position", "serve_direct", "spec")
 
     def __init__(self, spec: URLSpec, position: int) -> None:
         super().__init__(_label(spec.regex.pattern))
         self.spec = spec
+        self.serve_direct: ServeDirect | None = getattr(spec.target, "serve_direct", None)
+        """What may serve a request without a handler (`flasknado.native.direct`)."""
         self.position = position
         """Of two routes that match, the one with the lower position serves."""
 

@@ -51,17 +51,22 @@ def check(request: httputil.HTTPServerRequest) -> None:
             f"Sec-WebSocket-Version must be {VERSION}",
             {"Upgrade": "websocket", "Sec-WebSocket-Version": VERSION},
         )
-    try:
-        key = base64.b64decode(headers.get("Sec-WebSocket-Key", ""), validate=True)
-    except (binascii.Error, ValueError):
-        key = b""
-    if len(key) != _KEY_BYTES:
+    if not is_key(headers.get("Sec-WebSocket-Key", "")):
         raise HandshakeError(400, "Sec-WebSocket-Key must be 16 bytes in base64", {})
+
+
+def is_key(key: str | bytes) -> bool:
+    """Return whether a client's key is 16 bytes in base64 (section 4.1)."""
+    try:
+        return len(base64.b64decode(key, validate=True)) == _KEY_BYTES
+    except (binascii.Error, ValueError):
+        return False
 
 
 def accept_key(key: str) -> str:
     """Return `Sec-WebSocket-Accept` for a client's key (section 4.2.2)."""
-    return base64.b64encode(hashlib.sha1(key.encode() + _GUID).digest()).decode()
+    digest = hashlib.sha1(key.encode() + _GUID).digest()
+    return binascii.b2a_base64(digest, newline=False).decode()
 
 
 def permessage_deflate(request: httputil.HTTPServerRequest) -> str | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from flasknado.http.counters import EndHook
 from flasknado.http.message import Finished
+from flasknado.native.direct import no_line
 from flasknado.ops import vitals
 from flasknado.ops.health import HealthHandler, Readiness, ReadinessHandler
 from flasknado.ops.logs.access import AccessLog
@@ -21,8 +22,6 @@ from flasknado.ops.metrics.workers import Snapshots
 from flasknado.server import HTTPServer
 
 if TYPE_CHECKING:
-    from tornado.web import RequestHandler
-
     from flasknado.native.routes import NativeRoute
 
 
@@ -122,10 +121,6 @@ class Operations:
             if log is None or hook != log.log:
                 hook(finished)
         return log.log_at_end(finished) if log is not None else None
-
-
-def no_line(handler: RequestHandler) -> None:
-    """Have Tornado log no line of its own: it would show the tokens in query strings."""
 
 
 def routes(

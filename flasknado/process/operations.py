@@ -7,12 +7,13 @@ from typing import Any
 from gunicorn.config import Config
 from tornado.web import Application
 
+from flasknado.native.direct import no_line
 from flasknado.ops import bind
 from flasknado.ops.logs import access_lines
 from flasknado.ops.logs.scrub import SECRET_PARAMETERS, Scrubber
 from flasknado.ops.metrics.access import Allowed
 from flasknado.ops.metrics.workers import Snapshots, shared
-from flasknado.ops.operations import Operations, no_line
+from flasknado.ops.operations import Operations
 from flasknado.process.configuration import about
 from flasknado.process.settings import option
 from flasknado.server import HTTPServer

@@ -8,11 +8,11 @@ not hold up everything else. On the loop's thread.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
-from flasknado.socketio.client import Client, ClientState
+from flasknado.socketio.client import Client
 from flasknado.socketio.engineio.packet import Outgoing
 from flasknado.socketio.message import Joined
 
@@ -50,14 +50,14 @@ class Deliveries:
     """The events that have not been written yet.
 
     `find(target)` returns the clients of a target; it is asked when the writing begins, or before
-    one of the rooms changes. `write(client, message)` writes; `soon(call)` has a call made on the
-    loop's next turn.
+    one of the rooms changes. `write(clients, message)` writes to those of them that are still
+    there, and returns how many there were; `soon(call)` has a call made on the loop's next turn.
     """
 
     def __init__(
         self,
         find: Callable[[Target], Iterator[Client]],
-        write: Callable[[Client, Outgoing], None],
+        write: Callable[[Iterable[Client], Outgoing], int],
         soon: Callable[[Callable[[], None]], object],
     ) -> None:
         self._find = find
@@ -111,13 +111,8 @@ class Deliveries:
         """Write to at most so many clients; returns how much of the turn that took."""
         if self._clients is None:
             self._clients, self._message = self._take()
-        message = self._message
-        assert message is not None
-        written = 0
-        for client in islice(self._clients, most):
-            written += 1
-            if client.state is not ClientState.GONE:
-                self._write(client, message)
+        assert self._message is not None
+        written = self._write(islice(self._clients, most), self._message)
         self.writes += written
         if written < most:
             self._clients = self._message = None

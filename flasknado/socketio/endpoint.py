@@ -23,6 +23,7 @@ from flasknado.ops.metrics.sources import add_source
 from flasknado.socketio import bus
 from flasknado.socketio.bus import message_of, target_of
 from flasknado.socketio.client import Client
+from flasknado.socketio.engineio.direct import DirectRequests
 from flasknado.socketio.engineio.handler import EngineHandler
 from flasknado.socketio.engineio.options import EngineOptions
 from flasknado.socketio.engineio.peers import MARK, Peers
@@ -199,11 +200,24 @@ def routes(socketio: Served, http_server: Any) -> list[URLSpec]:
     def find_engine(handler: EngineHandler) -> Engine:
         return find(handler).engine
 
+    def find_now() -> Engine | None:
+        endpoint = endpoints.get(asyncio.get_running_loop())
+        return endpoint.engine if endpoint is not None and endpoint.hub.takes_clients else None
+
+    def is_elsewhere(sid: str) -> bool:
+        endpoint = endpoints.get(asyncio.get_running_loop())
+        peers = None if endpoint is None else endpoint.peers
+        return peers is not None and peers.owner(sid) is not None
+
     async def ready(handler: EngineHandler) -> None:
         await find(handler).hub.ready()
 
     options = socketio.options
-    members = {"max_body_bytes": options.engine.max_payload_bytes, "policy": options.policy}
+    members = {
+        "max_body_bytes": options.engine.max_payload_bytes,
+        "policy": options.policy,
+        "serve_direct": DirectRequests(find_now, is_elsewhere).serve,
+    }
     handler = type("SocketIOHandler", (EngineHandler,), members)
     arguments = {
         "find_engine": find_engine,

@@ -51,8 +51,10 @@ class Handlers:
 
     def accepts(self, namespace: str) -> bool:
         """Return whether clients may connect to a namespace."""
+        if self._all or namespace in self._accepted:
+            return True
         known = (self.functions, self.objects, self._accepted)
-        return self._all or any(namespace in names or ANY in names for names in known)
+        return any(namespace in names or ANY in names for names in known)
 
     def find(self, namespace: str, event: str) -> tuple[str, Handler] | None:
         """Return the function for an event, and the event that it was registered for."""

@@ -64,9 +64,9 @@ class Joined(Outgoing):
 
     @property
     def frames(self) -> bytes:
-        if self._frames is None:
-            self._frames = b"".join([message.frames for message in self.messages])
-        return self._frames
+        if self.frames_once is None:
+            self.frames_once = b"".join([message.frames for message in self.messages])
+        return self.frames_once
 
     @property
     def packets(self) -> str:

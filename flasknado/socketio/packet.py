@@ -43,6 +43,7 @@ TOO_MANY_CONTAINERS: Final = f"a packet may have at most {MAX_CONTAINERS:,} arra
 
 ROOT: Final = "/"
 
+_SEPARATORS: Final = (",", ":")
 _HEADER: Final = re.compile(
     r"(?P<type>[0-6])(?:(?P<attachments>[0-9]{1,3})-)?"
     r"(?:(?P<namespace>/[^,]*),?)?(?P<id>[0-9]{1,16})?"
@@ -109,10 +110,13 @@ class DefaultParser(Parser):
     """
 
     def __init__(self, json_module: Any = json, max_bytes: int = 1_000_000) -> None:
-        self._dumps: Callable[..., str] = json_module.dumps
+        self._dumps: Callable[[Any], str]
         if json_module is json:
             # NaN is no JSON: it would be the client that fails, at reading it.
-            self._dumps = functools.partial(json.dumps, allow_nan=False)
+            encoder = json.JSONEncoder(allow_nan=False, separators=_SEPARATORS)
+            self._dumps = encoder.encode
+        else:
+            self._dumps = functools.partial(json_module.dumps, separators=_SEPARATORS)
         self._loads = json_module.loads
         self._max_bytes = max_bytes
 
@@ -130,7 +134,7 @@ class DefaultParser(Parser):
         if packet.id is not None:
             text += str(packet.id)
         if data is not None:
-            text += self._dumps(data, separators=(",", ":"))
+            text += self._dumps(data)
         return [text, *attachments]
 
     def begin(self, data: Data) -> Packet | Incomplete:

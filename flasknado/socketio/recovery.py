@@ -15,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import secrets
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -27,6 +26,7 @@ from flasknado.live.hub.hub import Hub
 from flasknado.live.hub.subscriber import Subscriber
 from flasknado.socketio.bus import Bus, Told, message_of, target_of, told_of
 from flasknado.socketio.client import Client, Connection
+from flasknado.socketio.engineio.ids import new_id
 from flasknado.socketio.engineio.packet import Outgoing
 from flasknado.socketio.options import SocketIOOptions
 from flasknado.socketio.room_names import Room, room_key
@@ -34,7 +34,6 @@ from flasknado.socketio.runtime import Runtime
 
 log = logging.getLogger("flasknado.socketio")
 
-PID_BYTES = 15
 MAX_PID_CHARS = 128
 MAX_MISSED_BYTES = 1024 * 1024
 MAX_MISSED_EVENTS = 10_000
@@ -108,7 +107,7 @@ class Recoveries:
 
     def new_pid(self) -> str:
         """Return a name for a client to come back with; nobody guesses it."""
-        return f"{secrets.token_urlsafe(PID_BYTES)}.{self.place}"
+        return f"{new_id()}.{self.place}"
 
     # What is kept of clients.
 

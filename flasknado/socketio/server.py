@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import functools
 import logging
-import secrets
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
 from flasknado.live.revocation import Revocation
@@ -20,6 +19,7 @@ from flasknado.socketio import packet, recovery
 from flasknado.socketio.bus import DISPLACE, Bus
 from flasknado.socketio.client import Client, ClientState, Connection, Job, JobKind, Link
 from flasknado.socketio.deliveries import Deliveries, Target
+from flasknado.socketio.engineio.ids import new_id
 from flasknado.socketio.engineio.packet import Data, Outgoing, ProtocolError
 from flasknado.socketio.engineio.reason import Reason
 from flasknado.socketio.handlers import CONNECT, DISCONNECT, Handlers
@@ -30,7 +30,6 @@ from flasknado.socketio.runtime import Runtime
 
 log = logging.getLogger("flasknado.socketio")
 
-SID_BYTES = 15
 MAX_NAMESPACES = 32
 """How many namespaces a connection may have."""
 MAX_CONNECTS = 256
@@ -49,6 +48,8 @@ PENDING_LIMIT = 1000
 """How many messages may wait for a client that has not been accepted yet."""
 
 Callback = Callable[..., Any]
+
+_NOT_ASKED = Access(NOBODY, 0.0)
 
 
 class Application(Protocol):
@@ -86,7 +87,7 @@ class Server:
         """By `sid`. May be read on any thread."""
         self._members: dict[str, dict[Client, None]] = {}
         self._rooms: dict[tuple[str, str], dict[Client, None]] = {}
-        self.deliveries = Deliveries(self._find, self._write, runtime.soon)
+        self.deliveries = Deliveries(self._find, self._write_each, runtime.soon)
         self.recoveries: Recoveries | None = None
         """What takes clients back; `None`: nothing does."""
         self.upholds: Callable[[Access], bool] = lambda _: True
@@ -220,7 +221,7 @@ class Server:
     ) -> None:
         """Ask the application about a client, a new one or one that came back."""
         if recovered is None:
-            client = Client(self, connection, namespace, secrets.token_urlsafe(SID_BYTES))
+            client = Client(self, connection, namespace, new_id())
             if self.recoveries is not None and self.recoveries.is_durable(namespace):
                 client.pid = self.recoveries.new_pid()
         else:
@@ -238,7 +239,7 @@ class Server:
         if self.application.asks(namespace, CONNECT):
             self._ask(Job(JobKind.CONNECT, client, (auth,)))
         else:
-            self.accept(client, Access(NOBODY, 0.0))
+            self.accept(client, _NOT_ASKED)
 
     def _displace(self, client: Client) -> None:
         """Let go of what a client was before it came back, which may not have been noticed yet."""
@@ -483,6 +484,18 @@ class Server:
         for client in list(self._find(target)):
             asking = message.asking(client.expect(callback))
             self.deliveries.add(Target(client.namespace, (client.sid,)), asking)
+
+    def _write_each(self, clients: Iterable[Client], message: Outgoing) -> int:
+        written = 0
+        connected = ClientState.CONNECTED
+        is_event = not isinstance(message, Farewell)
+        for client in clients:
+            written += 1
+            if is_event and client.state is connected and not client.place:
+                client.connection.link.send(message)
+            elif client.state is not ClientState.GONE:
+                self._write(client, message)
+        return written
 
     def _write(self, client: Client, message: Outgoing) -> None:
         if isinstance(message, Farewell):

@@ -63,6 +63,9 @@ _EMPTY_BLOCK = b"\x00\x00\xff\xff"
 """What ends each message before it is sent without it (RFC 7692, section 7.2.1)."""
 _MASKED = 0x80
 _MASK_BYTES = 4
+_SHORT_HEADER_BYTES = 2 + _MASK_BYTES
+MAX_SHORT_BYTES = 125
+"""The longest payload whose length is in the second byte of its frame."""
 
 
 class WebSocketError(FlasknadoError):
@@ -247,6 +250,25 @@ class Receiver:
             if not self.waiting or self._buffer is None:
                 self.waiting = False
                 return
+
+    def whole_text(self, data: bytes) -> bytes | None:
+        """Return the text of a message, as UTF-8, if `data` is one in a single short frame.
+
+        Most messages come so. Returns `None` for everything else, which `receive()` takes.
+        """
+        size = len(data) - _SHORT_HEADER_BYTES
+        if (
+            not 0 <= size <= min(MAX_SHORT_BYTES, self._max_message_bytes)
+            or data[0] != _FIN | TEXT
+            or data[1] != _MASKED | size
+            or self._buffer is not None
+            or self._joined is not None
+            or self._failed
+            or self._closed
+        ):
+            return None
+        payload = masked(data[_SHORT_HEADER_BYTES:], data[2:_SHORT_HEADER_BYTES])
+        return payload if payload.isascii() else None
 
     def _forget_read(self) -> None:
         """Drop what has been read once it is the greater part, so that each byte moves once."""

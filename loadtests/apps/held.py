@@ -38,14 +38,20 @@ def stream() -> Response:
 @app.get("/loop")
 def loop() -> Response:
     """Send 30 parts a second, from an asynchronous generator on the event loop."""
+    return stream_on_loop(parts_on_loop(LOOP_INTERVAL_S), "text/event-stream")
 
-    async def parts() -> AsyncIterator[str]:
-        ends_at = time.monotonic() + STREAM_S
-        while time.monotonic() < ends_at:
-            yield "data: part\n\n"
-            await asyncio.sleep(LOOP_INTERVAL_S)
 
-    return stream_on_loop(parts(), "text/event-stream")
+@app.get("/quiet")
+def quiet() -> Response:
+    """Send what `/stream` does, from the event loop."""
+    return stream_on_loop(parts_on_loop(PART_INTERVAL_S), "text/event-stream")
+
+
+async def parts_on_loop(interval_s: float) -> AsyncIterator[str]:
+    ends_at = time.monotonic() + STREAM_S
+    while time.monotonic() < ends_at:
+        yield "data: part\n\n"
+        await asyncio.sleep(interval_s)
 
 
 @app.get("/async")

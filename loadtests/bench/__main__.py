@@ -3,6 +3,7 @@
 --only hello --only idle     some benchmarks
 --servers flasknado,granian  some servers
 --quick                      one short round: does everything run?
+--publish                    put the table of `hello` into README.md
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from loadtests import machine
-from loadtests.bench import report, rounds, wrk
+from loadtests.bench import publish, report, rounds, wrk
 from loadtests.bench.benchmark import Plan
 from loadtests.bench.suite import BENCHMARKS, LIVE
 from loadtests.interrupts import Interrupted, interruptible
@@ -51,6 +52,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="one short round")
     parser.add_argument("--rounds", type=_positive, default=5)
     parser.add_argument("--seconds", type=_positive, default=5, help="of each measurement")
+    parser.add_argument("--publish", action="store_true", help="put `hello` into the README")
     parser.add_argument("--check", action="store_true", help="fail if a goal is missed")
     options = parser.parse_args(arguments)
     names = options.servers.split(",") if options.servers else list(SERVERS)
@@ -99,7 +101,8 @@ def run(options: argparse.Namespace) -> int:
             say(f"  {goal}")
     data = report.as_data(results, plan, described, versions, skipped, failed)
     keep(data, report.as_markdown(results, data))
-
+    if options.publish and publish.main([]):
+        return 1
     if failed or any(result.failed for result in results):
         return 1
     goals = [goal for entry in data["benchmarks"] for goal in entry["goals"]]

@@ -43,14 +43,14 @@ class Result:
             if rounds
         }
 
-    def ratio(self, name: str) -> float | None:
+    def ratio(self, name: str, ours: str = OURS) -> float | None:
         """Return the median, over the rounds, of ours over theirs (theirs over ours if less is
         better) in the first metric: above 1, ours is better."""
         key = self.benchmark.metrics[0].key
-        pairs = zip(self.rounds.get(OURS, []), self.rounds.get(name, []), strict=False)
+        pairs = zip(self.rounds.get(ours, []), self.rounds.get(name, []), strict=False)
         ratios = []
-        for ours, theirs in pairs:
-            better, worse = ours.get(key), theirs.get(key)
+        for mine, theirs in pairs:
+            better, worse = mine.get(key), theirs.get(key)
             if not self.benchmark.more_is_better:
                 better, worse = worse, better
             if better and worse and better > 0 and worse > 0:

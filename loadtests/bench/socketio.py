@@ -25,6 +25,8 @@ GEVENT = "flask-socketio-gevent"
 THREADS = "flask-socketio-threads"
 TORNADO = "python-socketio-tornado"
 CLIENTS = (1000, 3000)
+POLLING_CLIENTS = 1000
+POLLING_BYTES = "polling_bytes"
 CONNECTS = "connects_per_second"
 EVENTS = {"single": SINGLE_EVENTS, "burst": BURSTS * BURST_EVENTS}
 RATES = {"single": "single_per_second", "burst": "per_second"}
@@ -35,12 +37,22 @@ def measure(running: Running, plan: Plan) -> Values:
     values = _measure_one(running, CLIENTS[0], plan)
     with rounds.served(running.server, plan) as fresh:
         more = _measure_one(fresh, CLIENTS[1], plan)
+    with rounds.served(running.server, plan) as fresh:
+        values[POLLING_BYTES] = _measure_polling(fresh, plan)
     return {
         **values,
         **more,
         FAILURES: values[FAILURES] + more[FAILURES],
         GENERATOR: max(values[GENERATOR], more[GENERATOR]),
     }
+
+
+def _measure_polling(running: Running, plan: Plan) -> float:
+    """Return the bytes of memory of each client on long-polling whose poll waits."""
+    before_bytes = running.resident_bytes()
+    arguments = [str(running.target.port), str(POLLING_CLIENTS)]
+    with helping("loadtests.bench.socketio_polling", arguments, plan.cores.generator):
+        return (running.resident_bytes() - before_bytes) / POLLING_CLIENTS
 
 
 def _measure_one(running: Running, count: int, plan: Plan) -> Values:
@@ -131,6 +143,10 @@ def goals(medians: Medians) -> list[Goal]:
         memory = median(medians, OURS, f"bytes_{count}")
         if memory is not None:
             found.append(Goal(f"KB for each of {count:,} clients", memory / 1000, 6, False))
+    polling = median(medians, OURS, POLLING_BYTES)
+    if polling is not None:
+        text = f"KB for each of {POLLING_CLIENTS:,} clients on long-polling"
+        found.append(Goal(text, polling / 1000, 6, False))
     return found
 
 
@@ -152,6 +168,7 @@ def _metrics() -> Iterator[Metric]:
             yield Metric(f"{phase}_us_{count}", f"{phase} us each", 1)
         yield Metric(f"p99_ms_{count}", "single p99 ms", 1)
         yield Metric(f"echo_us_{count}", "echo us")
+    yield Metric(POLLING_BYTES, f"polling bytes each, {POLLING_CLIENTS:,}")
     yield Metric(FAILURES, "failures")
     yield Metric(GENERATOR, "generator %")
 
@@ -162,7 +179,8 @@ BENCHMARK = Benchmark(
     method="WebSocket clients, first 1,000, then 3,000 on a new server: connects a second with 64"
     " on their way at once; resident memory for each; deliveries a second to all of them, of single"
     f" events and of {BURST_EVENTS} that one handler emits (medians), and the server's processor"
-    " time for each; the median time until an event of one client has been acknowledged. The same"
+    " time for each; the median time until an event of one client has been acknowledged; resident"
+    f" memory for each of {POLLING_CLIENTS:,} clients on long-polling, whose poll waits. The same"
     " application but for its import; python-socketio's handlers are coroutines. One worker, whose"
     " log is in memory; for threads, gunicorn has 3,100.",
     servers=tuple(servers()),

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from loadtests.bench import (
     blocking,
+    deploy,
     held,
     hello,
     idle,
@@ -35,6 +36,7 @@ LIVE: Mapping[str, tuple[Benchmark, Callable[[], dict[str, Server]]]] = {
     module.BENCHMARK.name: (module.BENCHMARK, module.servers)
     for module in (
         held,
+        deploy,
         live_fanout,
         live_channels,
         live_latency,
@@ -45,5 +47,5 @@ LIVE: Mapping[str, tuple[Benchmark, Callable[[], dict[str, Server]]]] = {
         static_files,
     )
 }
-"""The benchmarks that have servers of their own: held answers, live events, static files and
-Socket.IO."""
+"""The benchmarks that have servers of their own: held answers, deploys, live events, static files
+and Socket.IO."""

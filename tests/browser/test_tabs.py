@@ -258,7 +258,7 @@ def test_leader_that_answers_is_not_overtaken(site: Site, open_page: OpenPage) -
     pages = [open_page(site.url).connect("a", **options).wait_until_open() for _ in range(3)]
     leaders = [page.status["leader"] for page in pages]
     count = "window.pings = 0; const heard = new BroadcastChannel(arguments[0]);"
-    name = f"flasknado-live {site.url}/live/ anonymous"
+    name = f"flasknado-live 2 {site.url}/live/ anonymous"
     pages[0].run(count + "heard.onmessage = ({ data }) => pings += data.type === 'pong';", name)
     poll(lambda: pages[0].read("pings"), lambda pings: pings > 10, DEADLINE_S)
     assert [page.status["leader"] for page in pages] == leaders

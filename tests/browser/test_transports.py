@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
-from flask import request
+from flask import g, request
 from tornado.web import RequestHandler
 
 from flasknado.live import OriginPolicy
@@ -83,6 +83,100 @@ def test_page_without_a_cursor_begins_with_what_comes(
     poll(lambda: page.run("return live.cursor"))
     site.publish("a", "after")
     page.wait_for(["after"])
+
+
+def test_page_begins_with_the_newest_events_of_its_channels(
+    site: Site, open_page: OpenPage
+) -> None:
+    """On a connection of its own, and on one that has been further for long."""
+    first = open_page(site.url).connect("a", after=site.cursor).wait_until_open()
+    site.publish("a", 1, 2, 3, 4)
+    site.publish("b", "b1", "b2")
+    first.wait_for([1, 2, 3, 4])
+    kinds: list[dict[str, Any]] = [{}]
+    kinds += [{"share": False, "transports": [kind]} for kind in TRANSPORTS]
+    pages = [
+        open_page(site.url).connect("a", "b", "user:ann", last=1, **options) for options in kinds
+    ]
+    for page in pages:
+        page.wait_for([4, "b2"])
+        [error] = poll(lambda page=page: page.read("errors"), bool, DEADLINE_S)
+        assert (error["channel"], error["code"]) == ("user:ann", 403)
+    site.publish("a", 5)
+    for page in pages:
+        page.wait_for([4, "b2", 5])
+    page.run("live.subscribe('a', { last: 2 }); live.unsubscribe('b')")  # 'a' is where it is
+    page.run("live.subscribe('b', { last: 5 })")
+    page.wait_for([4, "b2", 5, "b1", "b2"])
+    first.run("live.subscribe('c', { last: 3, after: arguments[0] })", site.cursor)
+    site.publish("c", 6)
+    first.wait_for([1, 2, 3, 4, 5, 6])
+    wrong = "try { live.subscribe('d', arguments[0]) } catch (error) { return error.message }"
+    assert first.run(wrong, {"last": -1}) == "last is a number of events, not -1"
+    assert first.run(wrong, {"after": 7}) == "after is a cursor, such as 3f2a9c01:42, not 7"
+
+
+@pytest.mark.parametrize("kind", TRANSPORTS[:2])
+def test_page_follows_a_pattern_and_gets_each_event_once(
+    kind: str, make_site: MakeSite, open_page: OpenPage
+) -> None:
+    site = make_site(LIVE_PATTERNS=["post:*"])
+    site.live_app.live.on_message("post:2")(lambda channel, data: data)
+    cursor = site.cursor
+    site.publish("post:1", 1)
+    site.publish("post:2", 2)
+    options = {"after": cursor, "transports": [kind]}
+    page = open_page(site.url).connect("post:*", "post:1", **options)
+    other = open_page(site.url).connect("post:1", "a", **options)
+    page.wait_for([1, 2])
+    other.wait_for([1])
+    site.publish("post:1", 3)
+    site.publish("post:3", 4)
+    page.wait_for([1, 2, 3, 4])
+    other.wait_for([1, 3])
+    # It begins again under the pattern, beside what it has by name.
+    page.run("live.unsubscribe('post:*')")
+    page.run("live.subscribe('post:*', { after: arguments[0] })", cursor)
+    page.wait_for([1, 2, 3, 4, 2, 4])
+    page.run("live.unsubscribe('post:1')")
+    site.publish("post:1", 5)
+    page.wait_for([1, 2, 3, 4, 2, 4, 5])
+    other.wait_for([1, 3, 5])
+    assert page.run("return live.send('post:2', 'hello')") == "hello"
+    poll(lambda: site.connections, (1).__eq__, DEADLINE_S)
+
+
+def test_page_that_reloads_when_it_is_reset_does_not_do_so_for_ever(
+    site: Site, open_page: OpenPage
+) -> None:
+    """Its cursor is always the same, as from a cache; that of another log, and no cursor at all."""
+    loads: list[str] = []
+
+    @site.live_app.app.get("/kept")
+    def kept() -> str:
+        loads.append("kept")
+        return (
+            '<!doctype html><title>kept</title><script type="module">'
+            "import { connect } from '/live/live.js'; window.seen = []; window.resets = [];"
+            "const given = { onEvent: ({ data }) => seen.push(data), share: false,"
+            " transports: ['sse'], onReset(reset) { resets.push(reset); location.reload(); } };"
+            "window.live = connect({ ...given, channels: ['a'], after: '0ther:5' });"
+            "connect({ ...given, channels: ['b'], after: 'garbage' });</script>"
+        )
+
+    site.publish("a", "missed")
+    page = open_page(site.url + "/kept")
+    ready = (
+        "return window.live?.status.state === 'open' && resets.length === 0"
+        " && ![null, '0ther:5'].includes(live.cursor)"
+    )
+    poll(lambda: page.run(ready), bool, DEADLINE_S)
+    assert 2 <= len(loads) <= 3  # each of the two cursors may have been first
+    site.publish("a", 1)
+    page.wait_for([1])
+    # The page knows of the reset only for the cursors that it was loaded with.
+    page.connect("a", after="another:1")
+    poll(lambda: len(page.read("resets")), (1).__eq__, DEADLINE_S)
 
 
 def test_row_that_was_written_between_the_cursor_and_the_rows_is_shown_once(
@@ -305,6 +399,8 @@ def test_page_of_another_origin_sends_its_cookies_where_it_is_told_to(
     page.connect("user:ann", after=cursor, credentials="include", **options).wait_for([1])
     other.publish("user:ann", 2)
     page.wait_for([1, 2])
+    other.live_app.live.on_message("user:ann")(lambda channel, data: [g.user, data])
+    assert page.run("return live.send('user:ann', 'hello')") == ["ann", "hello"]
     assert page.read("errors") == []
 
 

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import promql_parser
 import pytest
@@ -16,6 +15,7 @@ import yaml
 
 from tests.support.poll import poll
 from tests.support.process import PROJECT_ROOT, server_process
+from tests.support.programs import need
 
 FOLDER = PROJECT_ROOT / "config" / "monitoring"
 DASHBOARD = json.loads((FOLDER / "dashboard.json").read_text())
@@ -108,12 +108,9 @@ def test_panels_have_places_of_their_own() -> None:
     assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(places)
 
 
-def test_rules_are_checked_by_prometheus_itself(tmp_path: Path) -> None:
-    promtool = shutil.which("promtool")
-    if promtool is None:
-        pytest.skip("promtool is missing: apt-get install prometheus")
+def test_rules_are_checked_by_prometheus_itself() -> None:
     done = subprocess.run(
-        [promtool, "check", "rules", FOLDER / "alerts.yml"],
+        [need("promtool"), "check", "rules", FOLDER / "alerts.yml"],
         capture_output=True,
         text=True,
         timeout=60,

@@ -12,10 +12,12 @@ const live: Live = connect<Post>({
   url: new URL("https://example.org/live/"),
   channels: ["posts"],
   after: "3f2a9c01:0",
+  last: 5,
   onEvent: ({ id, channel, event, data }) => titles.push(id, channel, event, data.title),
   onReset: ({ cursor, channels }) => titles.push(cursor, ...channels),
   onError: ({ channel, code, message }) => titles.push(channel, code.toFixed(), message),
-  onPresence: ({ channel, data }) => titles.push(channel, data.count.toFixed()),
+  onPresence: ({ channel, data: { count, users = [], join, leave } }) =>
+    titles.push(channel, count.toFixed(), ...[users, join ?? [], leave ?? []].flat().map(({ user }) => user)),
   onStatus: ({ state, transport, leader, retryMs }: Status) =>
     titles.push(state, transport ?? "none", String(leader), String(retryMs)),
   seen: new Set([1, "post:7"]),
@@ -37,14 +39,17 @@ const live: Live = connect<Post>({
 const cursor: Cursor | null = live.cursor;
 live.subscribe("post:7");
 live.subscribe(["post:7"], { after: cursor, seen: [1, 2] });
+live.subscribe("post:8", { last: 1 });
 live.unsubscribe(["post:7"]);
+const stopped: Promise<boolean> = live.stop("a run");
+export const headers: HeadersInit = { "X-Live-Connection": live.connection };
 const reply: Promise<string> = live.send("post:7", { typing: true });
 live.close();
 
 connect();
 connect({ onEvent: ({ data }) => titles.push(data.title) }); // of any shape, if none is named
 export const read = (event: LiveEvent<Post>): string => event.data.title;
-export const state = (): boolean => live.status.state === "open" && reply !== undefined;
+export const state = (): boolean => live.status.state === "open" && reply !== undefined && stopped !== undefined;
 
 // @ts-expect-error: an option that does not exist
 connect({ chanels: ["posts"] });

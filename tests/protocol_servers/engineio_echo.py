@@ -15,6 +15,7 @@ from tornado.routing import URLSpec
 
 from flasknado import HTTPServer
 from flasknado.live.origins import OriginPolicy
+from flasknado.socketio.engineio.direct import DirectRequests
 from flasknado.socketio.engineio.handler import EngineHandler
 from flasknado.socketio.engineio.options import EngineOptions
 from flasknado.socketio.engineio.packet import Data, Outgoing
@@ -22,7 +23,8 @@ from flasknado.socketio.engineio.server import Engine
 from flasknado.socketio.engineio.session import Session
 from tests.protocol_servers.running import run
 
-OPTIONS = EngineOptions(ping_interval_s=0.3, ping_timeout_s=0.2, max_payload_bytes=1_000_000)
+PING_INTERVAL_S, PING_TIMEOUT_S = 0.3, 0.2
+"""What the suite expects."""
 
 
 class Echo:
@@ -41,17 +43,23 @@ class Echo:
         return False
 
 
-class EchoHandler(EngineHandler):
-    """Takes pages of any origin."""
-
-    policy = OriginPolicy(["*"])
+MEMBERS = {"policy": OriginPolicy(["*"])}  # pages of any origin
 
 
-def server(layer: str = "llhttp", options: EngineOptions = OPTIONS) -> HTTPServer:
+def server(
+    layer: str = "llhttp",
+    ping_interval_s: float = PING_INTERVAL_S,
+    ping_timeout_s: float = PING_TIMEOUT_S,
+) -> HTTPServer:
     """Return a server that echoes; on the loop that will run it."""
+    options = EngineOptions(
+        ping_interval_s=ping_interval_s, ping_timeout_s=ping_timeout_s, max_payload_bytes=1_000_000
+    )
     engine = Engine(options, asyncio.get_running_loop(), Echo())
     arguments: dict[str, Any] = {"find_engine": lambda _: engine}
-    route = URLSpec(r"/engine\.io/?", EchoHandler, arguments)
+    direct = DirectRequests(lambda: engine, lambda _: False)
+    handler = type("EchoHandler", (EngineHandler,), {**MEMBERS, "serve_direct": direct.serve})
+    route = URLSpec(r"/engine\.io/?", handler, arguments)
     echo_server = HTTPServer(None, handlers=[route], http=layer)
     echo_server.add_drain_callback(engine.drain)
     echo_server.add_close_callback(engine.close)

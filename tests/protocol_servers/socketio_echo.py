@@ -14,19 +14,19 @@ from flask import Flask
 
 from flasknado import HTTPServer, WSGIContainer
 from flasknado.socketio import SocketIO, emit
+from tests.protocol_servers.engineio_echo import PING_INTERVAL_S, PING_TIMEOUT_S
 from tests.protocol_servers.running import run
 
 
-def application(**options: Any) -> Flask:
+def application(ping_interval_s: float, ping_timeout_s: float) -> Flask:
     """Return the application."""
     app = Flask("socketio_echo")
     socketio = SocketIO(
         app,
-        ping_interval=0.3,
-        ping_timeout=0.2,
+        ping_interval=ping_interval_s,
+        ping_timeout=ping_timeout_s,
         max_http_buffer_size=1_000_000,
         cors_allowed_origins="*",
-        **options,
     )
 
     def connect(auth: Any) -> None:
@@ -46,9 +46,14 @@ def application(**options: Any) -> Flask:
     return app
 
 
-def server(layer: str = "llhttp", **options: Any) -> HTTPServer:
+def server(
+    layer: str = "llhttp",
+    ping_interval_s: float = PING_INTERVAL_S,
+    ping_timeout_s: float = PING_TIMEOUT_S,
+) -> HTTPServer:
     """Return a server with the application; on the loop that will run it."""
-    return HTTPServer(WSGIContainer(application(**options)), http=layer)
+    app = application(ping_interval_s, ping_timeout_s)
+    return HTTPServer(WSGIContainer(app), http=layer)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ PACKAGES = {
     "nginx": "nginx-light",
     "pgbouncer": "pgbouncer",
     "postgres": "postgresql",
+    "promtool": "prometheus",
 }
 
 

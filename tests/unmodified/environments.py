@@ -19,7 +19,11 @@ from tests.support.programs import missing
 REQUIREMENTS = Path(__file__).with_name("requirements")
 INSTALL_TIMEOUT_S = 480
 HOST = "flasknado"
-SOURCE_ONLY = {"isso": ("isso",), "calibre-web": ("flask-principal", "iso-639")}
+SOURCE_ONLY = {
+    "isso": ("isso",),
+    "calibre-web": ("flask-principal", "iso-639"),
+    "pgadmin": ("flask-principal", "jsonformatter"),
+}
 """Packages that have no wheels; they are built with what `requirements/NAME-build.txt` brings."""
 
 

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from tests.unmodified.conftest import Host, takes_long
-from tests.unmodified.walking import Walker, assert_same
+from tests.unmodified.conftest import TheSame, Use, takes_long
+from tests.unmodified.walking import Walker
 
 pytestmark = pytest.mark.timeout(600)  # the first of them installs packages
-
-APPLICATIONS = Path(__file__).with_name("applications")
-TIMES = r"\d{4}-\d\d-\d\d[T ][\d:.]+(\+00:00|Z)?", r"\w{3}, \d\d \w{3} \d{4} [\d:]+ GMT"
 
 
 def value_of(name: str, text: str) -> str:
@@ -199,7 +194,6 @@ def use_mlflow(ann: Walker) -> None:
     ann.step("GET", "/no-such-page")
 
 
-Use = Callable[[Walker], None]
 PRODUCTS = [
     pytest.param("frameworks", "django_admin_site:application", use_django_admin, id="django"),
     pytest.param("wsgidav", "dav_site:app", use_wsgidav, id="wsgidav"),
@@ -208,43 +202,10 @@ PRODUCTS = [
     pytest.param("mlflow", "mlflow.server:app", use_mlflow, marks=takes_long),
     pytest.param("flask-appbuilder", "fab_site:app", use_flask_appbuilder, marks=takes_long),
 ]
-VARYING = (
-    *TIMES,
-    r'name="csrfmiddlewaretoken" value="\w+"',
-    r"opaquelocktoken:[-0-9a-fx]+",
-    r'"(access|refresh)_token":"[^"]+"',
-    r'"(request_id|requestId)":"[^"]+"',
-    r"quota-[a-z]+-bytes>\d+|\b\d+-\d{10}-\d+\b",  # of the disk; an ETag
-    r"\b([0-9a-f]{32}|\d{13})\b",  # a run's id; milliseconds
-    r'"end_id":"[^"]+"',  # Dash's, of a page
-    r"\d{4}-\d\d-\d\d_[\d-]+",  # in the name of a file
-    r'"(\w*time\w*|run_uuid|run_id|\w*_uri|timestamp)": ?("[^"]*"|[\d.]+)',
-    r"\b(\d{1,2}(:\d\d)? [ap]\.m\.|noon|midnight)",  # Django's times of day
-    r"\?m=\d+|\.v\d+_\d+_\d+m\d+",
-)
-ENVIRONMENT = {
-    "FOLDER": "{folder}",
-    "PYTHONWARNINGS": "ignore",
-    "PYTHONHASHSEED": "0",  # some show sets
-    "_MLFLOW_SERVER_FILE_STORE": "sqlite:///{folder}/mlflow.db",
-    "_MLFLOW_SERVER_REGISTRY_STORE": "sqlite:///{folder}/mlflow.db",
-    "_MLFLOW_SERVER_ARTIFACT_ROOT": "mlflow-artifacts:/",
-    "_MLFLOW_SERVER_ARTIFACT_DESTINATION": "{folder}/artifacts",
-    "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
-}
 
 
 @pytest.mark.parametrize(("environment", "application", "use"), PRODUCTS)
 def test_product_answers_as_it_does_under_gunicorn(
-    environment: str, application: str, use: Use, host: Host, gunicorn: Host, tmp_path: Path
+    environment: str, application: str, use: Use, the_same: TheSame
 ) -> None:
-    walked = []
-    for name, run in (("gunicorn", gunicorn), ("ours", host)):
-        folder = tmp_path / name
-        folder.mkdir()
-        env = {name: value.format(folder=folder) for name, value in ENVIRONMENT.items()}
-        with run(environment, application, cwd=APPLICATIONS, env=env) as server:
-            walker = Walker(server.url, *VARYING, str(folder))
-            use(walker)
-            walked.append(walker.answers)
-    assert_same(*walked)
+    the_same(environment, application, use)

@@ -2,9 +2,9 @@
 
 `{"type": "subscribe", "channels": ["posts"], "after": "CURSOR", "last": 5, "ticket": "..."}` (the
 last three may be left out), `{"type": "unsubscribe", "channels": [...]}`, `{"type": "ping"}` and
-`{"type": "message", "channel": "chat:1", "data": ..., "ref": ...}`. The answers have a
-`type`: `subscribed`, `unsubscribed`, `pong`, `reply` and `error`. Events have `id`, `channel`,
-`event` and `data`, as on every transport.
+`{"type": "message", "channel": "chat:1", "data": ..., "ref": ..., "connection": ...}` (the last two
+may be). The answers have a `type`: `subscribed`, `unsubscribed`, `pong`, `reply` and `error`. An
+event has `id`, `channel`, `event` and `data`, as on every transport.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ from collections.abc import Collection
 from typing import Any
 
 from flask import current_app
+from flask import request as flask_request
 
 from flasknado.live.endpoints.access import authorize, check_channels, grants
 from flasknado.live.endpoints.base import error_body
 from flasknado.live.endpoints.socket_subscriber import SocketSubscriber
 from flasknado.live.errors import InvalidCursor, InvalidEvent, LiveError, TooManySubscribers
 from flasknado.live.event import (
+    BY_KEY,
     Cursor,
     check_channel,
     check_last,
@@ -130,24 +132,30 @@ class Conversation(SocketSubscriber):
         presence = request.get("presence") is True
         await hub.follow(self, interned, after, said, last=last, presence=presence)
 
-    def begin(self, channels: Collection[str], after: Cursor | None, access: Access) -> None:
+    def begin(
+        self, channels: Collection[str], after: Cursor | None, last: int, access: Access
+    ) -> None:
         """Follow the channels of the handshake's query, which may be read."""
         who = self.state.page_key(access.identity.user)
         self.say({"type": "subscribed", "channels": list(channels), "who": who})
         if not self.gone:
-            self.hub.subscribe(self, map(sys.intern, channels), after)
+            self.hub.subscribe(self, map(sys.intern, channels), after, last)
 
     async def _take_message(self, request: dict[str, Any]) -> None:
         channel = check_channel(request.get("channel"))  # type: ignore[arg-type]  # it checks that too
         granted = self.grants is not None and self.grants.allows(channel)
         if channel not in self.channels and not granted:
             raise Refused(403, f"subscribe to the channel {channel!r} before you send to it")
+        connection = request.get("connection")
+        # A page that shares this WebSocket says which one it is.
+        by = self.digest if connection is None else connection_digest(str(connection))
         options = self.state.options
         answer = await in_flask(
             self.caller,
             _answer,
             self.state.hooks,
             self.identity,
+            by,
             channel,
             request.get("data"),
             timeout_s=options.message_timeout_s,
@@ -174,10 +182,14 @@ class Conversation(SocketSubscriber):
         self.say({"type": "error", **error_body(status, message), **about})
 
 
-def _answer(hooks: Hooks, expected: Identity, channel: str, data: Any) -> str | None:
+def _answer(
+    hooks: Hooks, expected: Identity, by: str | None, channel: str, data: Any
+) -> str | None:
     """Give a message to the application, in a request context of the client's handshake."""
     if not expected.is_same_user(hooks.who()):
         raise Stranger(403, "this connection is of another user now: connect again")
+    if by is not None:
+        flask_request.environ[BY_KEY] = by
     answer = hooks.answer(channel, data)
     return None if answer is None else encode_json(answer, current_app)
 

@@ -1,9 +1,9 @@
 """`POST send`: a message of a client that has no WebSocket, answered `{"data": ...}`.
 
-    {"channel": "chat:1", "data": ...}
+    {"channel": "chat:1", "data": ..., "who": ...}
 
 What a message means is as on a WebSocket (`@live.on_message`). Its sender must be allowed to
-read the channel.
+read the channel and, if the page says whose it is (`who`, as `Live.page_key` does), be that user.
 """
 
 from __future__ import annotations
@@ -36,13 +36,12 @@ class SendHandler(BodyHandler):
     async def post(self) -> None:
         options = self.state.options
         with refusals():
-            channel, data = message_in(bytes(self._body))
+            message = message_in(bytes(self._body))
         answer = await in_flask(
             self,
             answer_to,
-            self.state.hooks,
-            channel,
-            data,
+            self.state,
+            message,
             timeout_s=options.message_timeout_s,
             lane=LaneSettings("live-message", options.message_threads, options.message_queue),
         )

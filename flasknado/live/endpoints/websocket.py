@@ -45,7 +45,7 @@ class SocketHandler(LiveHandler):
             extensions = handshake.permessage_deflate(self.request)
             if extensions is not None:
                 wire_format = deflated(wire_format)
-        channels, after = self.optional_channels(), self.after()
+        channels, after, last = self.optional_channels(), self.after(), self.last()
         access: Access | None = None
         if channels:
             access = await self.authorize(channels)
@@ -71,7 +71,7 @@ class SocketHandler(LiveHandler):
             else:
                 subscriber.attach(stream)
                 if access is not None and not subscriber.gone:
-                    subscriber.begin(channels, after, access)
+                    subscriber.begin(channels, after, last, access)
         except StreamClosedError:
             hub.remove(subscriber)
         self.application.log_request(self)

@@ -137,6 +137,11 @@ class Hub(Subscriptions):
         """For how long the log has not been readable by now; 0 if it is."""
         return self._health.unreadable_s
 
+    @property
+    def takes_clients(self) -> bool:
+        """Whether `ready()` would return at once."""
+        return not self.draining and self._health.readable
+
     async def ready(self) -> None:
         """Return when the log can be read; raises `LogUnavailable` if that takes too long."""
         self._refuse_when_draining()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import weakref
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -94,6 +95,8 @@ class DatabaseLog(Log):
         with self._lock:
             if self._engine is None:
                 self._engine = _engine_with_tables(self._url)
+                # Nobody else knows of it; Python and psycopg warn of connections that are dropped.
+                weakref.finalize(self, self._engine.dispose).atexit = False
             return self._engine
 
     def publish(self, draft: Draft, session: object = None) -> None:

@@ -19,6 +19,8 @@ export interface Options<Data = any> {
   channels?: readonly string[];
   /** The cursor to begin after; by default the channels begin from now on. */
   after?: Cursor | null;
+  /** Without a cursor, with how many of its newest events each channel begins; by default none. */
+  last?: number;
   /** What the page shows already, such as the ids of its rows; see `identify`. */
   seen?: Iterable<string | number>;
   /**
@@ -33,7 +35,7 @@ export interface Options<Data = any> {
   /** Called when the server refused a channel, which is let go. */
   onError?: (error: { channel: string; code: number; message: string }) => void;
   /** Called with who reads a channel, if the application keeps count. */
-  onPresence?: (event: LiveEvent<{ count: number }>) => void;
+  onPresence?: (event: LiveEvent<Presence>) => void;
   /** Called at each change of the connection. */
   onStatus?: (status: Status) => void;
   /** Whether the pages that one user has loaded share one connection; true by default. */
@@ -69,6 +71,24 @@ export interface LiveEvent<Data = any> {
   /** The event's name. */
   event: string;
   data: Data;
+  /** What stands for the page that caused it, if it was published `to_others`. */
+  by?: string;
+}
+
+/** Who reads a channel. The users are told on the channels of `LIVE_PRESENCE_USERS` only. */
+export interface Presence {
+  count: number;
+  /** Everybody, when this page has come; left out if there are too many for one event. */
+  users?: Person[];
+  /** Who has come since, or has other `info` than before. */
+  join?: Person[];
+  /** Who has left since. */
+  leave?: Person[];
+}
+
+export interface Person {
+  user: string;
+  info: Record<string, any> | null;
 }
 
 export interface Status {
@@ -84,6 +104,8 @@ export interface Status {
 export interface SubscribeOptions {
   /** The cursor to begin after; by default the channels begin from now on. */
   after?: Cursor | null;
+  /** Without a cursor, with how many of its newest events each channel begins; by default none. */
+  last?: number;
   /** What the page shows already of these channels; see `identify` of `connect()`. */
   seen?: Iterable<string | number>;
 }
@@ -95,12 +117,20 @@ export interface Live {
   /** Follow these channels no more. */
   unsubscribe(channels: string | readonly string[]): void;
   /**
-   * Give the application a message, over WebSocket; promises its reply. Rejects with an error
-   * whose `code` is the server's status, if it answered.
+   * Give the application a message, over the WebSocket if there is one, else in a request; promises
+   * its reply. Rejects with an error whose `code` is the server's status, if it answered, and 429
+   * if 100 messages wait for their answers. A message is never repeated.
    */
   send(channel: string, data: unknown): Promise<any>;
+  /** Stop a run (`live.run`), as `POST stop` does; promises whether it was running. */
+  stop(run: string): Promise<boolean>;
   /** End it; nothing is called any more but `onStatus`, with the state `closed`. */
   close(): void;
+  /**
+   * This page's random id: a request with it in the header `X-Live-Connection` causes no event here
+   * that the application publishes `to_others`.
+   */
+  readonly connection: string;
   /** A cursor that misses nothing, to resume from; null if there is none yet. */
   readonly cursor: Cursor | null;
   /** As `onStatus` has it. */

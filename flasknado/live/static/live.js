@@ -17,6 +17,7 @@
 // Options of connect(), all optional:
 //   url         where the live endpoints are; by default where this module came from
 //   channels    names to follow                     after   cursor to begin after; else from now on
+//   last        without a cursor, with how many of its newest events each channel begins (0)
 //   onEvent     called for each event               onReset called when events were missed
 //   seen        what the page shows already, such as the ids of its rows (none); and
 //   identify    ({ id, channel, event, data }) => what an event creates, named as in seen, else
@@ -39,9 +40,20 @@
 //               2,500 if it answers, but its timers stand still
 //
 // The object that connect() returns:
-//   subscribe(channels, { after, seen })   unsubscribe(channels)   close()
-//   send(channel, data)   give the application a message, over WebSocket; promises its reply
+//   subscribe(channels, { after, last, seen })   unsubscribe(channels)   close()
+//   send(channel, data)   give the application a message; promises its reply
+//   stop(run)   stop a run (live.run); promises whether it was running
+//   connection  this page's id: a request that has it in the header X-Live-Connection causes no
+//               event here that the application publishes `to_others`
 //   cursor   a cursor that misses nothing, to resume from       status   as onStatus has it
+//
+// A message goes over the WebSocket if there is one, else in a request of its own, one after another.
+// It is not repeated: if it may not have arrived, the promise is rejected. So it is, with the server's
+// status as `code`, if the application refuses it, and if 100 wait for their answers.
+//
+// Once onReset has been called for the cursor that the page began with, the page is not told of that
+// cursor again if it is loaded anew within a minute: else one that reloads in onReset, and gets the
+// same cursor from a cache, would do so for ever. It begins from now on, and the console says so.
 //
 // All pages of an origin that one user has loaded share one connection (Web Locks elect the page
 // that holds it, the others hear it by BroadcastChannel): a browser opens only six to a server over
@@ -59,6 +71,7 @@
 const DEFAULTS = {
   channels: [],
   after: null,
+  last: 0,
   seen: [],
   identify: null,
   share: true,
@@ -83,10 +96,19 @@ const GATHER_MS = 20;
 const ASK_AGAIN_MS = 1_000;
 const SEEN_MS = 60_000; // an id may be used again
 const MAX_UNSENT = 100;
+const MAX_UNANSWERED = 100; // about as many as a server takes at once
+const SEND_MS = 30_000; // the server gives the application 10 seconds, and others may be first
+const RESET_AGAIN_MS = 60_000;
+const MAX_RESETS = 16;
+const DIGEST_CHARS = 16;
+const CONNECTION_FIELD = "X-Live-Connection";
 const TICKET_MS = 55_000;
 const TICKET_MARK = "~";
 const ANONYMOUS = "anonymous"; // the key of nobody's pages
 const WHO_FIELD = "Live-Who";
+// What pages say to each other: those that were loaded with another version of this module, which says
+// it otherwise, have a connection of their own.
+const PROTOCOL = 2;
 const PINGS = 3; // how many a page that holds the connection leaves unanswered
 // What proves that the page that holds the connection is alive. It may still answer when it is
 // frozen, and hear nothing from the server: so its timers have to run, too.
@@ -130,8 +152,30 @@ function earlier(one, other) {
   return isBefore(other, one) ? other : one;
 }
 
+/** Whether what is followed by this name, a channel or a pattern such as `post:*`, has a channel. */
+function covers(name, channel) {
+  return name === channel || (name.endsWith("*") && channel.startsWith(name.slice(0, -1)));
+}
+
+function longest(names) {
+  return names.reduce((one, other) => (one?.length > other.length ? one : other), null);
+}
+
 /** How far one page, or one connection, has each of its channels: channel -> cursor, or null. */
 class Places extends Map {
+  /**
+   * The name in here that a channel comes under: its own, else the longest of the patterns
+   * (`post:*`) that match it; null if there is none.
+   */
+  nameOf(channel) {
+    return this.has(channel) ? channel : longest(this.namesOf(channel));
+  }
+
+  /** All names in here that a channel comes under. */
+  namesOf(channel) {
+    return [...this.keys()].filter((name) => covers(name, channel));
+  }
+
   /**
    * Take an event at `to`, the first after `from`; whether it was new here, and joined up.
    * From null means that the channel begins, for those who have no place in it yet.
@@ -196,6 +240,13 @@ class Places extends Map {
 class Client {
   #options;
   #places = new Places();
+  #page = thisPage();
+  #digest = null; // that of this page's id, by which it knows what it has caused itself
+  #histories = new Map(); // channels that begin with their newest events -> how many
+  #reading = false;
+  #given = new Map(); // channel -> the cursor that the page gave for it
+  #unposted = 0;
+  #posting = Promise.resolve();
   #seen = new Set();
   #forgetting = null;
   /** @type {Status} */
@@ -220,16 +271,16 @@ class Client {
   #listening = new AbortController();
 
   constructor(options) {
-    this.#options = { ...DEFAULTS, ...options };
+    this.#options = { ...DEFAULTS, ...defined(options) };
     const url = new URL(options.url ?? ".", options.url ? document.baseURI : import.meta.url);
     if (!url.pathname.endsWith("/")) url.pathname += "/";
     this.#options.url = url;
-    const { channels, after, transports } = this.#options;
+    const { channels, after, last, transports } = this.#options;
     const unknown = transports.find((kind) => !(kind in CONNECTIONS));
     if (unknown !== undefined || transports.length === 0) {
       throw new TypeError(`transports are ${Object.keys(CONNECTIONS)}, not ${unknown}`);
     }
-    for (const channel of channels) this.#places.set(channel, after);
+    this.#begin([channels].flat(), after, last);
     this.#remember(this.#options.seen);
 
     const { signal } = this.#listening;
@@ -253,33 +304,56 @@ class Client {
     return this.#places.least;
   }
 
-  subscribe(channels, { after = null, seen = [] } = {}) {
+  get connection() {
+    return this.#page.id;
+  }
+
+  subscribe(channels, { after = null, last = 0, seen = [] } = {}) {
     this.#remember(seen);
-    for (const channel of [channels].flat()) {
-      if (after !== null || !this.#places.has(channel)) this.#places.set(channel, after);
+    this.#begin([channels].flat(), after, last);
+    if (this.#barred) {
+      this.#enter();
+    } else {
+      this.#hello();
+      this.#readHistories();
     }
-    if (this.#barred) this.#enter();
-    else this.#hello();
   }
 
   unsubscribe(channels) {
-    for (const channel of [channels].flat()) this.#places.delete(channel);
+    for (const channel of [channels].flat()) {
+      for (const known of [this.#places, this.#histories, this.#given]) known.delete(channel);
+    }
     this.#hello();
   }
 
-  send(channel, data) {
+  async send(channel, data) {
+    if (this.#places.nameOf(channel) === null && !this.#histories.has(channel)) {
+      const message = `subscribe to the channel ${channel} before you send to it`;
+      throw failed({ code: 403, message });
+    }
+    // Whose page this is may not be known yet.
+    if (this.#leader === null && this.#radio === null) {
+      throw failed({ message: "there is no connection" });
+    }
+    if (this.#replies.size + this.#unposted >= MAX_UNANSWERED) {
+      throw failed({ code: 429, message: "too many messages wait" });
+    }
+    const { state, transport } = this.#status;
+    // What waits to be sent in requests goes first.
+    if (state !== "open" || transport !== "websocket" || this.#unposted > 0) {
+      return this.#post(channel, data);
+    }
     return new Promise((resolve, reject) => {
       const ref = `${this.#id} ${++this.#sent}`;
       this.#replies.set(ref, { resolve, reject });
-      if (!this.#places.has(channel)) {
-        const message = `subscribe to the channel ${channel} before you send to it`;
-        this.#settle(ref, { code: 403, message });
-      } else if (this.#status.state !== "open" || this.#status.transport !== "websocket") {
-        this.#settle(ref, { message: "a message needs a WebSocket, and there is none at present" });
-      } else {
-        this.#tell({ type: "send", at: Date.now(), message: { channel, data, ref } });
-      }
+      const message = { channel, data, ref, connection: this.#page.id };
+      this.#tell({ type: "send", at: Date.now(), message });
     });
+  }
+
+  async stop(run) {
+    const { stopped } = await this.#request("stop", { run });
+    return stopped;
   }
 
   close() {
@@ -296,6 +370,8 @@ class Client {
     const presence = (this.#presence = new AbortController());
     this.#barred = false;
     this.#id = Array.from(crypto.getRandomValues(new Uint32Array(3)), String).join("-");
+    this.#digest ??= await this.#page.digest;
+    if (presence.signal.aborted) return;
     const { share, token } = this.#options;
     const able = navigator.locks !== undefined && typeof BroadcastChannel === "function";
     const shares = share && able;
@@ -306,10 +382,40 @@ class Client {
     }
     if (shares && this.#who !== null) this.#join(presence.signal);
     else this.#lead();
+    this.#readHistories();
+  }
+
+  /** Take channels in: after a cursor, or with their newest events, or from now on. */
+  #begin(channels, after, last) {
+    if (after !== null && typeof after !== "string") {
+      throw new TypeError(`after is a cursor, such as 3f2a9c01:42, not ${after}`);
+    }
+    if (!Number.isInteger(last) || last < 0) {
+      throw new TypeError(`last is a number of events, not ${last}`);
+    }
+    let from = after;
+    if (after !== null && resetsOf(this.#options.url).before.has(after)) {
+      console.warn(
+        `live.js: this tab was reset just now, and its page has the cursor ${after} again, as if ` +
+          "it came from a cache. It begins from now on, and what it shows may be old.",
+      );
+      rememberResets(this.#options.url, [after]);
+      from = null;
+    }
+    for (const channel of channels) {
+      if (from !== null) {
+        this.#places.set(channel, from);
+        this.#given.set(channel, from);
+        this.#histories.delete(channel);
+      } else if (!this.#places.has(channel)) {
+        if (last > 0) this.#histories.set(channel, last);
+        else this.#places.set(channel, null);
+      }
+    }
   }
 
   #join(signal) {
-    this.#name = `flasknado-live ${this.#options.url.href} ${this.#who}`;
+    this.#name = `flasknado-live ${PROTOCOL} ${this.#options.url.href} ${this.#who}`;
     this.#radio = new BroadcastChannel(this.#name);
     this.#radio.onmessage = ({ data }) => {
       this.#hear(data);
@@ -398,7 +504,10 @@ class Client {
       this.#hear(message);
     };
     const watch = this.#radio !== null && ((id, gone) => this.#watch(id, gone));
-    this.#leader = new Leader(this.#options, this.#who, announce, watch || (() => {}));
+    // A connection that is shared gets what any of its pages has caused, for the others.
+    const connection = this.#radio === null ? this.#page.id : null;
+    const options = { ...this.#options, connection };
+    this.#leader = new Leader(options, this.#who, announce, watch || (() => {}));
     announce({ type: "leader" });
   }
 
@@ -459,7 +568,10 @@ class Client {
         this.#places.meet(message.from, message.to);
         return this.#forgetSoon();
       case "reset": {
+        const before = new Map(this.#places);
         const channels = this.#places.reset(message.head, message.asked);
+        const unmoved = channels.filter((name) => before.get(name) === this.#given.get(name));
+        rememberResets(this.#options.url, unmoved.map((name) => before.get(name)));
         if (channels.length) this.#call("onReset", { cursor: message.head, channels });
         return undefined;
       }
@@ -485,19 +597,148 @@ class Client {
       this.#enter();
       return;
     }
-    const channels = [...this.#places.keys()];
+    const channels = [...this.#places.keys(), ...this.#histories.keys()];
     this.#places.clear();
+    this.#histories.clear();
     this.#barred = true;
     this.#showStatus({ state: "closed", transport: null, retryMs: null });
     const message = "this page was loaded by another user than is logged in now: load it again";
     for (const channel of channels) this.#call("onError", { channel, code: 401, message });
   }
 
+  /** Take an event; `from` says for each name that it comes under from where on that is complete. */
   #take({ from, event }) {
-    if (this.#places.advance(event.channel, from, event.id)) {
-      if (!this.#hasSeen(event)) this.#call("onEvent", event);
-    } else if (this.#places.lags(event.channel, from) && Date.now() - this.#asked > ASK_AGAIN_MS) {
+    const name = this.#places.nameOf(event.channel);
+    let lags = false;
+    for (const [each, since] of from) {
+      const news = this.#places.advance(each, since, event.id);
+      // A channel that is also followed by its own name is where that is.
+      if (news && each === name) this.#give(event);
+      lags ||= !news && this.#places.lags(each, since);
+    }
+    if (lags && Date.now() - this.#asked > ASK_AGAIN_MS) {
       this.#hello(); // the leader does not know how far this page is
+    }
+  }
+
+  #give(event) {
+    const own = event.by !== undefined && event.by === this.#digest;
+    if (!own && !this.#hasSeen(event)) this.#call("onEvent", event);
+  }
+
+  // What channels begin with.
+
+  /**
+   * Read the newest events of channels that begin with them, and follow these from there on. In
+   * requests of this page's own: a connection that it shares is further than that.
+   */
+  async #readHistories() {
+    if (this.#reading || (this.#leader === null && this.#radio === null)) return;
+    const { signal } = this.#presence;
+    let waitMs = this.#options.retryMs;
+    let alone = false;
+    this.#reading = true;
+    while (this.#histories.size > 0 && !signal.aborted) {
+      const [[first, last]] = this.#histories;
+      const alike = [...this.#histories].filter((each) => each[1] === last);
+      const channels = alone ? [first] : alike.map(([channel]) => channel);
+      const problem = await this.#readHistory(channels, last, signal).catch(() => ({}));
+      if (signal.aborted || problem === null) continue;
+      if (isFinal(problem.code)) {
+        // Asked for each alone, so that one that is refused does not hold up the others.
+        alone = true;
+        if (channels.length === 1 && this.#histories.delete(first)) {
+          const { code, message } = problem;
+          this.#call("onError", { channel: first, code, message });
+        }
+        continue;
+      }
+      const leastMs = Math.max(problem.retryMs ?? 0, waitMs / 2);
+      await new Promise((done) => setTimeout(done, leastMs + (Math.random() * waitMs) / 2));
+      waitMs = Math.min(2 * waitMs, MAX_ASKING_MS);
+    }
+    this.#reading = false;
+    // This page may have left, and be back, while it read.
+    if (signal.aborted) this.#readHistories();
+  }
+
+  /**
+   * Read the newest events of some channels; returns null, or why that failed.
+   * @returns {Promise<any>}
+   */
+  async #readHistory(channels, last, signal) {
+    const more = { last, timeout_s: 0 };
+    const options = { ...this.#options, connection: this.#page.id };
+    const response = await request(options, "poll", channels, null, more, signal);
+    if (!response.ok) return failure(response);
+    if (this.#who !== null && response.headers.get(WHO_FIELD) !== this.#who) {
+      if (response.headers.get(WHO_FIELD)) this.#onStranger();
+      return {};
+    }
+    const { events, cursor } = await response.json();
+    if (signal.aborted || cursor === null) return {};
+    const begun = new Places();
+    for (const channel of channels) {
+      if (!this.#histories.delete(channel)) continue;
+      begun.set(channel, cursor);
+      this.#places.set(channel, cursor);
+    }
+    for (const event of events) {
+      const name = begun.nameOf(event.channel);
+      if (name !== null && this.#places.has(name)) this.#give(event);
+    }
+    this.#hello();
+    return null;
+  }
+
+  // Requests of this page's own.
+
+  /** Send a message in a request, after those that wait. */
+  async #post(channel, data) {
+    this.#unposted += 1;
+    const message = { channel, data, ...(this.#who !== null && { who: this.#who }) };
+    const sent = this.#posting.then(() => this.#request("send", message));
+    this.#posting = sent.catch(() => {});
+    try {
+      return (await sent).data;
+    } finally {
+      this.#unposted -= 1;
+    }
+  }
+
+  /** Post a body to an endpoint, once; returns its answer. */
+  async #request(path, body) {
+    const presence = this.#presence;
+    if (presence === null) throw failed({ message: "the connection is closed" });
+    const limit = new AbortController();
+    const end = () => limit.abort();
+    presence.signal.addEventListener("abort", end);
+    const timer = setTimeout(end, SEND_MS);
+    try {
+      const { url, credentials } = this.#options;
+      const token = await tokenOf(this.#options);
+      const headers = {
+        "Content-Type": "application/json",
+        [CONNECTION_FIELD]: this.#page.id,
+        ...(token && { Authorization: `Bearer ${token}` }),
+      };
+      const response = await fetch(new URL(path, url), {
+        method: "POST",
+        body: JSON.stringify(body),
+        headers,
+        credentials,
+        signal: limit.signal,
+      });
+      if (response.ok) return await response.json();
+      const { code = response.status, message = "the server did not take it" } =
+        await failure(response);
+      throw failed({ code, message });
+    } catch (error) {
+      if (error.code >= 400) throw error;
+      throw failed({ message: "the server did not answer: it may not have arrived" });
+    } finally {
+      clearTimeout(timer);
+      presence.signal.removeEventListener("abort", end);
     }
   }
 
@@ -525,7 +766,7 @@ class Client {
   #settle(ref, error, data) {
     const reply = this.#replies.get(ref);
     this.#replies.delete(ref);
-    if (error) reply?.reject(Object.assign(new Error(error.message), { code: error.code }));
+    if (error) reply?.reject(failed(error));
     else reply?.resolve(data);
   }
 
@@ -556,6 +797,80 @@ class Client {
       else console.error(error);
       return undefined;
     }
+  }
+}
+
+/**
+ * What is defined of some options, such as those of a component that were left out.
+ * @returns {any}
+ */
+function defined(options) {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined));
+}
+
+/**
+ * The error that a page is given.
+ * @param {{ code?: number, message: string }} error
+ */
+function failed({ code, message }) {
+  return Object.assign(new Error(message), { code });
+}
+
+// --- What is the page's, and not one connection's --------------------------------------------
+
+let ownPage = null;
+
+/** This page's random id, and what stands for it in events; null where that cannot be had. */
+function thisPage() {
+  if (ownPage === null) {
+    const numbers = crypto.getRandomValues(new Uint32Array(4));
+    const id = Array.from(numbers, (number) => number.toString(16).padStart(8, "0")).join("");
+    // Where this is missing, a page has a connection of its own, and the server knows its id.
+    ownPage = { id, digest: crypto.subtle ? digestOf(id) : Promise.resolve(null) };
+  }
+  return ownPage;
+}
+
+/** What the server notes for a page that has caused an event: base64url of a SHA-256, shortened. */
+async function digestOf(id) {
+  const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(id));
+  const text = btoa(String.fromCharCode(...new Uint8Array(digest)));
+  return text.slice(0, DIGEST_CHARS).replaceAll("+", "-").replaceAll("/", "_");
+}
+
+const resets = new Map(); // url -> what resetsOf() returns
+
+/**
+ * The cursors that this tab was reset from: `before` this page was loaded; and all of them, as
+ * cursor -> until when they are `kept` in mind.
+ */
+function resetsOf({ href }) {
+  if (!resets.has(href)) {
+    let kept = [];
+    try {
+      const text = sessionStorage.getItem(`flasknado-live resets ${href}`);
+      kept = JSON.parse(text).filter(([, until]) => Date.now() < until);
+    } catch {
+      // Nothing there, or the page may keep nothing.
+    }
+    resets.set(href, { before: new Set(kept.map(([cursor]) => cursor)), kept: new Map(kept) });
+  }
+  return resets.get(href);
+}
+
+/** Note for the page that is loaded next in this tab what this one was reset from. */
+function rememberResets(url, cursors) {
+  if (cursors.length === 0) return;
+  const { kept } = resetsOf(url);
+  for (const cursor of cursors) {
+    kept.delete(cursor);
+    kept.set(cursor, Date.now() + RESET_AGAIN_MS);
+  }
+  const text = JSON.stringify([...kept].slice(-MAX_RESETS));
+  try {
+    sessionStorage.setItem(`flasknado-live resets ${url.href}`, text);
+  } catch {
+    // Then a page that reloads may do so again.
   }
 }
 
@@ -612,7 +927,7 @@ class Leader {
   #watch;
   #pages = new Map(); // id -> Places, moved as the page itself moves them
   #counting = new Set(); // ids of the pages that want presence
-  #presence = new Map(); // channel -> the last that was said of who is there
+  #presence = new Map(); // channel -> who is there, in the words of the server
   #ticket = { text: null, until: 0 }; // what lets us back in after a deploy
   #reached = new Places(); // how far each channel has been announced
   #head = null; // the furthest place in the log that is known of
@@ -711,15 +1026,14 @@ class Leader {
   }
 
   #welcome({ from, places, presence }) {
-    if (!this.#pages.has(from)) {
-      this.#watch(from, () => this.hear({ type: "bye", from }));
-    }
+    const known = this.#pages.get(from);
+    if (!known) this.#watch(from, () => this.hear({ type: "bye", from }));
     this.#pages.set(from, new Places(places));
     this.#announce({ type: "status", status: this.#status });
-    if (presence && !this.#counting.has(from)) {
+    if (presence) {
       this.#counting.add(from);
       for (const [channel] of places) {
-        const event = this.#presence.get(channel);
+        const event = known?.has(channel) ? null : this.#presence.get(channel);
         if (event) this.#announce({ type: "presence", event });
       }
     }
@@ -935,14 +1249,17 @@ class Leader {
     return false;
   }
 
+  /** An event has come; `from` says for each name that it comes under where that was. */
   onEvent(event, from) {
-    this.#reach(event.channel, event.id);
-    for (const page of this.#pages.values()) page.advance(event.channel, from, event.id);
+    for (const [name, since] of from) {
+      this.#reach(name, event.id);
+      for (const page of this.#pages.values()) page.advance(name, since, event.id);
+    }
     this.#announce({ type: "event", from, event });
   }
 
   onPresence(event) {
-    this.#presence.set(event.channel, event);
+    this.#presence.set(event.channel, together(this.#presence.get(event.channel), event));
     this.#announce({ type: "presence", event });
   }
 
@@ -1108,14 +1425,18 @@ class Connection {
       if (event === "reset") this.reset(id);
       else if (event === "heartbeat") this.head(id);
       else if (event === "reconnect") this.sentAway(id, data);
-    } else if (this.places.has(channel)) {
-      if (event === "presence") {
-        this.owner.onPresence(message);
-      } else {
-        const from = this.places.get(channel);
-        this.places.set(channel, id);
-        this.owner.onEvent(message, from);
+    } else if (event === "presence") {
+      if (this.places.has(channel)) this.owner.onPresence(message);
+    } else {
+      const from = [];
+      for (const name of this.places.namesOf(channel)) {
+        const at = this.places.get(name);
+        // What comes again under one name may have come under another.
+        if (at !== null && !isBefore(at, id)) continue;
+        from.push([name, at]);
+        this.places.set(name, id);
       }
+      if (from.length) this.owner.onEvent(message, from);
     }
   }
 
@@ -1154,6 +1475,16 @@ class Connection {
   }
 }
 
+/** Who is there after another event of presence: what a page that comes now has to be told. */
+function together(before, event) {
+  const { count, users, join = [], leave = [] } = event.data;
+  const had = before?.data.users;
+  if (users || !had) return { ...event, data: { count, ...(users && { users }) } };
+  const moved = new Set([...join, ...leave].map(({ user }) => user));
+  const staying = had.filter(({ user }) => !moved.has(user));
+  return { ...event, data: { count, users: [...staying, ...join] } };
+}
+
 /** After how long without a byte a connection is taken for dead. */
 function silenceMsOf({ silenceMs, heartbeatMs }) {
   return silenceMs ?? HEARTBEATS_MISSED * heartbeatMs;
@@ -1168,6 +1499,7 @@ async function request(options, path, channels, after, more, signal, ticket = nu
   const url = new URL(path, options.url);
   for (const channel of channels) url.searchParams.append("channel", channel);
   if (after !== null) url.searchParams.set("after", after);
+  if (options.connection) url.searchParams.set("connection", options.connection);
   for (const [name, value] of Object.entries(more)) url.searchParams.set(name, value);
   const token = await tokenOf(options);
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
@@ -1231,6 +1563,7 @@ class SocketConnection extends Connection {
       channels,
       ...(after !== null && { after }),
       ...(this.presence && { presence: true }),
+      ...(this.options.connection && { connection: this.options.connection }),
       ...(this.#opening && this.ticket && { ticket: this.ticket }),
     });
   }
@@ -1246,7 +1579,7 @@ class SocketConnection extends Connection {
   }
 
   send(message) {
-    if (this.places.has(message.channel)) this.#say({ type: "message", ...message });
+    if (this.places.nameOf(message.channel)) this.#say({ type: "message", ...message });
     else if (this.#unsent.length < MAX_UNSENT) this.#unsent.push(message);
     else this.owner.onReply(message.ref, { code: 429, message: "too many messages wait" });
   }

@@ -7,11 +7,8 @@ thread.
 from __future__ import annotations
 
 import asyncio
-import gzip
-import json
 import sys
 from collections.abc import Awaitable, Callable
-from http.cookies import Morsel
 from typing import Any, ClassVar, Protocol
 
 from tornado.iostream import StreamClosedError
@@ -23,34 +20,20 @@ from flasknado.live.flask_cors import FlaskCors
 from flasknado.live.origins import OriginPolicy
 from flasknado.native import websocket_handshake as handshake
 from flasknado.native.in_flask import Caller, Refused
-from flasknado.socketio.engineio import packet
+from flasknado.socketio.engineio import admission
+from flasknado.socketio.engineio.admission import (
+    BAD_METHOD,
+    BAD_REQUEST,
+    FORBIDDEN,
+    UNKNOWN_SID,
+    EngineRefused,
+)
 from flasknado.socketio.engineio.options import POLLING, WEBSOCKET
-from flasknado.socketio.engineio.packet import Control
 from flasknado.socketio.engineio.peers import POLL, POST, PeerGone, Peers
 from flasknado.socketio.engineio.reason import Reason
 from flasknado.socketio.engineio.server import Engine
 from flasknado.socketio.engineio.session import Session
 from flasknado.socketio.engineio.websocket import WebSocketTransport
-
-UNKNOWN_TRANSPORT = 0
-UNKNOWN_SID = 1
-BAD_METHOD = 2
-BAD_REQUEST = 3
-FORBIDDEN = 4
-UNSUPPORTED_VERSION = 5
-"""The codes of errors, which Engine.IO's own server gives."""
-
-UNKNOWN = "this session is not known: connect again"
-RETRY_AFTER_S = "2"
-
-
-class EngineRefused(Refused):
-    """A request that is refused, with Engine.IO's code for why."""
-
-    def __init__(self, code: int, message: str, status: int = 400) -> None:
-        headers = {"Retry-After": RETRY_AFTER_S} if status == 503 else None
-        super().__init__(status, message, headers)
-        self.code = code
 
 
 class Policy(Protocol):
@@ -70,6 +53,8 @@ class EngineHandler(LiveHandler):
     max_body_bytes: ClassVar[int] = 1_000_000
     policy: ClassVar[Policy | None] = None
     """Goes before the application's own."""
+    serve_direct: ClassVar[Any] = None
+    """What serves most requests without a handler (`flasknado.native.direct`), if anything."""
     _session: Session | None = None
     _asking: asyncio.Task[None] | None = None
 
@@ -117,33 +102,22 @@ class EngineHandler(LiveHandler):
         return self.get_query_argument(name, None)
 
     def _transport(self, engine: Engine) -> str:
-        transport = self._argument("transport")
-        if transport not in engine.options.transports:
-            raise EngineRefused(UNKNOWN_TRANSPORT, "this transport is not served")
-        if self._argument("EIO") != packet.PROTOCOL:
-            raise EngineRefused(
-                UNSUPPORTED_VERSION, "this server speaks version 4 of Engine.IO (?EIO=4)"
-            )
-        return transport
-
-    def _known(self, engine: Engine) -> Session:
-        session = engine.sessions.get(self._argument("sid") or "")
-        if session is None or engine.overdue(session):
-            raise EngineRefused(UNKNOWN_SID, UNKNOWN)
-        return session
+        return admission.checked_transport(
+            engine, self._argument("transport"), self._argument("EIO")
+        )
 
     def get(self) -> None:
         engine = self._find_engine(self)
         if self._transport(engine) == WEBSOCKET:
             self._open_websocket(engine)
         elif self._argument("sid") is None:
-            session = self._open(engine)
-            engine.is_polling(session)
+            session = self._new_session(engine, polls=True)
             if engine.options.cookie is not None:
-                self.add_header("Set-Cookie", _cookie(engine.options.cookie, session.sid))
-            self._write_text(_open_packet(session, upgrades=True).packets)
+                self.add_header("Set-Cookie", admission.cookie(engine.options.cookie, session.sid))
+            self._write_text(session.open_packet(upgrades=True).packets)
         elif not self._handed_on(POLL):
-            self._session = session = self._known(engine)
+            session = admission.known_session(engine, self._argument("sid"))
+            self._session = session
             self._auto_finish = False
             session.poll(self)
 
@@ -168,7 +142,7 @@ class EngineHandler(LiveHandler):
                 return
             status, text = await peers.ask(owner, kind, sid, self.request.body)
         except PeerGone:
-            self._status_and_error(400, UNKNOWN_SID, UNKNOWN)
+            self._status_and_error(400, UNKNOWN_SID, admission.UNKNOWN)
         except StreamClosedError:
             pass  # the client has gone
         else:
@@ -183,7 +157,8 @@ class EngineHandler(LiveHandler):
             raise EngineRefused(BAD_METHOD, "a session begins with GET")
         if self._handed_on(POST):
             return
-        self._session = session = self._known(engine)
+        session = admission.known_session(engine, self._argument("sid"))
+        self._session = session
         try:
             payload = self.request.body.decode()
         except UnicodeDecodeError:
@@ -197,12 +172,8 @@ class EngineHandler(LiveHandler):
 
     head = put = patch = delete = _bad_method
 
-    def _open(self, engine: Engine) -> Session:
-        address = self.address()
-        refusal = engine.refusal(address)
-        if refusal is not None:
-            raise EngineRefused(FORBIDDEN, refusal, 503)
-        return engine.open(Caller(self), address)
+    def _new_session(self, engine: Engine, *, polls: bool) -> Session:
+        return admission.new_session(engine, Caller(self), self.address(), polls=polls)
 
     def _open_websocket(self, engine: Engine) -> None:
         try:
@@ -214,21 +185,17 @@ class EngineHandler(LiveHandler):
         upgrading = self._argument("sid") is not None
         if upgrading and self._handed_on(WEBSOCKET):
             return
-        session = self._known(engine) if upgrading else self._open(engine)
-        if upgrading and (session.transport == WEBSOCKET or not engine.options.allows_upgrade):
-            raise EngineRefused(BAD_REQUEST, "this session cannot go on to WebSocket")
+        opening = None
+        if upgrading:
+            session = admission.known_session(engine, self._argument("sid"))
+            admission.check_upgradable(engine, session)
+        else:
+            session = self._new_session(engine, polls=False)
+            opening = session.open_packet(upgrades=False).frames
         self.set_status(101)
-        opening = None if upgrading else _open_packet(session, upgrades=False).frames
         try:
             stream = handshake.accept(self, first=opening)
-            transport = WebSocketTransport(engine, session, stream, upgrading=upgrading)
-            if upgrading:
-                if not engine.propose(session, transport):
-                    transport.close()
-                    return
-            else:
-                session.begin_on(transport)
-            transport.start()
+            WebSocketTransport(engine, session, stream, upgrading=upgrading).open()
         except StreamClosedError:
             if not upgrading:
                 session.close(Reason.TRANSPORT_CLOSE)
@@ -250,15 +217,12 @@ class EngineHandler(LiveHandler):
             self._status_and_error(400, BAD_REQUEST, message)
 
     def _write_text(self, text: str) -> None:
-        data = text.encode("utf-8", "replace")
-        self.set_header("Content-Type", "text/plain; charset=UTF-8")
         options = self._find_engine(self).options
-        threshold_bytes = options.compression_threshold_bytes
-        if threshold_bytes is not None and len(data) > threshold_bytes:
-            self.add_header("Vary", "Accept-Encoding")
-            if "gzip" in self.request.headers.get("Accept-Encoding", ""):
-                self.set_header("Content-Encoding", "gzip")
-                data = gzip.compress(data, compresslevel=6)
+        accepts_gzip = "gzip" in self.request.headers.get("Accept-Encoding", "")
+        data, fields = admission.encoded(text, options, accepts_gzip=accepts_gzip)
+        self.clear_header("Content-Type")
+        for name, value in fields:
+            self.add_header(name, value)
         self.write(data)
 
     def on_connection_close(self) -> None:
@@ -284,18 +248,3 @@ class EngineHandler(LiveHandler):
     def _status_and_error(self, status: int, code: int, message: str) -> None:
         self.set_status(status)
         self.finish({"code": code, "message": message})
-
-
-def _open_packet(session: Session, *, upgrades: bool) -> Control:
-    said = session.engine.options.handshake(session.sid, upgrades)
-    return Control(packet.OPEN + json.dumps(said, separators=(",", ":")))
-
-
-def _cookie(attributes: Any, sid: str) -> str:
-    """Return the value of `Set-Cookie` for a session id."""
-    morsel: Morsel[str] = Morsel()
-    morsel.set(attributes.get("name", "io"), sid, sid)
-    for name, value in attributes.items():
-        if name != "name":
-            morsel[name] = value() if callable(value) else value
-    return morsel.OutputString()

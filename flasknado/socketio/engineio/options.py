@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import json
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -38,17 +40,28 @@ class EngineOptions:
         """How often pings and timeouts are looked after."""
         return min(1.0, max(0.02, min(self.ping_interval_s, self.ping_timeout_s) / 8))
 
-    def handshake(self, sid: str, upgrades: bool) -> dict[str, Any]:
-        """Return what the open packet says (protocol, section "Handshake")."""
-        return {
-            "sid": sid,
-            "upgrades": [WEBSOCKET] if upgrades and self.allows_upgrade else [],
-            "pingInterval": round((self.ping_interval_s + self.ping_grace_s) * 1000),
-            "pingTimeout": round(self.ping_timeout_s * 1000),
-            "maxPayload": self.max_payload_bytes,
-        }
+    def handshake(self, sid: str, upgrades: bool) -> str:
+        """Return what the open packet says, as JSON (protocol, section "Handshake")."""
+        rest = _rest_of_handshake(
+            upgrades and self.allows_upgrade,
+            self.ping_interval_s + self.ping_grace_s,
+            self.ping_timeout_s,
+            self.max_payload_bytes,
+        )
+        return f'{{"sid":"{sid}",{rest}'
 
     @property
     def allows_upgrade(self) -> bool:
         """Whether a client of long-polling may go on over WebSocket."""
         return self.allow_upgrades and WEBSOCKET in self.transports
+
+
+@functools.lru_cache(maxsize=16)
+def _rest_of_handshake(upgrade: bool, interval_s: float, timeout_s: float, max_bytes: int) -> str:
+    said = {
+        "upgrades": [WEBSOCKET] if upgrade else [],
+        "pingInterval": round(interval_s * 1000),
+        "pingTimeout": round(timeout_s * 1000),
+        "maxPayload": max_bytes,
+    }
+    return json.dumps(said, separators=(",", ":"))[1:]

@@ -62,7 +62,7 @@ class Outgoing:
     attachments. May be made on any thread.
     """
 
-    __slots__ = ("_frames", "_packets", "pieces", "size_bytes")
+    __slots__ = ("_packets", "frames_once", "pieces", "size_bytes")
 
     joins: ClassVar[bool] = True
     """Whether it may be written together with others."""
@@ -71,15 +71,16 @@ class Outgoing:
         self.pieces = pieces
         self.size_bytes = sum(map(len, pieces))
         """About how much it is, for the bounds of what waits."""
-        self._frames: bytes | None = None
+        self.frames_once: bytes | None = None
+        """The WebSocket frames, if they have been asked for before."""
         self._packets: str | None = None
 
     @property
     def frames(self) -> bytes:
         """The WebSocket frames."""
-        frames = self._frames
+        frames = self.frames_once
         if frames is None:
-            frames = self._frames = b"".join(map(_frame, self.pieces))
+            frames = self.frames_once = b"".join(map(_frame, self.pieces))
         return frames
 
     @property
@@ -99,7 +100,7 @@ class Control(Outgoing):
     def __init__(self, packet: str) -> None:
         super().__init__(())
         self._packets = packet
-        self._frames = codec.frame(codec.TEXT, packet.encode())
+        self.frames_once = codec.frame(codec.TEXT, packet.encode())
         self.size_bytes = len(packet)
 
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import secrets
 from collections import Counter, deque
 
 from flasknado.native.in_flask import Caller
 from flasknado.socketio.engineio import packet
+from flasknado.socketio.engineio.ids import new_id
 from flasknado.socketio.engineio.options import EngineOptions
 from flasknado.socketio.engineio.packet import ProtocolError
 from flasknado.socketio.engineio.reason import Reason
@@ -25,8 +25,6 @@ from flasknado.socketio.engineio.websocket import WebSocketTransport
 
 log = logging.getLogger("flasknado.socketio")
 
-SID_BYTES = 15
-"""Of randomness: whoever knows the id of a session on long-polling can read and write for it."""
 LOOKED_AT_FOR_ROOM = 64
 """How many sessions are looked at for one that makes room for another."""
 DISMISSED_PER_S = 500
@@ -51,6 +49,7 @@ class Engine:
         """How many sessions have ended, by the reason."""
         self._of_address: Counter[str] = Counter()
         self._slots: dict[int, set[Session]] = {}
+        self._sweep_s = options.sweep_s
         self._next_tick = 0
         self._candidates: deque[tuple[float, WebSocketTransport]] = deque()
         self._to_flush: list[Session] = []
@@ -102,7 +101,7 @@ class Engine:
 
     def new_sid(self) -> str:
         """Return an id that nobody guesses."""
-        return self.sid_prefix + secrets.token_urlsafe(SID_BYTES)
+        return self.sid_prefix + new_id()
 
     def is_polling(self, session: Session) -> None:
         """Note that a session begins on long-polling."""
@@ -112,9 +111,7 @@ class Engine:
         """Take out a session that has ended."""
         self._polling.pop(session, None)
         self.sessions.pop(session.sid, None)
-        slot = self._slots.get(session.tick)
-        if slot is not None:
-            slot.discard(session)
+        self._unschedule(session)
         if session.address is not None:
             self._of_address[session.address] -= 1
             if not self._of_address[session.address]:
@@ -153,18 +150,32 @@ class Engine:
     # The sweep.
 
     def _tick_of(self, time_s: float) -> int:
-        return int(time_s / self.options.sweep_s) + 1
+        return int(time_s / self._sweep_s) + 1
 
     def _schedule(self, session: Session) -> None:
         session.tick = max(self._tick_of(session.due_at), self._next_tick)
         self._slots.setdefault(session.tick, set()).add(session)
 
+    def _unschedule(self, session: Session) -> None:
+        slot = self._slots.get(session.tick)
+        if slot is not None:
+            slot.discard(session)
+
+    def answered(self, session: Session) -> None:
+        """Note that a client has answered its ping: the next is due an interval from now."""
+        session.pinged = False
+        session.due_at = self.loop.time() + self.options.ping_interval_s
+        if self._tick_of(session.due_at) < session.tick:
+            # Before the end of its timeout, when it would be looked at.
+            self._unschedule(session)
+            self._schedule(session)
+
     def _sweep_later(self) -> None:
-        self._timer = self.loop.call_later(self.options.sweep_s, self._sweep)
+        self._timer = self.loop.call_later(self._sweep_s, self._sweep)
 
     def _sweep(self) -> None:
         now = self.loop.time()
-        last = int(now / self.options.sweep_s)
+        last = int(now / self._sweep_s)
         while self._next_tick <= last:
             due = self._slots.pop(self._next_tick, None)
             self._next_tick += 1

@@ -99,6 +99,12 @@ class Keeper(Protocol):
     def broken(self, error: ProtocolError) -> None:
         """Note that a client broke the protocol, whose session ends."""
 
+    def propose(self, session: Session, transport: Any) -> bool:
+        """Take a WebSocket as a candidate for a session, if it may have one."""
+
+    def answered(self, session: Session) -> None:
+        """Note that a client has answered its ping."""
+
     def flush_soon(self, session: Session) -> None:
         """Have a poll answered at the end of this turn."""
 
@@ -165,6 +171,10 @@ class Session:
         """How much waits for the client."""
         return self._queue_bytes if self._transport is None else self._transport.backlog_bytes
 
+    def open_packet(self, *, upgrades: bool) -> Outgoing:
+        """Return the packet that tells the client of its session."""
+        return packet.Control(packet.OPEN + self.engine.options.handshake(self.sid, upgrades))
+
     @property
     def held_bytes(self) -> int:
         """How much is held of what the client has sent."""
@@ -187,7 +197,7 @@ class Session:
             return
         transport = self._transport
         if transport is not None:
-            transport.write(message.frames)
+            transport.write(message.frames_once or message.frames)
             return
         if self._queue is None:
             self._queue = []
@@ -250,8 +260,7 @@ class Session:
             self.engine.upper.received(self, data)
         elif kind == packet.PONG:
             if self.pinged:
-                self.pinged = False
-                self.due_at = self.engine.loop.time() + self.engine.options.ping_interval_s
+                self.engine.answered(self)
         elif kind == packet.CLOSE:
             post, self._post = self._post, None
             if post is not None:

@@ -40,6 +40,7 @@ class WebSocketTransport:
         "_backlog_bytes",
         "_ending",
         "_engine",
+        "_pushed",
         "_reading",
         "_receiver",
         "_session",
@@ -51,7 +52,12 @@ class WebSocketTransport:
     )
 
     def __init__(
-        self, engine: Keeper, session: Session, stream: IOStream, *, upgrading: bool
+        self,
+        engine: Keeper,
+        session: Session,
+        stream: IOStream | TransportStream,
+        *,
+        upgrading: bool,
     ) -> None:
         self._engine = engine
         self._session = session
@@ -62,7 +68,10 @@ class WebSocketTransport:
         self.probed = False
         self._waiting: list[bytes] | None = None
         self._backlog_bytes = 0
+        self._pushed: TransportStream | None = None
+        """The stream, if it gives what comes by itself."""
         self._reading = False
+        """Whether a read is under way, or a turn."""
         self._ending = False
         self._skipped_bytes = 0
 
@@ -81,7 +90,18 @@ class WebSocketTransport:
     def write(self, data: bytes) -> None:
         """Write frames without waiting; gives up a client that has too many unread."""
         if self._waiting is None:
-            self._write_now(data)
+            pushed = self._pushed
+            if pushed is None:
+                self._write_now(data)
+                return
+            # Thousands of times for each event: without a further call.
+            try:
+                written = pushed.push(data)
+            except StreamClosedError:
+                self._gone()
+                return
+            if written is not None:
+                self._await(written, data)
             return
         self._backlog_bytes += len(data)
         if self._backlog_bytes > self._engine.options.backlog_limit_bytes and not self._ending:
@@ -98,8 +118,10 @@ class WebSocketTransport:
         except StreamClosedError:
             self._gone()
             return
-        if written is None:
-            return
+        if written is not None:
+            self._await(written, data)
+
+    def _await(self, written: asyncio.Future[None], data: bytes) -> None:
         if written.done():
             if written.exception() is not None:
                 self._gone()
@@ -142,19 +164,44 @@ class WebSocketTransport:
 
     # Reading.
 
+    def open(self) -> None:
+        """Begin as the session's transport, or as a candidate for it; closes if it has one."""
+        if not self._upgrading:
+            self._session.begin_on(self)
+        elif not self._engine.propose(self._session, self):
+            self.close()
+            return
+        self.start()
+
     def start(self) -> None:
         """Begin to read."""
-        self._stream.set_close_callback(self._gone)
-        self.read_on()
+        stream: Any = self._stream
+        stream.set_close_callback(self._gone)
+        if type(stream) is TransportStream:
+            self._pushed = stream
+            stream.consume(self._on_bytes)
+        else:
+            self.read_on()
 
     def read_on(self) -> None:
         """Go on reading, unless that is under way or as much waits as may."""
-        if self._reading or self._stream.closed() or (self._session.paused and not self._ending):
+        pushed = self._pushed
+        if self._reading or self._stream.closed():
             return
-        self._reading = True
+        if self._session.paused and not self._ending:
+            if pushed is not None:
+                pushed.pause()
+            return
         if self._receiver.waiting:
+            if pushed is not None:
+                pushed.pause()
+            self._reading = True
             self._engine.loop.call_soon(self._take)
             return
+        if pushed is not None:
+            pushed.resume()
+            return
+        self._reading = True
         try:
             data = asyncio.ensure_future(self._stream.read_bytes(READ_BYTES, partial=True))
         except StreamClosedError:
@@ -166,22 +213,29 @@ class WebSocketTransport:
         if data.cancelled() or data.exception() is not None:
             self._gone()
             return
-        received = data.result()
+        self._on_bytes(data.result())
+
+    def _on_bytes(self, data: bytes) -> None:
         if self._ending:
-            self._skipped_bytes += len(received)
+            self._skipped_bytes += len(data)
             if self._skipped_bytes > SKIPPED_BYTES:
                 self.abort()
                 return
-        self._take(received)
+        self._reading = True
+        self._take(data)
 
     def _take(self, data: bytes = b"") -> None:
         """Take what the client has sent, as far as its turn goes, and read on."""
         session = self._session
         try:
-            for message in self._receiver.receive(data, MESSAGES_PER_TURN):
-                self._on_message(message)
-                if session.paused and not self._ending:
-                    break
+            text = self._receiver.whole_text(data)
+            if text is not None:
+                self._on_message(Message(codec.TEXT, text))
+            else:
+                for message in self._receiver.receive(data, MESSAGES_PER_TURN):
+                    self._on_message(message)
+                    if session.paused and not self._ending:
+                        break
         except WebSocketError as error:
             self.close(error.code, str(error), Reason.TRANSPORT_ERROR)
             shut_down_writing(self._stream)

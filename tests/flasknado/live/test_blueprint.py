@@ -13,6 +13,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import pytest
 from flask import g
+from flask_cors import CORS
 
 from flasknado.errors import ConfigurationError
 from flasknado.live import Client
@@ -191,6 +192,36 @@ def test_requests_that_hold_a_thread_are_bounded(make: Make) -> None:
     assert browser.get("/live/poll?channel=a&timeout_s=0.01").status_code == 200
 
 
+def test_run_is_stopped_by_who_may(plain: LiveApp, browser: Any) -> None:
+    ended = threading.Event()
+
+    def source() -> Iterator[int]:
+        yield 1
+        ended.wait(DEADLINE_S)
+
+    @plain.live.authorize_stop
+    def may_stop(run: Any) -> bool:
+        return bool(g.user == "ann")
+
+    with plain.app.test_request_context():
+        plain.app.preprocess_request()
+        run = plain.live.start_run(source(), channel="a").id
+    ann = {"X-User": "ann"}
+    evil = ann | {"Origin": "https://evil.example"}
+    for body, headers, status in (
+        ({"run": run}, {}, 403),
+        ({"run": run}, evil, 403),
+        ({"run": "unknown"}, ann, 404),
+        ({"run": 7}, ann, 400),
+        ({"run": "x" * 5000}, ann, 413),
+    ):
+        answer = browser.post("/live/stop", json=body, headers=headers)
+        assert (answer.status_code, answer.json["success"]) == (status, False)
+    answer = browser.post("/live/stop", json={"run": run}, headers=ann)
+    ended.set()
+    assert answer.json == {"run": run, "stopped": True}
+
+
 def test_event_for_others_is_left_out(plain: LiveApp, browser: Any) -> None:
     cursor = plain.cursor()
     tab = "t" * 16
@@ -222,6 +253,27 @@ def test_pages_of_other_origins_need_the_policys_leave(plain: LiveApp, browser: 
                 origin if allowed else None
             )
             assert "Origin" in answer.headers["Vary"]
+
+
+def test_policy_of_flask_cors_holds_as_under_our_server(plain: LiveApp, browser: Any) -> None:
+    CORS(plain.app, origins=["https://app.example.org"], supports_credentials=True)
+    for origin, status in (("https://app.example.org", 200), ("https://evil.example", 403)):
+        headers = {"Origin": origin}
+        answer = browser.post("/live/send", json={"channel": "chat:1"}, headers=headers)
+        assert answer.status_code == status
+        allowed = [origin] if status == 200 else []
+        assert answer.headers.getlist("Access-Control-Allow-Origin") == allowed
+        assert ("Live-Who" in answer.headers.get("Access-Control-Expose-Headers", "")) == bool(
+            allowed
+        )
+        # As a form of any page can send it, with cookies and without asking.
+        plain_text = browser.post("/live/stop", data='{"run": "a"}', headers=headers)
+        assert plain_text.status_code == (415 if status == 200 else 403)
+        assert browser.post("/live/stop", json={"run": "a"}, headers=headers).status_code == (
+            404 if status == 200 else 403
+        )
+    module = browser.get("/live/live.js", headers={"Origin": "https://any.example"})
+    assert module.headers.getlist("Access-Control-Allow-Origin") == ["*"]
 
 
 def test_log_in_memory_is_refused_with_several_processes(make: Make) -> None:

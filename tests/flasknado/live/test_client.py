@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from flasknado.live.client import AsyncClient, Client, LiveEvent, Reset, SubscriptionRefused
+from flasknado.live.errors import LiveError
 from tests.browser.servers import kill, running
 from tests.flasknado.live.helpers import DEADLINE_S, LiveApp, wait_for
 from tests.support.serving import Serving
@@ -68,6 +69,56 @@ def test_client_without_a_cursor_begins_with_what_comes(live_app: LiveApp, url: 
         wait_for(lambda: client.cursor)
         live_app.publish("a", data="after")
         assert event.result(DEADLINE_S).data == "after"
+
+
+def test_client_begins_with_the_newest_events_of_each_channel(live_app: LiveApp, url: str) -> None:
+    for number in range(4):
+        live_app.publish("a", data=number)
+    live_app.publish("b", data="b")
+    with Client(url, ["a", "b", "c"], last=2) as client:
+        assert take(client, 2) == [2, 3]
+        assert client.cursor is None  # what is still to come would be missed from any
+        assert take(client, 1) == ["b"]
+        assert client.cursor == live_app.cursor()
+        live_app.publish("a", data=4)
+        assert take(client, 1) == [4]
+    with Client(url, ["a"], last=2, after=live_app.cursor()) as client:
+        live_app.publish("a", data=5)
+        assert take(client, 1) == [5]
+    with Client(url, ["c"], last=2) as client, ThreadPoolExecutor(1) as thread:
+        event = thread.submit(next, client)
+        wait_for(lambda: client.cursor)
+        live_app.publish("c", data=6)
+        assert event.result(DEADLINE_S).data == 6
+
+
+def test_newest_events_come_once_though_the_connection_is_lost_among_them() -> None:
+    line = b'{"id":"e:%d","channel":"a","event":"note","data":%d}\n'
+    beat = b'{"id":"e:%d","channel":null,"event":"heartbeat","data":null}\n'
+    head = b"HTTP/1.1 200 OK\r\n\r\n"
+    away = b'{"id":"e:2","channel":null,"event":"reconnect","data":{"retry_s":0.01,"ticket":"t"}}\n'
+    answers = (
+        head + line % (1, 1),
+        head + line % (1, 1) + away,
+        head + line % (1, 1) + line % (2, 2) + beat % 5,
+        head + line % (6, 6),
+    )
+    with answering(*answers) as url, Client(url, ["a"], last=2, retry_s=0.01) as client:
+        assert [(event.data, client.cursor) for event in islice(client, 3)] == [
+            (1, None),
+            (2, "e:5"),
+            (6, "e:6"),
+        ]
+    answers = (head + (line % (1, 1)) * 3,)
+    with (
+        answering(*answers) as url,
+        Client(url, ["a"], last=2, retry_s=0.01) as client,
+        pytest.raises(LiveError, match="more than the last 2 events"),
+    ):
+        next(client)
+    for last in (-1, True, "5"):
+        with pytest.raises(ValueError, match="last is a number of events, not"):
+            Client(url, ["a"], last=last)  # type: ignore[arg-type]
 
 
 def test_client_goes_on_after_the_server_was_killed(

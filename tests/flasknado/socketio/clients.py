@@ -16,6 +16,10 @@ from tests.flasknado.live.helpers import wait_for
 from tests.support.serving import Serving
 
 DEADLINE_S = 15.0
+PATIENT = {"ping_interval_s": 25.0, "ping_timeout_s": 20.0}
+"""Heartbeats of a server that a test may keep waiting: none comes while it runs."""
+OFTEN = {"ping_interval_s": 0.3, "ping_timeout_s": 20.0}
+"""Heartbeats that come soon, and may be answered late."""
 PING, PONG = "2", "3"
 
 
@@ -128,13 +132,9 @@ def parked(session: PollingSession) -> Callable[[], Answer]:
     return answer
 
 
-def receive(websocket: ClientConnection, *, pings: bool = False) -> str | bytes:
-    """Return the next packet, by default answering pings on the way."""
-    while True:
-        data = websocket.recv(DEADLINE_S)
-        if pings or data != PING:
-            return data
-        websocket.send(PONG)
+def receive(websocket: ClientConnection) -> str | bytes:
+    """Return the next packet."""
+    return websocket.recv(DEADLINE_S)
 
 
 def read_to_end(websocket: ClientConnection) -> list[str | bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 from flask import Flask, session
+from websockets.exceptions import ConnectionClosed
 from websockets.frames import Opcode
 
 from flasknado import HTTPServer, WSGIContainer
@@ -104,8 +106,9 @@ def test_packet_of_too_many_attachments_ends_the_session(
 
 def test_attachments_that_never_end_are_bounded_by_their_bytes(client: SocketClient) -> None:
     client.send(f'45{MAX_ATTACHMENTS}-["echo",{{"_placeholder":true,"num":0}}]')
-    for _ in range(3):
-        client.send(bytes(MAX_PAYLOAD_BYTES // 2 + 1))
+    with contextlib.suppress(ConnectionClosed):  # after the second, sooner or later
+        for _ in range(3):
+            client.send(bytes(MAX_PAYLOAD_BYTES // 2 + 1))
     client.wait_closed()
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from flask import Flask
 
 from flasknado import HTTPServer, WSGIContainer
 from flasknado.socketio import SocketIO, close_room, emit, join_room, leave_room
-from flasknado.socketio.client import ClientState
 from flasknado.socketio.deliveries import POINTER_BYTES, Deliveries, Target
+from flasknado.socketio.engineio.packet import Outgoing
 from flasknado.socketio.message import event_message
 from flasknado.socketio.packet import DefaultParser
 from tests.flasknado.socketio.socket_client import SocketClient
@@ -85,12 +86,14 @@ def test_event_before_joining_does_not_come(served: Serving) -> None:
 def test_what_has_been_settled_counts_until_it_is_written() -> None:
     calls: list[Callable[[], None]] = []
     written: list[str] = []
-    room = [SimpleNamespace(state=ClientState.CONNECTED, name=name) for name in ("one", "two")]
-    deliveries = Deliveries(
-        lambda _: iter(room),  # type: ignore[arg-type]
-        lambda client, _: written.append(client.name),  # type: ignore[attr-defined]
-        calls.append,
-    )
+    room = [SimpleNamespace(name="one"), SimpleNamespace(name="two")]
+
+    def write(clients: Iterable[Any], _: Outgoing) -> int:
+        before = len(written)
+        written.extend(client.name for client in clients)
+        return len(written) - before
+
+    deliveries = Deliveries(lambda _: iter(room), write, calls.append)  # type: ignore[arg-type]
     message = event_message(DefaultParser(), "/", "event", [])
     deliveries.add(Target("/", ("room", "another")), message)
     waiting_bytes = deliveries.waiting_bytes

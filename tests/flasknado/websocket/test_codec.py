@@ -42,6 +42,31 @@ def test_example_of_a_masked_text_in_the_rfc() -> None:
     assert received(data) == [Message(codec.TEXT, b"Hello")]
 
 
+@given(st.text(max_size=130), st.sampled_from((codec.TEXT, codec.BINARY, codec.PING)))
+def test_whole_text_is_what_is_received_or_nothing(text: str, opcode: int) -> None:
+    payload = text.encode()[: 125 if opcode == codec.PING else None]
+    data = client_frame(opcode, payload)
+    usual = opcode == codec.TEXT and text.isascii() and len(text) <= 125
+    assert Receiver(LIMIT_BYTES).whole_text(data) == (payload if usual else None)
+    assert received(data) == [Message(opcode, payload)]
+    for other in (data[:-1], data + b"\x81", data[1:], b""):
+        assert Receiver(LIMIT_BYTES).whole_text(other) is None
+
+
+def test_whole_text_is_left_to_what_was_before_it() -> None:
+    data = client_frame(codec.TEXT, b"text")
+    assert Receiver(3).whole_text(data) is None
+    for before in (data[:3], client_frame(codec.TEXT, b"a", final=False)):
+        receiver = Receiver(LIMIT_BYTES)
+        assert list(receiver.receive(before)) == []
+        assert receiver.whole_text(data) is None
+    receiver = Receiver(LIMIT_BYTES)
+    assert list(receiver.receive(data)) == [Message(codec.TEXT, b"text")]
+    assert receiver.whole_text(data) == b"text"
+    assert list(receiver.receive(client_frame(codec.CLOSE)))
+    assert receiver.whole_text(data) is None
+
+
 def test_example_of_an_unmasked_text_in_the_rfc() -> None:
     assert codec.frame(codec.TEXT, b"Hello") == bytes.fromhex("810548656c6c6f")
 

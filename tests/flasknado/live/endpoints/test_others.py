@@ -93,6 +93,30 @@ def test_event_for_others_goes_to_all_if_nobody_says_who_caused_it(
     assert {event.name for event in events} == {"acted", "acting"}
 
 
+def test_message_is_of_the_connection_that_it_names_else_of_the_one_that_has_subscribed(
+    live_app: LiveApp, acting: Serving
+) -> None:
+    @live_app.live.on_message("a")
+    def take(channel: str, data: Any) -> None:
+        live_app.live.publish(channel, "said", data, to_others=True)
+        live_app.db.session.commit()
+
+    with opened(acting) as own, opened(acting) as shared:
+        own.follow("a", connection=TAB)
+        shared.follow("a")
+        own.say(type="message", channel="a", data=1, ref=1)
+        shared.say(type="message", channel="a", data=2, ref=1, connection=OTHER)
+        own.say(type="message", channel="a", data=3, ref=2, connection="short")
+        heard = [shared.hear() for _ in range(3)]
+        said = [(m["data"], m["by"]) for m in heard if m.get("event") == "said"]
+        assert sorted(said) == [(1, connection_digest(TAB)), (2, connection_digest(OTHER))]
+        heard = own.hear_until(lambda m: m.get("ref") == 2)
+        assert [m["code"] for m in heard if "code" in m] == [400]
+        live_app.publish("a", name="last")
+        heard += own.hear_until(lambda m: m.get("event") == "last")
+        assert [m["data"] for m in heard if m.get("event") == "said"] == [2]
+
+
 @pytest.mark.parametrize("connection", ["short", "a" * 65, "not an id at all!"])
 def test_connection_that_is_no_id_is_refused(acting: Serving, connection: str) -> None:
     """Else a page could name somebody else's by chance, or fill the log."""

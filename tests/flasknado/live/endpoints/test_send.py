@@ -10,6 +10,7 @@ import pytest
 from flask import abort, g
 
 from flasknado.live.origins import CORS_KEY, OriginPolicy
+from flasknado.live.state import state_of
 from tests.flasknado.live.helpers import DEADLINE_S, LiveApp
 from tests.support.serving import Serving
 
@@ -81,6 +82,16 @@ def test_page_of_another_site_cannot_send(
     assert heard == []
     assert send(served, message, Origin="https://app.example.org")[0] == 200
     assert send(served, message, Origin=f"http://{served.host}:{served.port}")[0] == 200
+
+
+def test_message_of_a_page_that_another_user_has_loaded_is_not_taken(
+    live_app: LiveApp, served: Serving, heard: list[Any]
+) -> None:
+    """Somebody else has logged in since, in another tab."""
+    page_key = state_of(live_app.app).page_key
+    for who, status in ((page_key("ann"), 200), (page_key("bob"), 401), ("", 401), (7, 400)):
+        assert send(served, {"channel": "chat:1", "data": who, "who": who})[0] == status
+    assert heard == [("ann", "chat:1", page_key("ann"))]
 
 
 def test_message_that_is_too_large_is_refused(

@@ -12,6 +12,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from tests.flasknado.live.helpers import wait_for
 from tests.flasknado.socketio.clients import (
     DEADLINE_S,
+    OFTEN,
+    PATIENT,
     Requests,
     check_handshake,
     parked,
@@ -19,20 +21,37 @@ from tests.flasknado.socketio.clients import (
     receive,
 )
 from tests.protocol_servers import engineio_echo
+from tests.protocol_servers.engineio_echo import PING_INTERVAL_S, PING_TIMEOUT_S
 from tests.support.serving import serving
-
-PING_INTERVAL_S = 0.3
-PING_TIMEOUT_S = 0.2
 
 
 @pytest.fixture(scope="module", params=["llhttp", "tornado"])
-def requests(request: pytest.FixtureRequest) -> Iterator[Requests]:
-    with serving(lambda: engineio_echo.server(request.param)) as served:
+def layer(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def requests(layer: str) -> Iterator[Requests]:
+    with serving(lambda: engineio_echo.server(layer, **PATIENT)) as served:
         yield Requests(served, "/engine.io/")
 
 
-def test_handshake_on_polling_opens_a_session(requests: Requests) -> None:
-    answer = requests.send(EIO="4", transport="polling")
+@pytest.fixture(scope="module")
+def often(layer: str) -> Iterator[Requests]:
+    """Return a server whose heartbeats come soon, and may be answered late."""
+    with serving(lambda: engineio_echo.server(layer, **OFTEN)) as served:
+        yield Requests(served, "/engine.io/")
+
+
+@pytest.fixture(scope="module")
+def suites(layer: str) -> Iterator[Requests]:
+    """Return a server with the heartbeats of the public suite."""
+    with serving(lambda: engineio_echo.server(layer)) as served:
+        yield Requests(served, "/engine.io/")
+
+
+def test_handshake_on_polling_opens_a_session(suites: Requests) -> None:
+    answer = suites.send(EIO="4", transport="polling")
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "text/plain; charset=UTF-8"
     assert answer.headers["Cache-Control"] == "no-store"
@@ -66,8 +85,8 @@ def test_handshake_on_polling_with_another_method_is_refused(
     assert requests.send(method, EIO="4", transport="polling").status == 400
 
 
-def test_handshake_on_websocket_opens_a_session(requests: Requests) -> None:
-    with requests.websocket() as websocket:
+def test_handshake_on_websocket_opens_a_session(suites: Requests) -> None:
+    with suites.websocket() as websocket:
         data = websocket.recv(DEADLINE_S)
     assert isinstance(data, str)
     check_handshake(data, [])
@@ -141,31 +160,31 @@ def test_packet_on_websocket_that_is_none_closes_it(requests: Requests, data: st
     assert websocket.close_code == 1000 or websocket.close_code == 1008
 
 
-def test_heartbeat_on_polling_keeps_the_session(requests: Requests) -> None:
-    session = requests.open()
+def test_heartbeat_on_polling_keeps_the_session(often: Requests) -> None:
+    session = often.open()
     for _ in range(3):
         answer = session.poll()
         assert (answer.status, answer.text) == (200, "2")
         assert session.post("3").status == 200
 
 
-def test_heartbeat_on_polling_that_is_not_answered_closes_the_session(requests: Requests) -> None:
-    session = requests.open()
+def test_heartbeat_on_polling_that_is_not_answered_closes_the_session(suites: Requests) -> None:
+    session = suites.open()
     time.sleep(PING_INTERVAL_S + PING_TIMEOUT_S)
     # On a machine that is very busy the ping was late, and its answer may be.
     wait_for(lambda: session.poll().status == 400, "the session has ended")
 
 
-def test_heartbeat_on_websocket_keeps_the_session(requests: Requests) -> None:
-    with requests.websocket() as websocket:
+def test_heartbeat_on_websocket_keeps_the_session(often: Requests) -> None:
+    with often.websocket() as websocket:
         receive(websocket)
         for _ in range(3):
-            assert receive(websocket, pings=True) == "2"
+            assert receive(websocket) == "2"
             websocket.send("3")
 
 
-def test_heartbeat_on_websocket_that_is_not_answered_closes_it(requests: Requests) -> None:
-    with requests.websocket() as websocket:
+def test_heartbeat_on_websocket_that_is_not_answered_closes_it(suites: Requests) -> None:
+    with suites.websocket() as websocket:
         receive(websocket)
         assert read_to_end(websocket) == ["2"]
 
