@@ -128,6 +128,7 @@ class Client:
         "identity",
         "kept_at",
         "last_ack_id",
+        "missed",
         "namespace",
         "pending",
         "pending_bytes",
@@ -149,8 +150,10 @@ class Client:
         self.state = ClientState.PENDING
         self.pending: list[Outgoing] | None = None
         """What was sent before it was accepted."""
+        self.missed = 0
+        """How many of these it had missed while it was away."""
         self.pending_bytes = 0
-        """About how much that is."""
+        """About how large the others are."""
         self.rooms: dict[str, Room] | None = None
         """The rooms that it has entered, by their keys; changed on any thread."""
         self.callbacks: dict[int, Callable[..., Any]] | None = None

@@ -230,6 +230,7 @@ class Server:
             client.rooms = dict(recovered.rooms)
             client.place = recovered.place
             client.pending = recovered.missed
+            client.missed = len(recovered.missed)
             client.recovered_of = (recovered.user,)
             self._displace(client)
             self.bus.tell(DISPLACE, sid=client.sid, namespace=namespace)
@@ -511,7 +512,7 @@ class Server:
             client.pending.append(message)
             client.pending_bytes += message.size_bytes
             limit_bytes = self.pending_limit_bytes
-            if len(client.pending) > PENDING_LIMIT or (
+            if len(client.pending) - client.missed > PENDING_LIMIT or (
                 limit_bytes is not None and client.pending_bytes > limit_bytes
             ):
                 # Not dropped: a client that stays relies on having everything.

@@ -121,6 +121,7 @@ def test_poll_answers_at_once_or_with_the_next_event(plain: LiveApp, browser: An
         ("events?channel=a&format=xml", 400, "there is no format 'xml'"),
         ("events?tag=nonsense", 403, "the tag is not valid"),
         ("poll?" + "&".join(f"channel=c{n}" for n in range(65)), 400, "a connection may follow"),
+        ("poll?" + "&".join(f"tag=t{n}" for n in range(65)), 400, "a connection may follow"),
         ("socket", 426, "this server has no WebSocket"),
     ],
 )
