@@ -20,7 +20,7 @@ log = logging.getLogger("flasknado.debug")
 _DOCUMENTS: Final = frozenset(("document", "iframe", "frame"))
 _NO_PAGE: Final = frozenset((204, 205, 206, 304))
 _BEGINS_PAGE: Final = re.compile(
-    rb"(?:\xef\xbb\xbf)?\s*(?:<!--.*?-->\s*)*<(?:!doctype|html)\b", re.I | re.S
+    rb"(?:\xef\xbb\xbf)?\s*+(?>(?><!--.*?-->)\s*+)*+<(?:!doctype|html)\b", re.I | re.S
 )
 _HEAD: Final = re.compile(rb"<head(?:\s[^>]*)?>", re.I)
 

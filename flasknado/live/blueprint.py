@@ -74,7 +74,9 @@ def _checked(view: View) -> Callable[[], Any]:
         except HTTPException as error:
             if error.response is not None:
                 return _refusal(error.response.status_code, None)
-            return _refusal(error.code or 500, error.description)
+            response = _refusal(error.code or 500, error.description)
+            response.headers.extend(_retry_after(error))
+            return response
 
     return run
 
@@ -84,6 +86,10 @@ def _refusal(status: int, message: str | None) -> Response:
     status = status if status >= 400 else 403
     body = {"message": message or "refused", "success": False, "code": status}
     return make_response(body, status)
+
+
+def _retry_after(error: HTTPException) -> list[tuple[str, str]]:
+    return [field for field in error.get_headers() if field[0] == "Retry-After"]
 
 
 def _events(state: LiveState) -> Response:
@@ -194,14 +200,17 @@ def _body(limit_bytes: int) -> bytes:
 
 def _channels(state: LiveState) -> list[str]:
     """Return the channels that are asked for, once the application has allowed them."""
-    named = request.args.getlist("channel")
-    tags = [(tag, _tagged(state, tag)) for tag in request.args.getlist("tag")]
+    named, texts = (dict.fromkeys(request.args.getlist(name)) for name in ("channel", "tag"))
+    limit = state.options.max_channels
+    too_many = f"a connection may follow at most {limit} channels (LIVE_MAX_CHANNELS)"
+    if len(texts) > limit:  # each has the log read
+        abort(400, too_many)
+    tags = [(tag, _tagged(state, tag)) for tag in texts]
     channels = list(dict.fromkeys([*named, *(c for _, tagged in tags for c in tagged)]))
     if not channels:
         abort(400, "no channel is given: ask for ?channel=NAME, once for each channel")
-    limit = state.options.max_channels
     if len(channels) > limit:
-        abort(400, f"a connection may follow at most {limit} channels (LIVE_MAX_CHANNELS)")
+        abort(400, too_many)
     allowed = {channel for _, tagged in tags for channel in tagged}
     for channel in map(check_channel, channels):
         if channel not in allowed and not state.hooks.may_read(channel):

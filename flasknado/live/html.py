@@ -35,7 +35,7 @@ from flasknado.websocket import codec
 
 MAX_TARGET_CHARS = 128
 _TARGET = re.compile(r"[A-Za-z][A-Za-z0-9_-]*\Z")
-_FIRST_TAG = re.compile(r"\A\s*(?:<!--.*?-->\s*)*<[A-Za-z][^\s/>]*", re.S)
+_FIRST_TAG = re.compile(r"\A\s*+(?>(?><!--.*?-->)\s*+)*+<[A-Za-z][^\s/>]*", re.S)
 
 
 class _Swap(NamedTuple):

@@ -75,6 +75,9 @@ class LiveOptions:
     """The longest wait that a long-poll may ask for."""
     fallback_stream_s: float = 25
     """How long `live.stream()` holds a thread under a server that cannot take it over."""
+    fallback_streams: int = 100
+    """How many streams and long-polls may hold a thread there at once, in each process; further
+    ones get 503. Set it below the number of its threads, so that some are left for pages."""
     tag_lifetime_s: float = 24 * 3600
     """How long a page may subscribe with what `live.tag()` has given it."""
     presence: tuple[str, ...] = ()

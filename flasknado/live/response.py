@@ -40,7 +40,8 @@ def stream_response(state: LiveState, wanted: Wanted) -> Response:
     server = request.environ.get(SERVER_KEY)
     address = request.remote_addr
     writer, _ = SSE_FORMATS[wanted.wire_format]
-    response = Response(_stream(state, wanted, writer), mimetype="text/event-stream")
+    body = _counted(state, _stream(state, wanted, writer))
+    response = Response(body, mimetype="text/event-stream")
     response.headers["X-Accel-Buffering"] = "no"
     _say_who(state, wanted, response)
     if server is not None:
@@ -58,7 +59,8 @@ def stream_response(state: LiveState, wanted: Wanted) -> Response:
 def lines_response(state: LiveState, wanted: Wanted) -> Response:
     """Return the same as lines of JSON, which holds the thread; in a request context."""
     wanted = _resumed(state, wanted)
-    response = Response(_stream(state, wanted, NDJSON), mimetype="application/x-ndjson")
+    body = _counted(state, _stream(state, wanted, NDJSON))
+    response = Response(body, mimetype="application/x-ndjson")
     _say_who(state, wanted, response)
     return response
 
@@ -69,9 +71,23 @@ def poll_response(state: LiveState, wanted: Wanted, timeout_s: float) -> Respons
     It waits outside the context, so that no transaction of the request waits with it.
     """
     wanted = _resumed(state, wanted)
-    response = Response(_poll(state, wanted, timeout_s), mimetype="application/json")
+    body = _poll(state, wanted, timeout_s)
+    if timeout_s:
+        body = _counted(state, body)
+    response = Response(body, mimetype="application/json")
     _say_who(state, wanted, response)
     return response
+
+
+def check_threads(state: LiveState) -> None:
+    """Raise `ServiceUnavailable` if no further request may hold a thread; in a request context."""
+    if SERVER_KEY not in request.environ:  # ours has limits of its own
+        state.held_threads.check()
+
+
+def _counted(state: LiveState, body: Iterator[bytes]) -> Iterator[bytes]:
+    check_threads(state)
+    return body if SERVER_KEY in request.environ else state.held_threads.counted(body)
 
 
 def _resumed(state: LiveState, wanted: Wanted) -> Wanted:

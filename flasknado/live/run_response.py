@@ -9,7 +9,7 @@ from flask import Response, has_request_context, request
 
 from flasknado.live.formats import cursor_or_reset, last_event_id
 from flasknado.live.log.run_table import Run
-from flasknado.live.response import stream_response
+from flasknado.live.response import check_threads, stream_response
 from flasknado.live.runs.active import Source
 from flasknado.live.state import LiveState
 from flasknado.live.wanted import Wanted
@@ -31,6 +31,12 @@ def run_response(
     if streams and given_back is not None:
         close_unused(source)
         return stream_response(state, Wanted((channel,), None))
+    if streams:
+        try:
+            check_threads(state)
+        except BaseException:
+            close_unused(source)
+            raise
     run = start_run(state, source, channel, output, keep_result=keep_result)
     if streams:
         response = stream_response(state, Wanted((channel,), cursor_or_reset(run.cursor)))

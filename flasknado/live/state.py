@@ -5,12 +5,14 @@ No Tornado here, as in `flasknado.live.extension`.
 
 from __future__ import annotations
 
+import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from flask import Flask, current_app
+from werkzeug.exceptions import ServiceUnavailable
 
 from flasknado.errors import ConfigurationError
 from flasknado.live.event import Event, check_channel, check_name, encode_data, marked
@@ -31,6 +33,38 @@ EXTENSION_KEY = "live"
 MEMORY_URL = "memory://"
 MAX_WAITING_SIGNALS = 1000
 MIN_TOKEN_CHARS = 16
+RETRY_AFTER_S = 2
+
+
+class HeldThreads:
+    """The requests that hold a thread while they wait for events. May be used on any thread.
+
+    limit: how many there may be; requests that begin at the same moment may be a few more.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.count = 0
+        self._lock = threading.Lock()
+
+    def check(self) -> None:
+        """Raise `ServiceUnavailable` if there are as many as may be."""
+        if self.count >= self.limit:
+            raise ServiceUnavailable(
+                f"{self.limit} streams and long-polls hold a thread of this process already "
+                f"(LIVE_FALLBACK_STREAMS): try again",
+                retry_after=RETRY_AFTER_S,
+            )
+
+    def counted(self, body: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield a body, and count it meanwhile."""
+        with self._lock:
+            self.count += 1
+        try:
+            yield from body
+        finally:
+            with self._lock:
+                self.count -= 1
 
 
 class LiveState:
@@ -55,6 +89,7 @@ class LiveState:
         self.options = LiveOptions.from_config(app.config)
         self.tickets = Tickets(_signing_keys(app)) if app.secret_key else None
         """`None` without a secret key to sign them with."""
+        self.held_threads = HeldThreads(self.options.fallback_streams)
         self.publish_token = _publish_token(app)
         self.log = self._log(db, url, bind_key)
         self.runs = Runs(app, self.log, self.options, self._encode)

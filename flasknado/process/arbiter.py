@@ -101,6 +101,8 @@ class Arbiter(BaseArbiter):
         self._reloading = False
         self._reload_again = False
         """Whether to reload once more, when what earlier reloads have started has ended."""
+        self._more_workers = 0
+        """How many workers are to be started (TTIN), when enough of those that stop have ended."""
         Worker.arbiter = self
         super().__init__(app)
         self._service = ServiceManager(self.log)
@@ -153,6 +155,9 @@ class Arbiter(BaseArbiter):
         self._notice_serving()
         if self._reload_again and self._stopping_boots() < self.num_workers:
             self.reload()
+        if self._more_workers and self._stopping() < self.num_workers:
+            self.num_workers += self._more_workers
+            self._more_workers = 0
         if self._reloading:
             self._finish_reload()
         else:
@@ -170,6 +175,18 @@ class Arbiter(BaseArbiter):
             timeout = min(timeout, self._service.interval_s)
         signals: list[int] = super().wait_for_signals(timeout=timeout)
         return signals
+
+    def handle_ttin(self) -> None:
+        """Have one worker more, once fewer stop than there are to be."""
+        self._more_workers += 1
+        self.manage_workers()
+
+    def handle_ttou(self) -> None:
+        """Have one worker less, one of those first that have not been started or do not serve."""
+        if self._more_workers:
+            self._more_workers -= 1
+        else:
+            super().handle_ttou()
 
     def reap_workers(self) -> None:
         """Reap exited workers and decide whether each exit was expected."""
@@ -250,6 +267,7 @@ class Arbiter(BaseArbiter):
             self.log.error(
                 "the addresses to listen on cannot be changed by a reload: restart instead"
             )
+        self._more_workers = 0
         # A second HUP starts over: what the first one started is not wanted any more.
         self._retire(lambda member: member.generation == self._generation and self._reloading)
         self._generation += 1
@@ -384,11 +402,14 @@ class Arbiter(BaseArbiter):
                 self._tell_to_stop(pid, StopReason.RECYCLE)
 
     def _retire_surplus(self) -> None:
-        """Tell the oldest of too many workers to go; those that are being exchanged are not."""
+        """Tell some of too many workers to go: those that do not serve yet, then the oldest.
+
+        Those that are being exchanged stay.
+        """
         exchanges = self._exchanges()
         exchanged = {*exchanges, *exchanges.values()}
         spare = [pid for pid in self._current() if pid not in exchanged]
-        spare.sort(key=lambda pid: self.WORKERS[pid].age)
+        spare.sort(key=lambda pid: (self._members[pid].has_served, self.WORKERS[pid].age))
         for pid in spare[: max(0, self._places() - self.num_workers)]:
             self._tell_to_stop(pid, StopReason.SURPLUS)
 
@@ -441,6 +462,10 @@ class Arbiter(BaseArbiter):
     def _stopping_boots(self) -> int:
         """Return how many workers boot that have been told to stop; a boot is not broken off."""
         return sum(each.stopping and not each.has_served for each in self._members.values())
+
+    def _stopping(self) -> int:
+        """Return how many workers have been told to stop and have not ended."""
+        return sum(each.stopping for each in self._members.values())
 
     def _exchanges(self) -> dict[int, int]:
         """Return the worn workers whose replacements have been started, each with that one."""

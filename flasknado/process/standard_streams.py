@@ -1,7 +1,7 @@
-"""Standard streams that were closed when the process started, opened on the null device.
+"""Standard streams that are closed, at the start or by the application, opened on the null device.
 
-Otherwise the next socket or file would get such a number, and what anything writes to standard
-error would go to a client or into a database.
+Otherwise the next socket or file would get such a number: what anything writes to standard error
+would go to a client or into a database, and libuv never closes a connection that has it.
 """
 
 from __future__ import annotations
@@ -10,12 +10,17 @@ import os
 import sys
 
 
-def open_missing() -> None:
-    """Open the null device for each standard descriptor that is closed. On the main thread."""
+def open_missing() -> list[int]:
+    """Open the null device for each standard descriptor that is closed; returns those that were.
+
+    On the main thread.
+    """
+    missing: list[int] = []
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         try:
             os.fstat(number)
         except OSError:
+            missing.append(number)
             opened = os.open(os.devnull, os.O_RDWR)
             if opened != number:
                 os.dup2(opened, number)
@@ -24,3 +29,4 @@ def open_missing() -> None:
         if getattr(sys, name) is None:
             stream = open(number, "w" if number else "r", closefd=False)  # noqa: SIM115
             setattr(sys, name, stream)
+    return missing

@@ -26,7 +26,7 @@ from flasknado.errors import ConfigurationError
 from flasknado.http.memory import default_limit_bytes
 from flasknado.ops import Operations, bind
 from flasknado.ops.metrics.sources import resident_bytes
-from flasknado.process import settings
+from flasknado.process import settings, standard_streams
 from flasknado.process.boot import watched_boot
 from flasknado.process.build import build_server
 from flasknado.process.children import disown_children
@@ -267,6 +267,12 @@ class Worker(GunicornWorker):
         due_at = time.monotonic()
         while True:
             self.notify()
+            for number in standard_streams.open_missing():
+                self.log.error(
+                    "the application has closed descriptor %s, a standard stream; it is the null "
+                    "device now",
+                    number,
+                )
             self._keep_logs()
             now = time.monotonic()
             try:

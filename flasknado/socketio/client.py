@@ -41,6 +41,7 @@ class Link(Protocol):
     def transport(self) -> str: ...
     def send(self, message: Outgoing) -> None: ...
     def close(self, reason: str) -> None: ...
+    def evict(self) -> None: ...
     def resume(self) -> None: ...
 
 
@@ -127,8 +128,10 @@ class Client:
         "identity",
         "kept_at",
         "last_ack_id",
+        "missed",
         "namespace",
         "pending",
+        "pending_bytes",
         "pid",
         "place",
         "recovered_of",
@@ -147,6 +150,10 @@ class Client:
         self.state = ClientState.PENDING
         self.pending: list[Outgoing] | None = None
         """What was sent before it was accepted."""
+        self.missed = 0
+        """How many of these it had missed while it was away."""
+        self.pending_bytes = 0
+        """About how large the others are."""
         self.rooms: dict[str, Room] | None = None
         """The rooms that it has entered, by their keys; changed on any thread."""
         self.callbacks: dict[int, Callable[..., Any]] | None = None

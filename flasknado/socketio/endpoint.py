@@ -53,6 +53,7 @@ class Endpoint:
         self.server = Server(self._core, runtime, self._bus)
         self.server.upholds = self.hub.revocations.upholds
         self.server.max_per_user = self.hub.options.max_per_user
+        self.server.pending_limit_bytes = self.hub.options.backlog_limit_bytes
         self.engine = Engine(_with_limits(options.engine, self.hub.options), loop, self.server)
         self.peers = self._peers_of(http_server)
         self._recoveries = Recoveries(options, self.hub, self._bus, runtime)

@@ -10,7 +10,14 @@ from typing import Any
 
 from flasknado.errors import ConfigurationError
 from flasknado.socketio.engineio.packet import Data, ProtocolError
-from flasknado.socketio.packet import ROOT, Packet, Parser, checked
+from flasknado.socketio.packet import (
+    MAX_CONTAINERS,
+    ROOT,
+    TOO_MANY_CONTAINERS,
+    Packet,
+    Parser,
+    checked,
+)
 
 
 class MsgpackParser(Parser):
@@ -39,8 +46,12 @@ class MsgpackParser(Parser):
     def begin(self, data: Data) -> Packet:
         if isinstance(data, str):
             raise ProtocolError("text came where msgpack is spoken")
+        hooks: dict[str, Any] = {}
+        if len(data) > MAX_CONTAINERS:  # each is a byte or more
+            count = _Containers()
+            hooks = {"list_hook": count, "object_hook": count}
         try:
-            fields = self._msgpack.unpackb(data, ext_hook=self._extension)
+            fields = self._msgpack.unpackb(data, ext_hook=self._extension, **hooks)
         except (TypeError, ValueError, RecursionError, self._msgpack.exceptions.UnpackException):
             raise ProtocolError("the packet is not msgpack") from None
         if not isinstance(fields, dict):
@@ -54,3 +65,18 @@ class MsgpackParser(Parser):
         ):
             raise ProtocolError("the packet's type, namespace or id is none")
         return checked(Packet(kind, namespace, fields.get("data"), ack_id))
+
+
+class _Containers:
+    """Counts the arrays and maps of a packet; raises `ProtocolError`."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = MAX_CONTAINERS
+
+    def __call__(self, container: Any) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise ProtocolError(TOO_MANY_CONTAINERS)
+        return container

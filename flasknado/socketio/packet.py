@@ -5,8 +5,9 @@ default parser it is one text message, `<type>[<attachments>-][<namespace>,][<id
 one binary message for each piece of `bytes` in the data.
 (https://github.com/socketio/socket.io-protocol, "Packet encoding")
 
-What a client can make us hold is bounded: the attachments of a packet by number and bytes, and
-acknowledgement ids by their length.
+What a client can make us hold is bounded: the attachments of a packet by number and bytes,
+acknowledgement ids by their length, and arrays and objects by their number. That is the time that
+a packet takes, too: while one is decoded, no other thread runs, so it is of no use to do it on one.
 """
 
 from __future__ import annotations
@@ -35,6 +36,10 @@ MAX_ID: Final = 2**53
 MAX_NAMESPACE_CHARS: Final = 128
 MAX_DEPTH: Final = 64
 """How deeply the data of a packet with attachments may be nested."""
+MAX_CONTAINERS: Final = 100_000
+"""How many arrays and objects a client's packet may have: they take longest to decode."""
+
+TOO_MANY_CONTAINERS: Final = f"a packet may have at most {MAX_CONTAINERS:,} arrays and objects"
 
 ROOT: Final = "/"
 
@@ -142,6 +147,8 @@ class DefaultParser(Parser):
         rest = data[match.end() :]
         body: Any = None
         if rest:
+            if len(rest) > 2 * MAX_CONTAINERS and _containers(rest) > MAX_CONTAINERS:
+                raise ProtocolError(TOO_MANY_CONTAINERS)
             try:
                 body = self._loads(rest)
             except (ValueError, RecursionError):
@@ -178,6 +185,15 @@ def checked(packet: Packet) -> Packet:
     if packet.id is not None and not 0 <= packet.id <= MAX_ID:
         raise ProtocolError("the acknowledgement id is out of range")
     return packet._replace(namespace=namespace)
+
+
+def _containers(text: str) -> int:
+    """Return how many arrays and objects JSON has, or more if it is none."""
+    count = text.count("[") + text.count("{")
+    if count > MAX_CONTAINERS:  # those in strings are none
+        outside = text.replace("\\\\", "").replace('\\"', "").split('"')[::2]
+        count = sum(part.count("[") + part.count("{") for part in outside)
+    return count
 
 
 def _has_bytes(data: Any) -> bool:

@@ -94,6 +94,8 @@ class Server:
         """Whether access that the application gave has not been taken away since."""
         self.max_per_user: int | None = None
         """How many clients a user may have; `None`: as many as there may be."""
+        self.pending_limit_bytes: int | None = None
+        """How much may wait for a client that has not been accepted yet; `None`: anything."""
         self._of_user: Counter[str] = Counter()
         self._refused: deque[Connection] = deque()
         """Whose jobs the lane has not taken."""
@@ -228,6 +230,7 @@ class Server:
             client.rooms = dict(recovered.rooms)
             client.place = recovered.place
             client.pending = recovered.missed
+            client.missed = len(recovered.missed)
             client.recovered_of = (recovered.user,)
             self._displace(client)
             self.bus.tell(DISPLACE, sid=client.sid, namespace=namespace)
@@ -506,8 +509,14 @@ class Server:
         elif client.state is ClientState.PENDING:
             if client.pending is None:
                 client.pending = []
-            if len(client.pending) < PENDING_LIMIT:
-                client.pending.append(message)
+            client.pending.append(message)
+            client.pending_bytes += message.size_bytes
+            limit_bytes = self.pending_limit_bytes
+            if len(client.pending) - client.missed > PENDING_LIMIT or (
+                limit_bytes is not None and client.pending_bytes > limit_bytes
+            ):
+                # Not dropped: a client that stays relies on having everything.
+                client.connection.link.evict()
 
     def _has(self, client: Client, message: Outgoing) -> bool:
         """Return whether a client that came back was sent a message with what it had missed."""

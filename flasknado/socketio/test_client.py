@@ -189,6 +189,9 @@ class _TestLink:
             self.closed = True
             self._client._server.closed(self, reason)
 
+    def evict(self) -> None:
+        self.close(Reason.TRANSPORT_ERROR)
+
     def resume(self) -> None:
         self.paused = False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from flasknado.http.body_limits import pattern_of
 from flasknado.process.deploy.site import Site
 
 PASSED_ON = """\
@@ -168,8 +169,7 @@ def _match(path: str) -> str:
     """Return the match of a body limit's rule: a path and everything below, `*` for a segment."""
     if "*" not in path:
         return _quoted(path)
-    pattern = "[^/]*".join(re.escape(part) for part in path.split("*"))
-    return f'~ "^{pattern}{"" if path.endswith("/") else "(?:/|$)"}"'
+    return f'~ "^{pattern_of(path)}"'
 
 
 def _quoted(text: str) -> str:

@@ -118,10 +118,10 @@ class Engine:
                 del self._of_address[session.address]
 
     def evict(self, session: Session) -> None:
-        """Give up a client that does not read."""
+        """Give up a client for which more waits than may."""
         if not session.closed:
             self.gone["slow"] += 1
-            log.info("a Socket.IO client was disconnected: it reads too slowly")
+            log.info("a Socket.IO client was disconnected: too much waits for it")
             session.abort(Reason.TRANSPORT_ERROR)
 
     def broken(self, error: ProtocolError) -> None:

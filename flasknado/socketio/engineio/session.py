@@ -25,6 +25,8 @@ HELD_WHEN_FULL_BYTES = 64 * 1024
 """How much may be held of what one client sends while the server is short of memory."""
 PACKETS_PER_TURN = 256
 """How many packets of one payload are taken before others have their turn."""
+BYTES_PER_TURN = 64 * 1024
+"""After how much of it; one packet is taken as a whole."""
 
 
 class Exchange(Protocol):
@@ -92,7 +94,7 @@ class Keeper(Protocol):
         """Take out a session that has ended."""
 
     def evict(self, session: Session) -> None:
-        """Give up a client that does not read."""
+        """Give up a client for which more waits than may."""
 
     def broken(self, error: ProtocolError) -> None:
         """Note that a client broke the protocol, whose session ends."""
@@ -239,6 +241,10 @@ class Session:
             post.refuse("the session has been closed")
         self.engine.upper.closed(self, reason)
 
+    def evict(self) -> None:
+        """End because more waits for the client than may."""
+        self.engine.evict(self)
+
     def abort(self, reason: str) -> None:
         """End without waiting for the client to take what was written."""
         transport = self._transport
@@ -318,8 +324,9 @@ class Session:
             return
         left = PACKETS_PER_TURN
         at = self._unread_at
+        turn_ends_at = at + BYTES_PER_TURN
         try:
-            while at >= 0 and left and not self.paused and not self.closed:
+            while 0 <= at < turn_ends_at and left and not self.paused and not self.closed:
                 left -= 1
                 # Not split at once: a payload may be of nothing but small packets.
                 end = unread.find(packet.SEPARATOR, at)

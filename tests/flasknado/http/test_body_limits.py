@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from flask import Flask
+from hypothesis import given
+from hypothesis import strategies as st
 from tornado.web import RequestHandler, stream_request_body
 
 import async_handlers
@@ -86,6 +89,27 @@ def test_rule_of_the_command_line_is_split_at_its_size() -> None:
     assert split_rule("POST /a=b = 10M") == ("POST /a=b", "10M")
     with pytest.raises(ConfigurationError, match=r"has no size: write \[METHOD \]/path=SIZE"):
         split_rule("/upload")
+
+
+segments = st.text("ab", max_size=5)
+
+
+@given(
+    st.lists(st.text("ab*", max_size=6), min_size=1, max_size=3),
+    st.lists(segments, min_size=1, max_size=4),
+)
+def test_stars_stand_for_any_text_of_one_segment(rule: list[str], path: list[str]) -> None:
+    matched = len(rule) <= len(path) and all(map(fnmatch.fnmatchcase, path, rule))
+    if rule[-1] == "":  # it ends with a slash
+        matched = len(rule) <= len(path) and all(map(fnmatch.fnmatchcase, path, rule[:-1]))
+    limits = BodyLimits(100, {"/" + "/".join(rule): 7})
+    assert limits.limit_bytes("GET", "/" + "/".join(path)) == (7 if matched else 100)
+
+
+def test_path_of_any_length_is_matched_once_however_many_stars_a_rule_has() -> None:
+    limits = BodyLimits(100, {"/" + "*a" * 20 + "*b": 7})  # in all ways it would take for ever
+    assert limits.limit_bytes("GET", "/" + "a" * 16_000) == 100
+    assert limits.limit_bytes("GET", "/" + "a" * 16_000 + "b") == 7
 
 
 TOKEN = "a-token-of-enough-length"

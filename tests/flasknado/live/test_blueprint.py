@@ -121,6 +121,7 @@ def test_poll_answers_at_once_or_with_the_next_event(plain: LiveApp, browser: An
         ("events?channel=a&format=xml", 400, "there is no format 'xml'"),
         ("events?tag=nonsense", 403, "the tag is not valid"),
         ("poll?" + "&".join(f"channel=c{n}" for n in range(65)), 400, "a connection may follow"),
+        ("poll?" + "&".join(f"tag=t{n}" for n in range(65)), 400, "a connection may follow"),
         ("socket", 426, "this server has no WebSocket"),
     ],
 )
@@ -171,6 +172,25 @@ def test_messages_events_and_the_rest_are_served(plain: LiveApp, browser: Any) -
     assert gzip.decompress(compressed.data) == module.data
     assert compressed.headers["ETag"] != module.headers["ETag"]
     assert {"Origin", "Accept-Encoding"} <= compressed.vary.as_set(preserve_casing=True)
+
+
+def test_requests_that_hold_a_thread_are_bounded(make: Make) -> None:
+    live_app = make("memory", LIVE_FALLBACK_STREAMS=2)
+    live_app.app.register_blueprint(live_app.live.blueprint())
+    browser = live_app.app.test_client()
+    held = []
+    for path in ("events", "ndjson"):
+        answer = browser.get(f"/live/{path}?channel=a", buffered=False)
+        next(iter(answer.response))
+        held.append(answer)
+    for path in ("poll", "events", "ndjson"):
+        refused = browser.get(f"/live/{path}?channel=a")
+        assert (refused.status_code, refused.headers["Retry-After"]) == (503, "2")
+        assert "LIVE_FALLBACK_STREAMS" in refused.json["message"]
+    assert browser.get("/live/poll?channel=a&timeout_s=0").status_code == 200  # it does not wait
+    for answer in held:
+        answer.close()
+    assert browser.get("/live/poll?channel=a&timeout_s=0.01").status_code == 200
 
 
 def test_run_is_stopped_by_who_may(plain: LiveApp, browser: Any) -> None:

@@ -79,6 +79,17 @@ def test_json_clients_get_the_fragment_as_data() -> None:
     assert body["by"] == "b" * 16
 
 
+def test_fragment_of_comments_alone_is_looked_at_once() -> None:
+    event = html_event(
+        "<!---->" * 5000 + "x", "replace", "n1"
+    )  # in all ways it would take for ever
+    assert block(SSE_FORMATS["htmx2"][0], event).data.startswith(
+        '<div hx-swap-oob="outerHTML:#n1">'
+    )
+    event = html_event("<!-- one --> <!-- two --><p>x</p>", "replace", "n1")
+    assert "--><p hx-swap-oob=" in block(SSE_FORMATS["htmx2"][0], event).data
+
+
 @pytest.mark.parametrize("action", ACTIONS)
 def test_every_action_has_a_word_in_every_library(action: str) -> None:
     event = html_event("<p>x</p>", action, "n1")

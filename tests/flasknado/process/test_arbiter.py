@@ -347,11 +347,17 @@ def test_changed_code_restarts_the_worker_with_the_reloader(folder: Path) -> Non
         poll(lambda: ask_again(server).startswith("second "))
 
 
+def write_waiting_app(folder: Path) -> Path:
+    """Write an application that is imported once the returned file exists."""
+    gate = folder / "gate"
+    waits = f"import pathlib, time\nwhile not pathlib.Path({str(gate)!r}).exists():\n"
+    write_app(folder, "two", f"{waits}    time.sleep(0.02)\n")
+    return gate
+
+
 def test_hangups_in_a_row_start_no_more_processes_than_two_reloads_need(folder: Path) -> None:
     with serve(folder, "-w", "1") as server:
-        gate = folder / "gate"
-        waits = f"import pathlib, time\nwhile not pathlib.Path({str(gate)!r}).exists():\n"
-        write_app(folder, "two", f"{waits}    time.sleep(0.02)\n")
+        gate = write_waiting_app(folder)
         for number in range(1, 7):
             server.signal(signal.SIGHUP)
             poll(lambda number=number: server.output.count("Handling signal: hup") >= number)
@@ -361,3 +367,22 @@ def test_hangups_in_a_row_start_no_more_processes_than_two_reloads_need(folder: 
         gate.touch()
         server.wait_for_output("Reloaded: generation")
         poll(lambda: ask_again(server).startswith("three "))
+
+
+def test_changes_of_the_number_of_workers_in_a_row_start_no_more_than_may_stop(
+    folder: Path,
+) -> None:
+    with serve(folder, "-w", "1") as server:
+        first = pid_of_answer(server)
+        gate = write_waiting_app(folder)
+        for number in range(1, 9):
+            for name, sig in (("ttin", signal.SIGTTIN), ("ttou", signal.SIGTTOU)):
+                server.signal(sig)
+                told = f"Handling signal: {name}"
+                poll(lambda n=number, told=told: server.output.count(told) >= n)
+        started = server.output.count("Booting worker")
+        assert started <= 4  # two, unless all of this takes so long that a boot is ended
+        assert pid_of_answer(server) == first
+        server.signal(signal.SIGTTIN)
+        gate.touch()
+        poll(lambda: server.output.count("Booting worker") > started)

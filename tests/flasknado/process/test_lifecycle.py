@@ -171,3 +171,20 @@ def test_worker_told_to_stop_while_its_boot_hangs_is_ended_in_time(serve: Serve)
     assert server.wait(20) == 0
     server.wait_for_output(r"(?s)what held it up:.*living.py")
     assert "SIGKILL" not in server.output
+
+
+def test_standard_stream_that_the_application_closes_is_the_null_device_again(
+    serve: Serve,
+) -> None:
+    closing = """
+@app.get("/close")
+def close():
+    os.close(0)
+    return f"{os.getpid()}"
+"""
+    server = serve(app=APP + closing)
+    with requests.Session() as session:  # a connection that is there already
+        session.get(server.url, timeout=30)
+        pid = session.get(server.url + "/close", timeout=30).text
+        server.wait_for_output("has closed descriptor 0, a standard stream")
+        assert Path(f"/proc/{pid}/fd/0").readlink() == Path(os.devnull)

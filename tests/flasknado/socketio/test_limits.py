@@ -23,7 +23,7 @@ from flasknado.socketio.emitter import BACKLOG_BYTES
 from flasknado.socketio.engineio.websocket import WebSocketTransport
 from flasknado.socketio.errors import BacklogFull
 from flasknado.socketio.packet import MAX_ATTACHMENTS
-from flasknado.socketio.server import MAX_JOBS, MAX_JOBS_BYTES, MAX_NAMESPACES
+from flasknado.socketio.server import MAX_JOBS, MAX_JOBS_BYTES, MAX_NAMESPACES, PENDING_LIMIT
 from tests.flasknado.live.helpers import wait_for
 from tests.flasknado.socketio.clients import PollingSession, Requests, at_once, parked, read_to_end
 from tests.flasknado.socketio.socket_client import SocketClient
@@ -47,6 +47,7 @@ class Site:
             app, namespaces="*", max_http_buffer_size=MAX_PAYLOAD_BYTES, handler_threads=2
         )
         self.socketio.on_event("wait", self._wait)
+        self.socketio.on_event("connect", lambda: self._wait("connected"), namespace="/gated")
         self.socketio.on_event("echo", lambda *args: emit("back", args))
         self.socketio.on_event("ack", lambda *args: args)
         self.socketio.on_event("join", lambda room: join_room(room))
@@ -330,6 +331,27 @@ def test_polling_client_that_does_not_poll_is_evicted(make_site: Callable[..., S
     for _ in range(11):
         site.socketio.emit("much", "x" * 10_000)
     wait_for(lambda: session.poll().status == 400, "the session has ended")
+
+
+@pytest.mark.parametrize(("limit", "text"), [(PENDING_LIMIT, "x" * 100_000), (2, "x")])
+def test_client_for_which_too_much_waits_before_it_is_accepted_is_disconnected(
+    site: Site, client: SocketClient, monkeypatch: pytest.MonkeyPatch, limit: int, text: str
+) -> None:
+    monkeypatch.setattr("flasknado.socketio.server.PENDING_LIMIT", limit)
+    (engine,) = _engines(site.serving)
+    (server,) = site.socketio.server.servers
+    before = engine.gone["slow"]
+    site.go_on.clear()
+    with SocketClient(site.serving, at_once=False) as waiting:
+        waiting.send("40/gated,")
+        wait_for(lambda: "/gated" in server.stats()["namespaces"], "it is asked about")
+        for number in range(12):
+            site.socketio.emit("much", text, namespace="/gated")
+            # Those of one turn are written together, as one.
+            assert client.ask("ack", number) == [number]
+        site.go_on.set()
+        waiting.wait_closed()
+    assert engine.gone["slow"] == before + 1
 
 
 def test_clients_of_a_process_and_of_an_address_are_bounded(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -15,10 +16,12 @@ from flasknado.socketio.packet import (
     ACK,
     EVENT,
     MAX_ATTACHMENTS,
+    MAX_CONTAINERS,
     DefaultParser,
     Incomplete,
     Packet,
     Parser,
+    _containers,
 )
 from flasknado.socketio.room_names import room_key
 
@@ -108,3 +111,29 @@ def test_rooms_of_different_kinds_are_different_rooms() -> None:
     assert len({room_key(room) for room in rooms}) == len(rooms)
     with pytest.raises(TypeError):
         room_key([])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("parser", PARSERS, ids=["default", "msgpack"])
+@pytest.mark.parametrize("containers", [[[]], [{}], [[{}]]], ids=repr)
+def test_packet_of_more_arrays_and_objects_than_are_decoded_in_a_turn_is_refused(
+    parser: Parser, containers: list[Any]
+) -> None:
+    each = 1 if containers[0] in ([], {}) else 2
+    fits = (MAX_CONTAINERS - 3) // each  # those of msgpack are in a map
+    # In texts they are none.
+    data = ["e", '[{"\\' * MAX_CONTAINERS, containers * fits]
+    [text] = parser.encode(Packet(EVENT, "/", data))
+    assert read(parser, [text]).data == data
+    [text] = parser.encode(Packet(EVENT, "/", [*data, *containers * 3]))
+    with pytest.raises(ProtocolError, match="at most 100,000 arrays and objects"):
+        parser.begin(text)
+
+
+@given(text=st.text('[{"\\\\]},') | st.text(), deep=st.integers(0, 3))
+def test_arrays_and_objects_outside_of_strings_are_counted(text: str, deep: int) -> None:
+    data: Any = text
+    for _ in range(deep):
+        data = [{text: data}]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("flasknado.socketio.packet.MAX_CONTAINERS", -1)
+        assert _containers(json.dumps(data)) == 2 * deep
