@@ -18,8 +18,6 @@ PYTEST := -m pytest -n $(TEST_PROCESSES) --dist worksteal
 COMPILED_TESTS := tests/flasknado/test_compiled.py tests/flasknado/test_drain.py tests/flasknado/http tests/flasknado/native tests/flasknado/wsgi tests/fuzz tests/tornado_suite -k "not (tornado and not suite)"
 # Of what depends on other packages' versions.
 LOWEST_TESTS := $(addprefix tests/flasknado/,http/test_refusals.py http/test_connection.py wsgi native live process socketio) $(addprefix --ignore tests/flasknado/,process/deploy live/endpoints/test_outage.py live/hub/test_hub.py) -k "not bundled and not lives_on"
-# Of that, what depends on the interpreter most: threads, streams, coroutines, forks, SQLite's modes.
-PYTHON_TESTS := $(addprefix tests/flasknado/,native on_loop wsgi process/test_children.py process/test_lifecycle.py process/test_shutdown.py $(addprefix live/,test_extension.py runs) $(addprefix live/log/,test_buffered.py test_database.py test_engine_modes.py test_reader.py test_tables.py test_transaction.py) socketio/test_context.py socketio/test_processes.py) $(addprefix --ignore tests/flasknado/wsgi/,test_watch.py test_upload.py test_sendfile.py differential) -k "not bundled and not lives_on and not postgresql"
 PACKAGE := $(shell find flasknado -type f -not -name '*.pyc')
 PIP_INSTALL := -m pip --disable-pip-version-check install --quiet --require-hashes --only-binary :all:
 PIP_EDITABLE := -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
@@ -56,8 +54,8 @@ else
 	@$(LOWEST)/bin/python -m tests.support.branch_coverage
 endif
 
-test-python: $(OTHER)/.other  ## run the package's tests on another Python (PYTHON=python3.13, QUICK=1 for a part)
-	@$(OTHER)/bin/python $(PYTEST) $(or $(ARGS),$(if $(QUICK),$(PYTHON_TESTS),$(LOWEST_TESTS)))
+test-python: $(OTHER)/.other  ## run the package's tests on another Python (PYTHON=python3.13)
+	@$(OTHER)/bin/python $(PYTEST) $(or $(ARGS),$(LOWEST_TESTS))
 
 screenshots: $(VENV)/.dev  ## take pictures of the bundled application's pages (needs chromium)
 	@$(BIN)/python -m tests.browser.screenshots
