@@ -36,6 +36,9 @@ from flasknado.process.worker import Worker
 POLL_S = 0.1
 """How often the arbiter looks while workers are being changed."""
 
+QUICK = frozenset((signal.SIGINT, signal.SIGQUIT))
+"""The signals that stop everything at once."""
+
 GRACE_MARGIN_S = 5.0
 """How much longer than its grace a worker may take to end before it is killed."""
 
@@ -168,13 +171,16 @@ class Arbiter(BaseArbiter):
         self._service.look(self._alive(), self._status)
 
     def wait_for_signals(self, timeout: float | None = 1.0) -> list[int]:
-        """Wait for signals, shortly while workers are being changed."""
+        """Wait for signals, shortly while workers are being changed; INT and QUIT are first.
+
+        What is behind a TERM is not handled, and who sends both means the harder one.
+        """
         if any(not member.has_served or member.stopping for member in self._members.values()):
             timeout = POLL_S
         if self._service.interval_s is not None and timeout is not None:
             timeout = min(timeout, self._service.interval_s)
         signals: list[int] = super().wait_for_signals(timeout=timeout)
-        return signals
+        return sorted(signals, key=lambda sig: sig not in QUICK)
 
     def handle_ttin(self) -> None:
         """Have one worker more, once fewer stop than there are to be."""
@@ -225,7 +231,7 @@ class Arbiter(BaseArbiter):
                 member.stop_deadline = deadline
                 self._kill(pid, signal.SIGQUIT)
         while self.WORKERS and time.monotonic() < deadline:
-            quick = {signal.SIGINT, signal.SIGQUIT} & set(super().wait_for_signals(timeout=POLL_S))
+            quick = QUICK.intersection(super().wait_for_signals(timeout=POLL_S))
             if quick and graceful:
                 graceful = False
                 deadline = time.monotonic() + GRACE_MARGIN_S

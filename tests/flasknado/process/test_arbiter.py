@@ -7,10 +7,13 @@ import signal
 import threading
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import requests
 
+from flasknado.process.arbiter import Arbiter
+from flasknado.process.signal_queue import BaseArbiter
 from tests.support.poll import poll
 from tests.support.process import ServerProcess, server_process
 
@@ -171,6 +174,16 @@ def test_quit_while_draining_stops_at_once(folder: Path) -> None:
         assert server.wait() == 0
         server.wait_for_output("at once")
         client.join(30)
+
+
+def test_quit_that_comes_with_a_term_is_handled_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    received = [signal.SIGHUP, signal.SIGTERM, signal.SIGQUIT]
+    monkeypatch.setattr(BaseArbiter, "wait_for_signals", lambda _self, timeout: received)
+    arbiter = Arbiter.__new__(Arbiter)
+    arbiter._members = {}
+    arbiter._service = SimpleNamespace(interval_s=None)  # type: ignore[assignment]
+
+    assert arbiter.wait_for_signals() == [signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM]
 
 
 def test_worker_killed_is_replaced(folder: Path) -> None:
