@@ -84,7 +84,8 @@ def load(folder: Path) -> dict[str, Any]:
 
 def publish(data: Mapping[str, Any], page: Path) -> None:
     """Write a run between the marks of a page; raises `CannotPublish`."""
-    text = put(page.read_text(encoding="utf-8"), as_short_markdown(data), BEGINS, ENDS)
+    shown = as_short_markdown(data) + "\n"
+    text = put(page.read_text(encoding="utf-8"), shown, BEGINS, ENDS)
     page.write_text(text, encoding="utf-8")
 
 
