@@ -406,7 +406,7 @@ def test_file_to_a_client_that_never_reads_is_given_up(file: Path) -> None:
 
 
 def test_file_to_a_client_that_reads_slowly_goes_on(file: Path) -> None:
-    limits = Limits(write_timeout_s=0.3, min_write_rate_bytes_s=1000)
+    limits = Limits(write_timeout_s=1, min_write_rate_bytes_s=1000)
     with serve(file, limits=limits) as server, held_connection(server) as client:
         answer = b""
         while len(answer) < 400_000:
