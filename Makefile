@@ -17,7 +17,7 @@ TEST_PROCESSES ?= 4
 PYTEST := -m pytest -n $(TEST_PROCESSES) --dist worksteal
 COMPILED_TESTS := tests/flasknado/test_compiled.py tests/flasknado/test_drain.py tests/flasknado/http tests/flasknado/native tests/flasknado/wsgi tests/fuzz tests/tornado_suite -k "not (tornado and not suite)"
 # Of what depends on other packages' versions.
-LOWEST_TESTS := $(addprefix tests/flasknado/,http/test_refusals.py http/test_connection.py wsgi native live process socketio) $(addprefix --ignore tests/flasknado/,process/deploy live/endpoints/test_outage.py live/hub/test_hub.py) -k "not bundled and not lives_on"
+LOWEST_TESTS := $(addprefix tests/flasknado/,http/test_refusals.py http/test_connection.py wsgi native live process socketio) $(addprefix --ignore tests/flasknado/,process/deploy process/doctor process/test_systemd.py wsgi/test_watch.py live/endpoints/test_outage.py live/hub/test_hub.py) -k "not bundled and not lives_on"
 PACKAGE := $(shell find flasknado -type f -not -name '*.pyc')
 PIP_INSTALL := -m pip --disable-pip-version-check install --quiet --require-hashes --only-binary :all:
 PIP_EDITABLE := -m pip --disable-pip-version-check install --quiet --no-deps --no-build-isolation --editable .
