@@ -27,7 +27,7 @@ from flasknado.live.formats import (
 )
 from flasknado.live.html import SSE_FORMATS, check_format
 from flasknado.live.javascript import answer_to
-from flasknado.live.origins import CORS_KEY, OriginPolicy, policy_in
+from flasknado.live.origins import CORS_KEY, OriginPolicy, host_of, policy_in
 from flasknado.live.response import lines_response, poll_response, stream_response
 from flasknado.live.revocation import revocation_of
 from flasknado.live.state import LiveState, current_state
@@ -256,7 +256,7 @@ def _timeout_s(state: LiveState) -> float:
 
 
 def _is_own(origin: str) -> bool:
-    return origin.partition("://")[2].lower() == request.host.lower()
+    return host_of(origin) == request.host.lower()
 
 
 def _allow_origin(response: Response) -> Response:

@@ -29,6 +29,14 @@ ANY: Final = "*"
 _ORIGIN: Final = re.compile(r"(?i)https?://[^/?#@\s]+\Z")
 
 
+def host_of(origin: str) -> str:
+    """Return host and port of what a browser sends as `Origin`, in lower case; any text may come.
+
+    Empty for `null`. It is compared with `Host`: a page of this very site has the same.
+    """
+    return origin.partition("://")[2].lower()
+
+
 class OriginPolicy:
     """The origins that may use native endpoints.
 

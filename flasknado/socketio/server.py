@@ -278,8 +278,10 @@ class Server:
         elif isinstance(callback, Waiter):
             callback(*args)
         else:
-            job = Job(JobKind.CALLBACK, client, tuple(args), callback=callback)
-            self._ask(job._replace(size_bytes=size_bytes))
+            job = Job(
+                JobKind.CALLBACK, client, tuple(args), callback=callback, size_bytes=size_bytes
+            )
+            self._ask(job)
 
     # Jobs for the application.
 

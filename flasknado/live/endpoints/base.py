@@ -11,7 +11,6 @@ import logging
 import sys
 from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 
 import flask
 from tornado.web import HTTPError, RequestHandler, stream_request_body
@@ -40,7 +39,7 @@ from flasknado.live.formats import (
 from flasknado.live.html import check_format
 from flasknado.live.hub.hub import Hub, hub_of
 from flasknado.live.hub.subscriber import Subscriber
-from flasknado.live.origins import CORS_KEY, NO_OTHER_ORIGIN, OriginPolicy, policy_in
+from flasknado.live.origins import CORS_KEY, NO_OTHER_ORIGIN, OriginPolicy, host_of, policy_in
 from flasknado.live.state import LiveState, state_of
 from flasknado.live.tickets import Access, Identity, Ticket
 from flasknado.native.in_flask import Caller, Refused, app_of, in_flask
@@ -230,7 +229,7 @@ class LiveHandler(RequestHandler):
 
     async def _is_own(self, origin: str) -> bool:
         """Return whether an origin is this very site."""
-        host = urlsplit(origin).netloc.lower()
+        host = host_of(origin)
         headers = self.request.headers
         if host == headers.get("Host", "").lower():
             return True

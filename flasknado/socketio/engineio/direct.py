@@ -12,9 +12,9 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from flasknado.http.message import RequestHead
+from flasknado.live.origins import host_of
 from flasknado.native import websocket_handshake as handshake
 from flasknado.native.direct import DirectExchange
 from flasknado.native.in_flask import Caller
@@ -233,5 +233,4 @@ def _key_of(head: RequestHead, fields: dict[bytes, bytes]) -> str | None:
 
 def _is_own(origin: bytes, head: RequestHead) -> bool:
     """Return whether an origin is this very site, as far as the head says."""
-    host = urlsplit(origin.decode("latin-1")).netloc.lower()
-    return head.host is not None and host == head.host.lower()
+    return head.host is not None and host_of(origin.decode("latin-1")) == head.host.lower()

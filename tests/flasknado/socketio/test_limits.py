@@ -394,9 +394,10 @@ def test_failure_of_a_handler_is_logged_and_nothing_of_it_is_told(
     assert not [packet for packet in client.packets if "Zero" in str(packet)]
 
 
+@pytest.mark.parametrize("origin", ["https://evil.example", "http://["])
 @pytest.mark.parametrize("transport", ["polling", "websocket"])
-def test_page_of_another_origin_is_refused(site: Site, transport: str) -> None:
-    headers = {"Origin": "https://evil.example"}
+def test_page_of_another_origin_is_refused(site: Site, transport: str, origin: str) -> None:
+    headers = {"Origin": origin}
     if transport == "websocket":
         headers |= {
             "Upgrade": "websocket",

@@ -239,6 +239,13 @@ def test_other_origin_is_refused_unless_the_cors_policy_allows_it(
         pass
 
 
+@pytest.mark.parametrize("origin", ["http://[", "http://[::1", "nonsense"])
+def test_origin_that_is_malformed_is_refused(served: Serving, origin: str) -> None:
+    with pytest.raises(InvalidStatus) as refused, opened(served, origin=origin):
+        pass
+    assert refused.value.response.status_code == 403
+
+
 def test_plain_get_is_refused(served: Serving) -> None:
     status, headers, body = get(served, "/live/socket")
     assert (status, headers["Upgrade"], body["code"]) == (426, "websocket", 426)
