@@ -146,7 +146,7 @@ class DirectExchange(Exchange):
         """
         connection = self._connection
         self._parked = None
-        if connection.active is not self or connection.gone or connection.transport.is_closing():
+        if not self._can_be_answered():
             return
         keep_alive = self.head.keep_alive and connection.keeps_alive
         fields.append(("Content-Length", str(len(body))))
@@ -161,7 +161,7 @@ class DirectExchange(Exchange):
         Returns `None` if the client has gone.
         """
         connection = self._connection
-        if connection.active is not self or connection.gone or connection.transport.is_closing():
+        if not self._can_be_answered():
             return None
         self._write(101, fields, first)
         stream = TransportStream.over(connection)
@@ -169,6 +169,14 @@ class DirectExchange(Exchange):
         if not type(connection.transport).__module__.startswith("uvloop"):
             stream.set_nodelay(True)  # uvloop has done so
         return stream
+
+    def _can_be_answered(self) -> bool:
+        connection = self._connection
+        return (
+            connection.active is self
+            and not connection.gone
+            and not connection.transport.is_closing()
+        )
 
     def _write(self, status: int, fields: list[tuple[str, str]], body: bytes) -> None:
         head = self.head

@@ -69,6 +69,15 @@ def accept_key(key: str) -> str:
     return binascii.b2a_base64(digest, newline=False).decode()
 
 
+def accept_fields(key: str) -> list[tuple[str, str]]:
+    """Return the header fields of the 101 that accepts a client's key (section 4.2.2)."""
+    return [
+        ("Upgrade", "websocket"),
+        ("Connection", "Upgrade"),
+        ("Sec-WebSocket-Accept", accept_key(key)),
+    ]
+
+
 def permessage_deflate(request: httputil.HTTPServerRequest) -> str | None:
     """Return the answer to a client that offers compression without context takeover.
 
@@ -103,9 +112,8 @@ def accept(
     """
     request = handler.request
     fields = httputil.HTTPHeaders()
-    fields["Upgrade"] = "websocket"
-    fields["Connection"] = "Upgrade"
-    fields["Sec-WebSocket-Accept"] = accept_key(request.headers["Sec-WebSocket-Key"])
+    for name, value in accept_fields(request.headers["Sec-WebSocket-Key"]):
+        fields[name] = value
     if extensions is not None:
         fields["Sec-WebSocket-Extensions"] = extensions
     fields["Server"] = SERVER_SOFTWARE

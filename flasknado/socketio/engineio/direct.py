@@ -154,12 +154,7 @@ class DirectRequest:
             admission.check_upgradable(engine, session)
             first = b""
         assert self._key is not None
-        fields = [
-            ("Upgrade", "websocket"),
-            ("Connection", "Upgrade"),
-            ("Sec-WebSocket-Accept", handshake.accept_key(self._key)),
-        ]
-        stream = self._exchange.switch(fields, first)
+        stream = self._exchange.switch(handshake.accept_fields(self._key), first)
         if stream is None:
             if not upgrading:
                 session.close(Reason.TRANSPORT_CLOSE)
